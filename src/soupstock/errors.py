@@ -1,0 +1,71 @@
+"""What a person can mend: errors that end in one clear line, never in a traceback."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file, and the line in it (from 1; None where the whole file is meant)."""
+
+    file: Path | str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return f"{shown(self.file)}:{self.line}" if self.line else shown(self.file)
+
+
+class SoupstockError(Exception):
+    """Something that a person should read as one line. `exit_code` is the process's."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, place: Place | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.place = place
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}" if self.place else self.message
+
+
+class MistakeError(SoupstockError):
+    """A mistake in what the user wrote: a file, a flag, a name."""
+
+    exit_code = 2
+
+
+class UnknownNameError(MistakeError):
+    """A name that nothing has; `known` are those that something has."""
+
+    def __init__(
+        self, kind: str, name: str, known: Iterable[str], place: Place | None = None
+    ) -> None:
+        super().__init__(f"no {kind} is called {quoted(name)}{hint(name, known)}", place)
+
+
+class ModelError(SoupstockError):
+    """A model server that cannot be used: it is not there, or it refuses everything."""
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """Say which of the known names was probably meant, or list them: the end of a sentence."""
+    names = sorted(set(known))
+    if close := difflib.get_close_matches(name, names, n=1):
+        return f"; did you mean {quoted(close[0])}?"
+    if not names:
+        return "; there are none"
+    return f"; there are: {', '.join(shown(known) for known in names)}"
+
+
+def quoted(value: object, limit: int = 80) -> str:
+    """Show a wrong value on one line, between quotes, without control characters."""
+    text = str(value)
+    return repr(text if len(text) <= limit else text[: limit - 1] + "…")
+
+
+def shown(text: object) -> str:
+    """Escape what a terminal would act on: control characters and bidirectional overrides."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

@@ -1,0 +1,141 @@
+"""What a run says of itself: the one place where the numbers of card and report come from."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from soupstock.spec import Spec
+
+MANIFEST = "manifest.json"
+
+
+class PartRecord(Spec):
+    """A file that the run was made from: a prompt, rubric, schema or filter module."""
+
+    name: str
+    file: str
+    """Where it was found, relative to its project; `standard:` before it for the standard one."""
+    sha256: str
+    text: str
+
+
+class ModelRecord(Spec):
+    """A model that was asked."""
+
+    role: str
+    reference: str
+    """What the pipeline or the command line calls it: `embedded`, `openai/gpt-5-mini`."""
+    model: str
+    revision: str | None = None
+    license: str | None = None
+
+
+class FailureRecord(Spec):
+    """Calls that failed for one cause after all retries."""
+
+    cause: str
+    rows: int
+    example: str
+
+
+class TokenRecord(Spec):
+    """Tokens of the answers that the rows were made from, paid in this run or an earlier one."""
+
+    prompt: int = 0
+    completion: int = 0
+
+
+class StepRecord(Spec):
+    """One step's accounts. Always: rows_in = rows_kept + the sum of `dropped`."""
+
+    index: int
+    """Counted from 1."""
+    verb: str
+    label: str
+    """What a person reads: `generate response`, `filter length, not_refusal`."""
+    model: str | None = None
+    rows_in: int
+    rows_kept: int
+    dropped: dict[str, int] = {}
+    """Rows dropped, by the first of their reasons."""
+    flagged: dict[str, int] = {}
+    """Rows that each reason named; a row with two reasons is counted under both."""
+    failures: tuple[FailureRecord, ...] = ()
+    answers: int = 0
+    """Model answers that the step's rows rest on."""
+    tokens: TokenRecord = TokenRecord()
+    cost: float | None = None
+    """US dollars for those answers; null where the model's prices are not known."""
+
+
+class SourceRecord(Spec):
+    """Where the rows came from."""
+
+    kind: Literal["sample", "file", "dataset"]
+    rows: int
+    sha256: str | None = None
+    """The content's hash, where there is a file."""
+
+
+class PaidRecord(Spec):
+    """What the calls of this very run came to; nothing in the dataset depends on it."""
+
+    calls: int = 0
+    """Answers that a server gave in this run."""
+    found: int = 0
+    """Answers that the store had already."""
+    retried: int = 0
+    """Requests that were sent again."""
+    tokens: TokenRecord = TokenRecord()
+    cost: float | None = None
+
+
+class TimingRecord(Spec):
+    """When the run was, in UTC, and how long it took, in seconds."""
+
+    started: str
+    seconds: float
+    steps: tuple[float, ...] = ()
+    """For each step the seconds from its first row to its last; steps that stream overlap."""
+
+
+class Manifest(Spec):
+    """Everything a run says of itself. Only `paid` and `timing` differ from run to run."""
+
+    soupstock: str
+    name: str
+    fingerprint: str
+    """The hash of the plan, in hexadecimal."""
+    pipeline: dict[str, Any]
+    """The pipeline as data, defaults included."""
+    prompts: tuple[PartRecord, ...] = ()
+    rubrics: tuple[PartRecord, ...] = ()
+    schemas: tuple[PartRecord, ...] = ()
+    filters: tuple[PartRecord, ...] = ()
+    models: tuple[ModelRecord, ...] = ()
+    source: SourceRecord
+    outcome: Literal["complete", "partial"]
+    reason: str | None = None
+    """Why the run is partial."""
+    steps: tuple[StepRecord, ...]
+    rows: int
+    kept: int
+    files: dict[str, str] = {}
+    """The SHA-256 of each file that was written, by its path in the run's folder."""
+    versions: dict[str, str] = {}
+    """Of Python and of the packages that shape the result."""
+    paid: Annotated[PaidRecord, Field()] = PaidRecord()
+    timing: TimingRecord
+
+
+def read(folder: Path) -> Manifest:
+    """Read a run's manifest."""
+    return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+
+
+def write(folder: Path, manifest: Manifest) -> None:
+    """Write a run's manifest whole or not at all."""
+    partial = folder / f".{MANIFEST}.partial"
+    partial.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    partial.replace(folder / MANIFEST)
