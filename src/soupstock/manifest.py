@@ -1,9 +1,7 @@
 """What a run says of itself: the one place where the numbers of card and report come from."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any, Literal
 
 from soupstock.spec import Spec
 
@@ -125,7 +123,7 @@ class Manifest(Spec):
     """The SHA-256 of each file that was written, by its path in the run's folder."""
     versions: dict[str, str] = {}
     """Of Python and of the packages that shape the result."""
-    paid: Annotated[PaidRecord, Field()] = PaidRecord()
+    paid: PaidRecord = PaidRecord()
     timing: TimingRecord
 
 

@@ -1,0 +1,32 @@
+"""Texts that stop in the middle."""
+
+import polars as pl
+
+_CLOSERS = r"""["'\p{Pe}\p{Pi}\p{Pf}*_`~|>$]"""
+_FINISHED = "|".join(
+    (
+        # Sentence punctuation of many scripts, perhaps inside quotes, brackets or emphasis.
+        rf"[.!?\x{{2026}}\p{{Sentence_Terminal}}]\s*{_CLOSERS}*$",
+        rf"{_CLOSERS}$",
+        r"[\p{Extended_Pictographic}\p{Emoji_Modifier}\x{FE0F}\x{20E3}]$",
+        r"https?://\S+$",
+        # "Best regards,\nAnna"
+        r",[ \t]*\n\s*\S[^\n]{0,40}$",
+    )
+)
+_ITEM = r"[ \t]*(?:[-*+\x{2022}\x{2013}]|\d{1,3}[.)])[ \t]+\S[^\n]*"
+# A list whose items have no full stops ends without one; where the others have, it is cut.
+_LIST = rf"(?:[:\x{{FF1A}}]|\n{_ITEM}[^.!?;\s]|^{_ITEM}[^.!?;\s])[ \t]*\n\s*?{_ITEM}$"
+_FENCE = r"(?m)^[ \t]*```"
+
+
+def not_truncated(column: str) -> pl.Expr:
+    """Keep rows whose `column` ends as finished text does, every code fence closed.
+
+    Finished text ends with sentence punctuation, a closing quote or bracket, a code fence, a list
+    item, an emoji, a link or a letter's signature. A bare label ("Paris", "42") has no such end:
+    use `words` for columns of labels.
+    """
+    text = pl.col(column).str.strip_chars()
+    fences = text.str.count_matches(_FENCE)
+    return (fences % 2 == 0) & (text.str.contains(_FINISHED) | text.str.contains(_LIST))

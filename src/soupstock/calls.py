@@ -1,0 +1,161 @@
+"""What is asked and what is answered, as data: forms, calls, answers and failures. Asks nothing."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import orjson
+
+from soupstock.servers import Model
+
+
+class Call(NamedTuple):
+    """One question to one model."""
+
+    model: Model
+    body: bytes
+    """The request's body, as it is sent."""
+    key: bytes
+    """The hash of everything that shapes the answer: 20 bytes."""
+    max_tokens: int
+
+
+class Answer(NamedTuple):
+    """What a model answered."""
+
+    text: str
+    finish: str
+    """Why it ended: `stop`, `length`, `content_filter`, …"""
+    prompt_tokens: int
+    completion_tokens: int
+    reasoning: str | None = None
+    served: str | None = None
+    """The model's name as the server gives it."""
+
+
+class Failure(NamedTuple):
+    """Why there is no answer."""
+
+    cause: str
+    """The kind of failure, to group by: `RateLimitError`, `Budget`, `Unreadable`."""
+    message: str
+
+
+Reply = Answer | Failure
+
+Ask = Callable[[Sequence[Call]], Awaitable[list[Reply]]]
+"""Asks several calls at once; the replies come in the calls' order."""
+
+
+WARMTH = 0.7
+"""The temperature of a second try, where the first took only the likeliest tokens."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How one step asks one model: all of a request but its messages and seed."""
+
+    model: Model
+    sampling: Mapping[str, Any]
+    """The sampling parameters as the OpenAI protocol names them, `max_tokens` among them."""
+    schema: Mapping[str, Any] | None = None
+    """The JSON Schema that an answer must have."""
+    schema_name: str = "answer"
+    seed: int = 0
+    """The pipeline's seed, from which each call's own is derived."""
+    _heads: tuple[bytes, bytes] = field(init=False, repr=False, compare=False)
+    """The body's beginning: of a first try, and of a further one."""
+
+    def __post_init__(self) -> None:
+        further = {"temperature": WARMTH} if self.is_greedy else {}
+        object.__setattr__(self, "_heads", (self._head({}), self._head(further)))
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the likeliest token is always taken, so that a seed changes nothing."""
+        return self.sampling.get("temperature") == 0
+
+    def call(
+        self, messages: Sequence[Mapping[str, str]], purpose: str, sample: int = 0, attempt: int = 0
+    ) -> Call:
+        """Fill the form in. `purpose` (a row's id and a column) makes equal questions differ.
+
+        A greedy first try has one seed for all purposes: rows that look the same share one answer.
+        """
+        if self.is_greedy:
+            purpose = ""
+        seed = seed_of(self.seed, purpose, sample, attempt)
+        head = self._heads[attempt > 0]
+        body = b'%b,"messages":%b,"seed":%d}' % (head, orjson.dumps(messages), seed)
+        key = blake2b(body + self._revision, digest_size=20).digest()
+        return Call(self.model, body, key, self.sampling["max_tokens"])
+
+    def identity(self) -> bytes:
+        """Say in bytes everything that the form adds to a question."""
+        return b"%b%b%d" % (self._heads[0], self._revision, self.seed)
+
+    @property
+    def _revision(self) -> bytes:
+        return b"\0" + (self.model.revision or "").encode()
+
+    def _head(self, changes: Mapping[str, Any]) -> bytes:
+        body: dict[str, Any] = {"model": self.model.name, **self.sampling, **changes}
+        if self.schema is not None:
+            shape = {"name": self.schema_name, "strict": True, "schema": self.schema}
+            body["response_format"] = {"type": "json_schema", "json_schema": shape}
+        return orjson.dumps(body | dict(self.model.extra), option=orjson.OPT_SORT_KEYS)[:-1]
+
+
+def seed_of(start: int, purpose: str, sample: int = 0, attempt: int = 0) -> int:
+    """Derive a call's seed from what it is for: 31 bits, the same in every run."""
+    name = f"{start}\0{purpose}\0{sample}\0{attempt}".encode()
+    return int.from_bytes(blake2b(name, digest_size=4).digest()) >> 1
+
+
+def encode(answer: Answer) -> bytes:
+    """Write an answer as the store keeps it."""
+    return orjson.dumps(tuple(answer))
+
+
+def decode(stored: bytes) -> Answer:
+    """Read an answer as the store keeps it."""
+    return Answer(*orjson.loads(stored))
+
+
+def read_completion(raw: bytes) -> Answer:
+    """Read a chat completion's body; raises ValueError where it is none."""
+    try:
+        body = orjson.loads(raw)
+        choice = body["choices"][0]
+        message = choice["message"]
+        usage = body.get("usage") or {}
+        return Answer(
+            text=_content(message),
+            finish=str(choice.get("finish_reason") or "stop"),
+            prompt_tokens=int(usage.get("prompt_tokens") or 0),
+            completion_tokens=int(usage.get("completion_tokens") or 0),
+            reasoning=_text(message.get("reasoning_content") or message.get("reasoning")),
+            served=_text(body.get("model")),
+        )
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"the reply is no chat completion ({_reason(error)})") from error
+
+
+def _content(message: Mapping[str, Any]) -> str:
+    content = message.get("content") or ""
+    if not isinstance(content, str):
+        raise TypeError("its content is no text")
+    return content
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, orjson.JSONDecodeError):
+        return "not JSON"
+    if isinstance(error, KeyError):
+        return f"no {error.args[0]!r}"
+    return str(error)

@@ -1,0 +1,189 @@
+"""Take a plan's rows through its steps, once: streams between barriers, tables at them.
+
+Knows no folders of runs, no manifest and no terminal; `run` gives it the client and a place to
+work in.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from soupstock.client import Client
+from soupstock.plan import Plan, Step
+from soupstock.records import Gatherer, Ids, Row, Table, column, dropped, frame
+from soupstock.steps.dedup import Deduplication, duplicates
+from soupstock.steps.filter import Filtering, filter_rows
+from soupstock.steps.generate import Generation, generate
+from soupstock.steps.judge import Judging, judge
+from soupstock.steps.publish import Publication, check
+from soupstock.stream import Indexed, Stage, Stream, Tally
+
+
+@dataclass
+class Flow:
+    """One passage of a plan's rows, and how far it has come."""
+
+    plan: Plan
+    client: Client
+    work: Path
+    """A folder for the parts of tables."""
+    rows: int | None
+    """How many source rows to take; all where it is None."""
+    tallies: list[Tally] = field(default_factory=list)
+    """One for each step; they grow while the flow runs."""
+    taken: int = 0
+    """How many source rows were taken so far."""
+
+    def __post_init__(self) -> None:
+        self.tallies = [Tally(step.title) for step in self.plan.steps]
+
+    async def run(self) -> Table:
+        """Take the rows through all steps; the table holds those that were dropped too."""
+        table: Table | None = None
+        steps = list(zip(self.plan.steps, self.tallies, strict=True))
+        for number, (is_barrier, group) in enumerate(
+            itertools.groupby(steps, lambda pair: isinstance(pair[0].bound, Deduplication))
+        ):
+            for place, (step, tally) in enumerate(list(group) if is_barrier else []):
+                if table is None:
+                    table = await self._stream([], [], self._source(), number)
+                if isinstance(step.bound, Deduplication):
+                    folder = self.work / f"{number}-{place}"
+                    table = deduplicated(step.bound, table, folder, tally)
+            if not is_barrier:
+                table = await self._segment(list(group), table, number)
+        if table is None:
+            raise ValueError("a plan has steps")
+        return table
+
+    async def _segment(
+        self, group: Sequence[tuple[Step, Tally]], before: Table | None, number: int
+    ) -> Table:
+        stages = [stage_of(step, self.plan) for step, _ in group]
+        tallies = [tally for _, tally in group]
+        source = self._source() if before is None else _indexed(before)
+        table = await self._stream(stages, tallies, source, number)
+        if before is not None:
+            before.clear()
+        return table
+
+    async def _stream(
+        self,
+        stages: Sequence[Stage],
+        tallies: Sequence[Tally],
+        source: Iterator[list[Indexed]],
+        number: int,
+    ) -> Table:
+        gatherer = Gatherer(Table(self.work / str(number), self.plan.columns))
+        stream = Stream(stages, self.client, gatherer.add, tallies)
+        await stream.run(source)
+        return gatherer.finish()
+
+    def _source(self) -> Iterator[list[Indexed]]:
+        ids = Ids()
+        for block in self.plan.source.blocks(self.rows):
+            rows = [_begun(ids.name(content), content) for content in block]
+            start, self.taken = self.taken, self.taken + len(rows)
+            yield list(enumerate(rows, start))
+
+    def trimmed(self, table: Table, wanted: int) -> Table:
+        """Keep the first `wanted` of the rows that were kept, in source order."""
+        tally = Tally(f"target: {wanted}")
+        self.tallies.append(tally)
+        return table.map(self.work / "target", _trimmed(table, wanted, tally))
+
+
+def _trimmed(table: Table, wanted: int, tally: Tally) -> Iterator[pl.DataFrame]:
+    kept = pl.col("dropped_by").list.len() == 0
+    for part in table.frames():
+        place = kept.cum_sum() + tally.rows_in
+        marked = part.with_columns(
+            dropped_by=pl.when(kept & (place > wanted))
+            .then(pl.lit(["target: enough"]))
+            .otherwise(pl.col("dropped_by"))
+        )
+        before, after = (int(some.select(kept.sum()).item()) for some in (part, marked))
+        tally.rows_in += before
+        tally.count_many(kept=after, dropped=before - after, reason="target: enough")
+        yield marked
+
+
+def _begun(row_id: str, content: Row) -> Row:
+    return {"id": row_id, **content, "failures": [], "dropped_by": []}
+
+
+def _indexed(table: Table) -> Iterator[list[Indexed]]:
+    index = itertools.count()
+    for rows in table.rows():
+        yield list(zip(index, rows, strict=False))
+
+
+def stage_of(step: Step, plan: Plan) -> Stage:
+    """Make a row-wise step ready to stream."""
+    bound = step.bound
+    match bound:
+        case Generation():
+            return Stage(step.title, step=lambda row, ask: generate(bound, row, ask))
+        case Judging():
+            return Stage(step.title, step=lambda row, ask: judge(bound, row, ask))
+        case Filtering():
+            return Stage(step.title, check=_filter(bound, step.reads, plan))
+        case Publication():
+            return Stage(step.title, check=lambda rows: check(bound, rows))
+        case Deduplication():
+            raise ValueError("dedup needs the whole set; it does not stream")
+
+
+def _filter(bound: Filtering, reads: Sequence[str], plan: Plan) -> Callable[[list[Row]], list[Row]]:
+    # A filter need not read anything, and a frame without columns has no rows.
+    columns = {name: plan.columns[name] for name in reads or ("id",)}
+
+    def check_rows(rows: list[Row]) -> list[Row]:
+        reasons = filter_rows(bound, frame(rows, columns))
+        return [
+            dropped(row, *(f"filter: {label}" for label in labels)) if labels else row
+            for row, labels in zip(rows, reasons, strict=True)
+        ]
+
+    return check_rows
+
+
+def deduplicated(step: Deduplication, table: Table, folder: Path, tally: Tally) -> Table:
+    """Drop the rows of a table that repeat an earlier one; each names its twin."""
+    kept = pl.col("dropped_by").list.len() == 0
+    texts = (
+        table.scan()
+        .with_row_index("index")
+        .filter(kept)
+        .select("index", "id", text=column(step.column))
+        .collect()
+    )
+    found = duplicates(step, texts["text"])
+    # Null takes no row: gathering with a null index gives null.
+    twins = texts["id"].gather(found.twin)
+    repeats = pl.DataFrame(
+        {"index": texts["index"], "_twin": twins, "_similarity": found.similarity}
+    ).filter(pl.col("_twin").is_not_null())
+    tally.rows_in += texts.height
+    reason = f"dedup: {step.column}"
+    tally.count_many(texts.height - repeats.height, repeats.height, reason)
+    return table.map(folder, _marked(table, repeats, reason))
+
+
+def _marked(table: Table, repeats: pl.DataFrame, reason: str) -> Iterator[pl.DataFrame]:
+    start = 0
+    repeated = pl.col("_twin").is_not_null()
+    for part in table.frames():
+        indexed = part.with_row_index("index", offset=start)
+        start += part.height
+        joined = indexed.join(repeats, on="index", how="left", maintain_order="left")
+        yield joined.with_columns(
+            twin=pl.coalesce("_twin", "twin"),
+            similarity=pl.coalesce("_similarity", "similarity"),
+            dropped_by=pl.when(repeated)
+            .then(pl.col("dropped_by").list.concat(pl.lit([reason])))
+            .otherwise(pl.col("dropped_by")),
+        ).select(part.columns)

@@ -1,0 +1,192 @@
+"""The table that flows: rows with an id, the reasons they were dropped, and their failures.
+
+A row that streams is a dict of its columns; a table at rest is a folder of Parquet parts in source
+order. Rows are only added to: a step puts a column or a reason there, and takes nothing away.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+import pyarrow.parquet as pq
+
+Row = dict[str, Any]
+"""A row under way: its columns by name. A column that is not there is null."""
+
+PART_ROWS = 8192
+"""How many rows a part of a table holds."""
+
+FAILURE = pl.Struct({"step": pl.String, "cause": pl.String, "message": pl.String})
+"""A call that failed: the step's label, the kind of failure, and what was said."""
+
+BEFORE: Mapping[str, pl.DataType] = {"id": pl.String()}
+"""The engine's columns that stand before all others."""
+
+AFTER: Mapping[str, pl.DataType] = {
+    "twin": pl.String(),
+    "similarity": pl.Float64(),
+    "failures": pl.List(FAILURE),
+    "dropped_by": pl.List(pl.String),
+}
+"""The engine's columns that stand after all others."""
+
+Columns = Mapping[str, pl.DataType]
+"""A table's columns and their types, in order."""
+
+
+class Ids:
+    """Names rows by what they hold, so that neither order nor neighbours change a name.
+
+    The n-th row with the same content gets the n-th name of that content.
+    """
+
+    def __init__(self) -> None:
+        self._seen: Counter[bytes] = Counter()
+
+    def name(self, content: Mapping[str, Any]) -> str:
+        """Return the next row's id: 16 hexadecimal digits."""
+        text = orjson.dumps(content, default=str, option=orjson.OPT_SORT_KEYS)
+        digest = blake2b(text, digest_size=8).digest()
+        seen = self._seen[digest]
+        self._seen[digest] = seen + 1
+        if seen:
+            digest = blake2b(digest + seen.to_bytes(8), digest_size=8).digest()
+        return digest.hex()
+
+
+def is_kept(row: Row) -> bool:
+    """Say whether nothing dropped a row so far."""
+    return not row["dropped_by"]
+
+
+def dropped(row: Row, *reasons: str) -> Row:
+    """Add reasons to a row."""
+    return row | {"dropped_by": [*row["dropped_by"], *reasons]}
+
+
+def failed(row: Row, step: str, cause: str, message: str) -> Row:
+    """Add a failure to a row; whether it also drops the row is for the step to say."""
+    failure = {"step": step, "cause": cause, "message": message}
+    return row | {"failures": [*row["failures"], failure]}
+
+
+def frame(rows: Iterable[Row], columns: Columns) -> pl.DataFrame:
+    """Make a frame of rows: one column for each of `columns`, null where a row has none."""
+    rows = list(rows)
+    data = {name: [row.get(name) for row in rows] for name in columns}
+    return pl.DataFrame(data, schema=dict(columns), strict=False)
+
+
+@dataclass
+class Table:
+    """Rows at rest, in source order: Parquet parts in a folder."""
+
+    folder: Path
+    columns: Columns
+    parts: list[Path] = field(default_factory=list)
+
+    def scan(self) -> pl.LazyFrame:
+        """Return all rows as one lazy frame, in source order."""
+        if not self.parts:
+            return pl.LazyFrame(schema=dict(self.columns))
+        return pl.scan_parquet(self.parts)
+
+    def frames(self) -> Iterator[pl.DataFrame]:
+        """Yield the parts, each a frame of at most PART_ROWS rows."""
+        for part in self.parts:
+            yield pl.read_parquet(part)
+
+    def rows(self) -> Iterator[list[Row]]:
+        """Yield the parts as rows."""
+        for part in self.frames():
+            yield part.to_dicts()
+
+    def map(self, folder: Path, frames: Iterable[pl.DataFrame]) -> "Table":
+        """Make the table that holds `frames` in place of this one's parts, and drop this one."""
+        table = Table(folder, self.columns)
+        for number, part in enumerate(frames):
+            table.write(number, part)
+        self.clear()
+        return table
+
+    def write(self, number: int, part: pl.DataFrame) -> None:
+        """Write one part; `number` is its place in the order."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"part-{number:06}.parquet"
+        part.write_parquet(path, compression="lz4", statistics=False)
+        self.parts.append(path)
+        self.parts.sort()
+
+    def clear(self) -> None:
+        """Remove the parts."""
+        for part in self.parts:
+            part.unlink(missing_ok=True)
+        self.parts = []
+
+    def save(self, path: Path) -> None:
+        """Write all rows into one Parquet file, whole or not at all: same rows, same bytes."""
+        save(path, self.columns, self.frames())
+
+
+class Gatherer:
+    """Puts rows that end in any order back into source order, a part at a time."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._open: dict[int, list[tuple[int, Row]]] = {}
+
+    def add(self, index: int, row: Row) -> None:
+        """Take the row with this place in the source, counted from 0."""
+        number = index // PART_ROWS
+        rows = self._open.setdefault(number, [])
+        rows.append((index, row))
+        if len(rows) == PART_ROWS:
+            self._write(number)
+
+    def finish(self) -> Table:
+        """Write what is left and return the table."""
+        for number in sorted(self._open):
+            self._write(number)
+        return self._table
+
+    def _write(self, number: int) -> None:
+        rows = self._open.pop(number)
+        rows.sort(key=lambda indexed: indexed[0])
+        self._table.write(number, frame((row for _, row in rows), self._table.columns))
+
+
+def save(path: Path, columns: Columns, frames: Iterable[pl.DataFrame]) -> None:
+    """Write frames into one Parquet file, whole or not at all: same rows, same bytes."""
+    partial = path.with_name(f".{path.name}.partial")
+    plain = pl.CompatLevel.oldest()
+    schema = pl.DataFrame(schema=dict(columns)).to_arrow(compat_level=plain).schema
+    with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+        for part in frames:
+            arrow = part.to_arrow(compat_level=plain).cast(schema)
+            writer.write_table(arrow, row_group_size=PART_ROWS)
+    partial.replace(path)
+
+
+def column(path: str) -> pl.Expr:
+    """Refer to a column or a field in it, by path: `item.question`."""
+    name, *fields = path.split(".")
+    expression = pl.col(name)
+    for inner in fields:
+        expression = expression.struct.field(inner)
+    return expression
+
+
+def flatten(row: Row, paths: Sequence[str]) -> dict[str, Any]:
+    """Pick columns or fields of columns out of a row, by path: `item.question`."""
+    return {path: _at(row, path) for path in paths}
+
+
+def _at(value: Any, path: str) -> Any:
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value

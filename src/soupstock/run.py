@@ -1,0 +1,196 @@
+"""Run a plan: servers up, rows through, dataset, report and manifest written, servers down."""
+
+import asyncio
+import contextlib
+import math
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from soupstock import folder
+from soupstock.budget import Budget
+from soupstock.calls import Failure
+from soupstock.client import Client
+from soupstock.errors import SoupstockError
+from soupstock.flow import Flow
+from soupstock.manifest import Manifest, TimingRecord
+from soupstock.plan import Plan
+from soupstock.records import Table
+from soupstock.results import write_results
+from soupstock.servers import Servers
+from soupstock.store import Store
+from soupstock.stream import Tally
+
+FIRST_GUESS = 0.8
+"""Which share of rows a first round expects to keep, when a target is to be met."""
+
+_HOPELESS_ROUNDS = 1000
+"""How many source rows for each wanted one are drawn before a target is given up."""
+
+
+@dataclass
+class Progress:
+    """What is going on, for whoever shows it; only the run writes it."""
+
+    plan: Plan
+    flow: Flow | None = None
+    client: Client | None = None
+    round: int = 0
+    notes: list[str] = field(default_factory=list)
+    listener: Callable[[str], object] | None = None
+    """Gets each note as it comes."""
+
+    def note(self, sentence: str) -> None:
+        """Add a line for the person who waits."""
+        self.notes.append(sentence)
+        if self.listener is not None:
+            self.listener(sentence)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run left: its folder and what it says of itself."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def rows(self) -> pl.DataFrame:
+        """All rows, kept and dropped, in source order."""
+        return pl.read_parquet(self.folder / folder.ROWS)
+
+
+Watch = Callable[[Progress], contextlib.AbstractContextManager[None]]
+"""Shows progress as long as it is entered."""
+
+
+def run(plan: Plan, *, budget: Budget | None = None, watch: Watch | None = None) -> Run:
+    """Run a plan to its end, or as far as budget, servers and the person let it.
+
+    Every answer is kept at once, so running again goes on where this run ended. Raises
+    SoupstockError where the rows that there are make no dataset; all answers are kept then too.
+    """
+    return asyncio.run(_run(plan, budget or Budget(), watch or _unwatched))
+
+
+def preview(
+    plan: Plan,
+    show: Callable[[Run], None],
+    *,
+    budget: Budget | None = None,
+    watch: Watch | None = None,
+) -> None:
+    """Run a plan in a folder that is gone after `show`; only the store keeps anything."""
+    with tempfile.TemporaryDirectory(prefix="soupstock-") as place:
+        into = Path(place) / "run"
+        show(asyncio.run(_run(plan, budget or Budget(), watch or _unwatched, into)))
+
+
+@contextlib.contextmanager
+def _unwatched(_: Progress) -> Iterator[None]:
+    yield
+
+
+async def _run(plan: Plan, budget: Budget, watch: Watch, into: Path | None = None) -> Run:
+    root = plan.project.root
+    target = into or folder.run_folder(root, plan.name, plan.fingerprint)
+    progress = Progress(plan)
+    with watch(progress), folder.worked_in(target, progress.note) as work:
+        started, clock = datetime.now(UTC), time.monotonic()
+        async with (
+            Store(folder.runs_folder(root) / folder.STORE) as store,
+            Servers(folder.runs_folder(root) / "logs", progress.note) as servers,
+            Client(store, servers, budget) as client,
+        ):
+            progress.client = client
+            with _interruptible(client):
+                table, flow = await _enough(plan, client, work, progress)
+            _raise_broken(client, flow)
+        timing = TimingRecord(
+            started=started.isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - clock, 3),
+            steps=tuple(_seconds(tally) for tally in flow.tallies),
+        )
+        done = Run(target, write_results(target, table, flow, client, timing))
+    if into is None:
+        folder.point_latest(target)
+    return done
+
+
+def _raise_broken(client: Client, flow: Flow) -> None:
+    """Raise what ended the run, where it is a fault of ours or nothing at all came of it."""
+    error = client.broken
+    if error is None:
+        return
+    if not isinstance(error, SoupstockError) or not any(tally.answers for tally in flow.tallies):
+        raise error
+
+
+async def _enough(plan: Plan, client: Client, work: Path, progress: Progress) -> tuple[Table, Flow]:
+    """Take rows through until the target is met, where there is one.
+
+    Each round starts over with more source rows; what was asked before is in the store. How many
+    it takes follows from the answers alone, so the same answers give the same rows.
+    """
+    wanted = plan.pipeline.target
+    rows = plan.rows if wanted is None else _most(math.ceil(wanted / FIRST_GUESS), plan.rows)
+    while True:
+        progress.round += 1
+        flow = progress.flow = Flow(plan, client, work / str(progress.round), rows)
+        table = await flow.run()
+        if wanted is None:
+            return table, flow
+        kept = flow.tallies[-1].kept
+        is_hopeless = flow.taken > _HOPELESS_ROUNDS * wanted
+        if kept >= wanted or is_hopeless or client.stopped or rows == plan.rows:
+            return flow.trimmed(table, wanted), flow
+        table.clear()
+        rows = _most(_next_rows(wanted, kept, flow.taken), plan.rows)
+
+
+def _most(rows: int, there: int | None) -> int:
+    return rows if there is None else min(rows, there)
+
+
+def _next_rows(wanted: int, kept: int, taken: int) -> int:
+    """Guess how many source rows give `wanted` kept ones, a little more than the yield says."""
+    if kept == 0:
+        return taken * 4
+    return min(taken * 4, max(taken + 1, math.ceil(wanted * taken / kept * 1.05)))
+
+
+@contextlib.contextmanager
+def _interruptible(client: Client) -> Iterator[None]:
+    """Let Ctrl-C (or SIGTERM) stop politely once, and at once when it comes again."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def interrupt() -> None:
+        if client.stopped is None:
+            client.stop(Failure("Interrupted", "the run was interrupted"))
+        elif task is not None:
+            task.cancel()
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    added = []
+    for number in signals:
+        # Not every platform and thread can; there the default holds.
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(number, interrupt)
+            added.append(number)
+    try:
+        yield
+    finally:
+        for number in added:
+            loop.remove_signal_handler(number)
+
+
+def _seconds(tally: Tally) -> float:
+    if tally.first is None or tally.last is None:
+        return 0.0
+    return round(tally.last - tally.first, 3)

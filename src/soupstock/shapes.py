@@ -1,0 +1,90 @@
+"""What polars types a pydantic model's fields have: columns are typed before there are rows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+from pydantic import BaseModel
+
+from soupstock.errors import MistakeError
+
+_PLAIN: Mapping[str, pl.DataType] = {
+    "string": pl.String(),
+    "integer": pl.Int64(),
+    "number": pl.Float64(),
+    "boolean": pl.Boolean(),
+    "null": pl.Null(),
+}
+
+
+def columns_of(model: type[BaseModel]) -> dict[str, pl.DataType]:
+    """Return the columns that a model's rows have, as `model_dump(mode="json")` writes them."""
+    schema = model.model_json_schema(mode="serialization")
+    return _fields(schema, _Reader(model.__name__, schema.get("$defs", {})))
+
+
+def struct_of(model: type[BaseModel]) -> pl.Struct:
+    """Return the struct type of a column that holds a model."""
+    return pl.Struct(columns_of(model))
+
+
+class _Reader:
+    """The definitions that a schema refers to, and the ones that are being read."""
+
+    def __init__(self, name: str, definitions: Mapping[str, Any]) -> None:
+        self.name = name
+        self.definitions = definitions
+        self.open: list[str] = []
+
+    def refuse(self, path: str, why: str) -> MistakeError:
+        return MistakeError(f"the schema {self.name} cannot be a table: {path} {why}")
+
+
+def _fields(schema: Mapping[str, Any], reader: _Reader, path: str = "") -> dict[str, pl.DataType]:
+    return {
+        name: _type(field, reader, f"{path}{name}")
+        for name, field in schema.get("properties", {}).items()
+    }
+
+
+def _type(schema: Mapping[str, Any], reader: _Reader, path: str) -> pl.DataType:
+    if "$ref" in schema:
+        return _referred(schema["$ref"].rsplit("/", 1)[-1], reader, path)
+    if cases := schema.get("anyOf") or schema.get("oneOf"):
+        return _union(cases, reader, path)
+    if "const" in schema or "enum" in schema:
+        return _type_of_values(schema.get("enum", [schema.get("const")]), reader, path)
+    kind = schema.get("type")
+    if kind == "array" and "items" in schema:
+        return pl.List(_type(schema["items"], reader, f"{path}[]"))
+    if kind == "object" and schema.get("properties"):
+        return pl.Struct(_fields(schema, reader, f"{path}."))
+    if kind in _PLAIN:
+        return _PLAIN[kind]
+    raise reader.refuse(path, "has no fixed type; use text, numbers, lists and models")
+
+
+def _referred(name: str, reader: _Reader, path: str) -> pl.DataType:
+    if name in reader.open:
+        raise reader.refuse(path, f"holds {name} within itself")
+    reader.open.append(name)
+    dtype = _type(reader.definitions[name], reader, path)
+    reader.open.pop()
+    return dtype
+
+
+def _union(cases: list[Mapping[str, Any]], reader: _Reader, path: str) -> pl.DataType:
+    types = {_type(case, reader, path) for case in cases} - {pl.Null()}
+    if types == {pl.Int64(), pl.Float64()}:
+        return pl.Float64()
+    if len(types) > 1:
+        raise reader.refuse(path, "may be of several types")
+    return types.pop() if types else pl.Null()
+
+
+def _type_of_values(values: list[Any], reader: _Reader, path: str) -> pl.DataType:
+    kinds = {type(value) for value in values} - {type(None)}
+    names = {str: "string", int: "integer", float: "number", bool: "boolean"}
+    if len(kinds) != 1 or (kind := kinds.pop()) not in names:
+        raise reader.refuse(path, "may be of several types")
+    return _PLAIN[names[kind]]

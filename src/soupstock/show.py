@@ -1,0 +1,296 @@
+"""Show plans, progress and results in a terminal, or as plain lines where there is none.
+
+Generated text is hostile here too: it goes through `shown`, so no control character gets out.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from soupstock.client import Lane
+from soupstock.errors import SoupstockError, shown
+from soupstock.folder import DATASET, REPORT
+from soupstock.loader import load
+from soupstock.manifest import Manifest, StepRecord
+from soupstock.plan import Plan, Step
+from soupstock.project import Project
+from soupstock.run import Progress, Run
+from soupstock.spec import Pipeline
+
+PLAIN_EVERY = 10.0
+"""Seconds between progress lines where there is no terminal."""
+
+_LONGEST_TEXT = 600
+
+
+def _console(*, stderr: bool = False) -> Console:
+    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+
+
+def _table(*columns: str, right: Sequence[str] = (), title: str | None = None) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+def _cell(value: object) -> Text:
+    return Text("" if value is None else shown(value))
+
+
+def show_plan(plan: Plan) -> None:
+    """Print what a run would do."""
+    console = _console()
+    rows = "as many rows as it takes" if plan.rows is None else f"{plan.rows:,} rows"
+    columns = ", ".join(plan.source.columns)
+    console.print(Text(f"{shown(plan.name)}: {rows} from a {plan.source.kind} source ({columns})"))
+    if plan.pipeline.target:
+        console.print(f"target: exactly {plan.pipeline.target:,} kept rows")
+    console.print()
+    table = _table("", "step", "model", "reads", "adds", "calls", "made from", right=("", "calls"))
+    for number, step in enumerate(plan.steps, 1):
+        made_from = "\n".join(f"{kind} {part.file}" for kind, part in step.parts)
+        cells = (number, step.title, _model(step), ", ".join(step.reads), _adds(step))
+        calls = "" if not step.calls else _calls(step, plan.rows)
+        table.add_row(*map(_cell, (*cells, calls, made_from)))
+    console.print(table)
+    console.print()
+    for role, model in plan.models.items():
+        revision = f", revision {model.revision}" if model.revision else ""
+        where = f" at {model.base_url}" if model.base_url else ""
+        console.print(_cell(f"{role}: {model.reference} ({model.name}{revision}){where}"))
+        if model.missing:
+            console.print(_cell(f"  missing: {model.missing}"), style="yellow")
+    if plan.rows is not None:
+        total = plan.rows * sum(step.calls for step in plan.steps)
+        console.print(f"calls: at most {total:,}, fewer as rows are dropped; none is asked twice")
+    console.print(f"fingerprint: {plan.fingerprint[:12]}")
+
+
+def _model(step: Step) -> str:
+    return f"{step.role} = {step.model.reference}" if step.model else ""
+
+
+def _adds(step: Step) -> str:
+    return ", ".join(f"{name}: {_type(dtype)}" for name, dtype in step.adds.items())
+
+
+def _type(dtype: Any) -> str:
+    names = {"String": "text", "List(String)": "texts", "Int64": "integer", "Float64": "number"}
+    text = str(dtype)
+    return names.get(text, "score and reasons" if "criteria" in text else "fields")
+
+
+def _calls(step: Step, rows: int | None) -> str:
+    return f"{step.calls}/row" if rows is None else f"{rows * step.calls:,}"
+
+
+def show_pipelines(project: Project) -> None:
+    """Print the pipelines by name, with what they make."""
+    table = _table("pipeline", "what it makes", "where")
+    for name, path in sorted(project.pipeline_names().items()):
+        try:
+            description = load(path, Pipeline).value.description
+        except SoupstockError as error:
+            description = f"(cannot be read: {error.message})"
+        where = "standard" if path.is_relative_to(project.standard) else "project"
+        if project.root == project.standard:
+            where = "project"
+        table.add_row(*map(_cell, (name, description, where)))
+    _console().print(table)
+
+
+def show_run(run: Run) -> None:
+    """Print the accounts of a run: every row that came in, kept or dropped with its reason."""
+    console, said = _console(), run.manifest
+    console.print(steps_table(said.steps))
+    console.print()
+    for line in _failures(said):
+        console.print(_cell(line), style="yellow")
+    console.print(_cell(_summary(said)))
+    if said.outcome == "partial":
+        console.print(_cell(f"partial: {said.reason}"), style="bold yellow")
+        console.print("every answer is kept; the same command goes on")
+    for name in (DATASET, REPORT):
+        if (run.folder / name).exists():
+            console.print(_cell(f"{name}: {run.folder / name}"), soft_wrap=True)
+
+
+def steps_table(steps: Sequence[StepRecord]) -> Table:
+    """Make the table of rows in, kept and dropped by reason."""
+    right = ("in", "kept", "dropped", "failed", "answers")
+    table = _table("step", "in", "kept", "dropped", "failed", "answers", "dropped by", right=right)
+    for step in steps:
+        reasons = "\n".join(f"{count:,} {reason}" for reason, count in step.dropped.items())
+        failed = sum(failure.rows for failure in step.failures)
+        numbers = (step.rows_in, step.rows_kept, sum(step.dropped.values()), failed, step.answers)
+        cells = (step.label, *(f"{n:,}" if n else "" for n in numbers), reasons)
+        table.add_row(*map(_cell, cells))
+    return table
+
+
+def _failures(said: Manifest) -> Iterator[str]:
+    for step in said.steps:
+        for failure in step.failures:
+            yield (
+                f"{step.label}: {failure.rows:,} failed with {failure.cause}, "
+                f"for example: {failure.example}"
+            )
+
+
+def _summary(said: Manifest) -> str:
+    paid = said.paid
+    tokens = paid.tokens.prompt + paid.tokens.completion
+    cost = f", ${paid.cost:.4f}" if paid.cost else ""
+    return (
+        f"{said.rows:,} rows in, {said.kept:,} kept, {said.rows - said.kept:,} dropped; "
+        f"{paid.calls:,} calls made ({tokens:,} tokens{cost}), {paid.found:,} found in the store; "
+        f"{said.timing.seconds:.1f} s"
+    )
+
+
+def show_preview(plan: Plan, run: Run) -> None:
+    """Print each row with its columns, scores and reasons."""
+    console = _console()
+    for number, row in enumerate(run.rows.to_dicts(), 1):
+        dropped = ", ".join(row["dropped_by"])
+        console.rule(
+            _cell(f"row {number} {row['id']}: " + (f"dropped by {dropped}" if dropped else "kept"))
+        )
+        for name in plan.columns:
+            if name not in {"id", "dropped_by"} and row[name] not in (None, []):
+                console.print(Text(f"{name}: ", style="bold").append_text(_value(row[name])))
+    console.rule()
+    console.print(_cell(_summary(run.manifest)))
+    for line in _failures(run.manifest):
+        console.print(_cell(line), style="yellow")
+
+
+def _value(value: Any) -> Text:
+    """Show a cell: texts keep their lines, a verdict shows its criteria."""
+    if isinstance(value, dict) and "criteria" in value:
+        lines = [f"{value['score']:.2f}"]
+        lines += [
+            f"  {name} {verdict['level']}: {verdict['reason']}"
+            for name, verdict in value["criteria"].items()
+        ]
+        return Text("\n".join(shown(line) for line in lines))
+    if isinstance(value, str):
+        text = value if len(value) <= _LONGEST_TEXT else f"{value[:_LONGEST_TEXT]}…"
+        return Text("\n".join(shown(line) for line in text.splitlines()))
+    return _cell(value)
+
+
+@contextmanager
+def watch(progress: Progress) -> Iterator[None]:
+    """Show a run's progress: a live table in a terminal, else a line now and then."""
+    console = _console(stderr=True)
+    shower = _live if console.is_terminal else _lines
+    with shower(progress, console):
+        yield
+
+
+@contextmanager
+def _live(progress: Progress, console: Console) -> Iterator[None]:
+    board = _Board(progress)
+    with Live(get_renderable=board.render, console=console, refresh_per_second=4, transient=True):
+        yield
+
+
+@contextmanager
+def _lines(progress: Progress, console: Console) -> Iterator[None]:
+    board, stop = _Board(progress), threading.Event()
+
+    def tell() -> None:
+        last = ""
+        while not stop.wait(PLAIN_EVERY):
+            if (line := board.line()) != last:
+                console.print(_cell(line), soft_wrap=True)
+                last = line
+
+    thread = threading.Thread(target=tell, name="progress", daemon=True)
+    thread.start()
+    progress.listener = lambda note: console.print(_cell(note), soft_wrap=True)
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+class _Board:
+    """What the live table shows, from the run's own counters."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._started = time.monotonic()
+
+    def render(self) -> RenderableType:
+        """Make the table of steps and of servers."""
+        parts: list[RenderableType] = [_cell(note) for note in self._progress.notes[-3:]]
+        if (flow := self._progress.flow) is None:
+            return Group(*parts, Text("starting"))
+        right = ("in", "kept", "dropped", "failed", "waiting")
+        steps = _table("step", *right, right=right)
+        for tally in flow.tallies:
+            numbers = (tally.rows_in, tally.kept, tally.dropped, tally.failed, tally.waiting)
+            steps.add_row(_cell(tally.label), *(f"{n:,}" if n else "" for n in numbers))
+        parts += [steps, self._servers(), Text(self._closing(), style="dim")]
+        return Group(*parts)
+
+    def line(self) -> str:
+        """Say the same in one line."""
+        if (flow := self._progress.flow) is None:
+            return "starting"
+        steps = (f"{t.label} {t.ended:,}/{t.rows_in:,}" for t in flow.tallies if t.rows_in)
+        return f"{', '.join(steps)}; {self._closing()}"
+
+    def _lanes(self) -> list[Lane]:
+        client = self._progress.client
+        return list(client.lanes.values()) if client else []
+
+    def _servers(self) -> Table:
+        right = ("in flight", "allowed", "answered", "tokens/s", "refused", "failed")
+        table = _table("server", *right, right=right)
+        for lane in self._lanes():
+            numbers = (lane.active, lane.limit.allowed, lane.answered, round(self._rate(lane)))
+            cells = (*numbers, lane.refused, lane.failed)
+            table.add_row(_cell(lane.model.reference), *(f"{n:,}" if n else "" for n in cells))
+        return table
+
+    def _rate(self, lane: Lane) -> float:
+        return lane.tokens / max(1.0, time.monotonic() - self._started)
+
+    def _closing(self) -> str:
+        elapsed = time.monotonic() - self._started
+        rate = sum(self._rate(lane) for lane in self._lanes())
+        parts = [f"{elapsed:.0f} s", f"{rate:.0f} tokens/s"]
+        if (left := self._left(elapsed)) is not None:
+            parts.append(f"about {left:.0f} s left")
+        client = self._progress.client
+        if client is not None and client.stopped is not None:
+            parts.append("stopping: what is under way is finished and kept")
+        return ", ".join(parts)
+
+    def _left(self, elapsed: float) -> float | None:
+        """Guess the seconds left, from the share of row-steps that are done."""
+        flow = self._progress.flow
+        if flow is None or not flow.rows:
+            return None
+        asking = [
+            tally for tally, step in zip(flow.tallies, flow.plan.steps, strict=False) if step.calls
+        ]
+        expected, done, due = float(flow.rows), 0.0, 0.0
+        for tally in asking:
+            done += tally.ended
+            due += max(expected, tally.rows_in)
+            expected *= tally.kept / tally.ended if tally.ended else 1.0
+        share = done / due if due else 0.0
+        return elapsed * (1 - share) / share if 0 < share < 1 else None

@@ -1,0 +1,1 @@
+"""One file for each verb. Steps import what they need, never each other."""

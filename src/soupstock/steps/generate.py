@@ -1,0 +1,86 @@
+"""Ask a model for an answer, or for several, and keep them as a column."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from soupstock.calls import Answer, Ask, Failure, Form, Reply
+from soupstock.prompts import Prompt, PromptError
+from soupstock.records import Row, dropped, failed
+
+_FENCED = re.compile(r"\A\s*```[a-zA-Z]*\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A generate step, bound: whom to ask, with what, for which column."""
+
+    column: str
+    form: Form
+    prompt: Prompt
+    n: int = 1
+    retries: int = 2
+    """How often an unusable answer is asked for again, with another seed."""
+    schema: type[BaseModel] | None = None
+
+    @property
+    def label(self) -> str:
+        """Name the step in tables and reasons."""
+        return f"generate: {self.column}"
+
+
+async def generate(step: Generation, row: Row, ask: Ask) -> Row:
+    """Add the column: a text, a list of `n`, or typed fields. Without an answer, drop the row."""
+    try:
+        messages = step.prompt.messages(row)
+        values = await _values(step, row["id"], messages, ask)
+    except PromptError as error:
+        values = Failure("PromptError", str(error))
+    if isinstance(values, Failure):
+        return dropped(failed(row, step.label, *values), f"{step.label} failed")
+    return row | {step.column: values if step.n > 1 else values[0]}
+
+
+async def _values(
+    step: Generation, row_id: str, messages: list[dict[str, str]], ask: Ask
+) -> list[Any] | Failure:
+    """Ask for all samples at once, and again for those that cannot be used."""
+    purpose = f"{row_id}/{step.column}"
+    values: dict[int, Any] = {}
+    failure = Failure("Unreadable", "no answer")
+    for attempt in range(step.retries + 1):
+        samples = [sample for sample in range(step.n) if sample not in values]
+        calls = [step.form.call(messages, purpose, sample, attempt) for sample in samples]
+        for sample, reply in zip(samples, await ask(calls), strict=True):
+            value = _read(step, reply)
+            if isinstance(value, Failure):
+                failure = value
+            else:
+                values[sample] = value
+        if len(values) == step.n:
+            return [values[sample] for sample in range(step.n)]
+        if failure.cause != "Unreadable":
+            break
+    return failure
+
+
+def _read(step: Generation, reply: Reply) -> Any:
+    """Turn a reply into the column's value, or say why it cannot be used."""
+    if not isinstance(reply, Answer):
+        return reply
+    text = reply.text.strip()
+    if not text:
+        return Failure("Unreadable", f"the answer is empty (it ended by {reply.finish})")
+    if step.schema is None:
+        return text
+    fenced = _FENCED.match(text)
+    try:
+        value = step.schema.model_validate_json(fenced[1] if fenced else text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or step.schema.__name__
+        cut = " (it was cut off at max_tokens)" if reply.finish == "length" else ""
+        return Failure("Unreadable", f"the answer breaks its schema: {where}: {first['msg']}{cut}")
+    return value.model_dump(mode="json")

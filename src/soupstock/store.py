@@ -1,0 +1,180 @@
+"""Calls that were answered, by what was asked: the reason that nothing is paid for twice.
+
+A SQLite file in WAL mode that any number of runs may share. One thread writes, in group commits: it
+takes whatever waits, commits it at once, and begins again. An answer counts as had only when it is
+committed. Failures are never stored. Knows keys and bytes; what an answer is, the client knows.
+"""
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from soupstock.errors import SoupstockError
+
+BALLAST = 8 << 20
+"""Bytes kept free beside the store, so that a full disk cannot lose the answers in flight."""
+
+_LOOKUP = 512
+_GROUP = 4096
+_TABLE = """CREATE TABLE IF NOT EXISTS calls (
+  key BLOB NOT NULL PRIMARY KEY, model TEXT NOT NULL, answer BLOB NOT NULL, made INTEGER NOT NULL
+) STRICT"""
+
+
+class StoreError(SoupstockError):
+    """The store cannot be read or written."""
+
+
+class Entry(NamedTuple):
+    """An answer to keep: the key of what was asked, the model's name, the answer as bytes."""
+
+    key: bytes
+    model: str
+    answer: bytes
+
+
+class Size(NamedTuple):
+    """How much one model's answers take up."""
+
+    model: str
+    answers: int
+    bytes: int
+
+
+class _Put(NamedTuple):
+    entry: Entry
+    done: asyncio.Future[None]
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the store's file for one thread, making it where it is not there."""
+    try:
+        db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA journal_mode=WAL")
+        # A killed process loses nothing so; a power cut may lose the last commits, not the file.
+        db.execute("PRAGMA synchronous=NORMAL")
+        db.execute(_TABLE)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"the store {path} cannot be opened: {error}") from error
+    return db
+
+
+class Store:
+    """The answers of all runs. Opened in a running event loop; `close` waits for what is queued."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._ballast = path.with_name(f"{path.name}.ballast")
+        self._keep_ballast()
+        self._reader = connect(path)
+        self._loop = asyncio.get_running_loop()
+        self._queue: queue.SimpleQueue[_Put | None] = queue.SimpleQueue()
+        self._writer = threading.Thread(target=self._write, name="store", daemon=True)
+        self._writer.start()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return the answers that are there, by key."""
+        found: dict[bytes, bytes] = {}
+        try:
+            for start in range(0, len(keys), _LOOKUP):
+                some = keys[start : start + _LOOKUP]
+                marks = ",".join("?" * len(some))
+                query = f"SELECT key, answer FROM calls WHERE key IN ({marks})"  # noqa: S608 - marks
+                found.update(self._reader.execute(query, some).fetchall())
+        except sqlite3.Error as error:
+            raise StoreError(f"the store {self.path} cannot be read: {error}") from error
+        return found
+
+    def put(self, entry: Entry) -> asyncio.Future[None]:
+        """Queue an answer; the future is done when it is committed, and fails with a StoreError."""
+        done = self._loop.create_future()
+        self._queue.put(_Put(entry, done))
+        return done
+
+    async def close(self) -> None:
+        """Commit what is queued and close the file."""
+        self._queue.put(None)
+        await asyncio.to_thread(self._writer.join)
+        self._reader.close()
+
+    def _write(self) -> None:
+        with closing(connect(self.path)) as db:
+            for group in self._groups():
+                failure = self._commit(db, [put.entry for put in group])
+                self._loop.call_soon_threadsafe(_settle, group, failure)
+
+    def _groups(self) -> Iterator[list[_Put]]:
+        while (first := self._queue.get()) is not None:
+            group = [first]
+            while len(group) < _GROUP:
+                try:
+                    put = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if put is None:
+                    yield group
+                    return
+                group.append(put)
+            yield group
+
+    def _commit(self, db: sqlite3.Connection, entries: list[Entry]) -> StoreError | None:
+        try:
+            _insert(db, entries)
+        except sqlite3.Error as error:
+            try:
+                self._ballast.unlink(missing_ok=True)
+                _insert(db, entries)
+            except (OSError, sqlite3.Error):
+                return StoreError(f"the store {self.path} cannot be written: {error}")
+            return StoreError(
+                f"the store {self.path} is out of room ({error}); what was answered is kept, "
+                "and nothing more is asked: free some space and run again"
+            )
+        return None
+
+    def _keep_ballast(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not self._ballast.exists():
+                self._ballast.write_bytes(bytes(BALLAST))
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._ballast.unlink(missing_ok=True)
+            raise StoreError(f"there is no room beside the store {self.path}: {error}") from error
+
+
+def _insert(db: sqlite3.Connection, entries: Iterable[Entry]) -> None:
+    made = int(time.time())
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        db.executemany(
+            "INSERT OR IGNORE INTO calls VALUES (?, ?, ?, ?)", [(*e, made) for e in entries]
+        )
+        db.execute("COMMIT")
+    except sqlite3.Error:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _settle(group: list[_Put], failure: StoreError | None) -> None:
+    for put in group:
+        if put.done.cancelled():
+            continue
+        if failure is None:
+            put.done.set_result(None)
+        else:
+            put.done.set_exception(failure)

@@ -1,0 +1,277 @@
+"""Stream rows through row-wise steps: a row goes on the moment its last step ends.
+
+Steps are coroutines that do one thing besides computing: they ask. So they are driven by hand: run
+to the question, look all questions of a block up in the store at once, and only what is not there
+goes to a server. What is there costs no task and no switch. Later steps go first, so rows leave
+before more come in, and no more than `window` rows are ever under way.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from soupstock.calls import Answer, Ask, Call, Failure, Reply
+from soupstock.client import Client
+from soupstock.records import Row, dropped, is_kept
+
+WINDOW = 4096
+"""How many rows may be under way at once."""
+
+BLOCK = 512
+"""How many rows are taken up at once."""
+
+_HOPELESS_AFTER = 50
+_HOPELESS_SHARE = 0.95
+
+
+class _Asking:
+    """Hands the calls to whoever drives the step, and takes the replies."""
+
+    __slots__ = ("calls",)
+
+    def __init__(self, calls: Sequence[Call]) -> None:
+        self.calls = calls
+
+    def __await__(self) -> Generator[Sequence[Call], list[Reply], list[Reply]]:
+        return (yield self.calls)
+
+
+def ask(calls: Sequence[Call]) -> Awaitable[list[Reply]]:
+    """Ask from within a step. A step awaits nothing else."""
+    return _Asking(calls)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A row-wise step, ready to run: either it asks, or it checks rows by the block."""
+
+    label: str
+    """What the step is called in reasons and tables: `generate: response`."""
+    step: Callable[[Row, Ask], Coroutine[Any, Any, Row]] | None = None
+    """Takes a row to the row with more columns."""
+    check: Callable[[list[Row]], list[Row]] | None = None
+    """Takes a block of rows to the same rows, some of them with reasons to be dropped."""
+
+
+@dataclass
+class Tally:
+    """What came of one step so far, for the eyes of whoever waits, and for the manifest."""
+
+    label: str
+    rows_in: int = 0
+    kept: int = 0
+    dropped: int = 0
+    failed: int = 0
+    waiting: int = 0
+    """Rows in the step that wait for answers."""
+    answers: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Rows dropped, by the first of their reasons."""
+    flagged: Counter[str] = field(default_factory=Counter)
+    """Rows dropped, under each of their reasons."""
+    first: float | None = None
+    last: float | None = None
+    """When the first row came and the last one left, in seconds of the loop's clock."""
+
+    @property
+    def ended(self) -> int:
+        """How many rows left the step."""
+        return self.kept + self.dropped
+
+    def count(self, reasons: Sequence[str]) -> None:
+        """Count a row that leaves the step: kept, or dropped for reasons."""
+        if reasons:
+            self.dropped += 1
+            self.reasons[reasons[0]] += 1
+            self.flagged.update(set(reasons))
+        else:
+            self.kept += 1
+
+    def count_many(self, kept: int, dropped: int, reason: str) -> None:
+        """Count rows that leave the step together, the dropped ones for one reason."""
+        self.kept += kept
+        self.dropped += dropped
+        if dropped:
+            self.reasons[reason] += dropped
+            self.flagged[reason] += dropped
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A row in a step that asked, and the replies it waits for."""
+
+    index: int
+    row: Row
+    step: int
+    course: Coroutine[Any, Any, Row]
+    calls: Sequence[Call] = ()
+    replies: list[Reply | None] = field(default_factory=list)
+    missing: int = 0
+
+
+Indexed = tuple[int, Row]
+
+
+class Stream:
+    """Drives rows through stages. `done` gets each row with its place in the source."""
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        client: Client,
+        done: Callable[[int, Row], None],
+        tallies: Sequence[Tally],
+        window: int = WINDOW,
+    ) -> None:
+        self.tallies = tallies
+        self._stages = stages
+        self._client = client
+        self._done = done
+        self._window = window
+        self._inbox: list[deque[Indexed]] = [deque() for _ in stages]
+        self._answered: deque[_Flight] = deque()
+        self._under_way = 0
+        self._wake = asyncio.Event()
+        self._clock = asyncio.get_running_loop().time
+
+    async def run(self, source: Iterator[list[Indexed]]) -> None:
+        """Take every row of the source through the stages.
+
+        When the client stops, no further row is taken from the source, and those under way come
+        out with the reason.
+        """
+        more = True
+        while True:
+            if self._answered:
+                self._resume()
+            elif (step := self._latest()) is not None:
+                self._advance(step)
+            elif more and self._under_way < self._window and self._client.stopped is None:
+                more = self._take(source)
+            elif self._under_way:
+                await self._wake.wait()
+            else:
+                return
+            self._wake.clear()
+            await asyncio.sleep(0)
+
+    def _take(self, source: Iterator[list[Indexed]]) -> bool:
+        block = next(source, None)
+        if block is None:
+            return False
+        self._under_way += len(block)
+        for index, row in block:
+            self._pass_on(index, row, 0)
+        return True
+
+    def _latest(self) -> int | None:
+        """Find the last step with rows to work on."""
+        steps = range(len(self._stages) - 1, -1, -1)
+        return next((step for step in steps if self._inbox[step]), None)
+
+    def _pass_on(self, index: int, row: Row, step: int) -> None:
+        """Hand a row to a step, or out: a dropped row goes through no further step."""
+        if step == len(self._stages) or not is_kept(row):
+            self._under_way -= 1
+            self._done(index, row)
+        else:
+            self._inbox[step].append((index, row))
+
+    def _leave(self, index: int, row: Row, step: int) -> None:
+        tally = self.tallies[step]
+        tally.last = self._clock()
+        tally.count(row["dropped_by"])
+        self._pass_on(index, row, step + 1)
+
+    def _advance(self, step: int) -> None:
+        """Work on a block of the rows that wait for a step."""
+        inbox, stage, tally = self._inbox[step], self._stages[step], self.tallies[step]
+        block = [inbox.popleft() for _ in range(min(BLOCK, len(inbox)))]
+        tally.rows_in += len(block)
+        tally.first = self._clock() if tally.first is None else tally.first
+        if stage.check is not None:
+            rows = stage.check([row for _, row in block])
+            for (index, _), row in zip(block, rows, strict=True):
+                self._leave(index, row, step)
+        elif stage.step is not None:
+            flights = [_Flight(i, row, step, stage.step(row, ask)) for i, row in block]
+            tally.waiting += len(flights)
+            self._drive([(flight, None) for flight in flights])
+
+    def _resume(self) -> None:
+        """Take the steps on whose replies have all come."""
+        flights, self._answered = self._answered, deque()
+        self._drive([(flight, flight.replies) for flight in flights])
+
+    def _drive(self, flights: list[tuple[_Flight, Any]]) -> None:
+        """Run steps to their next question or their end, as long as the store has the answers."""
+        while flights:
+            asking = [flight for flight, replies in flights if self._send(flight, replies)]
+            calls = [call for flight in asking for call in flight.calls]
+            found = self._client.found(calls) if calls else {}
+            flights = []
+            for flight in asking:
+                flight.replies = [found.get(call.key) for call in flight.calls]
+                flight.missing = flight.replies.count(None)
+                if flight.missing:
+                    self._ask(flight)
+                else:
+                    flights.append((flight, self._counted(flight)))
+
+    def _send(self, flight: _Flight, replies: list[Reply] | None) -> bool:
+        """Take a step on with its replies; whether it asks again."""
+        try:
+            flight.calls = flight.course.send(replies)
+        except StopIteration as end:
+            self._end(flight, end.value)
+            return False
+        return True
+
+    def _end(self, flight: _Flight, row: Row) -> None:
+        tally = self.tallies[flight.step]
+        tally.waiting -= 1
+        stopped = self._client.stopped
+        if len(row["failures"]) > len(flight.row["failures"]):
+            if stopped is not None and row["failures"][-1]["cause"] == stopped.cause:
+                row = dropped(flight.row, f"stopped: {stopped.cause}")
+            else:
+                tally.failed += 1
+                self._despair(tally)
+        self._leave(flight.index, row, flight.step)
+
+    def _despair(self, tally: Tally) -> None:
+        """Stop where a step fails for nearly everybody."""
+        ended = tally.ended + 1
+        if ended >= _HOPELESS_AFTER and tally.failed >= _HOPELESS_SHARE * ended:
+            message = f"{tally.label} failed for {tally.failed} of the first {ended} rows"
+            self._client.stop(Failure("Hopeless", message))
+
+    def _ask(self, flight: _Flight) -> None:
+        """Ask the servers for what the store did not have."""
+        for place, call in enumerate(flight.calls):
+            if flight.replies[place] is None:
+                self._client.ask(call, flight.step, self._receiver(flight, place))
+
+    def _receiver(self, flight: _Flight, place: int) -> Callable[[Reply], None]:
+        def receive(reply: Reply) -> None:
+            flight.replies[place] = reply
+            flight.missing -= 1
+            if not flight.missing:
+                self._counted(flight)
+                self._answered.append(flight)
+                self._wake.set()
+
+        return receive
+
+    def _counted(self, flight: _Flight) -> list[Reply | None]:
+        tally = self.tallies[flight.step]
+        for reply in flight.replies:
+            if isinstance(reply, Answer):
+                tally.answers += 1
+                tally.prompt_tokens += reply.prompt_tokens
+                tally.completion_tokens += reply.completion_tokens
+        return flight.replies
