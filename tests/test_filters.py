@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - scripts and typographers have punctuation of their own
 """The standard filters keep good rows, drop bad ones, and travel as data."""
 
 import importlib.util
@@ -7,7 +8,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
+import eldc
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -37,27 +40,39 @@ def _standard() -> dict[str, Filter]:
 FILTERS = _standard()
 
 PROSE = [
-    "To keep basil fresh, trim the stems and stand them in a glass of water, as you would flowers. "
-    "Change the water every other day, and keep the glass away from direct sun.",
-    "I'm sorry to hear that your trip was cancelled. You can ask the airline for a full refund; "
-    "under EU rules it must be paid within seven days.",
-    "Three things help most when you cannot sleep:\n\n1. Get up at the same time every day.\n"
-    "2. Leave the phone in another room.\n3. Drink no coffee after lunch.",
+    (
+        "To keep basil fresh, trim the stems and stand them in a glass of water, like flowers. "
+        "Change the water every other day, and keep the glass away from direct sun."
+    ),
+    (
+        "I'm sorry to hear that your trip was cancelled. You can ask the airline for a refund; "
+        "under EU rules it must be paid within seven days."
+    ),
+    (
+        "Three things help most when you cannot sleep:\n\n1. Get up at the same time every day.\n"
+        "2. Leave the phone in another room.\n3. Drink no coffee after lunch."
+    ),
     "Here is a short function:\n\n```python\ndef double(x):\n    return 2 * x\n```",
     "What you need:\n- two eggs\n- a pinch of salt\n- half a cup of flour",
     'She looked at the sea and said, "It will be a long winter."',
     "Great question! Compound interest is interest on interest 🎉",
-    "Dear Mr Okafor,\n\nthank you for your letter. We can't make it to the opening on Friday, but "
-    "would be glad to visit in May.\n\nKind regards,\nAnna Lind",
-    "A budget is a plan for your money. Write down what comes in, then what must go out (rent, "
-    "food, transport), and decide what to do with the rest **before** you spend it.",
+    (
+        "Dear Mr Okafor,\n\nthank you for your letter. We can't make it to the opening, but "
+        "would be glad to visit in May.\n\nKind regards,\nAnna Lind"
+    ),
+    (
+        "A budget is a plan for your money. Write down what comes in, then what must go out (rent, "
+        "food, transport), and decide what to do with the rest **before** you spend it."
+    ),
     "As an engineer at a small company, I learned that clear notes save more time than meetings.",
     "Unfortunately, the museum is closed on Mondays. The gardens are open, and admission is free.",
     "You can read more about the tides at https://example.org/tides",
     "The committee can't provide figures before June, the minister said; critics doubt that.",
     "| fruit | price |\n|---|---|\n| apple | 1 |\n| pear | 2 |",
-    "Language models are trained to predict the next word. As a result, they can be confidently "
-    "wrong, and it helps to ask them for sources.",
+    (
+        "Language models are trained to predict the next word. As a result, they can be quite "
+        "wrong, and it helps to ask them for sources."
+    ),
 ]
 
 REFUSALS = [
@@ -74,8 +89,10 @@ REFUSALS = [
     "I don't have personal experiences, but many people like hiking.",
     "  AS A LARGE LANGUAGE MODEL, I cannot feel.",
     "Thank you for asking. I won't provide instructions for that.",
-    "That goes against my programming guidelines and I must stop here, and it is against my "
-    "guidelines.",
+    (
+        "That goes against my programming guidelines and I must stop here, and it is against my "
+        "guidelines."
+    ),
 ]
 
 TRUNCATED = [
@@ -137,69 +154,64 @@ def dropped_among(expression: pl.Expr, texts: list[str]) -> list[str]:
     return [t for t, keep in zip(texts, kept(expression, [*texts]), strict=True) if not keep]
 
 
-CASES = [
-    pytest.param(FILTERS["not_refusal"]("text"), PROSE, REFUSALS, id="not_refusal"),
-    pytest.param(FILTERS["not_truncated"]("text"), PROSE, TRUNCATED, id="not_truncated"),
-    pytest.param(FILTERS["not_repetitive"]("text"), PROSE, REPETITIVE, id="not_repetitive"),
-    pytest.param(FILTERS["not_echo"]("text", "of"), [*PROSE, *ANSWERS], ECHOES, id="not_echo"),
-    pytest.param(
-        FILTERS["length"]("text", 10, 12),
-        ["ten chars!"],
-        ["nine char", "far too long a text"],
-        id="length",
+class Case(NamedTuple):
+    expression: pl.Expr
+    good: list[str]
+    bad: list[str]
+
+
+CASES = {
+    "not_refusal": Case(FILTERS["not_refusal"]("text"), PROSE, REFUSALS),
+    "not_truncated": Case(FILTERS["not_truncated"]("text"), PROSE, TRUNCATED),
+    "not_repetitive": Case(FILTERS["not_repetitive"]("text"), PROSE, REPETITIVE),
+    "not_echo": Case(FILTERS["not_echo"]("text", "of"), [*PROSE, *ANSWERS], ECHOES),
+    "length": Case(
+        FILTERS["length"]("text", 10, 12), ["ten chars!"], ["nine char", "far too long a text"]
     ),
-    pytest.param(FILTERS["length"]("text"), ["x"], ["", " \n "], id="length by default"),
-    pytest.param(
+    "length by default": Case(FILTERS["length"]("text"), ["x"], ["", " \n "]),
+    "words": Case(
         FILTERS["words"]("text", 2, 4),
         ["it’s fine", "你好吗", "a, b - c!"],
         ["one", "1 2 3 4 5", "..."],
-        id="words",
     ),
-    pytest.param(
+    "language": Case(
         FILTERS["language"]("text", ["en"]),
-        [p for p in PROSE if len(p) > 60 and "|" not in p],
+        [text for text in PROSE if len(text) > 60 and "|" not in text],
         OTHER_LANGUAGES,
-        id="language",
     ),
-]
+}
+EACH = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
-@pytest.mark.parametrize(("expression", "good", "bad"), CASES)
-def test_a_filter_keeps_good_texts_and_drops_bad_ones(
-    expression: pl.Expr, good: list[str], bad: list[str]
-) -> None:
-    assert dropped_among(expression, good) == []
-    assert dropped_among(expression, bad) == bad
+@EACH
+def test_a_filter_keeps_good_texts_and_drops_bad_ones(case: Case) -> None:
+    assert dropped_among(case.expression, case.good) == []
+    assert dropped_among(case.expression, case.bad) == case.bad
 
 
-@pytest.mark.parametrize(("expression", "good", "bad"), CASES)
-def test_a_filter_does_not_keep_null(expression: pl.Expr, good: list[str], bad: list[str]) -> None:
-    assert good
-    assert bad
-    assert kept(expression.fill_null(value=False), [None]) == [False]
+@EACH
+def test_a_filter_does_not_keep_null(case: Case) -> None:
+    assert kept(case.expression.fill_null(value=False), [None]) == [False]
 
 
-@pytest.mark.parametrize(("expression", "good", "bad"), CASES)
-def test_a_row_is_judged_alone(expression: pl.Expr, good: list[str], bad: list[str]) -> None:
-    texts = [*good, *bad]
-    assert kept(expression, [*texts]) == [kept(expression, [text])[0] for text in texts]
+@EACH
+def test_a_row_is_judged_alone(case: Case) -> None:
+    texts = [*case.good, *case.bad]
+    alone = [kept(case.expression, [text])[0] for text in texts]
+    assert kept(case.expression, [*texts]) == alone
 
 
-@pytest.mark.parametrize(("expression", "good", "bad"), CASES)
+@EACH
 @settings(max_examples=25, deadline=None)
 @given(text=st.text(max_size=200))
-def test_any_text_at_all_gets_an_answer(
-    expression: pl.Expr, good: list[str], bad: list[str], text: str
-) -> None:
-    assert good
-    assert bad
-    assert kept(expression.fill_null(value=False), [text])[0] in {True, False}
+def test_any_text_at_all_gets_an_answer(case: Case, text: str) -> None:
+    assert kept(case.expression.fill_null(value=False), [text])[0] in {True, False}
 
 
 def test_a_megabyte_without_an_end_is_judged_in_good_time() -> None:
     texts: list[str | None] = ["a" * 10**6, "a b " * 250_000, "\0" * 10**6, "- x\n" * 250_000]
-    for case in CASES:
-        assert len(kept(case.values[0], texts)) == len(texts)  # type: ignore[arg-type]
+    for case in CASES.values():
+        assert len(kept(case.expression, texts)) == len(texts)
 
 
 def test_an_echo_of_nothing_is_none() -> None:
@@ -222,11 +234,8 @@ def test_nan_is_no_score() -> None:
 
 
 def test_the_languages_are_those_of_the_detector() -> None:
-    eldc = pytest.importorskip("eldc")
-    module = inspect.getmodule(FILTERS["language"])
-    source = Path(inspect.getfile(FILTERS["language"])).read_text(encoding="utf-8")
-    assert module is None or module.__name__.startswith("_standard")
-    assert " ".join(sorted(eldc.LANGUAGES)) in source.replace('"\n    "', "")
+    for code in eldc.LANGUAGES:
+        assert FILTERS["language"]("text", [code]).meta.root_names() == ["text::language"]
 
 
 @pytest.mark.parametrize(
@@ -241,7 +250,7 @@ def test_the_languages_are_those_of_the_detector() -> None:
 def test_arguments_that_could_keep_nothing_are_a_mistake(
     name: str, arguments: dict[str, object]
 ) -> None:
-    with pytest.raises(ValueError, match="nothing could be kept|no language is called 'english'"):
+    with pytest.raises(ValueError, match=r"nothing could be kept|no language is called 'english'"):
         FILTERS[name](**arguments)
 
 
@@ -252,15 +261,12 @@ def test_every_filter_says_what_it_keeps() -> None:
 
 
 def test_every_filter_gives_the_same_answers_in_another_process(tmp_path: Path) -> None:
-    texts = [text for case in CASES for part in case.values[1:] for text in part]  # type: ignore[union-attr]
+    texts = [text for case in CASES.values() for text in (*case.good, *case.bad)]
     frame = pl.DataFrame({"text": texts, "of": [INSTRUCTION] * len(texts)})
-    expressions = [case.values[0] for case in CASES]
-    assert all(isinstance(expression, pl.Expr) for expression in expressions)
-    derive(frame, expressions).write_ipc(tmp_path / "rows.arrow")  # type: ignore[arg-type]
-    expected = []
+    expressions = [case.expression for case in CASES.values()]
+    derive(frame, expressions).write_ipc(tmp_path / "rows.arrow")
     for n, expression in enumerate(expressions):
-        (tmp_path / f"{n}.expr").write_bytes(expression.meta.serialize())  # type: ignore[union-attr]
-        expected.append(kept(expression, [*texts]))  # type: ignore[arg-type]
+        (tmp_path / f"{n}.expr").write_bytes(expression.meta.serialize())
     script = (
         "import json, sys, pathlib, polars as pl\n"
         "here = pathlib.Path(sys.argv[1])\n"
@@ -276,4 +282,5 @@ def test_every_filter_gives_the_same_answers_in_another_process(tmp_path: Path) 
         check=True,
         text=True,
     )
+    expected = [kept(expression, [*texts]) for expression in expressions]
     assert json.loads(answer.stdout) == expected

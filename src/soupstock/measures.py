@@ -110,7 +110,8 @@ def _score(values: pl.Series) -> pl.Series:
     if not values.dtype.is_numeric():
         raise ValueError(f"a score is a number, and {values.name} is {values.dtype}")
     # To polars NaN is greater than every number, and so would pass each `min`.
-    return values.cast(pl.Float64).fill_nan(None)
+    scores = values.cast(pl.Float64)
+    return scores.fill_nan(None) if scores.is_nan().any() else scores
 
 
 MEASURES: Mapping[str, Callable[[pl.Series], pl.Series]] = {

@@ -20,7 +20,10 @@ _PLAIN: Mapping[str, pl.DataType] = {
 def columns_of(model: type[BaseModel]) -> dict[str, pl.DataType]:
     """Return the columns that a model's rows have, as `model_dump(mode="json")` writes them."""
     schema = model.model_json_schema(mode="serialization")
-    return _fields(schema, _Reader(model.__name__, schema.get("$defs", {})))
+    reader = _Reader(model.__name__, schema.get("$defs", {}))
+    if "$ref" in schema:
+        _type(schema, reader, "")
+    return _fields(schema, reader)
 
 
 def struct_of(model: type[BaseModel]) -> pl.Struct:
@@ -37,7 +40,7 @@ class _Reader:
         self.open: list[str] = []
 
     def refuse(self, path: str, why: str) -> MistakeError:
-        return MistakeError(f"the schema {self.name} cannot be a table: {path} {why}")
+        return MistakeError(f"the schema {self.name} cannot be a table: {path.lstrip('.')} {why}")
 
 
 def _fields(schema: Mapping[str, Any], reader: _Reader, path: str = "") -> dict[str, pl.DataType]:

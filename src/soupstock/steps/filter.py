@@ -83,8 +83,9 @@ def filter_rows(step: Filtering, rows: pl.DataFrame) -> list[list[str]]:
     if not rows.height or not step.keeps:
         return reasons
     for label, kept in zip((label for label, _ in step.keeps), _ask(step, rows), strict=True):
-        if not kept.all():
-            for row in (~kept).arg_true().to_list():
+        # Plain Python: on the few rows that stream by, each call into polars costs more.
+        for row, keep in enumerate(kept.to_list()):
+            if not keep:
                 reasons[row].append(label)
     return reasons
 
@@ -102,15 +103,16 @@ def _ask(step: Filtering, rows: pl.DataFrame) -> list[pl.Series]:
 
 
 def _evaluate(keeps: Sequence[pl.Expr], rows: pl.DataFrame) -> list[pl.Series]:
-    """Evaluate all expressions in one query: one Boolean per row, null read as false."""
+    """Evaluate all expressions in one query: one Boolean or null per row."""
     named = [keep.alias(str(n)) for n, keep in enumerate(keeps)]
-    answers = derive(rows, keeps).select(named)
+    # Lazily, because only then is what several filters look at computed once.
+    answers = derive(rows, keeps).lazy().select(named).collect()
     if answers.height != rows.height:
         raise ValueError(f"it gives {answers.height} values for {rows.height} rows")
     for answer in answers:
         if answer.dtype != pl.Boolean:
             raise ValueError(f"it gives {answer.dtype}, not true or false")
-    return [answer.fill_null(value=False) for answer in answers]
+    return answers.get_columns()
 
 
 def _line(error: BaseException) -> str:

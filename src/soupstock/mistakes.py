@@ -1,0 +1,276 @@
+"""What pydantic finds wrong, in a person's words: one sentence, at one place in the file."""
+
+import difflib
+import inspect
+import types
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, Tag, ValidationError
+from pydantic_core import ErrorDetails
+
+from soupstock import spec
+from soupstock.errors import MistakeError, Place, hint, quoted, shown
+
+Keys = tuple[str | int, ...]
+"""Where a value is: the keys and item numbers (from 0) on the way to it."""
+
+_TYPES = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a mapping (`key: value`)",
+    "model_type": "a mapping (`key: value`)",
+}
+_LIMITS = {
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "literal_error": "{expected}",
+    "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
+    "string_too_short": "a text of at least {min_length} characters",
+    "string_too_long": "a text of at most {max_length} characters",
+}
+_FILTER = "a filter is a name, or one name with its arguments: `length: {column: response}`"
+
+
+def _pattern(kind: Any) -> str:
+    """Return the pattern of a text that is annotated with one."""
+    return next(str(p) for item in get_args(kind) if (p := getattr(item, "pattern", None)))
+
+
+_NAMES = {
+    _pattern(spec.Column): "a name of letters, digits and underscores that begins with a letter",
+    _pattern(spec.Path_): "a column's name, or a field of a column: `answer`, `item.question`",
+    _pattern(spec.Name): "a name of letters, digits, `_`, `.`, `-`, with `/` between folders",
+    _pattern(spec.Role): "a name of letters, digits, `_` and `-` that begins with a letter",
+    _pattern(spec.ModelName): "a model's name, without spaces",
+    _pattern(spec.Publish.__annotations__["publish"]): "a dataset's id: `my-org/chat`",
+}
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """One of pydantic's errors, and where in the file it is."""
+
+    error: ErrorDetails
+    path: Keys
+    holder: Any
+    """The type of what holds the value: for an unknown key the model that does not know it."""
+    here: Any
+    """The type of the value itself."""
+    verbs: tuple[str, ...]
+    """Where the holder was told apart by a key: all such keys."""
+
+    @property
+    def kind(self) -> str:
+        return self.error["type"]
+
+    @property
+    def key(self) -> str:
+        return str(self.error["loc"][-1])
+
+
+def mistake(
+    error: ValidationError, model: type[BaseModel], place: Callable[..., Place]
+) -> MistakeError:
+    """Turn pydantic's error into one sentence: the first mistake, and how many more there are."""
+    findings = [_find(model, detail) for detail in error.errors(include_url=False)]
+    kept = [finding for finding in findings if not _overshadowed(finding, findings)]
+    said: dict[tuple[Keys, str], list[_Finding]] = {}
+    for finding in kept:
+        # Several wrong types at one place are one mistake: each case of a union names its own.
+        group = "type" if finding.kind in _TYPES or finding.holder is spec.FilterUse else ""
+        said.setdefault((finding.path, group or str(id(finding))), []).append(finding)
+
+    def by_line(item: tuple[Place, str]) -> float:
+        return item[0].line or float("inf")
+
+    mistakes = sorted(((place(*path), _say(same)) for (path, _), same in said.items()), key=by_line)
+    where, message = mistakes[0]
+    more = len(mistakes) - 1
+    rest = f" (and {more} more mistake{'s' if more > 1 else ''})" if more else ""
+    return MistakeError(message + rest, where)
+
+
+def _find(model: type[BaseModel], error: ErrorDetails) -> _Finding:
+    """Follow pydantic's location through the types: it also names unions' cases, the file not."""
+    here: Any = model
+    holder: Any = None
+    path: Keys = ()
+    verbs: tuple[str, ...] = ()
+    for key in error["loc"]:
+        here = _bare(here)
+        if cases := _cases(here):
+            verbs = _tags(cases)
+            here = _case(cases, key)
+        elif here is spec.FilterUse:
+            # Its YAML has neither `name` nor `arguments`.
+            return _Finding(error, path, here, here, verbs)
+        elif key != "[key]":
+            verbs = verbs if inspect.isclass(here) else ()
+            holder, here, path = here, _within(here, key), (*path, key)
+    return _Finding(error, path, holder, _bare(here), verbs)
+
+
+def _bare(kind: Any) -> Any:
+    """Strip annotations, and None where it is one of two cases."""
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    if get_origin(kind) in (Union, types.UnionType):
+        cases = [case for case in get_args(kind) if case is not types.NoneType]
+        return _bare(cases[0]) if len(cases) == 1 else kind
+    return kind
+
+
+def _cases(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else ()
+
+
+def _tags(cases: Iterable[Any]) -> tuple[str, ...]:
+    return tuple(item.tag for case in cases for item in get_args(case) if isinstance(item, Tag))
+
+
+def _case(cases: Iterable[Any], label: str | int) -> Any:
+    """Find the case of a union that pydantic means by its label: a tag, or `list[…]`."""
+    for case in cases:
+        bare = _bare(case)
+        name = getattr(get_origin(bare) or bare, "__name__", "")
+        if label in _tags([case]) or str(label).partition("[")[0] == name:
+            return case
+    return Any
+
+
+def _within(kind: Any, key: str | int) -> Any:
+    """Return the type of what a model, list or mapping holds under a key."""
+    if inspect.isclass(kind) and issubclass(kind, BaseModel):
+        fields = kind.model_fields
+        found = [field for name, field in fields.items() if key in (name, field.alias)]
+        return Annotated[found[0].annotation, *found[0].metadata, ""] if found else Any
+    if get_origin(kind) in (tuple, list):
+        return get_args(kind)[0]
+    return get_args(kind)[1] if get_origin(kind) is dict else Any
+
+
+def _overshadowed(finding: _Finding, others: Sequence[_Finding]) -> bool:
+    """Tell whether another finding says it better."""
+    path = finding.path
+    for other in others:
+        if len(other.path) > len(path) and other.path[: len(path)] == path:
+            return True
+        same = other.path == path and other.kind not in _TYPES
+        if same and finding.kind in _TYPES and finding.holder is not spec.FilterUse:
+            return True
+        beside = other.path[:-1] == path[:-1] and other.kind == "extra_forbidden"
+        if beside and finding.kind == "missing" and _alike(other.key, finding.key):
+            return True
+    return False
+
+
+def _alike(key: str, known: str) -> bool:
+    return bool(difflib.get_close_matches(key, [known]))
+
+
+def _say(same: Sequence[_Finding]) -> str:
+    """Say what is wrong at one place; several findings are wrong types of one value."""
+    finding = same[0]
+    value, context, label = finding.error["input"], finding.error.get("ctx", {}), _label(finding)
+    if finding.holder is spec.FilterUse and finding.key != "arguments":
+        return f"{_FILTER}; {_said(value)} is none"
+    if finding.kind in _TYPES:
+        words = " or ".join(dict.fromkeys(_TYPES[one.kind] for one in same))
+        return f"{label} should be {words}, not {_said(value)}{_quotes(finding)}"
+    if finding.kind in _LIMITS:
+        limits = {name: f"{limit:g}" if _is_number(limit) else limit for name, limit in context.items()}
+        return f"{label} should be {_LIMITS[finding.kind].format(**limits)}, not {_said(value)}"
+    match finding.kind:
+        case "extra_forbidden":
+            return _unknown_key(finding)
+        case "missing":
+            within = f" in {_name(finding.path[:-1])}" if finding.path[:-1] else ""
+            return f"the key {quoted(finding.key)} is missing{within}"
+        case "union_tag_not_found":
+            return _no_verb(finding, label)
+        case "string_pattern_mismatch":
+            right = _NAMES.get(context["pattern"], f"a text that matches {context['pattern']}")
+            return f"{label} should be {right}, not {_said(value)}"
+        case "value_error" | "assertion_error":
+            return shown(context["error"])
+    return f"{label}: {shown(finding.error['msg'])}, not {_said(value)}"
+
+
+def _unknown_key(finding: _Finding) -> str:
+    if finding.key in finding.verbs:
+        verb = next(v for v in finding.verbs if v in finding.holder.model_fields)
+        return (
+            f"{_name(finding.path[:-1])} is both {quoted(verb)} and {quoted(finding.key)};"
+            " write one of them" + (", or two steps" if finding.verbs == spec.VERBS else "")
+        )
+    fields = finding.holder.model_fields.items()
+    return f"unknown key {quoted(finding.key)}" + hint(
+        finding.key, [field.alias or name for name, field in fields]
+    )
+
+
+def _no_verb(finding: _Finding, label: str) -> str:
+    known = _tags(_cases(finding.here))
+    what = "verb" if known == spec.VERBS else "kind"
+    value = finding.error["input"]
+    if not isinstance(value, dict):
+        return f"{label} should be a mapping (`{known[0]}: …`), not {_said(value)}"
+    written = next((key for key in value if difflib.get_close_matches(key, known)), "")
+    but = f", but {quoted(written)}" if written else ""
+    return f"{label} has no {what}{but}" + hint(written, known)
+
+
+def _label(finding: _Finding) -> str:
+    key = finding.error["loc"][-1:] == ("[key]",)
+    return f"the key {quoted(finding.path[-1])}" if key else _name(finding.path)
+
+
+def _name(path: Keys) -> str:
+    """Name a place in few words: `temperature`, `step 2`, `item 3 of levels`."""
+    match path:
+        case ():
+            return "the file"
+        case ("source",):
+            return "the source"
+        case ("steps", int(index)):
+            return f"step {index + 1}"
+        case (*_, parent, int(index)):
+            return f"item {index + 1} of {shown(parent)}"
+    return shown(path[-1])
+
+
+def _said(value: object) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return str(value).lower()
+        case str():
+            return quoted(value)
+        case list():
+            return "a list" if value else "an empty list"
+        case dict():
+            return "a mapping" if value else "an empty mapping"
+    return shown(value)
+
+
+def _quotes(finding: _Finding) -> str:
+    value = finding.error["input"]
+    if finding.kind == "string_type" and (_is_number(value) or isinstance(value, bool)):
+        return f"; as text it is written '{_said(value)}', with quotes"
+    return ""
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

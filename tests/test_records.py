@@ -1,0 +1,80 @@
+"""Rows keep their names and their order, whatever order they end in."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from soupstock.records import AFTER, BEFORE, Gatherer, Ids, Row, Table, dropped, failed
+
+CONTENT = st.dictionaries(st.sampled_from("abc"), st.integers(0, 3) | st.text(max_size=3))
+COLUMNS = BEFORE | {"text": pl.String()} | AFTER
+
+
+def names(contents: list[dict[str, Any]]) -> list[str]:
+    ids = Ids()
+    return [ids.name(content) for content in contents]
+
+
+@given(st.lists(CONTENT, max_size=40), st.randoms())
+def test_rows_have_the_same_ids_in_any_order(
+    contents: list[dict[str, Any]], chance: random.Random
+) -> None:
+    shuffled = chance.sample(contents, len(contents))
+    assert sorted(names(shuffled)) == sorted(names(contents))
+
+
+@given(st.lists(CONTENT, max_size=40), CONTENT)
+def test_a_further_row_leaves_the_ids_of_the_others_alone(
+    contents: list[dict[str, Any]], another: dict[str, Any]
+) -> None:
+    assert names([*contents, another])[:-1] == names(contents)
+
+
+@given(st.lists(CONTENT, max_size=40))
+def test_no_two_rows_share_an_id_even_when_they_hold_the_same(
+    contents: list[dict[str, Any]],
+) -> None:
+    assert len(set(names(contents))) == len(contents)
+
+
+def row(number: int) -> Row:
+    return {"id": f"{number:016x}", "text": f"text {number}", "failures": [], "dropped_by": []}
+
+
+def gathered(folder: Path, order: list[int]) -> Table:
+    gatherer = Gatherer(Table(folder, COLUMNS))
+    for number in order:
+        gatherer.add(number, row(number))
+    return gatherer.finish()
+
+
+def test_rows_that_end_in_any_order_are_saved_in_source_order_as_the_same_bytes(
+    tmp_path: Path,
+) -> None:
+    order = list(range(20_000))
+    gathered(tmp_path / "one", order).save(tmp_path / "one.parquet")
+    random.Random(7).shuffle(order)
+    gathered(tmp_path / "two", order).save(tmp_path / "two.parquet")
+    assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
+    ids = pl.read_parquet(tmp_path / "one.parquet")["id"].to_list()
+    assert ids == [f"{number:016x}" for number in range(20_000)]
+
+
+def test_a_table_without_rows_still_has_its_columns(tmp_path: Path) -> None:
+    Gatherer(Table(tmp_path, COLUMNS)).finish().save(tmp_path / "rows.parquet")
+    assert dict(pl.read_parquet(tmp_path / "rows.parquet").schema) == COLUMNS
+
+
+def test_a_row_is_only_added_to() -> None:
+    before = row(1)
+    after = dropped(failed(before, "judge: quality", "Unreadable", "no JSON"), "filter: score")
+    assert before == row(1)
+    assert after["failures"][0]["cause"] == "Unreadable"
+    assert after["dropped_by"] == ["filter: score"]
+    assert {name: after[name] for name in ("id", "text")} == {
+        name: before[name] for name in ("id", "text")
+    }
