@@ -10,14 +10,14 @@ import heapq
 import itertools
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 import aiohttp
 import orjson
 
-from soupstock.budget import Budget, Price, Reservation, prompt_bound
+from soupstock.budget import Budget, Price, prompt_bound
 from soupstock.calls import Answer, Call, Failure, Reply, decode, encode, read_completion
 from soupstock.errors import ModelError, shown
 from soupstock.limits import Limit
@@ -289,7 +289,6 @@ class Client:
         """Send one request and read its answer; raises _Trouble."""
         started = time.monotonic()
         lane.limit.started(started)
-        status, headers, raw = None, {}, b""
         try:
             async with self._http.post(
                 lane.url, data=call.body, headers=lane.headers, timeout=lane.timeout
@@ -327,7 +326,7 @@ class Client:
         lane.limit.failed(time.monotonic())
         return _Trouble(Failure(cause, _told(lane, message)))
 
-    def _refusal(self, lane: Lane, status: int, headers: Any, raw: bytes) -> _Trouble:
+    def _refusal(self, lane: Lane, status: int, headers: Mapping[str, str], raw: bytes) -> _Trouble:
         now = time.monotonic()
         wait = _retry_after(headers.get("Retry-After"))
         if status in REFUSALS:

@@ -28,6 +28,8 @@ _SHORTEST_REST = 1.0
 _LEAST_OUTCOMES = 32
 _WORTHWHILE = 0.25
 _ENOUGH = 0.95
+_STEP = 1.5
+_USED = 0.8
 _SMOOTHING = 1 / 16
 
 
@@ -42,8 +44,9 @@ class _Level(NamedTuple):
 class _Round:
     """Counts about one round trip: how many were in flight, and what came of them."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, limit: float) -> None:
         self.began = self._seen = now
+        self._wanted = max(_LEAST_OUTCOMES, limit)
         self.answers = 0
         self.failures = 0
         self._area = 0.0
@@ -53,11 +56,13 @@ class _Round:
         self._area += in_flight * (now - self._seen)
         self._seen = now
 
-    def is_over(self, limit: float, latency: float) -> bool:
-        enough = self.answers + self.failures >= max(_LEAST_OUTCOMES, limit)
+    def is_over(self, latency: float) -> bool:
+        """Tell whether a round trip has passed, and enough ended to tell anything."""
+        enough = self.answers + self.failures >= self._wanted
         return enough and self._seen - self.began >= latency > 0
 
     def level(self) -> _Level:
+        """Return what the round brought."""
         seconds = self._seen - self.began
         return _Level(self._area / seconds, self.answers / seconds)
 
@@ -85,7 +90,9 @@ class Limit:
         self._ceiling = float(most)
         self._is_looking = False
         self._is_held = False
-        self._step = 1.0
+        self._is_refused = False
+        self._trial: float | None = None
+        self._is_new = False
         self._patience = float(PATIENCE)
         self._rests_from = 0.0
         self._rested = 0
@@ -133,7 +140,7 @@ class Limit:
         self._limit = min(self._limit, held)
         self._ceiling = max(self._limit, min(self._ceiling, max(held, math.ceil(self._floor))))
         self._refused_at = now
-        self._step, self._patience = 1.0, float(PATIENCE)
+        self._is_refused, self._patience = True, float(PATIENCE)
         self._rest(now)
 
     def failed(self, now: float) -> None:
@@ -147,7 +154,7 @@ class Limit:
 
     def _measured(self, now: float) -> _Round:
         if self._round is None:
-            self._round = _Round(now)
+            self._round = _Round(now, self._limit)
         self._round.passed(now, self.in_flight)
         return self._round
 
@@ -164,19 +171,20 @@ class Limit:
     def _rest(self, now: float) -> None:
         """Stay where it is for a while."""
         self._is_looking = self._is_held = False
+        self._trial = None
         self._rests_from, self._rested = now, 0
         self._round = None
 
     def _climb(self, now: float) -> None:
         """Raise the limit after an answer: in all about twofold per round trip."""
-        if self._is_held:
+        if self._is_held or self._trial is not None:
             return
         if self._limit < self._ceiling:
             self._limit = min(self._ceiling, self._limit + 1)
         elif self._is_looking:
             # Slowly at first, faster with the distance: whatever refused may still be near.
             self._limit += (self._limit - self._ceiling) / self._limit
-        elif self._is_rested(now):
+        elif self._ceiling < self._most and self._is_rested(now):
             self._look(now)
         self._limit = min(self._limit, self._most)
 
@@ -186,9 +194,91 @@ class Limit:
         return self._rested >= RARELY and now - self._rests_from >= rest
 
     def _look(self, now: float) -> None:
-        """Go a step past the ceiling."""
+        """Go a step past the ceiling: one request where refusals began, else half as much again."""
         self._longest_pause = 0.0
-        self._is_looking = True
-        self._is_held = self._step > 1
-        self._limit = self._ceiling + self._step
-        self._round = _Round(now)
+        if self._is_refused:
+            self._is_looking = True
+            self._limit = self._ceiling + 1
+            self._round = _Round(now, self._limit)
+        else:
+            self._try(self._ceiling * _STEP, now)
+
+    def _judge(self, now: float) -> None:
+        """At the end of a round, see what its level brought in answers per second."""
+        ended = self._round
+        if ended is None or not ended.is_over(self._latency):
+            return
+        self._round = _Round(now, self._limit)
+        if ended.failures > ended.answers:
+            self._limit = max(1.0, self._limit / 2)
+            self._levels.clear()
+        elif self._trial is not None:
+            self._weigh(ended.level(), now)
+        elif self._limit < self._ceiling or self._is_looking:
+            self._compare(ended.level(), now)
+        else:
+            self._levels = [_mixed([*self._levels[:1], ended.level()])]
+
+    def _compare(self, level: _Level, now: float) -> None:
+        """While climbing: go on if it is worth it, else wait a round, then settle."""
+        best = max(self._levels, key=lambda level: level.rate, default=None)
+        self._levels.append(level)
+        if best is None or level.in_flight < best.in_flight * 1.2:
+            self._is_held = False
+        elif level.rate >= best.rate * (level.in_flight / best.in_flight) ** _WORTHWHILE:
+            self._is_held = False
+            if self._is_looking and self._limit > self._ceiling * _STEP:
+                self._is_looking, self._ceiling = False, float(self._most)
+        elif self._is_held:
+            self._settle(now)
+        else:
+            # Answers lag behind a growing limit by a round trip: wait for them before judging.
+            self._is_held = True
+
+    def _settle(self, now: float) -> None:
+        """Go back to the lowest level that brought nearly as many answers; try a lower one still."""
+        base = max(self._levels[-2:], key=lambda level: level.rate)
+        enough = [n for n, rate in self._levels if rate >= base.rate * _ENOUGH]
+        self._limit = self._ceiling = max(1.0, min([*enough, base.in_flight]))
+        self._is_refused = self._is_looking = self._is_held = False
+        self._patience = float(PATIENCE)
+        self._levels = [base]
+        self._try(self._ceiling / _STEP, now)
+
+    def _try(self, limit: float, now: float) -> None:
+        """Hold a level for two rounds; the first only lets the answers of the old one come in."""
+        before, self._limit = self._limit, min(max(1.0, limit), self._most)
+        self._trial, self._is_new = self._limit, True
+        self._round = _Round(now, max(before, self._limit))
+
+    def _weigh(self, level: _Level, now: float) -> None:
+        """Decide on a level that is tried."""
+        if self._is_new:
+            self._is_new = False
+            self._round = _Round(now, 2 * self._limit)
+            return
+        gain = level.rate / self._levels[0].rate if self._levels else 1.0
+        is_higher = self._limit > self._ceiling
+        self._trial = None
+        if level.in_flight < self._limit * _USED:
+            self._return(now)
+        elif is_higher and gain >= _STEP**_WORTHWHILE:
+            self._ceiling = float(self._most)
+            self._levels.append(level)
+        elif is_higher:
+            self._try(self._ceiling / _STEP, now)
+        elif gain >= _ENOUGH and self._limit > 1:
+            self._ceiling = self._limit
+            self._try(self._ceiling / _STEP, now)
+        else:
+            self._return(now)
+
+    def _return(self, now: float) -> None:
+        self._limit = self._ceiling
+        self._patience = min(_LONGEST_PATIENCE, self._patience * 2)
+        self._rest(now)
+
+
+def _mixed(levels: list[_Level]) -> _Level:
+    count = len(levels)
+    return _Level(sum(n for n, _ in levels) / count, sum(rate for _, rate in levels) / count)

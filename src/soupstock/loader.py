@@ -1,53 +1,40 @@
-"""YAML into a model, with lines: every mistake names its file, its line and what would be right."""
+"""YAML into a model, with lines: every mistake becomes one sentence and its place."""
 
-import datetime
-from collections.abc import Iterator, Mapping, Sequence
+import json
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
-from soupstock.errors import MistakeError, Place, hint, quoted, shown
-from soupstock.spec import SOURCES, VERBS, Pipeline
+from soupstock.errors import MistakeError, Place, quoted, shown
+from soupstock.mistakes import Keys, mistake
+from soupstock.spec import Pipeline
+
+MAX_VALUES = 100_000
+"""How many values a file may hold once its aliases are followed."""
+
+MAX_DEPTH = 32
+"""How deep lists and mappings may be nested."""
 
 T = TypeVar("T", bound=BaseModel)
-Keys = tuple[str | int, ...]
 
-MOST_NODES = 100_000
-"""How many values a file may hold, aliases expanded: a bomb is refused before it grows."""
-
-DEEPEST = 40
-"""How many levels deep a file may be."""
-
-_KINDS: Mapping[str, str] = {
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "finite_number": "a finite number",
-    "string_type": "text",
-    "list_type": "a list",
-    "tuple_type": "a list",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping",
-}
-
-_PATTERNS: Mapping[str, str] = {
-    r"^[A-Za-z][A-Za-z0-9_]*$": "letters, digits and underscores, a letter first",
-    r"^[A-Za-z][A-Za-z0-9_-]*$": "letters, digits, hyphens and underscores, a letter first",
-    r"^\S+$": "a name without spaces",
+_TAG = "tag:yaml.org,2002:"
+_MERGE = f"{_TAG}merge"
+# A date stays the text that was written: no model here has dates.
+_TEXTS = frozenset({f"{_TAG}str", f"{_TAG}timestamp"})
+_PLAIN = frozenset(f"{_TAG}{kind}" for kind in ("int", "float", "bool", "null"))
+_ADVICE = {
+    "mapping values are not allowed here": "a text with `: ` in it needs quotes",
+    "that cannot start any token": "indent with spaces, and put a text that begins so in quotes",
 }
 
 
 @dataclass(frozen=True)
 class Located:
-    """A file's data, and the line of each key and item in it."""
+    """Plain data (mappings, lists, text, numbers, true, false, None) and where each part is."""
 
     data: Any
     file: Path
@@ -55,11 +42,11 @@ class Located:
     """Lines from 1, by the keys and indexes that lead there."""
 
     def place(self, *keys: str | int) -> Place:
-        """Find the line of a key or item, or of the nearest thing around it."""
+        """Find the line of a key or item, or else of the nearest part that holds it."""
         for end in range(len(keys), 0, -1):
-            if keys[:end] in self.lines:
-                return Place(self.file, self.lines[keys[:end]])
-        return Place(self.file, self.lines.get((), None))
+            if line := self.lines.get(keys[:end]):
+                return Place(self.file, line)
+        return Place(self.file)
 
 
 @dataclass(frozen=True)
@@ -70,7 +57,7 @@ class Loaded(Generic[T]):
     located: Located
 
     def place(self, *keys: str | int) -> Place:
-        """Find the line of a key or item."""
+        """Find the line of a key or item, or else of the nearest part that holds it."""
         return self.located.place(*keys)
 
 
@@ -79,239 +66,169 @@ def load(path: Path, model: type[T]) -> Loaded[T]:
     return validate(read_yaml(path), model)
 
 
-def read_text(path: Path) -> str:
-    """Read a text file; raises MistakeError where it is not there or not UTF-8."""
+def validate(located: Located, model: type[T]) -> Loaded[T]:
+    """Make a model of data; raises MistakeError.
+
+    Strictly, so that `n: true` is a mistake and not 1; as JSON, where a list may be a tuple.
+    """
     try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise MistakeError("this is not UTF-8 text", Place(path, line)) from error
-    except OSError as error:
-        raise MistakeError(f"cannot be read: {error.strerror}", Place(path)) from error
+        value = model.model_validate_json(json.dumps(located.data, default=str), strict=True)
+    except ValidationError as error:
+        raise mistake(error, model, located.place) from error
+    return Loaded(value, located)
 
 
 def read_yaml(path: Path) -> Located:
-    """Read a YAML file; raises MistakeError."""
+    """Read a YAML file that holds a mapping; raises MistakeError."""
     return parse_yaml(read_text(path), path)
 
 
+def read_text(path: Path) -> str:
+    """Read a UTF-8 file, line ends as in Unix; raises MistakeError."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise MistakeError(f"it cannot be read: {error.strerror}", Place(path)) from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise MistakeError("it is not UTF-8 text", Place(path, line)) from error
+    return text.replace("\r\n", "\n")
+
+
 def parse_yaml(text: str, file: Path, start: int = 0) -> Located:
-    """Read YAML whose first line is line `start` (from 0) of the file; raises MistakeError."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    reader = YAML(typ="rt")
-    reader.allow_duplicate_keys = False
-    try:
-        data = reader.load(text)
-    except YAMLError as error:
-        raise _syntax(error, file, start) from error
-    except RecursionError as error:
-        raise MistakeError("this is nested too deeply", Place(file, start + 1)) from error
-    # What ruamel.yaml makes of broken dates and numbers.
-    except (ValueError, TypeError) as error:
-        raise MistakeError(f"this is not YAML: {shown(error)}", Place(file, start + 1)) from error
-    if data is None:
-        raise MistakeError("the file is empty", Place(file))
-    walk = _Walk(file, start)
-    return Located(walk.plain(data, ()), file, walk.lines)
+    """Read a mapping from YAML that begins at line `start` (from 0); raises MistakeError."""
+    reader = _Reader(file, start + 1)
+    root = reader.compose(text)
+    if root is None:
+        raise MistakeError("it is empty", Place(file))
+    data = reader.value(root, ())
+    if not isinstance(data, dict):
+        kind = "a list" if isinstance(data, list) else quoted(data)
+        raise MistakeError(f"it should be a mapping (`key: value`), not {kind}", Place(file))
+    return Located(data, file, reader.lines)
 
 
-def _syntax(error: Any, file: Path, start: int) -> MistakeError:
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    line = start + (mark.line if mark else 0) + 1
-    problem = str(getattr(error, "problem", None) or error).splitlines()[0]
-    if problem.startswith("found duplicate key"):
-        key = problem.split('"')[1]
-        return MistakeError(f"the key {quoted(key)} is there twice", Place(file, line))
-    return MistakeError(f"this is not YAML: {shown(problem)}", Place(file, line))
+@dataclass
+class _Reader:
+    """Turns YAML's nodes into plain data, and notes the line of each."""
 
+    file: Path
+    first_line: int
+    lines: dict[Keys, int] = field(default_factory=dict)
+    values: int = 0
 
-class _Walk:
-    """Turns what ruamel.yaml read into plain data, and notes the lines."""
+    def compose(self, text: str) -> Any:
+        """Parse the text; returns the root node, or None where there is none."""
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import MarkedYAMLError
+        from ruamel.yaml.reader import ReaderError
 
-    def __init__(self, file: Path, start: int) -> None:
-        self.file = file
-        self.lines: dict[Keys, int] = {(): start + 1}
-        self._start = start
-        self._nodes = 0
+        yaml = YAML(typ="safe", pure=True)
+        yaml.composer.warn_double_anchors = False
+        self._construct = yaml.constructor.construct_object
+        try:
+            return yaml.compose(text)
+        except MarkedYAMLError as error:
+            raise self._syntax(error) from error
+        except ReaderError as error:
+            character = f"U+{error.character:04X}"
+            line = text.count("\n", 0, error.position)
+            raise self._mistake(f"the character {character} is not allowed", line) from error
+        except RecursionError as error:
+            raise MistakeError("it is nested too deeply", Place(self.file)) from error
+        # What the parser makes of a broken directive or escape.
+        except (ValueError, TypeError, AttributeError, IndexError) as error:
+            raise MistakeError(f"not YAML: {shown(error)}", Place(self.file)) from error
 
-    def plain(self, node: Any, keys: Keys) -> Any:
-        self._nodes += 1
-        if self._nodes > MOST_NODES or len(keys) > DEEPEST:
-            raise MistakeError("this holds too much: too many aliases or levels", self._at(keys))
-        if isinstance(node, Mapping):
-            return {self._key(key, keys): self._value(node, key, keys) for key in node}
-        if isinstance(node, list):
-            return [self._value(node, index, keys) for index in range(len(node))]
-        return self._scalar(node, keys)
+    def value(self, node: Any, path: Keys) -> Any:
+        """Turn a node into plain data."""
+        self.values += 1
+        if self.values > MAX_VALUES:
+            problem = f"it holds more than {MAX_VALUES:,} values, aliases included"
+            raise MistakeError(problem, Place(self.file))
+        if len(path) > MAX_DEPTH:
+            raise self._mistake("it is nested too deeply", node.start_mark.line)
+        if node.tag == f"{_TAG}map":
+            return self._mapping(node, path)
+        if node.tag == f"{_TAG}seq":
+            return [self._item(item, (*path, index)) for index, item in enumerate(node.value)]
+        return self._scalar(node)
 
-    def _key(self, key: Any, keys: Keys) -> str:
-        if isinstance(key, bool) or key is None or not isinstance(key, (str, int, float)):
-            raise MistakeError(f"{quoted(key)} cannot be a key; write text", self._at(keys))
-        return str(key)
+    def _item(self, node: Any, path: Keys) -> Any:
+        self.lines[path] = node.start_mark.line + self.first_line
+        return self.value(node, path)
 
-    def _value(self, parent: Any, key: Any, keys: Keys) -> Any:
-        inner = (*keys, key if isinstance(parent, list) else str(key))
-        position = (parent.lc.data or {}).get(key) if hasattr(parent, "lc") else None
-        if position:
-            self.lines[inner] = self._start + position[0] + 1
-        return self.plain(parent[key], inner)
+    def _mapping(self, node: Any, path: Keys, depth: int = 0) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        for key, value in node.value:
+            if key.tag == _MERGE:
+                for merged in self._merged(value, path, depth + 1):
+                    data = merged | data
+        own: dict[str, int] = {}
+        for key, value in node.value:
+            if key.tag == _MERGE:
+                continue
+            name, line = self._key(key), key.start_mark.line
+            if name in own:
+                first = own[name] + self.first_line
+                raise self._mistake(f"the key {quoted(name)} is in line {first} already", line)
+            own[name] = line
+            self.lines[*path, name] = line + self.first_line
+            data[name] = self.value(value, (*path, name))
+        return data
 
-    def _scalar(self, node: Any, keys: Keys) -> Any:
-        if node is None or isinstance(node, bool):
-            return node
-        if type(node).__name__ == "ScalarBoolean":
-            return bool(node)
-        for kind in (str, int, float):
-            if isinstance(node, kind):
-                return kind(node)
-        if isinstance(node, (datetime.date, datetime.datetime)):
-            return node.isoformat()
-        raise MistakeError("tags (!name) are not used here", self._at(keys))
+    def _merged(self, node: Any, path: Keys, depth: int) -> Iterator[dict[str, Any]]:
+        line = node.start_mark.line
+        for part in node.value if node.tag == f"{_TAG}seq" else [node]:
+            if part.tag != f"{_TAG}map":
+                raise self._mistake("`<<` takes in a mapping", line)
+            if depth > MAX_DEPTH:
+                raise self._mistake("it is nested too deeply", line)
+            yield self._mapping(part, path, depth)
 
-    def _at(self, keys: Keys) -> Place:
-        return Located(None, self.file, self.lines).place(*keys)
+    def _key(self, node: Any) -> str:
+        """Return a key as it was written: `1: 0.5` has the key '1'."""
+        if node.tag not in _TEXTS | _PLAIN or not isinstance(node.value, str):
+            problem = "a key should be text; a text that begins with `{` or `[` needs quotes"
+            raise self._mistake(problem, node.start_mark.line)
+        return self._text(node)
 
+    def _scalar(self, node: Any) -> Any:
+        line = node.start_mark.line
+        if node.tag in _TEXTS and isinstance(node.value, str):
+            return self._text(node)
+        if node.tag not in _PLAIN or not isinstance(node.value, str):
+            tag = quoted(str(node.tag).replace(_TAG, "!!"))
+            raise self._mistake(f"the tag {tag} is not allowed; write plain values", line)
+        try:
+            value = self._construct(node)
+        except (ValueError, KeyError, IndexError) as error:
+            raise self._mistake(f"{quoted(node.value)} cannot be read", line) from error
+        limit = 2**63
+        if isinstance(value, float) and not math.isfinite(value):
+            raise self._mistake(f"{quoted(node.value)} is not a number that can be used", line)
+        if isinstance(value, int) and not -limit <= value < limit:
+            raise self._mistake(f"{quoted(node.value)} is too large a number", line)
+        return value
 
-def validate(located: Located, model: type[T]) -> Loaded[T]:
-    """Make a model of a file's data; raises MistakeError for the first mistake by line."""
-    try:
-        return Loaded(model.model_validate(located.data), located)
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-    except RecursionError as error:
-        raise MistakeError("this is nested too deeply", Place(located.file)) from error
-    mistakes = [_Mistake(located, model, detail) for detail in _innermost(details)]
-    mistakes.sort(key=lambda mistake: mistake.place.line or 0)
-    first = mistakes[0]
-    more = len({mistake.keys for mistake in mistakes}) - 1
-    others = f" (and {more} more mistake{'s' if more > 1 else ''})" if more else ""
-    raise MistakeError(first.message() + others, first.place)
+    def _text(self, node: Any) -> str:
+        text = str(node.value)
+        if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise self._mistake(f"{quoted(text)} holds half a character", node.start_mark.line)
+        return text
 
+    def _syntax(self, error: Any) -> MistakeError:
+        problem = shown(error.problem or error.context or "it cannot be read")
+        # What is never closed is to be mended where it begins, not at the file's end.
+        unclosed = error.context_mark and "stream" in problem
+        mark = error.context_mark if unclosed else error.problem_mark or error.context_mark
+        context = f"{shown(error.context)}: " if error.context and error.problem else ""
+        advice = next((f" ({tip})" for known, tip in _ADVICE.items() if known in problem), "")
+        return self._mistake(f"not YAML: {context}{problem}{advice}", mark.line if mark else 0)
 
-def _innermost(details: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:
-    """Leave out what follows from another mistake: a list is too short as its items failed."""
-    locations = [detail["loc"] for detail in details]
-    for detail in details:
-        here = detail["loc"]
-        if not any(len(other) > len(here) and other[: len(here)] == here for other in locations):
-            yield detail
-
-
-class _Mistake:
-    """One of pydantic's complaints, in words and with its line."""
-
-    def __init__(self, located: Located, model: type[BaseModel], detail: ErrorDetails) -> None:
-        self._detail = detail
-        self._model = model
-        self._data = located.data
-        self.keys, self._rest = _walked(located.data, detail["loc"])
-        self.place = located.place(*self.keys)
-
-    def message(self) -> str:
-        """Say what is wrong, with which value, and what is right."""
-        kind, where = self._detail["type"], self._where()
-        context = self._detail.get("ctx", {})
-        value = self._detail["input"]
-        if kind == "extra_forbidden":
-            key = str(self._detail["loc"][-1])
-            return f"unknown key {quoted(key)}{self._hint(key)}"
-        if kind == "missing":
-            return f"{where or 'the file'} needs {quoted(self._detail['loc'][-1])}"
-        if kind in {"union_tag_not_found", "union_tag_invalid"}:
-            return self._untagged(where, value)
-        if kind == "value_error":
-            return f"{where}: {context['error']}" if where else str(context["error"])
-        if kind == "too_short":
-            return f"{where} must not be empty"
-        return f"{where}: {_brief(value)} is not {self._right(kind, context)}"
-
-    def _right(self, kind: str, context: Mapping[str, Any]) -> str:
-        if kind in _KINDS:
-            return _KINDS[kind]
-        if kind == "literal_error":
-            return f"one of {context['expected']}"
-        if kind == "string_pattern_mismatch":
-            pattern = str(context["pattern"])
-            return _PATTERNS.get(pattern, "a name: letters, digits, '.', '-', '_', folders by '/'")
-        message = self._detail["msg"]
-        return message.removeprefix("Input should be ").removeprefix("String should ")
-
-    def _untagged(self, where: str, value: object) -> str:
-        kinds, what = (VERBS, "verb") if "step" in where else (SOURCES, "kind")
-        if not isinstance(value, Mapping):
-            return f"{where} must be a mapping that begins with its {what}: {', '.join(kinds)}"
-        for key in value:
-            if close := hint(str(key), kinds):
-                if "did you mean" in close:
-                    return f"unknown {what} {quoted(key)}{close}"
-        listed = ", ".join(kinds)
-        found = ", ".join(quoted(key) for key in value)
-        return f"{where} has no {what} among its keys ({found}); there are: {listed}"
-
-    def _where(self) -> str:
-        """Name the place in the user's words: `step 2: temperature`."""
-        keys = list(self.keys)
-        if len(keys) > 1 and keys[0] == "steps" and isinstance(keys[1], int):
-            keys[:2] = [f"step {keys[1] + 1}"]
-        words = [f"item {key + 1}" if isinstance(key, int) else str(key) for key in keys]
-        return shown(": ".join(words))
-
-    def _hint(self, key: str) -> str:
-        schema = _schema_at(self._model, self._detail["loc"][:-1])
-        return hint(key, schema.get("properties", {}))
-
-
-def _walked(data: Any, location: Sequence[str | int]) -> tuple[Keys, Keys]:
-    """Follow pydantic's location in the data; it also names cases of unions, which are no keys."""
-    keys: list[str | int] = []
-    rest: list[str | int] = []
-    for part in location:
-        if isinstance(data, Mapping) and str(part) in data:
-            data = data[str(part)]
-            keys.append(str(part))
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
-            data = data[part]
-            keys.append(part)
-        else:
-            rest.append(part)
-    return tuple(keys), tuple(rest)
-
-
-def _schema_at(model: type[BaseModel], location: Sequence[str | int]) -> Mapping[str, Any]:
-    """Find the JSON Schema of the model at pydantic's location."""
-    root = model.model_json_schema(by_alias=True)
-    schema: Mapping[str, Any] = root
-    for part in location:
-        schema = _resolved(schema, root)
-        cases = [_resolved(case, root) for case in schema.get("oneOf", schema.get("anyOf", []))]
-        if isinstance(part, int):
-            schema = schema.get("items", {})
-        elif part in schema.get("properties", {}):
-            schema = schema["properties"][part]
-        elif cases:
-            schema = next((case for case in cases if part in case.get("properties", {})), {})
-        else:
-            schema = schema.get("additionalProperties") or {}
-    return _resolved(schema, root)
-
-
-def _resolved(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not isinstance(schema, Mapping):
-        return {}
-    if "$ref" in schema:
-        found: Mapping[str, Any] = root["$defs"][schema["$ref"].rsplit("/", 1)[-1]]
-        return found
-    return schema
-
-
-def _brief(value: object) -> str:
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
-    return "nothing" if value is None else quoted(value)
+    def _mistake(self, message: str, line: int) -> MistakeError:
+        """Make a mistake at a line of the YAML (from 0)."""
+        return MistakeError(message, Place(self.file, line + self.first_line))
 
 
 def pipeline_json_schema() -> dict[str, Any]:

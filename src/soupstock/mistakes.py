@@ -189,7 +189,9 @@ def _say(same: Sequence[_Finding]) -> str:
         words = " or ".join(dict.fromkeys(_TYPES[one.kind] for one in same))
         return f"{label} should be {words}, not {_said(value)}{_quotes(finding)}"
     if finding.kind in _LIMITS:
-        limits = {name: f"{limit:g}" if _is_number(limit) else limit for name, limit in context.items()}
+        limits = {
+            name: f"{limit:g}" if _is_number(limit) else limit for name, limit in context.items()
+        }
         return f"{label} should be {_LIMITS[finding.kind].format(**limits)}, not {_said(value)}"
     match finding.kind:
         case "extra_forbidden":

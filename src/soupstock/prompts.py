@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from soupstock.errors import MistakeError, Place, shown
-from soupstock.loader import Located, parse_yaml, validated
+from soupstock.loader import Located, parse_yaml, validate
 from soupstock.spec import Spec
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Prompt:
 def parse_prompt(name: str, text: str, file: Path) -> Prompt:
     """Parse a prompt: YAML between `---` lines, if any, then a Jinja body; raises MistakeError."""
     matter, body, line = _parted(text.replace("\r\n", "\n"), file)
-    front = validated(matter, _FrontMatter)
+    front = validate(matter, _FrontMatter)
     turns: list[tuple[str, _Text]] = []
     if front.value.system.strip():
         turns.append(("system", _inner(front.value.system, front.place("system"), file)))
@@ -99,13 +99,14 @@ def _parted(text: str, file: Path) -> tuple[Located, str, int]:
     """Part a file into its front matter and its body, with the body's first line."""
     lines = text.removeprefix("\ufeff").split("\n")
     if lines[0].rstrip() != _FENCE:
-        return Located(file, {}, {}), text, 1
+        return Located(data={}, file=file, lines={}), text, 1
     ends = [number for number, line in enumerate(lines) if number and line.rstrip() == _FENCE]
     if not ends:
         problem = f"the front matter that begins here has no second {_FENCE!r} line"
         raise MistakeError(problem, Place(file, 1))
     matter = "\n".join(lines[1 : ends[0]])
-    located = parse_yaml(matter, file, first_line=2) if matter.strip() else Located(file, {}, {})
+    blank = Located(data={}, file=file, lines={})
+    located = parse_yaml(matter, file, start=1) if matter.strip() else blank
     return located, "\n".join(lines[ends[0] + 1 :]), ends[0] + 2
 
 
@@ -139,6 +140,9 @@ def _environment() -> "Environment":
 def _finalize(value: Any) -> Any:
     if value is None:
         raise ValueError("a value is null; `{{ name or '' }}` allows that")
+    if callable(value):
+        # Its text would hold an address, another one in each process.
+        raise TypeError("a function is no text; call it")
     return value
 
 
@@ -157,9 +161,6 @@ def _compiled(source: str, file: Path, line: int) -> _Text:
             problem = "a prompt is one file: include, import and extends are not allowed"
             raise MistakeError(problem, Place(file, node.lineno + line - 1))
         variables = meta.find_undeclared_variables(tree) - set(environment.globals)
-        if not variables and _is_constant(tree):
-            constant = source.strip()
-            return _Text(lambda _: constant, file, line, frozenset())
         code = environment.compile(source, filename=str(file))
     except TemplateSyntaxError as error:
         place = Place(file, error.lineno + line - 1)
@@ -167,14 +168,10 @@ def _compiled(source: str, file: Path, line: int) -> _Text:
     except RecursionError as error:
         raise MistakeError("it is nested too deeply", Place(file)) from error
     template = Template.from_code(environment, code, environment.make_globals(None))
+    if not any(tree.find_all((nodes.Expr, nodes.Stmt))):
+        constant = template.render().strip()
+        return _Text(lambda _: constant, file, line, frozenset())
     return _Text(lambda columns: template.render(columns).strip(), file, line, frozenset(variables))
-
-
-def _is_constant(tree: Any) -> bool:
-    from jinja2 import nodes
-
-    plain = (nodes.Output, nodes.TemplateData)
-    return all(isinstance(node, plain) for node in tree.find_all(nodes.Node))
 
 
 def _line_within(traceback: "TracebackType | None", file: str) -> int | None:

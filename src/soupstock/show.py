@@ -7,22 +7,24 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from soupstock.client import Lane
 from soupstock.errors import SoupstockError, shown
 from soupstock.folder import DATASET, REPORT
 from soupstock.loader import load
 from soupstock.manifest import Manifest, StepRecord
 from soupstock.plan import Plan, Step
 from soupstock.project import Project
-from soupstock.run import Progress, Run
 from soupstock.spec import Pipeline
+
+if TYPE_CHECKING:
+    from soupstock.client import Lane
+    from soupstock.run import Progress, Run
 
 PLAIN_EVERY = 10.0
 """Seconds between progress lines where there is no terminal."""
@@ -107,7 +109,7 @@ def show_pipelines(project: Project) -> None:
     _console().print(table)
 
 
-def show_run(run: Run) -> None:
+def show_run(run: "Run") -> None:
     """Print the accounts of a run: every row that came in, kept or dropped with its reason."""
     console, said = _console(), run.manifest
     console.print(steps_table(said.steps))
@@ -156,7 +158,7 @@ def _summary(said: Manifest) -> str:
     )
 
 
-def show_preview(plan: Plan, run: Run) -> None:
+def show_preview(plan: Plan, run: "Run") -> None:
     """Print each row with its columns, scores and reasons."""
     console = _console()
     for number, row in enumerate(run.rows.to_dicts(), 1):
@@ -189,7 +191,7 @@ def _value(value: Any) -> Text:
 
 
 @contextmanager
-def watch(progress: Progress) -> Iterator[None]:
+def watch(progress: "Progress") -> Iterator[None]:
     """Show a run's progress: a live table in a terminal, else a line now and then."""
     console = _console(stderr=True)
     shower = _live if console.is_terminal else _lines
@@ -198,14 +200,14 @@ def watch(progress: Progress) -> Iterator[None]:
 
 
 @contextmanager
-def _live(progress: Progress, console: Console) -> Iterator[None]:
+def _live(progress: "Progress", console: Console) -> Iterator[None]:
     board = _Board(progress)
     with Live(get_renderable=board.render, console=console, refresh_per_second=4, transient=True):
         yield
 
 
 @contextmanager
-def _lines(progress: Progress, console: Console) -> Iterator[None]:
+def _lines(progress: "Progress", console: Console) -> Iterator[None]:
     board, stop = _Board(progress), threading.Event()
 
     def tell() -> None:
@@ -228,7 +230,7 @@ def _lines(progress: Progress, console: Console) -> Iterator[None]:
 class _Board:
     """What the live table shows, from the run's own counters."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: "Progress") -> None:
         self._progress = progress
         self._started = time.monotonic()
 
@@ -252,7 +254,7 @@ class _Board:
         steps = (f"{t.label} {t.ended:,}/{t.rows_in:,}" for t in flow.tallies if t.rows_in)
         return f"{', '.join(steps)}; {self._closing()}"
 
-    def _lanes(self) -> list[Lane]:
+    def _lanes(self) -> "list[Lane]":
         client = self._progress.client
         return list(client.lanes.values()) if client else []
 
@@ -265,7 +267,7 @@ class _Board:
             table.add_row(_cell(lane.model.reference), *(f"{n:,}" if n else "" for n in cells))
         return table
 
-    def _rate(self, lane: Lane) -> float:
+    def _rate(self, lane: "Lane") -> float:
         return lane.tokens / max(1.0, time.monotonic() - self._started)
 
     def _closing(self) -> str:

@@ -1,0 +1,124 @@
+"""A project's Python files: imported under private names, found by what they define.
+
+They are never put on `sys.path`: an installed package called `filters` would win over them.
+"""
+
+import importlib
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+from soupstock.errors import MistakeError, Place, quoted, shown
+
+
+@dataclass(frozen=True)
+class Definition:
+    """Something public that a file defines."""
+
+    value: Any
+    file: Path
+    line: int | None
+
+
+def definitions(
+    package: str, folder: Path, wanted: Callable[[object], bool]
+) -> dict[str, Definition]:
+    """Import all of a folder's Python files and return what they define, by name.
+
+    `package` is a private name such as `_project.filters`. What was there under it before, of
+    another project, is replaced. Files whose names begin with `_` are for the others to import.
+    Raises MistakeError where a file cannot be imported, or two define one name.
+    """
+    found: dict[str, Definition] = {}
+    _open_package(package, folder)
+    for file in sorted(folder.glob("*.py")):
+        if file.name.startswith("_"):
+            continue
+        for name, definition in _defined(_imported(package, file, folder), file, wanted):
+            if name in found:
+                problem = f"{quoted(name)} is defined in {shown(found[name].file)} already"
+                raise MistakeError(problem, Place(file, definition.line))
+            found[name] = definition
+    return found
+
+
+def _open_package(package: str, folder: Path) -> None:
+    """Register empty packages whose modules come from a folder."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+    for name in [name for name in sys.modules if name == package or name.startswith(f"{package}.")]:
+        del sys.modules[name]
+    outer, _, _ = package.partition(".")
+    sys.modules.setdefault(outer, ModuleType(outer)).__path__ = []
+    module = ModuleType(package)
+    module.__path__ = [str(folder)]
+    sys.modules[package] = module
+
+
+class _Finder(MetaPathFinder):
+    """Finds modules of the private packages, each a file of its package's folder."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        outer = fullname.partition(".")[0]
+        if outer not in {"_project", "_standard"} or not path:
+            return None
+        file = Path(path[0]) / f"{fullname.rpartition('.')[2]}.py"
+        if not file.is_file():
+            return None
+        return spec_from_file_location(fullname, file, loader=_Loader(fullname, str(file)))
+
+
+class _Loader(SourceFileLoader):
+    """Compiles a file each time: bytecode goes by time stamps and would litter the project."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        code: CodeType = self.source_to_code(self.get_data(path), path)
+        return code
+
+
+def _imported(package: str, file: Path, folder: Path) -> ModuleType:
+    if not file.stem.isidentifier():
+        raise MistakeError("a Python file's name is letters, digits and underscores", Place(file))
+    try:
+        return importlib.import_module(f"{package}.{file.stem}")
+    except SyntaxError as error:
+        place = Place(error.filename or file, error.lineno)
+        raise MistakeError(f"not Python: {shown(error.msg)}", place) from error
+    # A user's file may raise anything, and may call sys.exit().
+    except (Exception, SystemExit) as error:
+        lines = [
+            (frame.filename, frame.lineno)
+            for frame in traceback.extract_tb(error.__traceback__, limit=None)
+            if Path(frame.filename).parent == folder
+        ]
+        where, line = lines[-1] if lines else (file, None)
+        problem = shown(f"{type(error).__name__}: {error}".split("\n", 1)[0])
+        raise MistakeError(f"it cannot be imported: {problem}", Place(Path(where), line)) from error
+
+
+def _defined(
+    module: ModuleType, file: Path, wanted: Callable[[object], bool]
+) -> Iterator[tuple[str, Definition]]:
+    """Yield what a module defines itself, not what it imports."""
+    for name, value in vars(module).items():
+        is_own = getattr(value, "__module__", None) == module.__name__
+        if is_own and not name.startswith("_") and wanted(value):
+            yield name, Definition(value, file, _line(value))
+
+
+def _line(value: Any) -> int | None:
+    try:
+        return inspect.getsourcelines(value)[1]
+    except (OSError, TypeError):
+        return None

@@ -1,0 +1,156 @@
+"""Finds everything by name: in the user's project first, then in the standard one."""
+
+import functools
+import hashlib
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from soupstock.errors import MistakeError, Place, UnknownNameError, quoted
+from soupstock.loader import load, read_text
+from soupstock.manifest import PartRecord
+from soupstock.modules import Definition, definitions
+from soupstock.prompts import Prompt, parse_prompt
+from soupstock.rubrics import Rubric
+from soupstock.settings import has_settings, read_settings
+from soupstock.spec import Endpoint
+
+if TYPE_CHECKING:
+    import polars as pl
+
+T = TypeVar("T")
+
+# No part begins with a dot, so no name leads out of its folder.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*")
+_PACKAGE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Part(Generic[T]):
+    """Something that was found by its name, and the file that it is from."""
+
+    value: T
+    record: PartRecord
+
+
+class Project:
+    """A folder with pipelines/, prompts/, schemas/ and filters/, laid over the standard one."""
+
+    def __init__(self, root: Path) -> None:
+        """Take `root` for the project; `Project.at` finds it."""
+        self.root = root.resolve()
+        inside = _PACKAGE / "standard"
+        # In the wheel the standard project is within the package; in a clone it is the clone.
+        self.standard = (inside if inside.is_dir() else _PACKAGE.parents[1]).resolve()
+
+    @classmethod
+    def at(cls, folder: Path) -> "Project":
+        """Find the project that a folder is in; without one, the folder is an empty project."""
+        start = folder.resolve()
+        for candidate in (start, *start.parents):
+            if (candidate / "pipelines").is_dir() or has_settings(candidate):
+                return cls(candidate)
+        return cls(start)
+
+    def pipeline_names(self) -> dict[str, Path]:
+        """Return all pipelines by name, with their files."""
+        return self._files("pipelines", ".yaml")
+
+    def pipeline(self, name: str) -> Path:
+        """Find a pipeline by its name (`chat`, `specialists/x`) or its file's path."""
+        if Path(name).suffix in {".yaml", ".yml"}:
+            if not Path(name).is_file():
+                raise MistakeError(f"there is no file {quoted(name)}")
+            return Path(name)
+        return self._file("pipeline", name, self.pipeline_names(), None)
+
+    def prompt(self, name: str, place: Place | None = None) -> Part[Prompt]:
+        """Find a prompt: `chat/response` is prompts/chat/response.md."""
+        file = self._file("prompt", name, self._files("prompts", ".md"), place)
+        text = read_text(file)
+        return Part(parse_prompt(name, text, file), self._record(name, file))
+
+    def rubric(self, name: str, place: Place | None = None) -> Part[Rubric]:
+        """Find a rubric: `chat` is prompts/rubrics/chat.yaml."""
+        file = self._file("rubric", name, self._files("prompts/rubrics", ".yaml"), place)
+        return Part(load(file, Rubric).value, self._record(name, file))
+
+    def schema(self, name: str, place: Place | None = None) -> Part[type[BaseModel]]:
+        """Find a schema: a public pydantic model in schemas/*.py."""
+        return self._part("schema", name, self._schemas, place)
+
+    def filter(self, name: str, place: Place | None = None) -> Part[Callable[..., "pl.Expr"]]:
+        """Find a filter: a public function in filters/*.py."""
+        return self._part("filter", name, self._filters, place)
+
+    def filter_names(self) -> tuple[str, ...]:
+        """Return the names of all filters, sorted."""
+        return tuple(sorted(self._filters))
+
+    def endpoints(self) -> dict[str, Endpoint]:
+        """Return the model servers of `[tool.soupstock.models]` in the project's pyproject.toml."""
+        return dict(read_settings(self.root).models)
+
+    @functools.cached_property
+    def _filters(self) -> Mapping[str, Definition]:
+        return self._definitions("filters", inspect.isfunction)
+
+    @functools.cached_property
+    def _schemas(self) -> Mapping[str, Definition]:
+        return self._definitions("schemas", _is_model)
+
+    def _definitions(
+        self, kind: str, wanted: Callable[[object], bool]
+    ) -> Mapping[str, Definition]:
+        """Return what the projects define; the user's take the place of single standard ones."""
+        found = definitions(f"_standard.{kind}", self.standard / kind, wanted)
+        if self.root != self.standard:
+            found |= definitions(f"_project.{kind}", self.root / kind, wanted)
+        return found
+
+    def _files(self, folder: str, suffix: str) -> dict[str, Path]:
+        """Return the files of both projects by name; the user's take the standard ones' place."""
+        roots = dict.fromkeys((self.standard, self.root))
+        found: dict[str, Path] = {}
+        for root in roots:
+            for file in sorted((root / folder).rglob(f"*{suffix}")):
+                name = file.relative_to(root / folder).as_posix().removesuffix(suffix)
+                if _NAME.fullmatch(name) and name != "README" and file.is_file():
+                    found[name] = file
+        return found
+
+    def _file(
+        self, kind: str, name: str, files: Mapping[str, Path], place: Place | None
+    ) -> Path:
+        if name not in files:
+            raise UnknownNameError(kind, name, files, place)
+        return files[name]
+
+    def _part(
+        self, kind: str, name: str, found: Mapping[str, Definition], place: Place | None
+    ) -> Part[Any]:
+        if name not in found:
+            raise UnknownNameError(kind, name, found, place)
+        return Part(found[name].value, self._record(name, found[name].file))
+
+    def _record(self, name: str, file: Path) -> PartRecord:
+        content = file.read_bytes()
+        if file.is_relative_to(self.root) and self.root != self.standard:
+            where = file.relative_to(self.root).as_posix()
+        else:
+            where = f"standard:{file.relative_to(self.standard).as_posix()}"
+        return PartRecord(
+            name=name,
+            file=where,
+            sha256=hashlib.sha256(content).hexdigest(),
+            text=content.decode(),
+        )
+
+
+def _is_model(value: object) -> bool:
+    return inspect.isclass(value) and issubclass(value, BaseModel)
