@@ -8,10 +8,10 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soupstock.records import AFTER, BEFORE, Gatherer, Ids, Row, Table, dropped, failed
+from soupstock.records import AFTER, BEFORE, Columns, Gatherer, Ids, Row, Table, dropped, failed
 
 CONTENT = st.dictionaries(st.sampled_from("abc"), st.integers(0, 3) | st.text(max_size=3))
-COLUMNS = BEFORE | {"text": pl.String()} | AFTER
+COLUMNS: Columns = {**BEFORE, "text": pl.String(), **AFTER}
 
 
 def names(contents: list[dict[str, Any]]) -> list[str]:

@@ -1,79 +1,99 @@
-"""What a run may spend: reserved before a call is sent, settled when it comes back.
+"""What a run may spend. Reserved before a request is sent, so it is never overshot; asks nothing.
 
-A call is only sent when the most that it can cost still fits, so a limit is never overshot, however
-many calls are in flight. Money is counted in whole millionths of a millionth of a dollar.
+A request first reserves the most it can cost. When its answer has come the reservation is settled
+at what was used and the rest comes back. So at any moment, whatever is in flight: spent + reserved
+is within the limits. Money is counted in whole pico-dollars, so that sums are exact.
+
+Used from one thread; nothing here awaits, so within one event loop no two calls interleave.
 """
 
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import lru_cache
+from typing import NamedTuple
 
-TEMPLATE_TOKENS = 64
-"""Tokens that a chat template may add around each message."""
+PICO = 10**12
+"""Pico-dollars in a dollar."""
 
-_UNIT = 10**12
+TEMPLATE_TOKENS = 128
+"""Most tokens that a chat template adds to a request: its default system message, the date."""
 
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """US dollars per million tokens; None where it is not known, which counts as nothing."""
-
-    prompt: float | None = None
-    completion: float | None = None
-
-    def of(self, prompt: int, completion: int) -> int:
-        """Return the cost in millionths of a millionth of a dollar."""
-        return prompt * _per_token(self.prompt) + completion * _per_token(self.completion)
+MESSAGE_TOKENS = 16
+"""Most tokens that a chat template adds to a message: its role and the marks around it."""
 
 
-@cache
-def _per_token(price: float | None) -> int:
-    return math.ceil(Fraction(str(price or 0)) * (_UNIT // 10**6))
+def prompt_bound(messages_bytes: int, messages: int) -> int:
+    """Return how many tokens a prompt can be at most, without knowing the model's tokenizer.
+
+    A token stands for at least one byte of UTF-8 (byte-level BPE; SentencePiece falls back to
+    bytes), to which the template adds its own. A bound for texts only: images are not counted.
+    """
+    return messages_bytes + TEMPLATE_TOKENS + MESSAGE_TOKENS * messages
 
 
-@dataclass(frozen=True, slots=True)
-class Amount:
-    """Calls, tokens and money together."""
+class Price(NamedTuple):
+    """What tokens cost, in US dollars per million; None is a server that costs nothing."""
+
+    input: float | None = None
+    output: float | None = None
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> int:
+        """Return what tokens cost, in pico-dollars."""
+        return _pico(self.input) * prompt_tokens + _pico(self.output) * completion_tokens
+
+
+class Amount(NamedTuple):
+    """What requests come to."""
 
     calls: int = 0
-    prompt: int = 0
-    completion: int = 0
-    cost: int = 0
-
-    def __add__(self, other: "Amount") -> "Amount":
-        return Amount(
-            self.calls + other.calls,
-            self.prompt + other.prompt,
-            self.completion + other.completion,
-            self.cost + other.cost,
-        )
-
-    def __sub__(self, other: "Amount") -> "Amount":
-        return Amount(
-            self.calls - other.calls,
-            self.prompt - other.prompt,
-            self.completion - other.completion,
-            self.cost - other.cost,
-        )
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    pico_dollars: int = 0
 
     @property
-    def dollars(self) -> float:
-        """Return the money in US dollars."""
-        return self.cost / _UNIT
+    def tokens(self) -> int:
+        """Tokens of prompts and completions together."""
+        return self.prompt_tokens + self.completion_tokens
+
+    @property
+    def cost(self) -> float:
+        """US dollars, rounded to the nearest float."""
+        return self.pico_dollars / PICO
+
+    def plus(self, other: "Amount") -> "Amount":
+        """Return both together."""
+        return Amount(
+            self.calls + other.calls,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.pico_dollars + other.pico_dollars,
+        )
+
+    def minus(self, other: "Amount") -> "Amount":
+        """Return what is left without the other."""
+        return Amount(
+            self.calls - other.calls,
+            self.prompt_tokens - other.prompt_tokens,
+            self.completion_tokens - other.completion_tokens,
+            self.pico_dollars - other.pico_dollars,
+        )
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Reservation:
-    """The most that one call can come to; given back exactly once."""
+    """Room in the budget for one request, until it is settled, forfeited or released."""
 
-    most: Amount
     price: Price
-    is_open: bool = True
+    amount: Amount
 
 
 class Budget:
-    """The limits of a run, and what is left of them. None is no limit."""
+    """How many calls, tokens and US dollars may be spent; None sets no limit.
+
+    Raises:
+        ValueError: a limit, or a number of tokens, below 0.
+    """
 
     def __init__(
         self,
@@ -81,65 +101,90 @@ class Budget:
         max_tokens: int | None = None,
         max_cost: float | None = None,
     ) -> None:
+        if any(limit is not None and limit < 0 for limit in (max_calls, max_tokens, max_cost)):
+            raise ValueError("a budget's limit is at least 0")
         self.max_calls = max_calls
         self.max_tokens = max_tokens
-        self.max_cost = None if max_cost is None else int(Fraction(str(max_cost)) * _UNIT)
+        self.max_cost = max_cost
         self.spent = Amount()
+        """What was used: `calls`, `prompt_tokens`, `completion_tokens`, `cost`."""
         self.reserved = Amount()
+        """What requests in flight may still come to."""
+        self._max_pico = None if max_cost is None else math.floor(_exactly(max_cost) * PICO)
+        self._open: set[Reservation] = set()
 
-    @property
-    def is_unlimited(self) -> bool:
-        """Whether nothing is limited."""
-        return self.max_calls is None and self.max_tokens is None and self.max_cost is None
+    def reserve(self, prompt_bound: int, completion_bound: int, price: Price) -> Reservation | None:
+        """Make room for one request; None where there is none just now (see `exhausted`).
 
-    def reserve(self, prompt: int, completion: int, price: Price) -> Reservation | None:
-        """Set aside the most that a call can come to, in tokens; None where it does not fit now."""
-        most = _most(prompt, completion, price)
-        if not self._fits(self.spent + self.reserved + most):
+        The bounds are the most tokens that the request can come to: `prompt_bound` of its
+        messages, and its `max_tokens`.
+        """
+        amount = _amount(prompt_bound, completion_bound, price)
+        if not self._fits(self.spent.plus(self.reserved).plus(amount)):
             return None
-        self.reserved += most
-        return Reservation(most, price)
+        reservation = Reservation(price, amount)
+        self._open.add(reservation)
+        self.reserved = self.reserved.plus(amount)
+        return reservation
 
-    def exhausted(self, prompt: int, completion: int, price: Price) -> bool:
-        """Say whether such a call will never fit, even if all calls in flight cost nothing."""
-        return not self._fits(self.spent + _most(prompt, completion, price))
+    def exhausted(self, prompt_bound: int, completion_bound: int, price: Price) -> bool:
+        """Tell whether a request never fits again, even if all in flight came back at nothing.
 
-    def settle(self, reservation: Reservation, prompt: int, completion: int) -> None:
-        """Count what a call really came to, and give the rest back."""
+        Where `reserve` returns None and this is false, waiting for a reservation may help.
+        """
+        return not self._fits(self.spent.plus(_amount(prompt_bound, completion_bound, price)))
+
+    def settle(self, reservation: Reservation, prompt_tokens: int, completion_tokens: int) -> None:
+        """Count what an answer used, and give the rest back.
+
+        A server that reports more than the bounds is believed: `spent` says what is owed.
+        """
+        used = _amount(prompt_tokens, completion_tokens, reservation.price)
         self._close(reservation)
-        cost = reservation.price.of(prompt, completion)
-        self.spent += Amount(1, prompt, completion, cost)
+        self.spent = self.spent.plus(used)
 
     def release(self, reservation: Reservation) -> None:
-        """Give all back: the call was surely not billed."""
+        """Give all of a reservation back: the request was certainly not billed (a 429)."""
         self._close(reservation)
 
     def forfeit(self, reservation: Reservation) -> None:
-        """Count the most: the call may have been billed, and nobody knows how much."""
+        """Count all of a reservation as spent: nobody knows what was billed (a time-out)."""
         self._close(reservation)
-        self.spent += reservation.most
+        self.spent = self.spent.plus(reservation.amount)
 
-    def _close(self, reservation: Reservation) -> None:
-        if not reservation.is_open:
-            raise ValueError("this reservation was given back already")
-        reservation.is_open = False
-        self.reserved -= reservation.most
-
-    def _fits(self, total: Amount) -> bool:
+    def _fits(self, amount: Amount) -> bool:
         return (
-            (self.max_calls is None or total.calls <= self.max_calls)
-            and (self.max_tokens is None or total.prompt + total.completion <= self.max_tokens)
-            and (self.max_cost is None or total.cost <= self.max_cost)
+            _within(amount.calls, self.max_calls)
+            and _within(amount.tokens, self.max_tokens)
+            and _within(amount.pico_dollars, self._max_pico)
         )
 
+    def _close(self, reservation: Reservation) -> None:
+        if reservation not in self._open:
+            raise ValueError("the reservation was closed before, or is another budget's")
+        self._open.remove(reservation)
+        self.reserved = self.reserved.minus(reservation.amount)
 
-def _most(prompt: int, completion: int, price: Price) -> Amount:
-    return Amount(1, prompt, completion, price.of(prompt, completion))
+
+def _amount(prompt_tokens: int, completion_tokens: int, price: Price) -> Amount:
+    if prompt_tokens < 0 or completion_tokens < 0:
+        raise ValueError("a number of tokens is at least 0")
+    cost = price.cost(prompt_tokens, completion_tokens)
+    return Amount(1, prompt_tokens, completion_tokens, cost)
 
 
-def prompt_bound(size: int, messages: int) -> int:
-    """Bound a prompt's tokens from above: no token is shorter than a byte of UTF-8.
+def _within(amount: int, limit: int | None) -> bool:
+    return limit is None or amount <= limit
 
-    `size` is the messages' length in bytes; the template's own tokens are added for each.
-    """
-    return size + messages * TEMPLATE_TOKENS
+
+def _exactly(number: float) -> Fraction:
+    # 0.15 is meant, not the binary fraction that is nearest to it.
+    return Fraction(repr(number))
+
+
+@lru_cache
+def _pico(dollars_per_million: float | None) -> int:
+    """Return the price of one token in pico-dollars, rounded up: never less than what is owed."""
+    if dollars_per_million is None:
+        return 0
+    return math.ceil(_exactly(dollars_per_million) * PICO / 10**6)

@@ -150,6 +150,7 @@ def plan(context: click.Context, name: str, models: tuple[str, ...], rows: int |
 @click.pass_context
 def run(
     context: click.Context,
+    /,
     name: str,
     models: tuple[str, ...],
     rows: int | None,
@@ -172,6 +173,7 @@ def run(
 @click.pass_context
 def preview(
     context: click.Context,
+    /,
     name: str,
     models: tuple[str, ...],
     rows: int | None,
@@ -186,13 +188,31 @@ def preview(
     runs.preview(plan, lambda done: show_preview(plan, done), budget=budget, watch=watch)
 
 
-@main.command(name="list")
+@main.command()
+@click.argument("name")
+@click.argument("row")
 @click.pass_context
-def list_(context: click.Context) -> None:
+def explain(context: click.Context, /, name: str, row: str) -> None:
+    """Tell the life of ROW (an id, or its beginning) in the last run of pipeline NAME."""
+    from soupstock.explain import explain as told
+    from soupstock.show import show_life
+
+    show_life(told(_project(context), name, row))
+
+
+@main.command(name="list")
+@click.option("--names", is_flag=True, help="Print the names only, one a line.")
+@click.pass_context
+def list_(context: click.Context, /, *, names: bool) -> None:
     """List the pipelines that can be run, yours and the standard ones."""
+    project = _project(context)
+    if names:
+        for name in sorted(project.pipeline_names()):
+            click.echo(shown(name))
+        return
     from soupstock.show import show_pipelines
 
-    show_pipelines(_project(context))
+    show_pipelines(project)
 
 
 @main.command()

@@ -149,9 +149,10 @@ class Client:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.stop(Failure("Interrupted", "the run was stopped"))
         for task in self._tasks:
             task.cancel()
+        for timer in self._delayed:
+            timer.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._http.close()
 

@@ -144,7 +144,7 @@ class Limit:
         self._rest(now)
 
     def failed(self, now: float) -> None:
-        """Note any other failure. A few say nothing of the load; a round of them halves the limit."""
+        """Note any other failure. A few say nothing of the load; where most fail, it is halved."""
         self._measured(now).failures += 1
         self._ended()
         self._judge(now)
@@ -236,7 +236,7 @@ class Limit:
             self._is_held = True
 
     def _settle(self, now: float) -> None:
-        """Go back to the lowest level that brought nearly as many answers; try a lower one still."""
+        """Go back to the lowest level that brought as many answers, and try a lower one still."""
         base = max(self._levels[-2:], key=lambda level: level.rate)
         enough = [n for n, rate in self._levels if rate >= base.rate * _ENOUGH]
         self._limit = self._ceiling = max(1.0, min([*enough, base.in_flight]))

@@ -99,7 +99,7 @@ def plan_file(
 
 
 def _name_of(name: str, path: Path) -> str:
-    return path.stem if Path(name).suffix else name
+    return path.stem if name.endswith((".yaml", ".yml")) else name
 
 
 def _changed(pipeline: spec.Pipeline, models: Mapping[str, str], rows: int | None) -> spec.Pipeline:
@@ -132,7 +132,7 @@ def plan(
         rows=source.rows,
         steps=tuple(steps),
         models=planner.models,
-        columns=BEFORE | columns | AFTER,
+        columns={**BEFORE, **columns, **AFTER},
         fingerprint=_fingerprint(pipeline, source, steps),
     )
 
@@ -261,7 +261,8 @@ class _Planner:
         )
 
     def _publish(self, step: spec.Publish, columns: Columns, at: "_At") -> Step:
-        published, schema, parts = columns, None, ()
+        published, schema = columns, None
+        parts: tuple[tuple[str, PartRecord], ...] = ()
         if step.output_schema:
             found = self._project.schema(step.output_schema, at("schema"))
             schema = found.value
@@ -332,7 +333,7 @@ def _check_path(path: str, columns: Columns, place: Place | None, why: str = "")
         raise MistakeError(f"no column is called {quoted(name)}{why}{hint(name, columns)}", place)
     dtype = columns[name]
     for field_name in fields:
-        inner = dict(dtype.to_schema()) if isinstance(dtype, pl.Struct) else {}
+        inner: dict[str, Any] = dict(dtype.to_schema()) if isinstance(dtype, pl.Struct) else {}
         if field_name not in inner:
             message = f"no field {quoted(field_name)} in {quoted(path)}{why}"
             raise MistakeError(message + hint(field_name, inner), place)

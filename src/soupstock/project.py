@@ -104,9 +104,7 @@ class Project:
     def _schemas(self) -> Mapping[str, Definition]:
         return self._definitions("schemas", _is_model)
 
-    def _definitions(
-        self, kind: str, wanted: Callable[[object], bool]
-    ) -> Mapping[str, Definition]:
+    def _definitions(self, kind: str, wanted: Callable[[object], bool]) -> Mapping[str, Definition]:
         """Return what the projects define; the user's take the place of single standard ones."""
         found = definitions(f"_standard.{kind}", self.standard / kind, wanted)
         if self.root != self.standard:
@@ -124,9 +122,7 @@ class Project:
                     found[name] = file
         return found
 
-    def _file(
-        self, kind: str, name: str, files: Mapping[str, Path], place: Place | None
-    ) -> Path:
+    def _file(self, kind: str, name: str, files: Mapping[str, Path], place: Place | None) -> Path:
         if name not in files:
             raise UnknownNameError(kind, name, files, place)
         return files[name]

@@ -1,3 +1,6 @@
 """STUB"""
+
+
 def write_report(folder, manifest, rows):
-    (folder/"report.html").write_text("x"); return folder/"report.html"
+    (folder / "report.html").write_text("x")
+    return folder / "report.html"

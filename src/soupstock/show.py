@@ -20,10 +20,11 @@ from soupstock.loader import load
 from soupstock.manifest import Manifest, StepRecord
 from soupstock.plan import Plan, Step
 from soupstock.project import Project
-from soupstock.spec import Pipeline
+from soupstock.spec import RESERVED, Pipeline
 
 if TYPE_CHECKING:
     from soupstock.client import Lane
+    from soupstock.explain import Chapter, Life
     from soupstock.run import Progress, Run
 
 PLAIN_EVERY = 10.0
@@ -44,7 +45,8 @@ def _table(*columns: str, right: Sequence[str] = (), title: str | None = None) -
 
 
 def _cell(value: object) -> Text:
-    return Text("" if value is None else shown(value))
+    """Show a value with its own lines and without control characters."""
+    return Text("\n".join(shown(line) for line in str(value).split("\n")))
 
 
 def show_plan(plan: Plan) -> None:
@@ -56,13 +58,10 @@ def show_plan(plan: Plan) -> None:
     if plan.pipeline.target:
         console.print(f"target: exactly {plan.pipeline.target:,} kept rows")
     console.print()
-    table = _table("", "step", "model", "reads", "adds", "calls", "made from", right=("", "calls"))
     for number, step in enumerate(plan.steps, 1):
-        made_from = "\n".join(f"{kind} {part.file}" for kind, part in step.parts)
-        cells = (number, step.title, _model(step), ", ".join(step.reads), _adds(step))
-        calls = "" if not step.calls else _calls(step, plan.rows)
-        table.add_row(*map(_cell, (*cells, calls, made_from)))
-    console.print(table)
+        console.print(Text(f"{number}. {shown(step.title)}", style="bold"))
+        for label, text in _details(step, plan.rows):
+            console.print(Text(f"   {label:<10}{shown(text)}"), soft_wrap=True)
     console.print()
     for role, model in plan.models.items():
         revision = f", revision {model.revision}" if model.revision else ""
@@ -76,22 +75,23 @@ def show_plan(plan: Plan) -> None:
     console.print(f"fingerprint: {plan.fingerprint[:12]}")
 
 
-def _model(step: Step) -> str:
-    return f"{step.role} = {step.model.reference}" if step.model else ""
-
-
-def _adds(step: Step) -> str:
-    return ", ".join(f"{name}: {_type(dtype)}" for name, dtype in step.adds.items())
+def _details(step: Step, rows: int | None) -> Iterator[tuple[str, str]]:
+    """Say what a step reads, asks and adds: labels and texts."""
+    if step.reads:
+        yield "reads", ", ".join(step.reads)
+    if step.adds:
+        yield "adds", ", ".join(f"{name} ({_type(dtype)})" for name, dtype in step.adds.items())
+    if step.model:
+        calls = f"{step.calls} a row" if rows is None else f"at most {rows * step.calls:,}"
+        yield "asks", f"{step.role} = {step.model.reference}, calls: {calls}"
+    for kind, part in dict.fromkeys(step.parts):
+        yield kind, part.file
 
 
 def _type(dtype: Any) -> str:
     names = {"String": "text", "List(String)": "texts", "Int64": "integer", "Float64": "number"}
     text = str(dtype)
     return names.get(text, "score and reasons" if "criteria" in text else "fields")
-
-
-def _calls(step: Step, rows: int | None) -> str:
-    return f"{step.calls}/row" if rows is None else f"{rows * step.calls:,}"
 
 
 def show_pipelines(project: Project) -> None:
@@ -175,6 +175,46 @@ def show_preview(plan: Plan, run: "Run") -> None:
         console.print(_cell(line), style="yellow")
 
 
+def show_life(life: "Life") -> None:
+    """Print a row's life, chapter by chapter."""
+    console = _console()
+    reasons = ", ".join(life.row["dropped_by"])
+    ending = f"dropped by {reasons}" if reasons else "kept"
+    console.print(Text(f"row {life.row['id']}: {shown(ending)}", style="bold"))
+    console.print(Text("source", style="bold"))
+    for name, value in life.source.items():
+        console.print(_labelled(name, _value(value)), soft_wrap=True)
+    for chapter in life.chapters:
+        _show_chapter(console, chapter)
+    if life.twin is not None:
+        console.print(Text(f"its twin, row {life.twin['id']}", style="bold"))
+        for name, value in life.twin.items():
+            if name not in RESERVED and value is not None:
+                console.print(_labelled(name, _value(value)), soft_wrap=True)
+
+
+def _show_chapter(console: Console, chapter: "Chapter") -> None:
+    asked = f" (asked {shown(chapter.model)})" if chapter.model else ""
+    console.print(Text(shown(chapter.title), style="bold").append(asked, style="not bold"))
+    lines = [(message["role"], _value(message["content"])) for message in chapter.messages]
+    if isinstance(chapter.value, dict) and "criteria" not in chapter.value:
+        lines += [(name, _value(value)) for name, value in chapter.value.items()]
+    elif chapter.value is not None:
+        lines.append(("answer", _value(chapter.value)))
+    for label, text in lines:
+        console.print(_labelled(label, text), soft_wrap=True)
+    for label, texts in (("failed", chapter.failures), ("dropped", chapter.reasons)):
+        for said in texts:
+            console.print(_labelled(label, _cell(said)), style="yellow", soft_wrap=True)
+
+
+def _labelled(label: str, text: Text) -> Text:
+    """Put a label before a text, whose further lines are set in as far."""
+    indent = " " * 4
+    body = Text(f"\n{indent}  ").join(text.split("\n", allow_blank=True))
+    return Text(f"{indent}{shown(label)}: ", style="dim").append_text(body)
+
+
 def _value(value: Any) -> Text:
     """Show a cell: texts keep their lines, a verdict shows its criteria."""
     if isinstance(value, dict) and "criteria" in value:
@@ -251,7 +291,10 @@ class _Board:
         """Say the same in one line."""
         if (flow := self._progress.flow) is None:
             return "starting"
-        steps = (f"{t.label} {t.ended:,}/{t.rows_in:,}" for t in flow.tallies if t.rows_in)
+        asking = (
+            pair for pair in zip(flow.tallies, flow.plan.steps, strict=False) if pair[1].calls
+        )
+        steps = (f"{t.label} {t.ended:,} of {t.rows_in:,}" for t, _ in asking if t.rows_in)
         return f"{', '.join(steps)}; {self._closing()}"
 
     def _lanes(self) -> "list[Lane]":

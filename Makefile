@@ -1,0 +1,85 @@
+# Every target sets up what it needs, once. `make` alone lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup pipeline plan preview check explain list test test-all lint format types bench lock clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SOUPSTOCK := $(BIN)/soupstock
+
+help: ## list the targets
+	@echo "make TARGET [NAME=pipeline] [ARGS='further flags']"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The lock is complete, so nothing is resolved here, and each file is checked by its hash.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "soupstock needs Python 3.11 or newer; name one by PYTHON=python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "Python's venv is missing: apt-get install python3-venv" >&2; exit 2; }
+	@echo "setting up $(VENV) (once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: $(READY) ## set up the environment in .venv
+
+define named
+	@test -n "$(NAME)" || { echo "which pipeline? make $@ NAME=chat" >&2; exit 2; }
+endef
+
+pipeline: $(READY) ## make a dataset: make pipeline NAME=chat
+	$(named)
+	@$(SOUPSTOCK) run $(NAME) $(ARGS)
+
+plan: $(READY) ## show what a run would do, asking no model
+	$(named)
+	@$(SOUPSTOCK) plan $(NAME) $(ARGS)
+
+preview: $(READY) ## make a few rows and show them here
+	$(named)
+	@$(SOUPSTOCK) preview $(NAME) $(ARGS)
+
+check: $(READY) ## check a pipeline, or all of them
+	@for name in $(or $(NAME),$$($(SOUPSTOCK) list --names)); do \
+	  $(SOUPSTOCK) plan $$name $(ARGS) > /dev/null && echo "$$name is fine"; done
+
+explain: $(READY) ## tell one row's life: make explain NAME=chat ROW=0123abcd
+	$(named)
+	@test -n "$(ROW)" || { echo "which row? make explain NAME=$(NAME) ROW=0123abcd" >&2; exit 2; }
+	@$(SOUPSTOCK) explain $(NAME) $(ROW) $(ARGS)
+
+list: $(READY) ## list the pipelines
+	@$(SOUPSTOCK) list
+
+test: $(READY) ## run the tests that need no further server (about five minutes)
+	@$(BIN)/python -m pytest -m "not slow and not browser" $(ARGS)
+
+test-all: $(READY) ## run the slow tests and those in a browser
+	@.ci/browser
+	@$(BIN)/python -m pytest -m "slow or browser" $(ARGS)
+
+lint: $(READY) ## check style
+	@$(BIN)/ruff check && $(BIN)/ruff format --check
+
+format: $(READY) ## put the code in shape
+	@$(BIN)/ruff check --fix; $(BIN)/ruff format
+
+types: $(READY) ## check types
+	@$(BIN)/mypy
+
+bench: $(READY) ## measure: make bench NAME=engine
+	$(named)
+	@$(BIN)/python bench/$(NAME).py $(ARGS)
+
+lock: ## pin all dependencies anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	  --no-header --extra embedded --group dev --output-file requirements.lock pyproject.toml $(ARGS)
+
+clean: ## remove the environment and caches; runs/ stays
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

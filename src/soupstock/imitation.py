@@ -1,0 +1,238 @@
+"""What a model server writes, without a model: answers, instances of a schema, embeddings.
+
+Everything depends on what is asked and a seed alone. Used by soupstock.testing; knows no HTTP.
+"""
+
+import base64
+import math
+import random
+from array import array
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+CHARACTERS_PER_TOKEN = 4
+"""What a token is here."""
+
+DIMENSIONS = 64
+"""How long an embedding is."""
+
+_DEEPEST = 16
+_WORDS = (
+    "a and the of to in is it you that was for on are with as they at be this from have or by one "
+    "had not but what all were when we there can an your which their said if do will each about "
+    "how up out them then she many some so these would other into has more her two like him see"
+).split()
+_FORMATS = {
+    "date": "2024-01-01",
+    "date-time": "2024-01-01T00:00:00Z",
+    "time": "00:00:00Z",
+    "email": "someone@example.com",
+    "uri": "https://example.com/",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+}
+_COMPLETION = (
+    b'{"id":"chatcmpl-%b","object":"chat.completion","created":0,"model":%b,"choices":[{"index":0,'
+    b'"message":{"role":"assistant","content":%b},"finish_reason":"%b","logprobs":%b}],'
+    b'"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}}'
+)
+
+
+def tokens(text: str) -> int:
+    """Count tokens: four characters each."""
+    return math.ceil(len(text) / CHARACTERS_PER_TOKEN)
+
+
+def text_of(content: object) -> str:
+    """Return a message's text, which may come in parts."""
+    if isinstance(content, list):
+        return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) else ""
+
+
+def write(body: Mapping[str, Any], seed: int) -> str:
+    """Write an answer to a chat's body: a sentence, or JSON where a schema is asked for."""
+    asked = orjson.dumps([seed, body.get("seed"), body.get("messages")])
+    form = body.get("response_format") or {}
+    if schema := (form.get("json_schema") or {}).get("schema"):
+        return orjson.dumps(instance(schema, asked.decode())).decode()
+    return _sentence(blake2b(asked, digest_size=24).digest())
+
+
+def completion(body: Mapping[str, Any], text: str, finish: str = "stop") -> bytes:
+    """Return a chat completion's body; a text longer than `max_tokens` is cut."""
+    most = body.get("max_completion_tokens") or body.get("max_tokens")
+    if most is not None and tokens(text) > most:
+        text, finish = text[: most * CHARACTERS_PER_TOKEN], "length"
+    asked = sum(4 + tokens(text_of(message.get("content"))) for message in body["messages"])
+    written = tokens(text)
+    content = orjson.dumps(text)
+    return _COMPLETION % (
+        blake2b(content, digest_size=8).hexdigest().encode(),
+        orjson.dumps(body.get("model")),
+        content,
+        finish.encode(),
+        orjson.dumps(_logprobs(text, body)) if body.get("logprobs") else b"null",
+        asked,
+        written,
+        asked + written,
+    )
+
+
+def embeddings(body: Mapping[str, Any], seed: int) -> bytes:
+    """Return an embeddings response's body: for each text a vector of length 1."""
+    texts = body.get("input") or []
+    texts = [texts] if isinstance(texts, str) else texts
+    size = int(body.get("dimensions") or DIMENSIONS)
+    used = sum(tokens(str(text)) for text in texts)
+    vectors = [_vector(f"{seed} {text}", size) for text in texts]
+    is_packed = body.get("encoding_format") == "base64"
+    data = [
+        {"object": "embedding", "index": index, "embedding": _packed(v) if is_packed else v}
+        for index, v in enumerate(vectors)
+    ]
+    usage = {"prompt_tokens": used, "total_tokens": used}
+    return orjson.dumps(
+        {"object": "list", "data": data, "model": body.get("model"), "usage": usage}
+    )
+
+
+def instance(schema: Mapping[str, Any], seed: int | str = 0) -> Any:
+    """Return a small instance of a JSON Schema: required properties only, shortest arrays.
+
+    Enumerations, numbers and texts vary with `seed`. Patterns are not followed.
+
+    Raises:
+        ValueError: the schema needs itself, so that no instance ends.
+    """
+    draw = random.Random(seed)  # noqa: S311 - repeatable on purpose
+    return _Instances(schema, draw).make(schema, 0)
+
+
+class _Instances:
+    def __init__(self, root: Mapping[str, Any], draw: random.Random) -> None:
+        self.root = root
+        self.draw = draw
+
+    def make(self, schema: Mapping[str, Any], depth: int) -> Any:
+        if depth > _DEEPEST:
+            raise ValueError("the schema has no instance that ends")
+        if "$ref" in schema:
+            return self.make(self.found(schema["$ref"]) | _without_ref(schema), depth + 1)
+        if "const" in schema:
+            return schema["const"]
+        if "enum" in schema:
+            return self.draw.choice(schema["enum"])
+        if cases := schema.get("anyOf") or schema.get("oneOf"):
+            return self.one_of(cases, depth)
+        if parts := schema.get("allOf"):
+            return self.make({k: v for part in parts for k, v in part.items()}, depth + 1)
+        return self.of_type(schema, depth)
+
+    def found(self, reference: str) -> dict[str, Any]:
+        part: Any = self.root
+        for name in reference.removeprefix("#").strip("/").split("/"):
+            part = part[name.replace("~1", "/").replace("~0", "~")] if name else part
+        return dict(part)
+
+    def one_of(self, cases: list[Mapping[str, Any]], depth: int) -> Any:
+        """Take the first case that ends."""
+        for case in cases[:-1]:
+            try:
+                return self.make(case, depth + 1)
+            except ValueError:
+                continue
+        return self.make(cases[-1], depth + 1)
+
+    def of_type(self, schema: Mapping[str, Any], depth: int) -> Any:
+        kind = schema.get("type") or ("object" if "properties" in schema else "string")
+        match kind[0] if isinstance(kind, list) else kind:
+            case "object":
+                known = schema.get("properties", {})
+                names = schema.get("required", [])
+                return {name: self.make(known.get(name, {}), depth + 1) for name in names}
+            case "array":
+                parts = list(schema.get("prefixItems", []))
+                parts += [schema.get("items") or {}] * (schema.get("minItems", 0) - len(parts))
+                return [self.make(part, depth + 1) for part in parts]
+            case "integer":
+                return self.integer(schema)
+            case "number":
+                return round(self.draw.uniform(*_bounds(schema, 0.0)), 3)
+            case "boolean":
+                return self.draw.random() < 0.5  # noqa: PLR2004 - one in two
+            case "null":
+                return None
+            case _:
+                return self.string(schema)
+
+    def integer(self, schema: Mapping[str, Any]) -> int:
+        low, high = _bounds(schema, 1)
+        step = schema.get("multipleOf", 1)
+        return int(self.draw.randint(math.ceil(low / step), math.floor(high / step)) * step)
+
+    def string(self, schema: Mapping[str, Any]) -> str:
+        if schema.get("format") in _FORMATS:
+            return _FORMATS[schema["format"]]
+        text = _sentence(self.draw.randbytes(8))
+        text += "." * (schema.get("minLength", 0) - len(text))
+        return text[: schema.get("maxLength", len(text))]
+
+
+def _bounds(schema: Mapping[str, Any], step: float) -> tuple[float, float]:
+    """Return the least and the greatest number; ten apart where the schema leaves one open."""
+    gap = step or 1e-3
+    low = schema.get("minimum")
+    if low is None and "exclusiveMinimum" in schema:
+        low = schema["exclusiveMinimum"] + gap
+    high = schema.get("maximum")
+    if high is None and "exclusiveMaximum" in schema:
+        high = schema["exclusiveMaximum"] - gap
+    if low is None:
+        low = 0 if high is None else high - 10
+    return low, low + 10 if high is None else high
+
+
+def _without_ref(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in schema.items() if name != "$ref"}
+
+
+def _sentence(digest: bytes) -> str:
+    return " ".join([_WORDS[byte % len(_WORDS)] for byte in digest]).capitalize() + "."
+
+
+def _logprobs(text: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return log-probabilities, a word each, that depend on the text alone."""
+    draw = random.Random(text)  # noqa: S311 - repeatable on purpose
+    others = int(body.get("top_logprobs") or 0)
+    words = text.split(" ")
+    pieces = [word if not number else f" {word}" for number, word in enumerate(words)]
+    content = []
+    for piece in pieces:
+        likely = math.log(draw.uniform(0.5, 1.0))
+        top = [_logprob(piece, likely)]
+        rest = (1 - math.exp(likely)) / max(1, others)
+        top += [
+            _logprob(f" {_WORDS[n]}", math.log(rest / (n + 1) + 1e-9)) for n in range(1, others)
+        ]
+        content.append(_logprob(piece, likely) | {"top_logprobs": top[:others]})
+    return {"content": content}
+
+
+def _logprob(token: str, logprob: float) -> dict[str, Any]:
+    return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
+
+
+def _vector(text: str, size: int) -> list[float]:
+    draw = random.Random(text)  # noqa: S311 - repeatable on purpose
+    numbers = [draw.gauss() for _ in range(size)]
+    length = math.hypot(*numbers)
+    return [number / length for number in numbers]
+
+
+def _packed(vector: list[float]) -> str:
+    """Write a vector as the openai library asks for it: little-endian floats in base64."""
+    numbers = array("f", vector)
+    return base64.b64encode(numbers.tobytes()).decode()

@@ -1,0 +1,454 @@
+"""A model server for tests: real HTTP on loopback, the OpenAI protocol, answers as told.
+
+    with Server(answer=lambda request: f"You said: {request.prompt}") as server:
+        ...  # point a pipeline's model at server.base_url
+    assert server.count == 3
+
+Without `answer` it writes a text that depends on the messages alone, or a small instance of the
+JSON Schema that is asked for. It misbehaves on command:
+
+    server.fail(nth(3, refused(retry_after=1)))      # the third request
+    server.fail(share(0.05, error(500)))             # one request in twenty, the same ones each time
+    server.fail(lambda request: unknown_model(request.body["model"]))
+    server.capacity = 4                              # more at once are refused, from now on
+
+`python -m soupstock.testing --delay-ms 200` runs one as a process of its own and prints its
+base_url. It knows no models: tokens are counted as four characters each, and nothing is streamed.
+"""
+
+import argparse
+import asyncio
+import math
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any, Self
+
+import orjson
+from aiohttp import web
+
+from soupstock.imitation import completion, embeddings, instance, text_of, write
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as it came in."""
+
+    number: int
+    """Counted from 1, over the server's whole life."""
+    path: str
+    headers: Mapping[str, str]
+    raw: bytes
+    when: float
+    """When it came in: `time.monotonic()`."""
+
+    @cached_property
+    def body(self) -> dict[str, Any]:
+        """The body; empty where it is no JSON object."""
+        try:
+            body = orjson.loads(self.raw)
+        except orjson.JSONDecodeError:
+            return {}
+        return body if isinstance(body, dict) else {}
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of what is asked, whatever the order of the body's keys."""
+        return blake2b(
+            orjson.dumps(self.body, option=orjson.OPT_SORT_KEYS), digest_size=16
+        ).hexdigest()
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The messages of a chat."""
+        return list(self.body.get("messages") or [])
+
+    @property
+    def prompt(self) -> str:
+        """The last message's text."""
+        return text_of(self.messages[-1].get("content")) if self.messages else ""
+
+    def share(self, salt: str = "") -> float:
+        """Return a number from 0 up to 1 that depends on what is asked alone."""
+        digest = blake2b((salt + self.key).encode(), digest_size=8).digest()
+        return int.from_bytes(digest) / 2**64
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the server does about a request."""
+
+    text: str = ""
+    """The answer's text."""
+    finish: str = "stop"
+    """Why the answer ends: `stop`, `length`, `content_filter`."""
+    status: int = 200
+    body: bytes | None = None
+    """The body to send, in place of an answer made from `text`."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    after: float = 0.0
+    """Seconds to wait first; `math.inf` never answers."""
+    drip: float = 0.0
+    """Seconds over which the body trickles out."""
+    is_reset: bool = False
+    """Whether the connection breaks in the middle of the body."""
+
+
+Answer = Callable[[Request], Reply | str | dict[str, Any]]
+"""Says what to answer: a text, a dictionary to be sent as JSON text, or anything by a Reply."""
+
+When = Callable[[Request], Reply | None]
+"""Says whether a request fails, and how."""
+
+
+def error(status: int, message: str = "told to fail", **more: str | None) -> Reply:
+    """Return an error as OpenAI sends it; `more` may set its type, param and code."""
+    kind = "server_error" if status >= 500 else "invalid_request_error"  # noqa: PLR2004
+    body = {"message": message, "type": kind, "param": None, "code": None} | more
+    return Reply(status=status, body=orjson.dumps({"error": body}))
+
+
+def refused(retry_after: float | None = None, status: int = 429) -> Reply:
+    """Return a refusal for too many requests, with a Retry-After header in seconds if given."""
+    reply = error(status, "Rate limit reached", type="requests", code="rate_limit_exceeded")
+    headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
+    return Reply(status=status, body=reply.body, headers=headers)
+
+
+def unauthorized() -> Reply:
+    """Return the refusal of a key."""
+    return error(401, "Incorrect API key provided.", code="invalid_api_key")
+
+
+def unknown_model(name: str) -> Reply:
+    """Return the error for a model that is not there."""
+    return error(404, f"The model `{name}` does not exist", code="model_not_found")
+
+
+def too_long(limit: int = 4096) -> Reply:
+    """Return the error for a prompt that is longer than the model's context."""
+    message = f"This model's maximum context length is {limit} tokens."
+    return error(400, message, param="messages", code="context_length_exceeded")
+
+
+def filtered() -> Reply:
+    """Return an answer that a content filter took away."""
+    return Reply(finish="content_filter")
+
+
+def garbage() -> Reply:
+    """Return a body that is not JSON."""
+    return Reply(body=b"<html>Bad gateway</html>")
+
+
+def misshapen() -> Reply:
+    """Return JSON that is no answer."""
+    return Reply(body=b'{"choices":[]}')
+
+
+def reset() -> Reply:
+    """Break the connection in the middle of an answer."""
+    return Reply(text="This answer never ends", is_reset=True)
+
+
+def silence() -> Reply:
+    """Never answer."""
+    return Reply(after=math.inf)
+
+
+def drip(text: str, seconds: float) -> Reply:
+    """Return an answer that trickles out over `seconds`."""
+    return Reply(text, drip=seconds)
+
+
+def nth(number: int, reply: Reply) -> When:
+    """Fail one request, counted from 1 over the server's life."""
+    return lambda request: reply if request.number == number else None
+
+
+def first(count: int, reply: Reply) -> When:
+    """Fail the first `count` requests."""
+    return lambda request: reply if request.number <= count else None
+
+
+def share(of_all: float, reply: Reply, salt: str = "share") -> When:
+    """Fail a share of requests, chosen by what is asked: the same ones whenever they come."""
+    return lambda request: reply if request.share(salt) < of_all else None
+
+
+def once(of_all: float, reply: Reply, salt: str = "once") -> When:
+    """Fail a share of requests the first time that each is asked."""
+    seen: set[str] = set()
+
+    def when(request: Request) -> Reply | None:
+        if request.share(salt) >= of_all or request.key in seen:
+            return None
+        seen.add(request.key)
+        return reply
+
+    return when
+
+
+def between(shortest: float, longest: float) -> Callable[[Request], float]:
+    """Return a delay in seconds that depends on what is asked alone, evenly spread."""
+
+    def delay(request: Request) -> float:
+        # The body as it is: parsing it again, to sort its keys, would cost more than answering.
+        digest = blake2b(request.raw, digest_size=4).digest()
+        return shortest + (longest - shortest) * int.from_bytes(digest) / 2**32
+
+    return delay
+
+
+class Server:
+    """A model server in a thread of its own; use it in a `with` statement.
+
+    `answer` says what to answer and `delay` after how many seconds (a number, or a function of the
+    request); `seed` changes the texts that are written without `answer`. With `api_key` requests
+    must carry that key, with `models` they must name one of those. `capacity` is how many requests
+    are held at once, before further ones are refused; set it at any time. `record=False` keeps no
+    requests, for benchmarks.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is one thing a server can be told
+        self,
+        answer: Answer | None = None,
+        *,
+        delay: float | Callable[[Request], float] = 0.0,
+        capacity: int | None = None,
+        api_key: str | None = None,
+        models: Sequence[str] | None = None,
+        seed: int = 0,
+        record: bool = True,
+        port: int = 0,
+    ) -> None:
+        self.answer = answer or (lambda request: write(request.body, seed))
+        self.delay = delay
+        self.capacity = capacity
+        self.count = 0
+        """How many requests for answers or embeddings came in."""
+        self.in_flight = 0
+        self.max_in_flight = 0
+        self.refusals = 0
+        """How many requests were refused because of `capacity`."""
+        self._api_key = api_key
+        self._models = models
+        self._seed = seed
+        self._record = record
+        self._port = port
+        self._failures: list[When] = []
+        self._requests: list[Request] = []
+        self._lock = threading.Lock()
+        self._started = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self._broken: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="testing server", daemon=True)
+
+    @property
+    def base_url(self) -> str:
+        """Where it answers, as clients of the OpenAI protocol want it: with `/v1`."""
+        return f"http://127.0.0.1:{self._port}/v1"
+
+    @property
+    def requests(self) -> list[Request]:
+        """The requests for answers or embeddings so far, in the order they came."""
+        with self._lock:
+            return list(self._requests)
+
+    def fail(self, when: When) -> None:
+        """Fail the requests for which `when` returns a reply; what was told first is asked first."""
+        self._failures.append(when)
+
+    def forget(self) -> None:
+        """Fail no more, and forget the requests so far; `count` goes on."""
+        self._failures.clear()
+        with self._lock:
+            self._requests.clear()
+            self.max_in_flight = self.in_flight
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._started.wait()
+        if self._broken is not None:
+            raise self._broken
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._thread.join()
+
+    def stop(self) -> None:
+        """Answer nothing more; callable from any thread."""
+        if self._loop is not None and self._stopping is not None:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self.serve(lambda _: self._started.set()))
+        except OSError as error:
+            self._broken = error
+            self._started.set()
+
+    async def serve(self, ready: Callable[[str], object]) -> None:
+        """Serve in the running event loop, until it is stopped; `ready` is given the base_url."""
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        server = web.Server(self._handle, handler_cancellation=True, access_log=None)
+        runner = web.ServerRunner(server, shutdown_timeout=0.0)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", self._port, backlog=4096).start()
+            self._port = runner.addresses[0][1]
+            ready(self.base_url)
+            await self._stopping.wait()
+        finally:
+            await runner.cleanup()
+
+    async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
+        path = http.path
+        match http.method, path:
+            case "POST", "/v1/chat/completions" | "/v1/embeddings":
+                pass
+            case "GET", "/health":
+                return _response(Reply(), b'{"status":"ok"}')
+            case "GET", "/v1/models":
+                return _response(Reply(), self._list())
+            case _:
+                unknown = error(404, f"Unknown request URL: {http.method} {path}")
+                return _response(unknown, unknown.body or b"")
+        raw = await http.read()
+        self.in_flight += 1
+        try:
+            return await self._serve(http, self._noted(http, raw))
+        finally:
+            self.in_flight -= 1
+
+    def _noted(self, http: web.BaseRequest, raw: bytes) -> Request:
+        self.count += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        request = Request(self.count, http.path, http.headers, raw, time.monotonic())
+        if self._record:
+            with self._lock:
+                self._requests.append(request)
+        return request
+
+    async def _serve(self, http: web.BaseRequest, request: Request) -> web.StreamResponse:
+        reply = self._refusal(request)
+        wait = 0.0
+        if reply is None:
+            wait = self.delay(request) if callable(self.delay) else self.delay
+            reply = self._reply(request)
+        wait += reply.after
+        if wait > 0:
+            await asyncio.sleep(wait)
+        body = reply.body
+        if body is None:
+            body = completion(request.body, reply.text, reply.finish)
+        if reply.is_reset or reply.drip:
+            return await _trickle(http, reply, body)
+        return _response(reply, body)
+
+    def _refusal(self, request: Request) -> Reply | None:
+        """Return why a request gets no answer, if it gets none."""
+        if self._api_key and request.headers.get("Authorization") != f"Bearer {self._api_key}":
+            return unauthorized()
+        if self.capacity is not None and self.in_flight > self.capacity:
+            self.refusals += 1
+            return refused()
+        for when in self._failures:
+            if (reply := when(request)) is not None:
+                return reply
+        if self._models is not None and request.body.get("model") not in self._models:
+            return unknown_model(str(request.body.get("model")))
+        return None
+
+    def _reply(self, request: Request) -> Reply:
+        if request.path == "/v1/embeddings":
+            return Reply(body=embeddings(request.body, self._seed))
+        if not request.messages:
+            return error(400, "'messages' must be a list of messages", param="messages")
+        if request.body.get("stream"):
+            return error(400, "this server does not stream", param="stream")
+        try:
+            answer = self.answer(request)
+        except Exception as mistake:  # noqa: BLE001 - the test that sent the request should see it
+            return error(500, f"the test's answer() failed: {mistake!r}")
+        if isinstance(answer, dict):
+            answer = orjson.dumps(answer).decode()
+        return answer if isinstance(answer, Reply) else Reply(answer)
+
+    def _list(self) -> bytes:
+        entries = [
+            {"id": name, "object": "model", "created": 0, "owned_by": "soupstock"}
+            for name in self._models or ("test",)
+        ]
+        return orjson.dumps({"object": "list", "data": entries})
+
+
+def _response(reply: Reply, body: bytes) -> web.Response:
+    headers = {"Content-Type": "application/json", **reply.headers}
+    return web.Response(body=body, status=reply.status, headers=headers)
+
+
+async def _trickle(http: web.BaseRequest, reply: Reply, body: bytes) -> web.StreamResponse:
+    """Send a body slowly, or only half of it."""
+    response = web.StreamResponse(status=reply.status, headers=reply.headers)
+    response.content_type = "application/json"
+    response.content_length = len(body)
+    await response.prepare(http)
+    if reply.is_reset:
+        await response.write(body[: len(body) // 2])
+        _break(http)
+        return response
+    pieces = [body[start : start + 16] for start in range(0, len(body), 16)]
+    for piece in pieces:
+        await response.write(piece)
+        await asyncio.sleep(reply.drip / len(pieces))
+    return response
+
+
+def _break(http: web.BaseRequest) -> None:
+    """Reset the connection, as a crashing server does: no farewell, the peer sees an error."""
+    if http.transport is not None:
+        connection = http.transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        http.transport.abort()
+
+
+async def _serve_until_signal(server: Server) -> None:
+    def ready(base_url: str) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, server.stop)
+        sys.stdout.write(f"{base_url}\n")
+        sys.stdout.flush()
+
+    await server.serve(ready)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a server as a process; its first line of output is its base_url."""
+    parser = argparse.ArgumentParser(prog="python -m soupstock.testing", description=main.__doc__)
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--delay-ms", type=float, default=0.0, help="how long an answer takes")
+    parser.add_argument("--jitter-ms", type=float, default=0.0, help="by how much that varies")
+    parser.add_argument("--capacity", type=int, help="requests at once, before 429")
+    told = parser.parse_args(arguments)
+    delay, jitter = told.delay_ms / 1000, told.jitter_ms / 1000
+    server = Server(
+        delay=between(max(0.0, delay - jitter), delay + jitter) if jitter else delay,
+        capacity=told.capacity,
+        port=told.port,
+        record=False,
+    )
+    asyncio.run(_serve_until_signal(server))
+
+
+if __name__ == "__main__":
+    main()
