@@ -107,5 +107,5 @@ def test_a_folder_is_read_by_the_datasets_library(tmp_path: Path) -> None:
 
 
 def test_a_dataset_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(MistakeError, match="there is no folder './seeds'"):
+    with pytest.raises(MistakeError, match=r"there is no folder '\./seeds'"):
         read_dataset(DatasetSource(dataset="./seeds"), tmp_path, None)

@@ -137,11 +137,15 @@ async def test_a_full_disk_keeps_the_answers_in_flight_and_asks_no_more(small_di
     path = small_disk / "calls.sqlite"
     store = Store(path)
     answers = [Entry(n.to_bytes(20), "model", os.urandom(50_000)) for n in range(200)]
-    kept = []
-    with pytest.raises(StoreError, match="free some space and run again"):
+    kept: list[Entry] = []
+
+    async def put_all() -> None:
         for entry in answers:
             kept.append(entry)
             await store.put(entry)
+
+    with pytest.raises(StoreError, match="free some space and run again"):
+        await put_all()
     assert 10 < len(kept) < 200
     assert len(store.get([entry.key for entry in kept])) == len(kept)
     await store.close()

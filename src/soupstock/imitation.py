@@ -20,11 +20,73 @@ DIMENSIONS = 64
 """How long an embedding is."""
 
 _DEEPEST = 16
-_WORDS = (
-    "a and the of to in is it you that was for on are with as they at be this from have or by one "
-    "had not but what all were when we there can an your which their said if do will each about "
-    "how up out them then she many some so these would other into has more her two like him see"
-).split()
+_WORDS = [
+    "a",
+    "and",
+    "the",
+    "of",
+    "to",
+    "in",
+    "is",
+    "it",
+    "you",
+    "that",
+    "was",
+    "for",
+    "on",
+    "are",
+    "with",
+    "as",
+    "they",
+    "at",
+    "be",
+    "this",
+    "from",
+    "have",
+    "or",
+    "by",
+    "one",
+    "had",
+    "not",
+    "but",
+    "what",
+    "all",
+    "were",
+    "when",
+    "we",
+    "there",
+    "can",
+    "an",
+    "your",
+    "which",
+    "their",
+    "said",
+    "if",
+    "do",
+    "will",
+    "each",
+    "about",
+    "how",
+    "up",
+    "out",
+    "them",
+    "then",
+    "she",
+    "many",
+    "some",
+    "so",
+    "these",
+    "would",
+    "other",
+    "into",
+    "has",
+    "more",
+    "her",
+    "two",
+    "like",
+    "him",
+    "see",
+]
 _FORMATS = {
     "date": "2024-01-01",
     "date-time": "2024-01-01T00:00:00Z",
@@ -157,16 +219,21 @@ class _Instances:
                 parts = list(schema.get("prefixItems", []))
                 parts += [schema.get("items") or {}] * (schema.get("minItems", 0) - len(parts))
                 return [self.make(part, depth + 1) for part in parts]
+            case "string":
+                return self.string(schema)
+            case other:
+                return self.simple(other, schema)
+
+    def simple(self, kind: str, schema: Mapping[str, Any]) -> float | bool | None:
+        match kind:
             case "integer":
                 return self.integer(schema)
             case "number":
-                return round(self.draw.uniform(*_bounds(schema, 0.0)), 3)
+                return round(self.draw.uniform(*_bounds(schema, 1e-3)), 3)
             case "boolean":
-                return self.draw.random() < 0.5  # noqa: PLR2004 - one in two
-            case "null":
-                return None
+                return self.draw.choice([True, False])
             case _:
-                return self.string(schema)
+                return None
 
     def integer(self, schema: Mapping[str, Any]) -> int:
         low, high = _bounds(schema, 1)
@@ -175,15 +242,13 @@ class _Instances:
 
     def string(self, schema: Mapping[str, Any]) -> str:
         if schema.get("format") in _FORMATS:
-            return _FORMATS[schema["format"]]
-        text = _sentence(self.draw.randbytes(8))
-        text += "." * (schema.get("minLength", 0) - len(text))
-        return text[: schema.get("maxLength", len(text))]
+            return str(_FORMATS[schema["format"]])
+        text = _sentence(self.draw.randbytes(8)).ljust(schema.get("minLength", 0), ".")
+        return text[: schema.get("maxLength")]
 
 
-def _bounds(schema: Mapping[str, Any], step: float) -> tuple[float, float]:
+def _bounds(schema: Mapping[str, Any], gap: float) -> tuple[float, float]:
     """Return the least and the greatest number; ten apart where the schema leaves one open."""
-    gap = step or 1e-3
     low = schema.get("minimum")
     if low is None and "exclusiveMinimum" in schema:
         low = schema["exclusiveMinimum"] + gap

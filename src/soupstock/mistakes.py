@@ -206,7 +206,8 @@ def _say(same: Sequence[_Finding]) -> str:
             return f"{label} should be {right}, not {_said(value)}"
         case "value_error" | "assertion_error":
             return shown(context["error"])
-    return f"{label}: {shown(finding.error['msg'])}, not {_said(value)}"
+        case _:
+            return f"{label}: {shown(finding.error['msg'])}, not {_said(value)}"
 
 
 def _unknown_key(finding: _Finding) -> str:
@@ -249,7 +250,8 @@ def _name(path: Keys) -> str:
             return f"step {index + 1}"
         case (*_, parent, int(index)):
             return f"item {index + 1} of {shown(parent)}"
-    return shown(path[-1])
+        case _:
+            return shown(path[-1])
 
 
 def _said(value: object) -> str:
@@ -264,7 +266,8 @@ def _said(value: object) -> str:
             return "a list" if value else "an empty list"
         case dict():
             return "a mapping" if value else "an empty mapping"
-    return shown(value)
+        case _:
+            return shown(value)
 
 
 def _quotes(finding: _Finding) -> str:

@@ -67,7 +67,10 @@ class _Finder(MetaPathFinder):
     """Finds modules of the private packages, each a file of its package's folder."""
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+        self,
+        fullname: str,
+        path: Sequence[str] | None,
+        target: ModuleType | None = None,  # noqa: ARG002 - importlib's own signature
     ) -> ModuleSpec | None:
         outer = fullname.partition(".")[0]
         if outer not in {"_project", "_standard"} or not path:

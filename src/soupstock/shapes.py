@@ -57,7 +57,7 @@ def _type(schema: Mapping[str, Any], reader: _Reader, path: str) -> pl.DataType:
         return _union(cases, reader, path)
     if "const" in schema or "enum" in schema:
         return _type_of_values(schema.get("enum", [schema.get("const")]), reader, path)
-    kind = schema.get("type")
+    kind = str(schema.get("type"))
     if kind == "array" and "items" in schema:
         return pl.List(_type(schema["items"], reader, f"{path}[]"))
     if kind == "object" and schema.get("properties"):

@@ -81,7 +81,7 @@ def write(step: Publication, table: Table, folder: Path) -> list[Shard]:
 def _frames(step: Publication, part: pl.LazyFrame) -> Iterator[pl.DataFrame]:
     for some in part.collect_batches(chunk_size=8192, maintain_order=True):
         if step.schema is None:
-            yield some.select(step.columns)
+            yield some.select(list(step.columns))
             continue
         shaped = (_shaped(step, row) for row in some.to_dicts())
         yield frame((row for row in shaped if isinstance(row, dict)), step.columns)
