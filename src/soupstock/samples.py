@@ -1,0 +1,296 @@
+"""Choose the rows that a report shows, and tell what became of each, step by step."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, assert_never
+
+import polars as pl
+
+from soupstock import spec
+from soupstock.manifest import Manifest, StepRecord
+from soupstock.outline import Outline, Repeat, Twins
+from soupstock.records import Row
+
+KEPT = ""
+"""What stands for the reason of a row that was kept."""
+
+CUTS = (4000, 800, 160)
+"""How many characters of a text are shown; fewer where a row takes too much room."""
+
+_ASKED = frozenset({"instruction", "question", "prompt", "input", "query", "user", "problem"})
+_ANSWERED = frozenset({"response", "answer", "output", "completion", "assistant", "solution"})
+_SHORT = 60
+_EXCERPT = 160
+_MOST_PASSAGES = 40
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A text and where in the row it stands."""
+
+    label: str
+    text: str
+    role: str = "plain"
+    """Who speaks: `user`, `assistant`, or `plain` where that is not known."""
+    left_out: int = 0
+    """How many characters are not shown."""
+
+    @property
+    def is_short(self) -> bool:
+        """Say whether it fits beside others on a line."""
+        return len(self.text) <= _SHORT and "\n" not in self.text
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a judge found for one criterion."""
+
+    criterion: str
+    level: int
+    levels: int
+    words: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """What one step meant for a row."""
+
+    title: str
+    by: str | None = None
+    """The role of the model that was asked."""
+    passages: Sequence[Passage] = ()
+    score: float | None = None
+    findings: Sequence[Finding] = ()
+    twin: Repeat | None = None
+    failures: Sequence[tuple[str, str]] = ()
+    """Causes and messages."""
+    reasons: Sequence[str] = ()
+    """Why the row was dropped here."""
+
+
+@dataclass(frozen=True)
+class Biography:
+    """A row's life: it ends with the step that dropped it."""
+
+    number: int
+    """The row's place in the source, from 1."""
+    row_id: str
+    excerpt: str
+    score: float | None
+    reasons: Sequence[str]
+    chapters: Sequence[Chapter]
+
+
+def choose(index: pl.DataFrame, most: int) -> list[str]:
+    """Choose rows by id: kept ones and those dropped for each reason take turns.
+
+    So there are some of each, and as many kept as dropped where there are enough. Among their like
+    rows are drawn by id, which is a hash: at random, and the same ones each time.
+    """
+    reasons = pl.col("dropped_by")
+    groups = (
+        index.select("id", reason=pl.when(reasons.list.len() == 0).then([KEPT]).otherwise(reasons))
+        .explode("reason")
+        .group_by("reason")
+        .agg(pl.col("id").sort().head(most))
+        .sort("reason")
+    )
+    waiting = {reason: iter(ids) for reason, ids in groups.iter_rows()}
+    chosen: dict[str, None] = {}
+    turns = {reason: 1 if reason else max(1, len(waiting) - 1) for reason in waiting}
+    while waiting and len(chosen) < most:
+        for reason in list(waiting):
+            fresh = (row_id for row_id in waiting[reason] if row_id not in chosen)
+            some = list(islice(fresh, turns[reason]))
+            chosen.update(dict.fromkeys(some))
+            if not some:
+                del waiting[reason]
+    return list(chosen)[:most]
+
+
+class Biographer:
+    """Tells the lives of some rows of a run."""
+
+    def __init__(
+        self, said: Manifest, rows: pl.LazyFrame, index: pl.DataFrame, columns: Outline
+    ) -> None:
+        self._said = said
+        self._rows = rows
+        self._index = index
+        self._columns = columns
+
+    def fetch(self, ids: Sequence[str]) -> Iterator["Told"]:
+        """Yield the rows with these ids, in this order, ready to be told."""
+        wanted = pl.Series(ids, dtype=pl.String).implode()
+        rows = self._rows.filter(pl.col("id").is_in(wanted)).collect().to_dicts()
+        by_id = {row["id"]: row for row in rows}
+        numbers = dict(
+            self._index.filter(pl.col("id").is_in(wanted)).select("id", "number").iter_rows()
+        )
+        names = [row["twin"] for row in rows if row["twin"]]
+        twins = Twins(self._rows, self._index, self._columns, names)
+        for row_id in ids:
+            yield Told(self._said, self._columns, by_id[row_id], numbers[row_id], twins)
+
+
+@dataclass(frozen=True)
+class Told:
+    """A row, and what is needed to tell its life."""
+
+    said: Manifest
+    columns: Outline
+    row: Row
+    number: int
+    twins: Twins
+
+    def biography(self, cut: int) -> Biography:
+        """Tell the row's life, each text cut to so many characters."""
+        teller = _Teller(self, cut)
+        scores = [value["score"] for name in self.columns.judged if (value := self.row[name])]
+        return Biography(
+            number=self.number,
+            row_id=self.row["id"],
+            excerpt=self._excerpt(),
+            score=scores[0] if scores else None,
+            reasons=self.row["dropped_by"],
+            chapters=list(teller.chapters()),
+        )
+
+    def _excerpt(self) -> str:
+        for name in (*self.columns.generated, *self.columns.source):
+            for passage in _passages(name, self.row[name], _EXCERPT):
+                if passage.text.strip():
+                    return " ".join(passage.text.split())
+        return ""
+
+
+class _Teller:
+    def __init__(self, told: Told, cut: int) -> None:
+        self._told = told
+        self._row = told.row
+        self._cut = cut
+
+    def chapters(self) -> Iterator[Chapter]:
+        """Tell each step up to the one that dropped the row."""
+        source = [p for name in self._told.columns.source for p in self._passages(name)]
+        yield Chapter("source", passages=source[:_MOST_PASSAGES])
+        steps, records = self._told.columns.pipeline.steps, self._told.said.steps
+        last = self._last()
+        for place, record in enumerate(records[: last + 1]):
+            step = steps[place] if place < len(steps) else None
+            reasons = self._row["dropped_by"] if place == last else []
+            yield self._chapter(step, record, reasons)
+
+    def _last(self) -> int:
+        """Find the step that dropped the row; the last one where none did.
+
+        Two steps may give the same reason: then it was one after those that left something.
+        """
+        records = self._told.said.steps
+        reasons = set(self._row["dropped_by"])
+        if not reasons:
+            return len(records) - 1
+        steps = self._told.columns.pipeline.steps
+        made = [_made(step) for step in steps]
+        left = [n for n, name in enumerate(made) if name and self._row[name] is not None]
+        after = max(left, default=-1) + 1
+        found = [n for n, record in enumerate(records) if reasons & record.flagged.keys()]
+        return next((n for n in found if n >= after), found[-1] if found else len(records) - 1)
+
+    def _chapter(
+        self, step: spec.Step | None, record: StepRecord, reasons: Sequence[str]
+    ) -> Chapter:
+        told: dict[str, Any] = {}
+        match step:
+            case spec.Generate():
+                told = {"passages": self._passages(step.generate)[:_MOST_PASSAGES]}
+            case spec.Judge():
+                told = self._verdict(step.judge)
+            case spec.Dedup():
+                if reasons and self._row["twin"]:
+                    told = {"twin": self._twin(reasons[0])}
+            case spec.Filter() | spec.Publish() | None:
+                pass
+            case _:
+                assert_never(step)
+        failures = [
+            (failure["cause"], _cut(failure["message"], self._cut)[0])
+            for failure in self._row["failures"]
+            if failure["step"] == record.label
+        ]
+        by = record.model
+        return Chapter(record.label, by=by, failures=failures, reasons=reasons, **told)
+
+    def _passages(self, name: str) -> list[Passage]:
+        return list(islice(_passages(name, self._row[name], self._cut), _MOST_PASSAGES))
+
+    def _twin(self, reason: str) -> Repeat:
+        twin = self._told.twins.repeat(self._row["twin"], reason)
+        return Repeat(twin.number, _cut(twin.text, self._cut)[0], self._row["similarity"])
+
+    def _verdict(self, name: str) -> dict[str, Any]:
+        value = self._row[name]
+        if value is None:
+            return {}
+        rubric = self._told.columns.judged[name]
+        findings = []
+        for criterion, found in value["criteria"].items():
+            asked = rubric.criteria.get(criterion) if rubric else None
+            levels = asked.levels if asked else ()
+            level = found["level"]
+            words = levels[level - 1] if 0 < level <= len(levels) else ""
+            reason = _cut(found["reason"], self._cut)[0]
+            findings.append(Finding(criterion, level, len(levels), words, reason))
+        return {"score": value["score"], "findings": findings}
+
+
+def _made(step: spec.Step) -> str | None:
+    """Name the column that a step makes; None where it makes none."""
+    if isinstance(step, spec.Generate):
+        return step.generate
+    return step.judge if isinstance(step, spec.Judge) else None
+
+
+def _passages(label: str, value: Any, cut: int) -> Iterator[Passage]:
+    """Take a value apart into texts: each field and item by itself, chats turn by turn."""
+    match value:
+        case None:
+            return
+        case {"role": str(role), "content": str(content)}:
+            yield _passage(f"{label} ({role})", content, cut, _role(role))
+        case Mapping():
+            for name, inner in value.items():
+                yield from _passages(f"{label}.{name}", inner, cut)
+        case list():
+            for place, inner in enumerate(value, 1):
+                yield from _passages(f"{label} {place}", inner, cut)
+        case bytes():
+            yield Passage(label, f"({len(value):,} bytes)")
+        case _:
+            yield _passage(label, _plain(value), cut, _role(label))
+
+
+def _passage(label: str, text: str, cut: int, role: str) -> Passage:
+    shown, left_out = _cut(text, cut)
+    return Passage(label[:_EXCERPT], shown, role, left_out)
+
+
+def _role(name: str) -> str:
+    word = name.split(" ", maxsplit=1)[0].rsplit(".", 1)[-1].lower()
+    if word in _ASKED:
+        return "user"
+    return "assistant" if word in _ANSWERED else "plain"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else str(value)
+
+
+def _cut(text: str, limit: int) -> tuple[str, int]:
+    """Cut a text; the second is how many characters were left out."""
+    left_out = len(text) - limit
+    return (f"{text[:limit]}…", left_out) if left_out > 0 else (text, 0)
