@@ -1,11 +1,193 @@
-"""STUB"""
+"""The dataset card: what a stranger on the Hub is told. Made from the manifest and a few rows.
+
+The words are in assets/card.md, and each `{{ blank }}` in it is a section that is made here. A
+section is Markdown in which everything that came from a file, a model or a server is escaped; the
+template takes nothing else. No number is written by hand.
+"""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from soupstock import accounts, spec
+from soupstock.accounts import cell
+from soupstock.excerpts import excerpt, written
+from soupstock.hub import front_matter
+from soupstock.loader import parse_yaml, validate
+from soupstock.manifest import DatasetRecord, Manifest, ModelRecord
+from soupstock.markdown import Markdown, fenced, joined, listed, one_line, paragraphs, prose
+from soupstock.narrative import public_path, source_told, steps_told
+from soupstock.records import Row
+from soupstock.rubrics import Rubric
+from soupstock.weights import SMOLLM2
+
+_LONGEST_DESCRIPTION = 2000
+_LONGEST_NAME = 120
+
+PERMISSIVE = frozenset(
+    {"apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "isc", "unlicense", "cc0-1.0"}
+)
+"""Licences of models that say nothing of what a model writes."""
 
 
-class Published:
-    @classmethod
-    def of(cls, *a):
-        return cls()
+def render_card(said: Manifest, dataset: DatasetRecord, samples: Sequence[Row]) -> str:
+    """Return the card, README.md: the same manifest and rows give the same bytes.
+
+    Nothing in it depends on when a run was or on what was paid in it, so that running again, with
+    every answer in the store, writes the same card.
+    """
+    body = _template().render(
+        name=prose(said.name, _LONGEST_NAME),
+        description=prose(said.pipeline["description"], _LONGEST_DESCRIPTION),
+        rows=accounts.count(dataset.rows),
+        taken=accounts.count(said.rows),
+        writers=joined([cell(model.model) for model in _unique(_asked(said, "generate"))]),
+        caution=_caution(said),
+        reason=prose((said.reason or "").rstrip("."), _LONGEST_DESCRIPTION),
+        loading=_loading(dataset),
+        columns=accounts.columns(dataset),
+        samples=[fenced(excerpt(row), "yaml") for row in samples],
+        source=source_told(said),
+        steps=steps_told(said),
+        models=accounts.models(said),
+        terms=paragraphs(_terms(said)),
+        parts=accounts.parts(said),
+        funnel=accounts.funnel(said),
+        failures=accounts.failures(said),
+        scores=accounts.scores(said),
+        criteria=listed(_criteria(said)),
+        fitness=paragraphs(_fitness(said)),
+        effort=accounts.effort(said),
+        limits=listed(_limits(said)),
+        command=_command(said),
+        provenance=accounts.provenance(said),
+        pipeline=_pipeline(said),
+        licence=_licence(dataset),
+    )
+    return f"{front_matter(said, dataset)}\n{body.rstrip()}\n"
 
 
-def render_card(said, published):
-    return "---\nlicense: apache-2.0\n---\n# card\n"
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("soupstock", "assets"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # This is no HTML. What it is instead, `_escaped` watches over.
+        autoescape=False,  # noqa: S701
+        finalize=_escaped,
+    )
+    return environment.get_template("card.md")
+
+
+def _escaped(value: object) -> Markdown:
+    if not isinstance(value, Markdown):
+        raise TypeError(f"this is not escaped: {value!r}")
+    return value
+
+
+def _asked(said: Manifest, verb: str) -> list[ModelRecord]:
+    """Return the models that steps of a verb asked."""
+    roles = {step.model for step in said.steps if step.verb == verb}
+    return [model for model in said.models if model.role in roles]
+
+
+def _caution(said: Manifest) -> Markdown:
+    """Say at once where the rows are no more than a demonstration."""
+    if all(model.model != SMOLLM2.model for model in _asked(said, "generate")):
+        return Markdown()
+    return Markdown(
+        f"**A demonstration.** {cell(SMOLLM2.model)} is a very small model, fluent and often wrong."
+        " These rows show how the pipeline works; a model should not learn from them."
+    )
+
+
+def _loading(dataset: DatasetRecord) -> Markdown:
+    name = f'"{dataset.repository}"'
+    lines = ["from datasets import load_dataset", "", f'rows = load_dataset({name}, split="train")']
+    return fenced("\n".join(lines), "python")
+
+
+def _terms(said: Manifest) -> Iterator[Markdown]:
+    """Say of each model that wrote what its licence may mean for what it wrote."""
+    for model in _unique(_asked(said, "generate")):
+        name, licence = cell(model.model), cell(model.license)
+        if model.license is None:
+            yield Markdown(
+                f"The licence of {name} is not known. Its terms may limit what its answers are used"
+                " for, such as training other models: read them first."
+            )
+        elif model.license.lower() in PERMISSIVE:
+            yield Markdown(f"The licence of {name}, {licence}, sets no terms for what it writes.")
+        else:
+            yield Markdown(
+                f"The licence of {name}, {licence}, may set terms for what is made with its"
+                " answers, such as a notice, a name or a field of use: read it first."
+            )
+
+
+def _unique(models: Sequence[ModelRecord]) -> list[ModelRecord]:
+    """Return each model once, whatever roles it plays."""
+    return list({(one.model, one.license): one for one in models}.values())
+
+
+def _criteria(said: Manifest) -> Iterator[Markdown]:
+    """Say what the judges looked at."""
+    for part in said.rubrics:
+        rubric = validate(parse_yaml(part.text, Path(part.file)), Rubric).value
+        for name, criterion in rubric.criteria.items():
+            yield Markdown(f"{cell(name)}: {prose(criterion.question, _LONGEST_DESCRIPTION)}")
+
+
+def _fitness(said: Manifest) -> Iterator[Markdown]:
+    """Say what the scores are worth: nobody has measured the judges against people."""
+    for model in _unique(_asked(said, "judge")):
+        if model.model == SMOLLM2.model:
+            yield Markdown(
+                f"**{cell(model.model)} cannot judge.** It is so small that it does not tell a good"
+                " answer from an empty one: its scores show that the pipeline works, and say"
+                " nothing of how good a row is."
+            )
+        else:
+            yield Markdown(
+                f"**{cell(model.model)} has not been measured against people.** Its scores are one"
+                " model's opinion."
+            )
+
+
+def _limits(said: Manifest) -> Iterator[Markdown]:
+    """Say what was not done, as plainly as what was."""
+    if _asked(said, "generate"):
+        yield Markdown("What models wrote may be wrong, biased or offensive; nobody checked it.")
+    done = {step.verb for step in said.steps}
+    if "review" not in done:
+        yield Markdown("No person has reviewed the rows.")
+    if "decontaminate" not in done:
+        yield Markdown("The rows were not compared with benchmarks: some may resemble their tests.")
+    yield Markdown("The rows were not searched for personal data.")
+
+
+def _command(said: Manifest) -> Markdown:
+    name = shlex.quote(one_line(said.name))
+    return fenced(f"soupstock plan {name}\nsoupstock run {name}", "sh")
+
+
+def _pipeline(said: Manifest) -> Markdown:
+    pipeline = spec.Pipeline.model_validate(said.pipeline)
+    data = pipeline.model_dump(mode="json", exclude_defaults=True)
+    for kind in {"file", "dataset"} & data["source"].keys():
+        data["source"][kind] = public_path(data["source"][kind])
+    data["steps"] = [
+        {verb: step[verb] for verb in spec.VERBS if verb in step} | step for step in data["steps"]
+    ]
+    return fenced(written(data), "yaml")
+
+
+def _licence(dataset: DatasetRecord) -> Markdown:
+    if dataset.license is None:
+        return Markdown("No licence was chosen: ask the dataset's author before you use it.")
+    return Markdown(f"{cell(dataset.license)}, as far as the models' licences above allow.")

@@ -1,5 +1,6 @@
 """The folder of a run: named by what the run is, worked in by one process at a time."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from soupstock.errors import MistakeError
+from soupstock.errors import MistakeError, SoupstockError
 from soupstock.manifest import MANIFEST
 from soupstock.spec import slug
 
@@ -18,6 +19,9 @@ REPORT = "report.html"
 DATASET = "dataset"
 LATEST = "latest"
 STORE = "calls.sqlite"
+
+_ASIDE = f".{DATASET}.old"
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
 def runs_folder(root: Path) -> Path:
@@ -43,24 +47,75 @@ def worked_in(folder: Path, notify: Callable[[str], None]) -> Iterator[Path]:
     """Make a folder for a run and keep others out; yield a folder within it for work in progress.
 
     A second run of the same plan waits for the first, and then finds its answers in the store.
+    Raises SoupstockError where the disk is full; what an earlier run left stays as it was.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MistakeError(f"the folder {folder} cannot be made: {error.strerror}") from error
+    work = folder / ".work"
+    with _locked(folder, notify):
+        _recover(folder)
+        shutil.rmtree(work, ignore_errors=True)
+        try:
+            yield work
+        except Exception as error:
+            if not _is_full(error):
+                raise
+            raise SoupstockError(
+                f"the disk is full; {folder} is as it was, and every answer is kept: "
+                "free some space and run again"
+            ) from error
+        finally:
+            _recover(folder)
+            shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path, notify: Callable[[str], None]) -> Iterator[None]:
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
         notify(f"another run is at work in {folder}; waiting for it")
         lock.acquire()
-    work = folder / ".work"
-    shutil.rmtree(work, ignore_errors=True)
     try:
-        yield work
+        yield
     finally:
-        shutil.rmtree(work, ignore_errors=True)
         lock.release()
+
+
+def _is_full(error: Exception) -> bool:
+    """Tell whether a disk had no room; polars says so in words only."""
+    if isinstance(error, OSError):
+        return error.errno in _NO_ROOM
+    return any(f"(os error {number})" in str(error) for number in _NO_ROOM)
+
+
+def replace(folder: Path, fresh: Path) -> None:
+    """Put what was written in `fresh` in the place of what an earlier run left in `folder`.
+
+    Each file, and the dataset as a whole, is the old one or the new one at every moment. Only a
+    process that is killed between two renames leaves no dataset; the next run puts it back. The
+    manifest comes last.
+    """
+    (fresh / ROWS).replace(folder / ROWS)
+    if (folder / DATASET).exists():
+        (folder / DATASET).replace(folder / _ASIDE)
+    if (fresh / DATASET).exists():
+        (fresh / DATASET).replace(folder / DATASET)
+    (fresh / REPORT).replace(folder / REPORT)
+    (fresh / MANIFEST).replace(folder / MANIFEST)
+    if (folder / _ASIDE).exists():
+        (folder / _ASIDE).replace(fresh / _ASIDE)
+
+
+def _recover(folder: Path) -> None:
+    """Put back a dataset that was renamed aside by a run that did not come to its next rename."""
+    aside, place = folder / _ASIDE, folder / DATASET
+    if aside.exists() and not place.exists():
+        aside.replace(place)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def point_latest(folder: Path) -> None:

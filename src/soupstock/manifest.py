@@ -27,6 +27,8 @@ class ModelRecord(Spec):
     model: str
     revision: str | None = None
     license: str | None = None
+    sha256: str | None = None
+    """The hash of its weights, where they are known."""
 
 
 class FailureRecord(Spec):
@@ -76,6 +78,53 @@ class SourceRecord(Spec):
     """The content's hash, where there is a file."""
 
 
+class ShardRecord(Spec):
+    """A file of the dataset, relative to its folder."""
+
+    file: str
+    rows: int
+    bytes: int
+
+
+class DatasetRecord(Spec):
+    """The dataset that was written. All of it is one split, `train`."""
+
+    repository: str
+    """Its id on the Hub, once it is there."""
+    license: str | None = None
+    language: tuple[str, ...] = ()
+    features: dict[str, Any]
+    """Its columns and their types, as `datasets.Features.to_dict` writes them."""
+    rows: int
+    bytes: int
+    """The size of its rows in memory, as Arrow tables."""
+    shards: tuple[ShardRecord, ...]
+
+
+class SpreadRecord(Spec):
+    """How numbers are spread."""
+
+    rows: int
+    mean: float
+    lowest: float
+    lower_quartile: float
+    median: float
+    upper_quartile: float
+    highest: float
+
+
+class ScoreRecord(Spec):
+    """What a judge's scores came to."""
+
+    column: str
+    model: str
+    """The judge's role."""
+    judged: SpreadRecord | None = None
+    """Of all rows that have a score; null where none has."""
+    kept: SpreadRecord | None = None
+    """Of those rows among them that were kept to the end."""
+
+
 class PaidRecord(Spec):
     """What the calls of this very run came to; nothing in the dataset depends on it."""
 
@@ -105,6 +154,8 @@ class Manifest(Spec):
     name: str
     fingerprint: str
     """The hash of the plan, in hexadecimal."""
+    seed: int = 0
+    """Where every random choice starts."""
     pipeline: dict[str, Any]
     """The pipeline as data, defaults included."""
     prompts: tuple[PartRecord, ...] = ()
@@ -119,6 +170,14 @@ class Manifest(Spec):
     steps: tuple[StepRecord, ...]
     rows: int
     kept: int
+    answers: int = 0
+    """Model answers that the rows rest on, of all steps."""
+    tokens: TokenRecord = TokenRecord()
+    cost: float | None = None
+    """US dollars for those answers; null where a model's prices are not known."""
+    scores: tuple[ScoreRecord, ...] = ()
+    dataset: DatasetRecord | None = None
+    """Null where the pipeline publishes nothing, or no row was kept."""
     files: dict[str, str] = {}
     """The SHA-256 of each file that was written, by its path in the run's folder."""
     versions: dict[str, str] = {}

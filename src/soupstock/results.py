@@ -1,66 +1,112 @@
 """What a run leaves in its folder: rows, dataset, card, report and manifest."""
 
+import math
 import platform
-import shutil
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from soupstock import __version__, folder, manifest
-from soupstock.card import Published, render_card
+from soupstock import __version__, folder, hub, manifest, spec
+from soupstock.card import render_card
 from soupstock.client import Client
 from soupstock.flow import Flow
 from soupstock.manifest import (
+    DatasetRecord,
     FailureRecord,
     Manifest,
+    ModelRecord,
     PaidRecord,
+    ScoreRecord,
+    ShardRecord,
     SourceRecord,
+    SpreadRecord,
     StepRecord,
     TimingRecord,
     TokenRecord,
 )
-from soupstock.plan import Plan
-from soupstock.records import Table
+from soupstock.plan import Plan, Step
+from soupstock.records import Row, Table
 from soupstock.report import write_report
 from soupstock.servers import Model
+from soupstock.steps.judge import Judging
 from soupstock.steps.publish import Publication, write
 from soupstock.stream import Tally
+from soupstock.weights import SMOLLM2
 
-PACKAGES = ("polars", "pyarrow", "pydantic", "jinja2", "eldc", "xllamacpp")
+PACKAGES = (
+    "aiohttp",
+    "datasets",
+    "eldc",
+    "jinja2",
+    "numpy",
+    "orjson",
+    "polars",
+    "pyarrow",
+    "pydantic",
+    "xllamacpp",
+)
 """Packages that shape a result; their versions are in the manifest."""
+
+_DIGITS = 4
 
 
 def write_results(
     target: Path, table: Table, flow: Flow, client: Client, timing: TimingRecord
 ) -> Manifest:
-    """Write everything that a run leaves; the manifest comes last and vouches for the rest."""
-    said = _manifest(flow, client, timing, _failures(table))
-    table.save(target / folder.ROWS)
-    _write_dataset(target, flow.plan, table, said)
-    write_report(target, said, pl.scan_parquet(target / folder.ROWS))
-    said = said.model_copy(update={"files": folder.hashes(target)})
-    manifest.write(target, said)
+    """Write everything that a run leaves; the manifest comes last and vouches for the rest.
+
+    All of it is written beside the results of an earlier run first, and takes their place when it
+    is complete.
+    """
+    fresh = target / ".work" / "results"
+    fresh.mkdir(parents=True)
+    said = _manifest(flow, client, timing, table)
+    table.save(fresh / folder.ROWS)
+    said = _with_dataset(said, flow.plan, table, fresh / folder.DATASET)
+    write_report(fresh, said, pl.scan_parquet(fresh / folder.ROWS, glob=False))
+    said = said.model_copy(update={"files": folder.hashes(fresh)})
+    manifest.write(fresh, said)
+    folder.replace(target, fresh)
     return said
 
 
-def _write_dataset(target: Path, plan: Plan, table: Table, said: Manifest) -> None:
-    """Write the dataset beside the old one and put it in its place."""
-    step = plan.steps[-1].bound
-    if not isinstance(step, Publication):
-        return
-    fresh, place = target / ".work" / folder.DATASET, target / folder.DATASET
-    shards = write(step, table, fresh)
-    published = Published.of(step, shards, table.scan(), said)
-    (fresh / "README.md").write_text(render_card(said, published), encoding="utf-8")
-    shutil.rmtree(place, ignore_errors=True)
-    fresh.replace(place)
+def _with_dataset(said: Manifest, plan: Plan, table: Table, place: Path) -> Manifest:
+    """Write the dataset, if there is one, and let the manifest and its card speak of it."""
+    step, bound = plan.steps[-1].spec, plan.steps[-1].bound
+    if not (isinstance(step, spec.Publish) and isinstance(bound, Publication)):
+        return said
+    written = write(bound, table, place)
+    if written is None:
+        return said
+    dataset = DatasetRecord(
+        repository=step.publish,
+        license=step.license,
+        language=step.language,
+        features=hub.features_of(written.schema),
+        rows=sum(shard.rows for shard in written.shards),
+        bytes=sum(shard.arrow_bytes for shard in written.shards),
+        shards=tuple(ShardRecord(file=s.file, rows=s.rows, bytes=s.bytes) for s in written.shards),
+    )
+    said = said.model_copy(update={"dataset": dataset})
+    card = render_card(said, dataset, _samples(place, dataset))
+    (place / "README.md").write_text(card, encoding="utf-8")
+    return said
 
 
-def _manifest(
-    flow: Flow, client: Client, timing: TimingRecord, failures: dict[str, list[FailureRecord]]
-) -> Manifest:
+def _samples(place: Path, dataset: DatasetRecord) -> list[Row]:
+    """Return the first row of the dataset, the one in its middle, and the last."""
+    files = [place / shard.file for shard in dataset.shards]
+    rows = pl.scan_parquet(files, glob=False)
+    places = sorted({0, dataset.rows // 2, dataset.rows - 1})
+    return [rows.slice(number, 1).collect().row(0, named=True) for number in places]
+
+
+def _manifest(flow: Flow, client: Client, timing: TimingRecord, table: Table) -> Manifest:
     plan, tallies = flow.plan, flow.tallies
+    failures = _failures(table)
     steps = tuple(
         _step(flow, index, tally, tuple(failures.get(tally.label, ())))
         for index, tally in enumerate(tallies)
@@ -70,21 +116,24 @@ def _manifest(
         soupstock=__version__,
         name=plan.name,
         fingerprint=plan.fingerprint,
+        seed=plan.pipeline.seed,
         pipeline=plan.pipeline.model_dump(mode="json"),
         prompts=plan.parts("prompt"),
         rubrics=plan.parts("rubric"),
         schemas=plan.parts("schema"),
         filters=plan.parts("filter"),
-        models=plan.model_records(),
+        models=tuple(_hashed(record) for record in plan.model_records()),
         source=SourceRecord(kind=plan.source.kind, rows=flow.taken, sha256=plan.source.sha256),
         outcome="partial" if reason else "complete",
         reason=reason,
         steps=steps,
         rows=flow.taken,
         kept=tallies[-1].kept,
+        scores=tuple(found for step in plan.steps for found in _scores(step, table)),
         versions=_versions(),
         paid=_paid(flow, client),
         timing=timing,
+        **_totals(steps),
     )
 
 
@@ -105,6 +154,53 @@ def _step(flow: Flow, index: int, tally: Tally, failures: tuple[FailureRecord, .
         tokens=tokens,
         cost=_cost(step.model, tokens) if step and step.model else None,
     )
+
+
+def _totals(steps: Sequence[StepRecord]) -> dict[str, Any]:
+    """Add up what the steps' answers took."""
+    costs = [step.cost for step in steps if step.model]
+    known = [cost for cost in costs if cost is not None]
+    return {
+        "answers": sum(step.answers for step in steps),
+        "tokens": TokenRecord(
+            prompt=sum(step.tokens.prompt for step in steps),
+            completion=sum(step.tokens.completion for step in steps),
+        ),
+        "cost": round(math.fsum(known), 9) if len(known) == len(costs) else None,
+    }
+
+
+def _hashed(record: ModelRecord) -> ModelRecord:
+    """Add the hash of the weights, where they are ours."""
+    if record.revision != SMOLLM2.revision:
+        return record
+    return record.model_copy(update={"sha256": SMOLLM2.sha256})
+
+
+def _scores(step: Step, table: Table) -> Iterator[ScoreRecord]:
+    """Say how a judge's scores are spread."""
+    if not isinstance(step.bound, Judging) or step.role is None:
+        return
+    score = pl.col(step.bound.column).struct.field("score").alias("score")
+    kept = (pl.col("dropped_by").list.len() == 0).alias("kept")
+    found = table.scan().select(score, kept).drop_nulls("score").collect()
+    yield ScoreRecord(
+        column=step.bound.column,
+        model=step.role,
+        judged=_spread(found["score"]),
+        kept=_spread(found.filter("kept")["score"]),
+    )
+
+
+def _spread(numbers: pl.Series) -> SpreadRecord | None:
+    if numbers.is_empty():
+        return None
+    names = ("lowest", "lower_quartile", "median", "upper_quartile", "highest")
+    quarters = [numbers.quantile(quarter / 4, "linear") or 0.0 for quarter in range(5)]
+    # fsum, because a sum in another order must not give other bytes.
+    mean = math.fsum(numbers) / len(numbers)
+    rounded = {n: round(q, _DIGITS) for n, q in zip(names, quarters, strict=True)}
+    return SpreadRecord(rows=len(numbers), mean=round(mean, _DIGITS), **rounded)
 
 
 def _cost(model: Model, tokens: TokenRecord) -> float | None:

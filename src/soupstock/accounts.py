@@ -1,0 +1,175 @@
+"""The tables of a dataset card: columns, models, files, the funnel, scores, tokens and cost.
+
+Each is empty where there is nothing to say.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from soupstock.manifest import DatasetRecord, Manifest, SpreadRecord, StepRecord
+from soupstock.markdown import Markdown, code, table
+
+_LONGEST_CELL = 120
+_LONGEST_STEP = 60
+_LONGEST_TYPE = 400
+_HASH = 12
+
+
+def cell(text: object) -> Markdown:
+    """Write a text as a code span that is not too long for a table."""
+    return code(text, _LONGEST_CELL)
+
+
+def _step(step: StepRecord) -> Markdown:
+    """Name a step by its number, as in the list of steps, and its beginning."""
+    return Markdown(f"{step.index}. {code(step.label, _LONGEST_STEP)}")
+
+
+def count(number: int) -> Markdown:
+    """Write a number of rows or tokens."""
+    return Markdown(f"{number:,}")
+
+
+def _decimal(number: float) -> Markdown:
+    """Write a number without an exponent and without the zeros at its end."""
+    text = f"{Decimal(str(round(number, 6))):,f}"
+    return Markdown(text.rstrip("0").rstrip(".") if "." in text else text)
+
+
+def _cost(dollars: float | None) -> Markdown:
+    return Markdown("not known") if dollars is None else _decimal(dollars)
+
+
+def columns(dataset: DatasetRecord) -> Markdown:
+    """Make the table of the dataset's columns and their types."""
+    rows = [
+        (cell(name), code(_type(kind), _LONGEST_TYPE)) for name, kind in dataset.features.items()
+    ]
+    return table(("column", "type"), rows)
+
+
+def _type(feature: Mapping[str, Any]) -> str:
+    """Write a feature's type in words."""
+    match feature.get("_type"):
+        case "Value":
+            return str(feature["dtype"])
+        case "List" | "LargeList":
+            return f"list of {_type(feature['feature'])}"
+        case str() as kind:
+            return kind
+        case _:
+            fields = (f"{name}: {_type(inner)}" for name, inner in feature.items())
+            return f"{{{', '.join(fields)}}}"
+
+
+def models(said: Manifest) -> Markdown:
+    """Make the table of the models and the roles they play."""
+    rows = [
+        (
+            cell(model.role),
+            cell(model.model),
+            cell(model.reference),
+            cell(model.revision) if model.revision else Markdown("not known"),
+            cell(model.license) if model.license else Markdown("not known"),
+        )
+        for model in said.models
+    ]
+    return table(("role", "model", "asked as", "revision", "licence"), rows)
+
+
+def parts(said: Manifest) -> Markdown:
+    """Make the table of the files that the run was made from."""
+    kinds = {
+        "prompt": said.prompts,
+        "rubric": said.rubrics,
+        "schema": said.schemas,
+        "filter": said.filters,
+    }
+    rows = [
+        (Markdown(kind), cell(part.name), cell(part.file), cell(part.sha256[:_HASH]))
+        for kind, records in kinds.items()
+        for part in records
+    ]
+    return table(("what", "name", "file", "SHA-256"), rows)
+
+
+def funnel(said: Manifest) -> Markdown:
+    """Make the table of rows in, kept and dropped, step by step."""
+    rows = [
+        (
+            _step(step),
+            count(step.rows_in),
+            count(step.rows_kept),
+            Markdown("<br>".join(f"{n:,} {cell(reason)}" for reason, n in step.dropped.items())),
+        )
+        for step in said.steps
+    ]
+    header = ("step", "rows in", "rows kept", "dropped, by reason")
+    return table(header, rows, right=("rows in", "rows kept"))
+
+
+def failures(said: Manifest) -> Markdown:
+    """Count failures by cause. What servers said is not for strangers; the manifest has it."""
+    rows = [
+        (_step(step), cell(failure.cause), count(failure.rows))
+        for step in said.steps
+        for failure in step.failures
+    ]
+    return table(("step", "cause", "rows"), rows, right=("rows",))
+
+
+def scores(said: Manifest) -> Markdown:
+    """Make the table of how the judges' scores are spread."""
+    names = ("lowest", "lower quartile", "median", "upper quartile", "highest", "mean")
+    rows = [
+        (cell(score.column), Markdown(which), count(spread.rows), *_spread(spread))
+        for score in said.scores
+        for which, spread in (("all that were judged", score.judged), ("published", score.kept))
+        if spread is not None
+    ]
+    return table(("score", "of", "rows", *names), rows, right=("rows", *names))
+
+
+def _spread(spread: SpreadRecord) -> list[Markdown]:
+    numbers = (
+        spread.lowest,
+        spread.lower_quartile,
+        spread.median,
+        spread.upper_quartile,
+        spread.highest,
+        spread.mean,
+    )
+    return [_decimal(round(number, 2)) for number in numbers]
+
+
+def effort(said: Manifest) -> Markdown:
+    """Make the table of answers, tokens and cost: a line a step, and their sum."""
+    names = ("answers", "tokens asked", "tokens answered", "US dollars")
+    rows = [
+        (
+            _step(step),
+            count(step.answers),
+            count(step.tokens.prompt),
+            count(step.tokens.completion),
+            _cost(step.cost),
+        )
+        for step in said.steps
+        if step.model
+    ]
+    total = (said.answers, said.tokens.prompt, said.tokens.completion)
+    last = (Markdown("all"), *map(count, total), _cost(said.cost))
+    return table(("step", *names), [*rows, last] if rows else [], right=names)
+
+
+def provenance(said: Manifest) -> Markdown:
+    """Make the table of what it takes to make the dataset again."""
+    packages = [cell(f"{name} {version}") for name, version in said.versions.items()]
+    facts = {
+        "fingerprint": cell(said.fingerprint[:_HASH]),
+        "seed": cell(said.seed),
+        "source, SHA-256": cell(said.source.sha256) if said.source.sha256 else None,
+        "versions": Markdown(", ".join(packages)),
+    }
+    rows = [(Markdown(what), which) for what, which in facts.items() if which is not None]
+    return table(("what", "which"), rows)

@@ -1,0 +1,157 @@
+"""What the Hub reads of a dataset: the YAML at the head of its card. Knows no rows and no files."""
+
+import io
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+from soupstock.manifest import DatasetRecord, Manifest
+from soupstock.markdown import one_line
+
+CONFIG = "default"
+"""The name of a dataset's only configuration."""
+
+_LICENSES = Path(__file__).parent / "assets" / "licenses.txt"
+_SIZES = (
+    (10**3, "n<1K"),
+    (10**4, "1K<n<10K"),
+    (10**5, "10K<n<100K"),
+    (10**6, "100K<n<1M"),
+    (10**7, "1M<n<10M"),
+    (10**8, "10M<n<100M"),
+    (10**9, "100M<n<1B"),
+)
+_LONGEST_NAME = 80
+
+# Readers of YAML 1.1 and 1.2 agree that such a word is a text; all else is put in quotes.
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_.<>/-]*")
+_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+
+
+def features_of(schema: pa.Schema) -> dict[str, Any]:
+    """Return what the `datasets` library calls features: each column's type, as plain data."""
+    from datasets import Features
+
+    found: dict[str, Any] = Features.from_arrow_schema(schema).to_dict()
+    return found
+
+
+def front_matter(said: Manifest, dataset: DatasetRecord) -> str:
+    """Return the card's YAML, between its `---` lines."""
+    data = {
+        "pretty_name": one_line(said.name, _LONGEST_NAME),
+        **_license(dataset.license),
+        **_languages(dataset.language),
+        "task_categories": ["text-generation"],
+        "size_categories": [size_category(dataset.rows)],
+        **_origin(said),
+        "tags": list(dict.fromkeys(_tags(said))),
+        "configs": [
+            {
+                "config_name": CONFIG,
+                "data_files": [{"split": "train", "path": "data/train-*"}],
+            }
+        ],
+        **_info(dataset),
+    }
+    return f"---\n{_written(data)}---\n"
+
+
+def size_category(rows: int) -> str:
+    """Return the Hub's name for about so many rows."""
+    return next((name for limit, name in _SIZES if rows < limit), "n>1B")
+
+
+@cache
+def licenses() -> frozenset[str]:
+    """Return the names of licences that the Hub knows."""
+    return frozenset(_LICENSES.read_text(encoding="utf-8").split())
+
+
+def _license(name: str | None) -> dict[str, str]:
+    """Name a licence as the Hub does: one that it does not know is `other`, with its name."""
+    if name is None:
+        return {"license": "unknown"}
+    known = name.strip().lower()
+    if known in licenses():
+        return {"license": known}
+    return {"license": "other", "license_name": _tag(name) or "unnamed"}
+
+
+def _languages(codes: tuple[str, ...]) -> dict[str, list[str]]:
+    """Tell ISO 639 codes, which the Hub checks, from finer ones such as `en-GB`."""
+    plain = [code.lower() for code in codes if re.fullmatch(r"[A-Za-z]{2,3}", code)]
+    finer = [one_line(code, _LONGEST_NAME) for code in codes if code.lower() not in plain]
+    found = {"language": plain, "language_bcp47": finer}
+    return {key: codes for key, codes in found.items() if codes}
+
+
+def _origin(said: Manifest) -> dict[str, list[str]]:
+    """Say who wrote the texts and which dataset they came from."""
+    found = {}
+    if any(step.verb == "generate" for step in said.steps):
+        found["language_creators"] = ["machine-generated"]
+    if any(step.verb == "judge" for step in said.steps):
+        found["annotations_creators"] = ["machine-generated"]
+    name = str(said.pipeline["source"].get("dataset") or "")
+    # A folder's path means nothing to others.
+    if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name):
+        found["source_datasets"] = [name]
+    return found
+
+
+def _tags(said: Manifest) -> Iterator[str]:
+    roles = {step.model for step in said.steps if step.verb == "generate"}
+    if roles:
+        yield "synthetic"
+    yield "soupstock"
+    yield from (tag for model in said.models if model.role in roles if (tag := _tag(model.model)))
+
+
+def _tag(text: str) -> str:
+    return re.sub(r"[^a-z0-9_.]+", "-", text.lower()).strip("-._")[:_LONGEST_NAME]
+
+
+def _info(dataset: DatasetRecord) -> dict[str, Any]:
+    """Return `dataset_info`, as the `datasets` library writes it."""
+    from datasets import DatasetInfo, Features
+    from datasets.info import DatasetInfosDict
+
+    split = {"name": "train", "num_bytes": dataset.bytes, "num_examples": dataset.rows}
+    info = DatasetInfo(
+        features=Features.from_dict(dataset.features),
+        splits={"train": split},
+        download_size=sum(shard.bytes for shard in dataset.shards),
+        dataset_size=dataset.bytes,
+    )
+    found: dict[str, Any] = {}
+    DatasetInfosDict({CONFIG: info}).to_dataset_card_data(found)
+    return found
+
+
+def _written(data: dict[str, Any]) -> str:
+    yaml, text = YAML(), io.StringIO()
+    yaml.width = 1 << 20
+    # What turns the direction of a text around must be seen.
+    yaml.allow_unicode = False
+    yaml.dump(_unmistakable(data), text)
+    return text.getvalue()
+
+
+def _unmistakable(value: Any) -> Any:
+    """Put texts in quotes that some reader of YAML would take for something else."""
+    match value:
+        case dict():
+            return {key: _unmistakable(inner) for key, inner in value.items()}
+        case list():
+            return [_unmistakable(inner) for inner in value]
+        case str() if not _PLAIN.fullmatch(value) or value.lower() in _WORDS:
+            return DoubleQuotedScalarString(value)
+        case _:
+            return value

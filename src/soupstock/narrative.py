@@ -1,0 +1,140 @@
+"""What a run did, step by step, in words: for the dataset card."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
+from typing import Any, assert_never
+
+from soupstock import spec
+from soupstock.manifest import Manifest, StepRecord
+from soupstock.markdown import Markdown, code, joined
+
+_LONGEST = 200
+
+
+def source_told(said: Manifest) -> Markdown:
+    """Say where the rows came from."""
+    source, rows = spec.Pipeline.model_validate(said.pipeline).source, f"{said.source.rows:,}"
+    match source:
+        case spec.SampleSource(sample=sample):
+            names = joined([code(column) for column in sample])
+            drawn = "were drawn at random, each" if len(sample) > 1 else "was drawn at random"
+            return Markdown(f"For {rows} rows, {names} {drawn} from its values.")
+        case spec.FileSource(file=file):
+            name = code(public_path(file), _LONGEST)
+            return Markdown(f"{rows} rows were read from the file {name}.")
+        case spec.DatasetSource(dataset=dataset, split=split, config=config, revision=revision):
+            chosen = {"split": split, "configuration": config, "revision": revision}
+            told = [f"{what} {code(value)}" for what, value in chosen.items() if value]
+            name = code(public_path(dataset), _LONGEST)
+            return Markdown(f"{rows} rows were read from the dataset {name} ({', '.join(told)}).")
+        case _:
+            assert_never(source)
+
+
+def public_path(path: str) -> str:
+    """Leave of a path what is no stranger's business: where on somebody's disk the file lies."""
+    return PurePath(path).name if path.startswith(("/", "~")) else path
+
+
+def steps_told(said: Manifest) -> Markdown:
+    """Say what each step did, as a numbered list."""
+    pipeline = spec.Pipeline.model_validate(said.pipeline)
+    lines = [
+        f"{record.index}. {_told(step, said)}"
+        for step, record in zip(pipeline.steps, said.steps, strict=False)
+    ]
+    return Markdown("\n".join([*lines, *_beyond(said.steps[len(pipeline.steps) :])]))
+
+
+def _beyond(records: tuple[StepRecord, ...]) -> Iterator[str]:
+    """Tell of what the engine did after the pipeline's own steps."""
+    for record in records:
+        yield (
+            f"{record.index}. **{record.verb}**: as many rows were kept as were wanted, the first"
+            " ones in the order of the source."
+        )
+
+
+def _told(step: spec.Step, said: Manifest) -> str:
+    match step:
+        case spec.Generate():
+            return f"**generate**: {_generated(step, said)}"
+        case spec.Judge():
+            role, rubric = _model(step.model, said), code(step.rubric, _LONGEST)
+            return (
+                f"**judge**: {role} scored each row by the rubric {rubric}: {code(step.judge)}"
+                f"{_settings(step)}."
+            )
+        case spec.Filter():
+            return (
+                f"**filter**: rows were kept that pass {joined(list(map(_filter, step.filter)))}."
+            )
+        case spec.Dedup():
+            return f"**dedup**: {_deduplicated(step)}"
+        case spec.Publish():
+            return f"**publish**: {_published(step)}"
+        case _:
+            assert_never(step)
+
+
+def _generated(step: spec.Generate, said: Manifest) -> str:
+    prompt, made = code(step.prompt, _LONGEST), code(step.generate)
+    answers = f", {step.n:,} answers for each row" if step.n > 1 else ""
+    shape = f", shaped by the schema {code(step.output_schema)}" if step.output_schema else ""
+    return (
+        f"{_model(step.model, said)} wrote {made}, asked by the prompt {prompt}{answers}{shape}"
+        f"{_settings(step)}."
+    )
+
+
+def _deduplicated(step: spec.Dedup) -> str:
+    column = code(step.dedup, _LONGEST)
+    match step.method:
+        case "exact":
+            same = f"whose {column} is an earlier row's, but for case and spacing"
+        case "minhash":
+            same = (
+                f"whose {column} is nearly an earlier row's: a Jaccard similarity of their word"
+                f" trigrams of at least {step.threshold:g}"
+            )
+        case _:
+            assert_never(step.method)
+    return f"rows were dropped {same}."
+
+
+def _published(step: spec.Publish) -> str:
+    if step.output_schema is None:
+        return "all columns were written as they are."
+    schema = code(step.output_schema, _LONGEST)
+    return f"rows were shaped by the schema {schema}; those that break it were dropped."
+
+
+def _model(role: str, said: Manifest) -> str:
+    """Name a role's model."""
+    found = next((model.model for model in said.models if model.role == role), role)
+    return f"{code(found, _LONGEST)} ({code(role)})"
+
+
+def _filter(use: spec.FilterUse) -> Markdown:
+    arguments = ", ".join(f"{name}: {_value(value)}" for name, value in use.arguments.items())
+    return code(f"{use.name}({arguments})" if arguments else use.name, _LONGEST)
+
+
+def _value(value: Any) -> str:
+    match value:
+        case list() | tuple():
+            return f"[{', '.join(map(_value, value))}]"
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)
+
+
+def _settings(step: spec.Generate | spec.Judge) -> str:
+    """Say how the model was asked: what the pipeline says, its defaults included."""
+    names: Mapping[str, Any] = spec.Sampling.model_fields
+    values = step.model_dump(include=set(names))
+    told = [
+        f"{name} {_value(values[name])}" for name in names if values.get(name) not in (None, ())
+    ]
+    return f" ({code(', '.join(told), _LONGEST)})" if told else ""

@@ -1,0 +1,415 @@
+"""The dataset card is valid for the Hub, true to the manifest, and safe from what it quotes."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from huggingface_hub import DatasetCard
+from hypothesis import example, given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from ruamel.yaml import YAML
+
+from conftest import Folder
+from soupstock import card, hub
+from soupstock.card import render_card
+from soupstock.manifest import DatasetRecord, Manifest, ModelRecord
+from soupstock.markdown import code, fenced, one_line, prose, table
+from soupstock.records import Row
+from soupstock.run import Run
+from soupstock.spec import MAX_TOKENS, Pipeline
+from soupstock.testing import Server
+from soupstock.weights import SMOLLM2
+
+HOSTILE = (
+    "end\n---\n\nlicense: mit\n# Heading\n- item\n1. one\n> quote\n```\ncode\n```\n~~~\n    four\n"
+    "| a | b |\n|---|---|\n[link](javascript:alert(1)) ![img](https://evil.example/x.png) "
+    "<script>alert(1)</script> <img src=x onerror=alert(1)> <!-- </details> --> &lt; \\ \\| `` ` "
+    "<https://evil.example> *bold* __bold__ ~~gone~~ $$x$$ {{ 7 * 7 }} {% raw %} \u202e \x1b[31m"
+)
+
+texts = st.text(st.characters(codec="utf-8"), max_size=80)
+
+
+def markdown() -> MarkdownIt:
+    return MarkdownIt("commonmark").enable("table")
+
+
+def tokens(text: str) -> Iterator[Token]:
+    for token in markdown().parse(text):
+        yield token
+        yield from token.children or ()
+
+
+def read(text: str) -> str:
+    """Return what a person reads of some Markdown, as one line."""
+    kinds = {"text", "code_inline", "fence"}
+    found = [token.content for token in tokens(text) if token.type in kinds]
+    return " ".join("".join(found).split())
+
+
+def parted(text: str) -> tuple[str, str]:
+    """Part a card into its YAML and its Markdown."""
+    _, head, body = text.split("---\n", 2)
+    return head, body
+
+
+def metadata(text: str) -> dict[str, Any]:
+    """Read a card's YAML as the Hub's own library does."""
+    found = vars(DatasetCard(text).data)
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def of(run: Run) -> str:
+    return (run.folder / "dataset" / "README.md").read_text(encoding="utf-8")
+
+
+def changed(said: Manifest, **changes: Any) -> tuple[Manifest, DatasetRecord]:
+    """Return a manifest with other values, and its dataset's record."""
+    data = json.loads(said.model_dump_json())
+    data |= changes
+    again = Manifest.model_validate(data)
+    assert again.dataset is not None
+    return again, again.dataset
+
+
+def rendered(said: Manifest, samples: tuple[Row, ...] = (), **changes: Any) -> str:
+    return render_card(*changed(said, **changes), samples)
+
+
+@pytest.fixture
+def said(folder: Folder, server: Server) -> Manifest:
+    """Run the project's pipeline, and return what the run says of itself."""
+    del server
+    folder.replace(
+        "pipelines/mine.yaml",
+        "me/mine",
+        "me/mine\n    license: Apache-2.0\n    language: [en, de-AT]",
+    )
+    return folder.run().manifest
+
+
+def test_the_hub_reads_the_cards_metadata_as_it_was_meant(said: Manifest) -> None:
+    data = metadata(rendered(said))
+    assert said.dataset is not None
+    assert {key: data[key] for key in data if key != "dataset_info"} == {
+        "pretty_name": "mine",
+        "license": "apache-2.0",
+        "language": ["en"],
+        "language_bcp47": ["de-AT"],
+        "task_categories": ["text-generation"],
+        "size_categories": ["n<1K"],
+        "language_creators": ["machine-generated"],
+        "annotations_creators": ["machine-generated"],
+        "tags": ["synthetic", "soupstock", "tester"],
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [{"split": "train", "path": "data/train-*"}],
+            }
+        ],
+    }
+    info = data["dataset_info"]
+    assert [feature["name"] for feature in info["features"]] == list(said.dataset.features)
+    assert info["splits"] == [
+        {"name": "train", "num_bytes": said.dataset.bytes, "num_examples": said.kept}
+    ]
+    assert info["download_size"] == said.dataset.shards[0].bytes
+
+
+@pytest.mark.parametrize(
+    ("license_", "expected"),
+    [
+        ("mit", {"license": "mit"}),
+        (" CC-BY-4.0", {"license": "cc-by-4.0"}),
+        ("My Own: Licence\n---", {"license": "other", "license_name": "my-own-licence"}),
+        (None, {"license": "unknown"}),
+    ],
+)
+def test_a_licence_is_named_as_the_hub_names_it(
+    said: Manifest, license_: str | None, expected: dict[str, str]
+) -> None:
+    assert said.dataset is not None
+    dataset = said.dataset.model_dump() | {"license": license_}
+    data = metadata(rendered(said, dataset=dataset))
+    assert {key: data[key] for key in data if key.startswith("license")} == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "name"), [(999, "n<1K"), (1000, "1K<n<10K"), (10**6, "1M<n<10M"), (10**10, "n>1B")]
+)
+def test_the_size_category_follows_from_the_rows(rows: int, name: str) -> None:
+    assert hub.size_category(rows) == name
+
+
+def test_every_number_in_the_card_is_one_of_the_manifests(said: Manifest) -> None:
+    sources: set[float] = set()
+    planted = iter(range(1_000_003, 2_000_000, 7))
+
+    def plant(value: Any) -> Any:
+        match value:
+            case dict():
+                return {key: plant(inner) for key, inner in value.items()}
+            case list():
+                return [plant(inner) for inner in value]
+            case int() | float() if not isinstance(value, bool):
+                number = next(planted) + (0.25 if isinstance(value, float) else 0)
+                sources.add(number)
+                return number
+            case _:
+                return value
+
+    pipeline = said.pipeline
+    data = json.loads(said.model_dump_json())
+    data = plant(data | {"reason": "12 of 345 rows", "outcome": "partial"}) | {
+        "pipeline": pipeline,
+        "versions": {"python": "91.92.93"},
+        "models": [model | {"revision": "r777"} for model in data["models"]],
+    }
+    for step in data["steps"]:
+        step["cost"] = plant(0.5) if step["model"] else None
+        step["failures"] = [{"cause": "Budget", "rows": plant(1), "example": "e"}]
+    # What the pipeline says of rows, filters, and how models are asked where it does not say.
+    sources |= {20, 0.5, MAX_TOKENS, 0}
+    again = Manifest.model_validate(data)
+    assert again.dataset is not None
+    sample = {"text": "a 4711 b", "n": 4712}
+    body = parted(render_card(again, again.dataset, [sample]))[1].replace("SHA-256", "")
+    texts = again.model_dump_json() + json.dumps(sample)
+    found = re.findall(r"[\w./-]*\d[\w.,/-]*", body)
+    assert len(found) > 60
+    for word in (one.rstrip(".,") for one in found):
+        if re.fullmatch(r"\d[\d,]*(\.\d+)?", word):
+            assert float(word.replace(",", "")) in sources or word in {"4711", "4712", "12", "345"}
+        else:
+            assert word in texts
+
+
+def test_what_a_table_says_is_what_the_manifest_says(said: Manifest) -> None:
+    lines = parted(rendered(said))[1].splitlines()
+    for step in said.steps:
+        line = next(
+            one
+            for one in lines
+            if one.startswith(f"| {step.index}. `{step.label}` | {step.rows_in} |")
+        )
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        dropped = [f"{rows} `{reason}`" for reason, rows in step.dropped.items()]
+        assert cells[2:] == [str(step.rows_kept), "<br>".join(dropped)]
+    score = said.scores[0].kept
+    assert score is not None
+    assert any(
+        line.startswith(f"| `quality` | published | {score.rows} | {score.lowest:g} |")
+        for line in lines
+    )
+
+
+def test_hostile_text_changes_nothing_but_the_text(said: Manifest) -> None:
+    """Headings, links, HTML and fences stay as they are, whatever the names and texts are."""
+
+    def shape(text: str) -> Counter[str]:
+        kinds = [token.type for token in tokens(text)]
+        inline = {"text", "softbreak", "code_inline", "inline"}
+        return Counter(kind for kind in kinds if kind not in inline)
+
+    def poisoned(value: Any, *, keys: bool = False) -> Any:
+        match value:
+            case str():
+                return f"{value} {HOSTILE}"
+            case dict():
+                return {
+                    poisoned(key) if keys else key: poisoned(inner, keys=keys)
+                    for key, inner in value.items()
+                }
+            case list():
+                return [poisoned(inner, keys=keys) for inner in value]
+            case _:
+                return value
+
+    data = json.loads(said.model_dump_json())
+    data["models"][0]["license"] = "odd"
+    sample = {"topic": "t", "list": ["a"], "struct": {"x": "y"}}
+    data |= {"reason": "why", "outcome": "partial"}
+    data["pipeline"]["description"] = "what it is"
+    plain = rendered(said, (sample,), **data)
+    changes = {
+        "name": poisoned("mine"),
+        "reason": poisoned("why"),
+        "models": [
+            model | {key: poisoned(model[key]) for key in ("reference", "model", "license")}
+            for model in data["models"]
+        ],
+        "prompts": [
+            part | {"name": poisoned("p"), "file": poisoned("f")} for part in data["prompts"]
+        ],
+        "versions": poisoned(data["versions"]),
+        "steps": [
+            step
+            | {"label": poisoned(step["label"]), "dropped": poisoned(step["dropped"], keys=True)}
+            for step in data["steps"]
+        ],
+        "pipeline": data["pipeline"] | {"description": poisoned(data["pipeline"]["description"])},
+        "dataset": data["dataset"]
+        | {
+            "features": {poisoned(k): v for k, v in data["dataset"]["features"].items()},
+            "license": poisoned("l"),
+        },
+    }
+    changes["models"][1]["license"] = data["models"][1]["license"]
+    hostile = rendered(said, (poisoned(sample, keys=True),), **(data | changes))
+    assert shape(parted(hostile)[1]) == shape(parted(plain)[1])
+    assert "\x1b" not in hostile
+    assert "\u202e" not in hostile
+    head = metadata(hostile)
+    assert head["pretty_name"] == one_line(poisoned("mine"), 80)
+    assert head["license"] == "other"
+    names = [feature["name"] for feature in head["dataset_info"]["features"]]
+    assert names == list(changes["dataset"]["features"])
+
+
+@given(texts, texts)
+@example(HOSTILE, HOSTILE)
+@example("a|b", "\\|")
+@example("`", "``a`")
+@example("1. a", "- a")
+@example("1) a", "+ a")
+@example("&amp;", "=")
+def test_a_quoted_text_reads_as_it_is_written(one: str, other: str) -> None:
+    assert read(prose(one)) == one_line(one)
+    assert read(code(one)).replace(" ", "") == (one_line(one) or "(empty)").replace(" ", "")
+    cells = [
+        token.content
+        for token in markdown().parse(table(("a", "b"), [(code(one), prose(other))]))
+        if token.type == "inline"
+    ]
+    assert [read(cell) for cell in cells[:2]] == ["a", "b"]
+    assert len(cells) == 4
+    assert read(cells[3]).replace(" ", "") == one_line(other).replace(" ", "")
+
+
+@given(texts)
+@example("```\n````\n~~~")
+@example(HOSTILE)
+def test_a_fenced_text_stays_within_its_fence(text: str) -> None:
+    found = markdown().parse(f"{fenced(text)}\n\nafter\n")
+    assert [token.type for token in found if token.level == 0] == [
+        "fence",
+        "paragraph_open",
+        "paragraph_close",
+    ]
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=40))
+@example("no")
+@example("1e3")
+@example("0o17")
+@example("2024-01-01")
+@example("---")
+@example("\n---\n")
+@example("a: b # c")
+@example("&a *b !c %d @e")
+@example("\x85\u2028\ufeff\x07")
+def test_all_readers_of_yaml_agree_on_every_text(text: str) -> None:
+    data = {"told": [text, {"name": text}]}
+    found = hub._written(data)
+    assert metadata(f"---\n{found}---\n") == data
+    assert YAML(typ="safe", pure=True).load(found) == data
+    assert "\n---" not in found
+
+
+def test_text_that_nobody_escaped_cannot_get_into_the_card() -> None:
+    with pytest.raises(TypeError, match="this is not escaped: '<b>'"):
+        card._escaped("<b>")
+
+
+def test_what_servers_said_in_errors_is_not_in_the_card(folder: Folder, server: Server) -> None:
+    from soupstock import testing
+
+    folder.point_at(server.base_url, attempts=1)
+    server.fail(testing.share(0.2, testing.error(500, "organisation org-4711 is broke")))
+    run = folder.run()
+    assert "org-4711" in run.manifest.steps[0].failures[0].example
+    assert "org-4711" not in of(run)
+    rows = run.manifest.steps[0].failures[0].rows
+    assert f"| 1. `generate: question` | `InternalServerError` | {rows} |" in of(run)
+
+
+def test_a_judge_that_is_not_measured_is_said_to_be_so(said: Manifest) -> None:
+    assert "**`tester` has not been measured against people.**" in rendered(said)
+
+
+def test_the_embedded_models_scores_and_texts_are_called_plumbing(said: Manifest) -> None:
+    model = {"reference": "embedded", "model": SMOLLM2.model, "license": SMOLLM2.license}
+    models = [ModelRecord(role=role, **model).model_dump() for role in ("writer", "judge")]
+    text = rendered(said, models=models)
+    assert "**`SmolLM2-135M-Instruct` cannot judge.**" in text
+    assert "> **A demonstration.** `SmolLM2-135M-Instruct` is a very small model" in text
+    assert "The licence of `SmolLM2-135M-Instruct`, `apache-2.0`, sets no terms" in text
+
+
+def test_a_licence_that_may_bind_and_one_that_is_not_known_are_told_apart(said: Manifest) -> None:
+    models = json.loads(said.model_dump_json())["models"]
+    models[0]["license"] = "llama3.1"
+    assert "The licence of `tester`, `llama3.1`, may set terms" in rendered(said, models=models)
+    assert "The licence of `tester` is not known" in rendered(said)
+
+
+def test_a_partial_dataset_says_so_and_why(said: Manifest) -> None:
+    text = rendered(said, outcome="partial", reason="stopped: the budget is spent")
+    assert "> **This dataset is partial.** stopped: the budget is spent.\n" in text
+    assert "partial" not in rendered(said)
+
+
+ALL_STEPS = """\
+models: {writer: big, judge: big}
+source: {dataset: my/seeds, split: test, revision: v2}
+steps:
+  - {generate: a, model: writer, prompt: p, n: 3, stop: [END], schema: Fact}
+  - {dedup: a, method: exact}
+  - {filter: [not_refusal, {language: {column: a, any_of: [en, de]}}]}
+  - {judge: j, model: judge, rubric: r}
+  - {publish: me/mine}
+"""
+
+
+TOLD = """\
+20 rows were read from the dataset `my/seeds` (split `test`, revision `v2`). Then:
+
+1. **generate**: `tester` (`writer`) wrote `a`, asked by the prompt `p`, 3 answers for each row, \
+shaped by the schema `Fact` (`max_tokens 1024, stop [END]`).
+2. **dedup**: rows were dropped whose `a` is an earlier row's, but for case and spacing.
+3. **filter**: rows were kept that pass `not_refusal` and `language(column: a, any_of: [en, de])`.
+4. **judge**: `tester` (`judge`) scored each row by the rubric `r`: `j` \
+(`temperature 0, max_tokens 1024`).
+5. **publish**: all columns were written as they are.
+6. **target**: as many rows were kept as were wanted, the first ones in the order of the source.
+"""
+
+
+def test_each_step_is_told_in_words(said: Manifest) -> None:
+    pipeline = Pipeline.model_validate(YAML(typ="safe").load(ALL_STEPS)).model_dump(mode="json")
+    steps = [step.model_dump() for step in said.steps]
+    steps.append(steps[-1] | {"index": 6, "verb": "target", "label": "target: 3"})
+    text = rendered(said, pipeline=pipeline, steps=steps)
+    told = text.split("## How it was made\n\n")[1].split("\n\n### Models")[0].splitlines()
+    assert told == TOLD.splitlines()
+
+
+@pytest.mark.parametrize("kind", ["file", "dataset"])
+def test_where_a_source_lies_on_somebodys_disk_is_not_told(said: Manifest, kind: str) -> None:
+    pipeline = said.pipeline | {"source": {kind: "/home/alice/private/seeds"}}
+    text = rendered(said, pipeline=pipeline)
+    assert "alice" not in text
+    assert f"20 rows were read from the {kind} `seeds`" in text
+    assert f"  {kind}: seeds\n" in text
+
+
+def test_the_pipeline_in_the_card_makes_the_same_plan(folder: Folder, said: Manifest) -> None:
+    block = rendered(said).split("as it was run</summary>\n\n```yaml\n")[1].split("\n```")[0]
+    before = folder.plan().fingerprint
+    folder.write("pipelines/mine.yaml", block)
+    assert folder.plan().fingerprint == before
