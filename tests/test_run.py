@@ -1,7 +1,6 @@
 """A run keeps every answer, accounts for every row, and repeats itself byte for byte."""
 
 import hashlib
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -204,81 +203,6 @@ def test_the_same_question_is_asked_once_even_while_it_is_under_way(
     assert len(questions) == rows.n_unique(["topic", "style"]) < rows.height
 
 
-EDITS = {
-    "nothing": ("pipelines/mine.yaml", "models:", "models:", 0),
-    "a comment": ("pipelines/mine.yaml", "models:", "# a comment\nmodels:", 0),
-    "the judge's rubric": ("prompts/rubrics/plain.yaml", "Is it kind?", "Is it warm?", 20),
-    "the second prompt's system": ("prompts/reply.md", "Answer well.", "Answer badly.", 40),
-    "the first prompt": ("prompts/ask.md", "Ask about", "Ask now about", 60),
-    "a sampling parameter": (
-        "pipelines/mine.yaml",
-        "prompt: reply",
-        "prompt: reply\n    top_p: 0.9",
-        20,
-    ),
-    "one more row": ("pipelines/mine.yaml", "rows: 20", "rows: 21", 3),
-    "a step at the end": (
-        "pipelines/mine.yaml",
-        "  - publish",
-        "  - filter: [not_echo: {column: answer, of: question}]\n  - publish",
-        0,
-    ),
-    "the threshold": ("pipelines/mine.yaml", "min: 0.5", "min: 0.7", 0),
-}
-
-
-@pytest.mark.parametrize("edit", EDITS)
-def test_an_edit_asks_again_just_what_it_changes(folder: Folder, server: Server, edit: str) -> None:
-    file, old, new, expected = EDITS[edit]
-    folder.run()
-    server.forget()
-    folder.replace(file, old, new)
-    folder.run()
-    assert len(server.requests) == expected
-
-
-def test_another_judge_asks_the_judge_again_and_nobody_else(folder: Folder, server: Server) -> None:
-    folder.run()
-    server.forget()
-    with (folder.root / "pyproject.toml").open("a") as file:
-        file.write(f'[tool.soupstock.models.other]\nbase_url = "{server.base_url}"\n')
-    folder.replace("pipelines/mine.yaml", "judge: test", "judge: other")
-    folder.run()
-    assert {request.body["model"] for request in server.requests} == {"other"}
-    assert len(server.requests) == 20
-
-
-def test_another_revision_of_a_model_is_asked_anew(folder: Folder, server: Server) -> None:
-    folder.run()
-    server.forget()
-    folder.point_at(server.base_url, revision="2")
-    folder.run()
-    assert len(server.requests) == 60
-
-
-@pytest.mark.usefixtures("server")
-def test_a_renamed_pipeline_and_a_moved_server_ask_nothing(folder: Folder) -> None:
-    folder.run()
-    (folder.root / "pipelines/mine.yaml").rename(folder.root / "pipelines/yours.yaml")
-    with Server() as other:
-        folder.point_at(other.base_url)
-        folder.run("yours")
-        assert other.count == 0
-
-
-def test_reordered_source_rows_ask_nothing(folder: Folder, server: Server) -> None:
-    rows = [{"topic": f"topic {n % 15}", "style": "short"} for n in range(20)]
-    folder.write("seeds.jsonl", "\n".join(map(json.dumps, rows)))
-    text = (folder.root / "pipelines/mine.yaml").read_text()
-    start, end = text.index("  rows: 20"), text.index("steps:")
-    folder.write("pipelines/mine.yaml", f"{text[:start]}  file: seeds.jsonl\n{text[end:]}")
-    folder.run()
-    server.forget()
-    folder.write("seeds.jsonl", "\n".join(map(json.dumps, reversed(rows))))
-    folder.run()
-    assert server.requests == []
-
-
 def test_a_target_is_met_exactly_with_the_first_rows_that_survive(
     folder: Folder, server: Server
 ) -> None:
@@ -356,7 +280,7 @@ def test_an_unreadable_verdict_is_asked_for_again_and_then_null(folder: Folder) 
 def test_several_answers_and_typed_answers_are_columns(folder: Folder) -> None:
     folder.write(
         "schemas/facts.py",
-        "from pydantic import BaseModel\n\n\nclass Fact(BaseModel):\n    text: str\n    year: int\n",
+        "from pydantic import BaseModel\n\nclass Fact(BaseModel):\n    text: str\n    year: int\n",
     )
     folder.replace("pipelines/mine.yaml", "prompt: ask", "prompt: ask\n    n: 3")
     folder.replace("pipelines/mine.yaml", "prompt: reply", "prompt: reply\n    schema: Fact")

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -19,6 +19,8 @@ class Call(NamedTuple):
     key: bytes
     """The hash of everything that shapes the answer: 20 bytes."""
     max_tokens: int
+    messages: int
+    """How many messages the body holds."""
 
 
 class Answer(NamedTuple):
@@ -46,6 +48,25 @@ Reply = Answer | Failure
 
 Ask = Callable[[Sequence[Call]], Awaitable[list[Reply]]]
 """Asks several calls at once; the replies come in the calls' order."""
+
+
+class Answering(Protocol):
+    """Whoever has answers: the client, or the store alone."""
+
+    stopped: Failure | None
+    """Why nothing more is asked, where that is so."""
+
+    def found(self, calls: Sequence[Call]) -> dict[bytes, Answer]:
+        """Return those answers that are there already, by the call's key."""
+
+    def ask(self, call: Call, rank: int, done: Callable[[Reply], None]) -> None:
+        """Call `done` with the reply to a call, sooner or later; a higher rank goes first."""
+
+    def is_unasked(self, cause: str) -> bool:
+        """Tell whether a failure of this cause means that the call was never sent."""
+
+    def stop(self, why: Failure) -> None:
+        """Ask nothing more."""
 
 
 WARMTH = 0.7
@@ -89,7 +110,7 @@ class Form:
         head = self._heads[attempt > 0]
         body = b'%b,"messages":%b,"seed":%d}' % (head, orjson.dumps(messages), seed)
         key = blake2b(body + self._revision, digest_size=20).digest()
-        return Call(self.model, body, key, self.sampling["max_tokens"])
+        return Call(self.model, body, key, self.sampling["max_tokens"], len(messages))
 
     def identity(self) -> bytes:
         """Say in bytes everything that the form adds to a question."""

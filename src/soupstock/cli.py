@@ -1,5 +1,6 @@
 """The command line. Heavy modules are imported where a command needs them, so help is quick."""
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,14 +34,23 @@ class _Group(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         try:
-            super().main(*args, **kwargs)
-        except SoupstockError as error:
-            click.echo(f"soupstock: {error}", err=True)
+            code = super().main(*args, **kwargs | {"standalone_mode": False})
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
             sys.exit(error.exit_code)
-        except KeyboardInterrupt:
-            click.echo("soupstock: interrupted; every answer so far is kept", err=True)
-            sys.exit(1)
-        sys.exit(0)
+        except click.ClickException as error:
+            _end(" ".join(error.format_message().split()), error.exit_code)
+        except SoupstockError as error:
+            _end(str(error), error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            _end("interrupted; every answer so far is kept", 1)
+        sys.exit(code or 0)
+
+
+def _end(sentence: str, code: int) -> NoReturn:
+    """End in one line, whatever an error's sentence quotes."""
+    click.echo(f"soupstock: {shown(sentence)}", err=True)
+    sys.exit(code)
 
 
 @click.group(cls=_Group, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
@@ -124,6 +134,8 @@ def _budget(
 ) -> "Budget":
     from soupstock.budget import Budget
 
+    if max_cost is not None and not math.isfinite(max_cost):
+        raise MistakeError(f"--max-cost should be a number of US dollars, not {max_cost}")
     if max_cost is not None:
         for role, model in plan.models.items():
             if model.base_url and (model.input_price is None or model.output_price is None):
@@ -136,12 +148,33 @@ def _budget(
 
 @main.command()
 @_planned
+@click.option(
+    "--estimate",
+    "is_estimated",
+    is_flag=True,
+    help="Make a few rows for real, and tell calls, tokens, cost and time of the rest.",
+)
+@_budgeted
 @click.pass_context
-def plan(context: click.Context, name: str, models: tuple[str, ...], rows: int | None) -> None:
-    """Show what a run would do: steps, columns, calls. Asks no model."""
-    from soupstock.show import show_plan
+def plan(
+    context: click.Context,
+    /,
+    name: str,
+    models: tuple[str, ...],
+    rows: int | None,
+    *,
+    is_estimated: bool,
+    **limits: Any,
+) -> None:
+    """Show what a run would do: steps, columns, calls. Asks no model, but for --estimate."""
+    from soupstock.show import show_estimate, show_plan, watch
 
-    show_plan(_plan(context, name, models, rows))
+    plan = _plan(context, name, models, rows)
+    show_plan(plan)
+    if is_estimated:
+        from soupstock.estimate import estimate
+
+        show_estimate(plan, estimate(plan, budget=_budget(plan, **limits), watch=watch))
 
 
 @main.command()
@@ -198,6 +231,29 @@ def explain(context: click.Context, /, name: str, row: str) -> None:
     from soupstock.show import show_life
 
     show_life(told(_project(context), name, row))
+
+
+@main.command()
+@click.option("--prune", "is_pruned", is_flag=True, help="Remove what no pipeline leads to.")
+@click.option("--yes", is_flag=True, help="Do not ask before removing.")
+@click.pass_context
+def cache(context: click.Context, /, *, is_pruned: bool, yes: bool) -> None:
+    """Show what the store of answers holds; with --prune, remove what no pipeline leads to.
+
+    An answer is led to by each pipeline as it is now, and by the pipelines of earlier runs.
+    """
+    from soupstock.cache import contents, prune, unused
+    from soupstock.show import show_cache
+
+    project = _project(context)
+    show_cache(contents(project))
+    if not is_pruned:
+        return
+    unwanted = unused(project)
+    click.echo(f"{len(unwanted):,} answers are led to by no pipeline")
+    if unwanted and (yes or click.confirm("Remove them?")):
+        prune(project, unwanted)
+        click.echo("removed")
 
 
 @main.command(name="list")

@@ -1,5 +1,6 @@
 """What a person can mend: errors that end in one clear line, never in a traceback."""
 
+import contextlib
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +15,14 @@ class Place:
     line: int | None = None
 
     def __str__(self) -> str:
-        return f"{shown(self.file)}:{self.line}" if self.line else shown(self.file)
+        name = shown(self._near())
+        return f"{name}:{self.line}" if self.line else name
+
+    def _near(self) -> Path | str:
+        """Name the file as seen from the current folder, where it is in it."""
+        with contextlib.suppress(OSError, ValueError):
+            return Path(self.file).relative_to(Path.cwd())
+        return self.file
 
 
 class SoupstockError(Exception):
@@ -50,6 +58,10 @@ class ModelError(SoupstockError):
     """A model server that cannot be used: it is not there, or it refuses everything."""
 
 
+MANY = 20
+"""How many names an error lists."""
+
+
 def hint(name: str, known: Iterable[str]) -> str:
     """Say which of the known names was probably meant, or list them: the end of a sentence."""
     names = sorted(set(known))
@@ -57,7 +69,8 @@ def hint(name: str, known: Iterable[str]) -> str:
         return f"; did you mean {quoted(close[0])}?"
     if not names:
         return "; there are none"
-    return f"; there are: {', '.join(shown(known) for known in names)}"
+    rest = f" and {len(names) - MANY:,} more" if len(names) > MANY else ""
+    return f"; there are: {', '.join(map(shown, names[:MANY]))}{rest}"
 
 
 def quoted(value: object, limit: int = 80) -> str:

@@ -4,23 +4,25 @@ Told from the run's folder alone: prompts and rubrics are those of the run, kept
 whatever became of the files since.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
 import polars as pl
+from pydantic import ValidationError
 
 from soupstock import folder, manifest, spec
-from soupstock.errors import MistakeError, quoted
+from soupstock.errors import MistakeError, Place, quoted, shown
 from soupstock.loader import parse_yaml, validate
 from soupstock.manifest import Manifest, ModelRecord, PartRecord
 from soupstock.measures import derive
-from soupstock.project import Project
-from soupstock.prompts import Prompt, parse_prompt
+from soupstock.project import Project, name_of
+from soupstock.prompts import Prompt, PromptError, parse_prompt
 from soupstock.records import Row, flatten
 from soupstock.rubrics import Rubric
-from soupstock.steps.filter import bind
+from soupstock.steps.filter import Bound, called
 
 
 @dataclass(frozen=True)
@@ -51,30 +53,46 @@ class Life:
     """The row that it repeats."""
 
 
-def find_row(path: Path, row_id: str) -> Row:
+def find_row(path: Path, row_id: str) -> pl.DataFrame:
     """Find a row of a rows.parquet by its id or the id's beginning; raises MistakeError."""
-    rows = pl.scan_parquet(path)
+    rows = pl.scan_parquet(path, glob=False)
     ids = rows.select("id").with_row_index("index")
-    found = ids.filter(pl.col("id").str.starts_with(row_id)).head(3).collect()
+    try:
+        found = ids.filter(pl.col("id").str.starts_with(row_id)).head(3).collect()
+        if found.height == 1:
+            return rows.slice(found["index"][0], 1).collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = shown(str(error).split("\n", 1)[0])
+        raise MistakeError(f"the run's rows cannot be read: {reason}", Place(path)) from error
     if found.is_empty():
         raise MistakeError(f"no row's id begins with {quoted(row_id)}")
-    if found.height > 1:
-        few = ", ".join(found["id"].to_list())
-        raise MistakeError(f"several rows' ids begin with {quoted(row_id)}: {few}, …")
-    row: Row = rows.slice(found["index"][0], 1).collect().to_dicts()[0]
-    return row
+    few = ", ".join(map(shown, found["id"]))
+    raise MistakeError(f"several rows' ids begin with {quoted(row_id)}: {few}, …")
 
 
 def explain(project: Project, name: str, row_id: str) -> Life:
     """Tell the life of a row of a pipeline's last run; raises MistakeError."""
-    place = folder.latest(project.root, name)
-    row = find_row(place / folder.ROWS, row_id)
-    said = manifest.read(place)
-    pipeline = spec.Pipeline.model_validate(said.pipeline)
-    teller = _Teller(project, said, row)
-    chapters = list(teller.chapters(pipeline.steps))
-    twin = find_row(place / folder.ROWS, row["twin"]) if row["twin"] else None
+    place = _last_run(project, name)
+    try:
+        said = manifest.read(place)
+        pipeline = spec.Pipeline.model_validate(said.pipeline)
+    except (OSError, ValidationError) as error:
+        problem = "it was not made by this version of soupstock; run the pipeline again"
+        raise MistakeError(problem, Place(place / manifest.MANIFEST)) from error
+    frame = find_row(place / folder.ROWS, row_id)
+    row: Row = frame.row(0, named=True)
+    chapters = list(_Teller(project, said, frame).chapters(pipeline.steps))
+    twin = find_row(place / folder.ROWS, row["twin"]).row(0, named=True) if row["twin"] else None
     return Life(row, _source(row, pipeline), chapters, twin)
+
+
+def _last_run(project: Project, name: str) -> Path:
+    try:
+        return folder.latest(project.root, name_of(name))
+    except MistakeError:
+        # That there is no such pipeline says more than that it has not been run.
+        project.pipeline(name)
+        raise
 
 
 def _source(row: Row, pipeline: spec.Pipeline) -> Mapping[str, Any]:
@@ -87,11 +105,12 @@ def _source(row: Row, pipeline: spec.Pipeline) -> Mapping[str, Any]:
 class _Teller:
     """Tells each step's chapter from the row and the manifest."""
 
-    def __init__(self, project: Project, said: Manifest, row: Row) -> None:
+    def __init__(self, project: Project, said: Manifest, frame: pl.DataFrame) -> None:
         self._project = project
         self._said = said
-        self._row = row
-        self._reasons = list(row["dropped_by"])
+        self._frame = frame
+        self._row: Row = frame.row(0, named=True)
+        self._reasons: list[str] = self._row["dropped_by"]
 
     def chapters(self, steps: Sequence[spec.Step]) -> Iterator[Chapter]:
         for step, record in zip(steps, self._said.steps, strict=False):
@@ -118,8 +137,8 @@ class _Teller:
         told: dict[str, Any] = {}
         match step:
             case spec.Generate():
-                prompt = self._prompt(step.prompt)
-                told = {"messages": prompt.messages(self._row), "value": self._row[step.generate]}
+                asked = _messages(self._prompt(step.prompt), self._row)
+                told = {"messages": asked, "value": self._row[step.generate]}
             case spec.Judge():
                 told = {"messages": self._asked(step.rubric), "value": self._row[step.judge]}
             case spec.Filter():
@@ -146,52 +165,83 @@ class _Teller:
         part = _part(self._said.prompts, name)
         return parse_prompt(name, part.text, Path(part.file))
 
-    def _asked(self, name: str) -> list[dict[str, str]]:
+    def _asked(self, name: str) -> Sequence[Mapping[str, str]]:
         part = _part(self._said.rubrics, name)
         rubric = validate(parse_yaml(part.text, Path(part.file)), Rubric).value
-        shown = flatten(self._row, rubric.columns)
-        return self._prompt(rubric.prompt).messages({"rubric": rubric, "shown": shown})
+        told = flatten(self._row, rubric.columns)
+        return _messages(self._prompt(rubric.prompt), {"rubric": rubric, "shown": told})
 
     def _figures(self, step: spec.Filter) -> Iterator[tuple[str, str]]:
         """Say for each filter what it looked at, where it is still the filter of the run."""
-        frame = pl.DataFrame([self._row], infer_schema_length=None)
+        hashes = {part.sha256 for part in self._said.filters}
+        asked: list[Bound] = []
         for use in step.filter:
-            found = self._project.filter(use.name)
-            kept_hashes = {part.sha256 for part in self._said.filters}
-            if found.record.sha256 not in kept_hashes:
-                yield use.name, "(this filter has changed since the run)"
+            try:
+                found = self._project.filter(use.name)
+            except MistakeError as error:
+                yield use.name, f"(it cannot be asked any more: {error})"
                 continue
-            bound = bind(use.name, found.value, use.arguments, frame.schema)
-            answer, figures = evaluated(bound.expression, frame)
-            arguments = ", ".join(f"{k}={v}" for k, v in use.arguments.items() if k != "column")
-            seen = f" of {figures}" if figures else ""
-            yield (
-                bound.label,
-                f"{'keeps' if answer else 'drops'}{seen} ({arguments or 'no limits'})",
-            )
+            if found.record.sha256 not in hashes:
+                yield use.name, "(its file has changed since the run)"
+                continue
+            asked.append(called(use.name, found.value, use.arguments))
+        looks = look([bound.expression for bound in asked], self._frame)
+        for bound, seen in zip(asked, looks, strict=True):
+            yield bound.label, _said(bound, seen)
+
+
+def _messages(prompt: Prompt, values: Mapping[str, object]) -> Sequence[Mapping[str, str]]:
+    """Render what was asked: nothing where it could not be, which is among the row's failures."""
+    try:
+        return prompt.messages(values)
+    except PromptError:
+        return ()
 
 
 def _part(parts: Sequence[PartRecord], name: str) -> PartRecord:
     return next(part for part in parts if part.name == name)
 
 
-def evaluated(keep: pl.Expr, frame: pl.DataFrame) -> tuple[bool | None, str]:
-    """Evaluate a filter on one row: its answer, and the figures that it compares with limits."""
-    answer = derive(frame, [keep]).select(keep.alias("answer"))["answer"][0]
-    figures = [_brief(value) for value in _operands(keep, frame)]
-    return answer, ", ".join(dict.fromkeys(figures))
+@dataclass(frozen=True)
+class Look:
+    """What a filter says of one row, and the figures that it compares with its limits."""
+
+    keeps: bool | None
+    figures: Sequence[str]
 
 
-def _operands(expression: pl.Expr, frame: pl.DataFrame) -> Iterator[Any]:
-    """Yield the values at the leaves of a condition: what is no condition itself, nor a limit."""
-    for inner in expression.meta.pop():
-        if not inner.meta.root_names():
-            continue
-        value = derive(frame, [inner]).select(inner.alias("value"))["value"]
-        if value.dtype == pl.Boolean:
-            yield from _operands(inner, frame)
-        elif value.dtype.is_numeric() or inner.meta.is_column():
-            yield value[0]
+def look(keeps: Sequence[pl.Expr], frame: pl.DataFrame) -> list[Look]:
+    """Ask filters about one row, and take their conditions apart, all in one query."""
+    rows = derive(frame, keeps).lazy()
+    operands = [list(_operands(keep, rows)) for keep in keeps]
+    asked = [*keeps, *itertools.chain(*operands)]
+    # As lists, because an operand may have any number of values.
+    columns = [expression.implode().alias(str(n)) for n, expression in enumerate(asked)]
+    values = iter([column[0].to_list() for column in rows.select(columns).collect()])
+    answers = [next(values)[0] for _ in keeps]
+    return [
+        Look(answer, [_brief(value[0]) for value in itertools.islice(values, len(own)) if value])
+        for answer, own in zip(answers, operands, strict=True)
+    ]
+
+
+def _operands(condition: pl.Expr, rows: pl.LazyFrame) -> Iterator[pl.Expr]:
+    """Yield the columns and numbers that a condition compares, however it is put together."""
+    # What has no column in it is a limit, and stands among the arguments.
+    parts = [part for part in condition.meta.pop() if part.meta.root_names()]
+    named = [part.alias(str(n)) for n, part in enumerate(parts)]
+    for part, dtype in zip(parts, rows.select(named).collect_schema().dtypes(), strict=True):
+        if dtype == pl.Boolean:
+            yield from _operands(part, rows)
+        elif dtype.is_numeric() or part.meta.is_column():
+            yield part
+
+
+def _said(bound: Bound, seen: Look) -> str:
+    figures = ", ".join(dict.fromkeys(seen.figures))
+    limits = ", ".join(f"{k}={v}" for k, v in bound.arguments.items() if k != "column")
+    of = f" of {figures}" if figures else ""
+    return f"{'keeps' if seen.keeps else 'drops'}{of} ({limits or 'no limits'})"
 
 
 def _brief(value: Any) -> str:

@@ -5,13 +5,14 @@ work in.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
-from soupstock.client import Client
+from soupstock.calls import Answering
 from soupstock.plan import Plan, Step
 from soupstock.records import Gatherer, Ids, Row, Table, column, dropped, frame
 from soupstock.steps.dedup import Deduplication, duplicates
@@ -27,7 +28,7 @@ class Flow:
     """One passage of a plan's rows, and how far it has come."""
 
     plan: Plan
-    client: Client
+    client: Answering
     work: Path
     """A folder for the parts of tables."""
     rows: int | None
@@ -39,6 +40,14 @@ class Flow:
 
     def __post_init__(self) -> None:
         self.tallies = [Tally(step.title) for step in self.plan.steps]
+
+    @property
+    def survival(self) -> float | None:
+        """The share of source rows that are kept to the end, as far as can be told by now."""
+        tallies = self.tallies[: len(self.plan.steps)]
+        if not all(tally.ended for tally in tallies):
+            return None
+        return math.prod(tally.kept / tally.ended for tally in tallies)
 
     async def run(self) -> Table:
         """Take the rows through all steps; the table holds those that were dropped too."""
@@ -78,7 +87,9 @@ class Flow:
         number: int,
     ) -> Table:
         gatherer = Gatherer(Table(self.work / str(number), self.plan.columns))
-        stream = Stream(stages, self.client, gatherer.add, tallies)
+        stream = Stream(
+            stages, self.client, gatherer.add, tallies, is_full=lambda: gatherer.is_full
+        )
         await stream.run(source)
         return gatherer.finish()
 

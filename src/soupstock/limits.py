@@ -70,9 +70,9 @@ class _Round:
 class Limit:
     """The number of requests that one server may have in flight.
 
-    Tell it of each request when it starts (`started`) and when it ends, in exactly one of three
-    ways (`finished`, `refused`, `failed`). All times are in seconds on one clock that never goes
-    back. With `fixed` the number stays as it is; only pauses still apply.
+    Tell it of each request when it starts (`started`) and when it ends, in exactly one of four
+    ways (`finished`, `refused`, `failed`, `ended`). All times are in seconds on one clock that
+    never goes back. With `fixed` the number stays as it is; only pauses still apply.
 
     Raises:
         ValueError: a number below 1.
@@ -148,6 +148,11 @@ class Limit:
         self._measured(now).failures += 1
         self._ended()
         self._judge(now)
+
+    def ended(self, now: float) -> None:
+        """Note a reply that says nothing of the load: the request itself was at fault."""
+        self._measured(now)
+        self._ended()
 
     def _ended(self) -> None:
         self.in_flight = max(0, self.in_flight - 1)

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ValidationError
 
 from soupstock.errors import MistakeError, Place, quoted, shown
 from soupstock.mistakes import Keys, mistake
-from soupstock.spec import Pipeline
 
 MAX_VALUES = 100_000
 """How many values a file may hold once its aliases are followed."""
@@ -40,6 +39,8 @@ class Located:
     file: Path
     lines: Mapping[Keys, int] = field(repr=False)
     """Lines from 1, by the keys and indexes that lead there."""
+    texts: Mapping[Keys, int] = field(default_factory=dict, repr=False)
+    """The lines at which texts begin: that of a block (`|`) under its key."""
 
     def place(self, *keys: str | int) -> Place:
         """Find the line of a key or item, or else of the nearest part that holds it."""
@@ -105,7 +106,7 @@ def parse_yaml(text: str, file: Path, start: int = 0) -> Located:
     if not isinstance(data, dict):
         kind = "a list" if isinstance(data, list) else quoted(data)
         raise MistakeError(f"it should be a mapping (`key: value`), not {kind}", Place(file))
-    return Located(data, file, reader.lines)
+    return Located(data, file, reader.lines, reader.texts)
 
 
 @dataclass
@@ -115,6 +116,7 @@ class _Reader:
     file: Path
     first_line: int
     lines: dict[Keys, int] = field(default_factory=dict)
+    texts: dict[Keys, int] = field(default_factory=dict)
     values: int = 0
 
     def compose(self, text: str) -> Any:
@@ -152,7 +154,9 @@ class _Reader:
             return self._mapping(node, path)
         if node.tag == f"{_TAG}seq":
             return [self._item(item, (*path, index)) for index, item in enumerate(node.value)]
-        return self._scalar(node)
+        value = self._scalar(node)
+        self.texts[path] = node.start_mark.line + self.first_line + (node.style in ("|", ">"))
+        return value
 
     def _item(self, node: Any, path: Keys) -> Any:
         self.lines[path] = node.start_mark.line + self.first_line
@@ -229,25 +233,3 @@ class _Reader:
     def _mistake(self, message: str, line: int) -> MistakeError:
         """Make a mistake at a line of the YAML (from 0)."""
         return MistakeError(message, Place(self.file, line + self.first_line))
-
-
-def pipeline_json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a pipeline's file, for editors."""
-    schema = Pipeline.model_json_schema(by_alias=True, mode="validation")
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["title"] = "A soupstock pipeline"
-    use = schema["$defs"]["FilterUse"]
-    arguments = use["properties"]["arguments"]
-    schema["$defs"]["FilterUse"] = {
-        "description": use.get("description", ""),
-        "anyOf": [
-            {"type": "string"},
-            {
-                "type": "object",
-                "minProperties": 1,
-                "maxProperties": 1,
-                "additionalProperties": {"anyOf": [{**arguments}, {"type": "null"}]},
-            },
-        ],
-    }
-    return schema

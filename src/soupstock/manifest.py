@@ -125,6 +125,18 @@ class ScoreRecord(Spec):
     """Of those rows among them that were kept to the end."""
 
 
+class ServerRecord(Spec):
+    """What one server did in a run."""
+
+    model: str
+    """The model's reference: `embedded`, `openai/gpt-5-mini`."""
+    calls: int
+    tokens: TokenRecord
+    cost: float | None
+    seconds: float
+    """From the first request to the last answer."""
+
+
 class PaidRecord(Spec):
     """What the calls of this very run came to; nothing in the dataset depends on it."""
 
@@ -136,6 +148,8 @@ class PaidRecord(Spec):
     """Requests that were sent again."""
     tokens: TokenRecord = TokenRecord()
     cost: float | None = None
+    servers: tuple[ServerRecord, ...] = ()
+    """The same for each server that was asked."""
 
 
 class TimingRecord(Spec):

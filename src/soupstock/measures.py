@@ -1,17 +1,34 @@
 """What the engine can say of a column: columns that filters name and no step makes.
 
 An expression may name a field of a column (`item.question`, at any depth), a measure of one
-(`response::language`), or both (`item.question::language`). Such columns are derived just before
-the expression is evaluated, and are not kept.
+(`response::language`), or both, and a measure of a measure (`item.chat::user::language`). Such
+columns are derived just before the expression is evaluated, and are not kept. Each row is
+measured by itself.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
-from typing import NamedTuple
+from functools import cache, partial
+from typing import Any, NamedTuple
 
+import orjson
 import polars as pl
 
+from soupstock import conversations, repetition
 from soupstock.errors import hint, quoted
+from soupstock.identifiers import IDENTIFIERS
+from soupstock.tokens import count_tokens
+
+Measure = Callable[[pl.Series], pl.Series]
+
+_CALLED = re.compile(r"(\w+)\((.*)\)", re.DOTALL)
+# Not within parentheses: a tokenizer's path may hold anything.
+_SEPARATOR = re.compile(r"::(?![^(]*\))")
+_JSON_FENCE = re.compile(
+    r"^[ \t]*```[ \t]*json\b[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.M | re.S | re.I
+)
+_FENCED = re.compile(r"\s*```\w*[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL)
+_KINDS = {dict: "object", list: "array", str: "string", bool: "boolean", type(None): "null"}
 
 
 class Root(NamedTuple):
@@ -19,7 +36,7 @@ class Root(NamedTuple):
 
     column: str
     fields: tuple[str, ...]
-    measure: str | None
+    measures: tuple[str, ...]
 
 
 def resolve(root: str) -> Root:
@@ -28,11 +45,11 @@ def resolve(root: str) -> Root:
     Raises:
         ValueError: There is no such measure; the message is one for the user.
     """
-    path, separator, measure = root.partition("::")
-    if separator and measure not in MEASURES:
-        raise ValueError(f"no measure is called {quoted(measure)}{hint(measure, MEASURES)}")
+    path, *measures = _SEPARATOR.split(root)
+    for measure in measures:
+        _find(measure)
     column, *fields = path.split(".")
-    return Root(column, tuple(fields), measure or None)
+    return Root(column, tuple(fields), tuple(measures))
 
 
 def roots(expressions: Iterable[pl.Expr]) -> list[str]:
@@ -62,33 +79,65 @@ def derive(frame: pl.DataFrame, expressions: Sequence[pl.Expr]) -> pl.DataFrame:
     for root in roots(expressions):
         if root in frame.columns:
             continue
-        column, fields, measure = resolve(root)
-        if column in frame.columns and (fields or measure):
-            series = _field(frame[column], column, fields)
-            derived.append((MEASURES[measure](series) if measure else series).alias(root))
+        column, fields, measures = resolve(root)
+        if column in frame.columns and (fields or measures):
+            derived.append(_derived(frame[column], fields, measures).alias(root))
     return frame.with_columns(derived) if derived else frame
 
 
-def _field(series: pl.Series, name: str, fields: Sequence[str]) -> pl.Series:
+def _derived(series: pl.Series, fields: Sequence[str], measures: Sequence[str]) -> pl.Series:
+    name = series.name
     for field in fields:
-        known = [f.name for f in series.dtype.fields] if isinstance(series.dtype, pl.Struct) else []
-        if field not in known:
-            raise ValueError(f"{name} has no field called {quoted(field)}{hint(field, known)}")
-        series = series.struct.field(field)
+        series = _field(series, name, field)
         name = f"{name}.{field}"
+    for measure in measures:
+        series = _find(measure)(series.alias(name))
+        name = f"{name}::{measure}"
     return series
 
 
-def _language(texts: pl.Series) -> pl.Series:
+def _field(series: pl.Series, name: str, field: str) -> pl.Series:
+    known = [f.name for f in series.dtype.fields] if isinstance(series.dtype, pl.Struct) else []
+    if field not in known:
+        raise ValueError(f"{name} has no field called {quoted(field)}{hint(field, known)}")
+    return series.struct.field(field)
+
+
+def _find(measure: str) -> Measure:
+    """Find a measure by its name, or by its name and an argument: `tokens(tokenizer.json)`."""
+    if measure in MEASURES:
+        return MEASURES[measure]
+    called = _CALLED.fullmatch(measure)
+    if called and called[1] == "tokens":
+        return _of_texts(partial(count_tokens, tokenizer=called[2]), pl.UInt32())
+    if measure == "tokens":
+        raise ValueError("the measure 'tokens' needs a tokenizer: tokens(tokenizer.json)")
+    name = called[1] if called else measure
+    raise ValueError(f"no measure is called {quoted(name)}{hint(name, [*MEASURES, 'tokens'])}")
+
+
+def _of_texts(measure: Callable[[list[str]], Sequence[Any]], dtype: pl.DataType) -> Measure:
+    """Measure all texts that are there in one go; null of null."""
+
+    def measured(values: pl.Series) -> pl.Series:
+        texts = conversations.text(values)
+        there = texts.drop_nulls()
+        found = pl.Series(values.name, measure(there.to_list()), dtype)
+        if there.len() == texts.len():
+            return found
+        # Null takes nothing: gathering with a null index gives null.
+        places = texts.is_not_null().cum_sum().cast(pl.Int64) - 1
+        return found.gather(places.set(texts.is_null(), None))
+
+    return measured
+
+
+def _language(texts: list[str]) -> list[str | None]:
     """Tell each text's language: an ISO 639-1 code, null where it cannot be told."""
-    if isinstance(texts.dtype, (pl.Categorical, pl.Enum)):
-        texts = texts.cast(pl.String)
-    if texts.dtype not in (pl.String, pl.Null):
-        raise ValueError(f"a language is measured of texts, and {texts.name} is {texts.dtype}")
     detect = _detector()
     # The detector stops at a NUL as at the end of the text.
-    codes = [None if text is None else detect(text.replace("\0", " ")) for text in texts.to_list()]
-    return pl.Series([None if code == "und" else code for code in codes], dtype=pl.String)
+    codes = [detect(text.replace("\0", " ")) for text in texts]
+    return [None if code == "und" else code for code in codes]
 
 
 @cache
@@ -104,18 +153,65 @@ def _detector() -> Callable[[str], str]:
 def _score(values: pl.Series) -> pl.Series:
     """Take a judge's score, or a number as it is; null where it is none."""
     if isinstance(values.dtype, pl.Struct):
-        values = _field(values, values.name, ("score",))
+        values = _field(values, values.name, "score")
+    return _number(values, "a score")
+
+
+def _number(values: pl.Series, what: str = "it") -> pl.Series:
     if values.dtype == pl.Null:
         return values.cast(pl.Float64)
     if not values.dtype.is_numeric():
-        raise ValueError(f"a score is a number, and {values.name} is {values.dtype}")
+        raise ValueError(f"{what} is a number, and {values.name} is {values.dtype}")
     # To polars NaN is greater than every number, and so would pass each `min`.
-    scores = values.cast(pl.Float64)
-    return scores.fill_nan(None) if scores.is_nan().any() else scores
+    numbers = values.cast(pl.Float64)
+    return numbers.fill_nan(None) if numbers.is_nan().any() else numbers
 
 
-MEASURES: Mapping[str, Callable[[pl.Series], pl.Series]] = {
-    "language": _language,
+def _repetition(texts: list[str]) -> pl.Series:
+    return pl.DataFrame(repetition.shares(texts)).to_struct()
+
+
+def _json(values: pl.Series) -> pl.Series:
+    """Tell what JSON each text is, alone or in one code fence: `object`; null where it is none.
+
+    Of several texts each must be, and of one kind.
+    """
+    lists = conversations.turns(values).to_list()
+    kinds = [{_kind(text) for text in texts or [""]} for texts in lists]
+    found = [next(iter(kind)) if len(kind) == 1 else None for kind in kinds]
+    return pl.Series(values.name, found, dtype=pl.String)
+
+
+def _kind(text: str) -> str | None:
+    fenced = _FENCED.fullmatch(text)
+    try:
+        value = orjson.loads(fenced[1] if fenced else text)
+    except orjson.JSONDecodeError:
+        return None
+    return _KINDS.get(type(value), "number")
+
+
+def _broken_json(texts: list[str]) -> list[int]:
+    """Count the code fences that say that they hold JSON and do not."""
+    return [
+        sum(_kind(found) is None for found in _JSON_FENCE.findall(text)) if "```" in text else 0
+        for text in texts
+    ]
+
+
+MEASURES: Mapping[str, Measure] = {
+    "text": conversations.text,
+    "turns": conversations.turns,
+    **{role: partial(conversations.said, role) for role in conversations.ROLES},
+    "language": _of_texts(_language, pl.String()),
+    "repetition": _of_texts(_repetition, pl.Struct(dict.fromkeys(repetition.NAMES, pl.Float64()))),
+    "json": _json,
+    "broken_json": _of_texts(_broken_json, pl.UInt32()),
+    **{
+        name: lambda values, found=found: found.count(conversations.text(values))
+        for name, found in IDENTIFIERS.items()
+    },
     "score": _score,
+    "number": _number,
 }
-"""What can be measured of a column, each row by itself."""
+"""What can be measured of a column. Besides these, `tokens(…)` counts a tokenizer's tokens."""

@@ -5,7 +5,7 @@ the same numbers everywhere. Knows no rows, and not what is done with similar te
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from hashlib import blake2b
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 Words = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.uint8] | npt.NDArray[np.uint32]
 
 GRAM = 3
 """How many words make a shingle."""
@@ -25,10 +26,15 @@ RECALL = 0.985
 """Share of the pairs at the very threshold that must share a band; above it more do."""
 
 _MOST_ROWS_PER_BAND = 5
-_PRIME = 0x9E3779B97F4A7C15
 _BASE = 0x5851F42D4C957F2D
-_TEXT_BITS = 16
-_HASH_BITS = 64 - _TEXT_BITS
+_MIX = np.uint64(0xD6E8FEB86659FD93)
+_HALF = np.uint64(32)
+_TEXT_BITS = np.uint64(16)
+_HASH_BITS = np.uint64(48)
+_HASH = np.uint64((1 << 48) - 1)
+
+# Pieces of so many numbers stay in a processor's cache.
+_PIECE = 1 << 15
 
 # How a code point reads: not looked at yet, between words, part of a word, a word of its own.
 _UNSEEN, _BETWEEN, _PART, _WHOLE = range(4)
@@ -39,11 +45,16 @@ _UNSPACED = (
 )
 
 
-class Sets(NamedTuple):
-    """Each text's shingles, hashed: `flat[starts[i]:starts[i + 1]]`, ascending, each once."""
+class Shingles(NamedTuple):
+    """Each text's shingles, hashed: `flat[starts[i]:starts[i + 1]]`, at least one."""
 
     flat: Words
     starts: Counts
+
+    @property
+    def sizes(self) -> Counts:
+        """How many shingles each text has."""
+        return np.diff(self.starts)
 
 
 @dataclass(frozen=True)
@@ -65,7 +76,7 @@ class Bands:
 
 def folded(text: str) -> str:
     """Even out what is no difference between two texts: compatibility forms and case."""
-    return unicodedata.normalize("NFKC", text).casefold()
+    return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
 
 
 def digest(text: str, size: int = 16) -> bytes:
@@ -76,57 +87,111 @@ def digest(text: str, size: int = 16) -> bytes:
 def mixed(x: Words) -> Words:
     """Spread every bit over the whole word, by xorshift and multiplication."""
     for _ in range(2):
-        x = (x ^ (x >> np.uint64(32))) * np.uint64(0xD6E8FEB86659FD93)
-    return x ^ (x >> np.uint64(32))
+        x = (x ^ (x >> _HALF)) * _MIX
+    return x ^ (x >> _HALF)
 
 
-def shingles(texts: Sequence[str]) -> Sets:
-    """Hash each folded text's shingles to 48 bits; at most 65,536 texts at once.
+@cache
+def _odd(purpose: int, number: int) -> Words:
+    """Draw random odd factors, others for each purpose."""
+    seeds = np.arange(1, number + 1, dtype=np.uint64) + np.uint64(purpose << 32)
+    return mixed(seeds) | np.uint64(1)
+
+
+def cut(sizes: Counts, most: int) -> Iterator[tuple[int, int]]:
+    """Cut things of these sizes into runs of at most `most` together, or of one that is larger."""
+    ends = np.cumsum(sizes)
+    start = 0
+    while start < len(ends):
+        before = int(ends[start - 1]) if start else 0
+        end = max(start + 1, int(np.searchsorted(ends, before + most, side="right")))
+        yield start, end
+        start = end
+
+
+def shingles(texts: Sequence[str]) -> Shingles:
+    """Hash each folded text's shingles, in order and as often as they occur.
 
     They are its word 3-grams; its words, where there are fewer than three; the whole text, where
     there is none. In scripts without spaces a letter is a word.
     """
     lengths = np.fromiter(map(len, texts), np.int64, len(texts)) + 1
-    codes = np.frombuffer(("\n".join(texts) + "\n").encode("utf-32-le"), np.uint32)
-    words, of = _words(codes, np.cumsum(lengths))
-    count = np.bincount(of, minlength=len(texts))
-    grams, inside = _grams(words, of)
-    few = count[of] < GRAM
-    bare = np.flatnonzero(count == 0)
-    bare_hashes = [int.from_bytes(digest(texts[i], 8), "little") for i in bare.tolist()]
-    hashes = np.concatenate((grams, words[few], np.array(bare_hashes, np.uint64)))
-    owners = np.concatenate((inside, of[few], bare)).astype(np.uint64)
-    # The text in the upper bits: one sort of plain words sorts each text's shingles.
-    keys = np.sort((owners << np.uint64(_HASH_BITS)) | (hashes >> np.uint64(_TEXT_BITS)))
-    keys = keys[np.concatenate(([True], keys[1:] != keys[:-1]))]
-    sizes = np.bincount((keys >> np.uint64(_HASH_BITS)).astype(np.int64))
-    flat = keys & np.uint64((1 << _HASH_BITS) - 1)
-    return Sets(flat, np.concatenate(([0], np.cumsum(sizes))))
+    return joined([_shingles(texts[start:end]) for start, end in cut(lengths, _PIECE)])
 
 
-def _grams(words: Words, of: Counts) -> tuple[Words, Counts]:
-    """Hash every run of words that lies inside one text, and say in which."""
+def joined(parts: Sequence[Shingles]) -> Shingles:
+    """Put the shingles of several lists of texts into one."""
+    starts = np.concatenate(([0], *(part.sizes for part in parts))).cumsum()
+    return Shingles(
+        np.concatenate([np.empty(0, np.uint64), *(part.flat for part in parts)]), starts
+    )
+
+
+def _shingles(texts: Sequence[str]) -> Shingles:
+    lengths = np.fromiter(map(len, texts), np.int64, len(texts)) + 1
+    text = "\n".join([*texts, ""])
+    if text.isascii():
+        codes: Codes = np.frombuffer(text.encode("ascii"), np.uint8)
+    else:
+        codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    words, first = _words(codes)
+    ends = np.searchsorted(first, np.cumsum(lengths))
+    hashes, counts = _grams(words, ends)
+    starts = np.concatenate(([0], np.cumsum(counts)))
+    bare = np.flatnonzero(counts == 0)
+    if bare.size:
+        whole = [int.from_bytes(digest(texts[i], 8), "little") for i in bare.tolist()]
+        hashes = np.insert(hashes, starts[bare], np.array(whole, np.uint64))
+        starts[1:] += np.cumsum(counts == 0)
+    return Shingles(hashes, starts)
+
+
+def _grams(words: Words, ends: Counts) -> tuple[Words, Counts]:
+    """Hash every run of words within a text (`ends`: one past each text's last word)."""
+    counts = np.diff(ends, prepend=0)
     number = max(0, len(words) - GRAM + 1)
-    inside = of[GRAM - 1 :] == of[:number]
-    grams = np.zeros(number, np.uint64)
-    for k in range(GRAM):
-        grams = mixed(grams * np.uint64(_PRIME) + words[k : number + k])
-    return grams[inside], of[:number][inside]
+    factors = _odd(1, GRAM)
+    hashes = words * factors[0]
+    for k in range(1, GRAM):
+        hashes[:number] += words[k : number + k] * factors[k]
+    inside = np.ones(len(words), bool)
+    for k in range(1, GRAM):
+        inside[ends[counts >= GRAM] - k] = False
+        few = ends[(counts < GRAM) & (counts >= k)] - k
+        hashes[few] = words[few] * factors[0]
+    hashes = hashes[inside]
+    hashes ^= hashes >> _HALF
+    hashes *= _MIX
+    hashes ^= hashes >> _HALF
+    return hashes, np.where(counts < GRAM, counts, counts - GRAM + 1)
 
 
-def _words(codes: npt.NDArray[np.uint32], ends: Counts) -> tuple[Words, Counts]:
-    """Hash every word, and say in which text it is (`ends`: one past each text's last code)."""
-    kinds = _kinds(codes)
-    part, whole = kinds == _PART, kinds == _WHOLE
-    first = np.flatnonzero(whole | (part & ~np.concatenate(([False], part[:-1]))))
-    last = np.flatnonzero(whole | (part & ~np.concatenate((part[1:], [False]))))
+def _words(codes: Codes) -> tuple[Words, Counts]:
+    """Hash every word, by a polynomial over its letters, and say where it begins."""
+    first, last = _spans(codes)
     powers, inverses = _powers(1 << max(10, len(codes).bit_length()))
-    # A polynomial over the letters: sums up to each letter give every word's at once.
-    letters = mixed((codes.astype(np.uint64) + np.uint64(1)) * np.uint64(_PRIME))
-    terms = letters * powers[: len(codes)]
-    sums = np.cumsum(terms, dtype=np.uint64)
-    values: Words = (sums[last] - sums[first] + terms[first]) * inverses[first]
-    return mixed(values), np.searchsorted(ends, first, side="right").astype(np.int64)
+    # Sums up to each letter give every word's at once.
+    terms = codes.astype(np.uint64)
+    terms *= powers[: len(codes)]
+    sums = np.empty(len(codes) + 1, np.uint64)
+    sums[0] = 0
+    np.cumsum(terms, out=sums[1:])
+    return (sums.take(last) - sums.take(first)) * inverses.take(first), first
+
+
+def _spans(codes: Codes) -> tuple[Counts, Counts]:
+    """Find where words begin, and one past where they end. The last code is between words."""
+    kinds = _kinds(codes)
+    whole = kinds == _WHOLE
+    part = kinds == _PART
+    if not whole.any():
+        edges = np.flatnonzero(part[1:] != part[:-1]) + 1
+        if part[:1].any():
+            edges = np.concatenate(([0], edges))
+        return edges[::2], edges[1::2]
+    first = whole | (part & ~np.concatenate(([False], part[:-1])))
+    last = whole | (part & ~np.concatenate((part[1:], [False])))
+    return np.flatnonzero(first), np.flatnonzero(last) + 1
 
 
 @lru_cache(maxsize=4)
@@ -141,15 +206,15 @@ def _seen() -> npt.NDArray[np.uint8]:
     return np.zeros(0x110000, np.uint8)
 
 
-def _kinds(codes: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
+def _kinds(codes: Codes) -> npt.NDArray[np.uint8]:
     """Say how each code point reads, looking each up but once in a process."""
     table = _seen()
-    kinds = table[codes]
+    kinds = table.take(codes, mode="clip")
     unseen = kinds == _UNSEEN
     if unseen.any():
         for code in np.unique(codes[unseen]).tolist():
             table[code] = _kind(code)
-        kinds = table[codes]
+        kinds = table.take(codes, mode="clip")
     return kinds
 
 
@@ -159,17 +224,64 @@ def _kind(code: int) -> int:
     return _WHOLE if any(low <= code <= high for low, high in _UNSPACED) else _PART
 
 
-def band_keys(sets: Sets, bands: Bands) -> Words:
+def band_keys(sets: Shingles, bands: Bands) -> Words:
     """Hash each text's MinHash bands (Broder 1997): an array of bands by texts."""
-    seeds = mixed(np.arange(1, 2 * bands.number * bands.rows + 1, dtype=np.uint64))
-    factors = seeds.astype(np.uint32).reshape(2, bands.number, bands.rows)
-    short = (sets.flat >> np.uint64(_HASH_BITS - 32)).astype(np.uint32)
-    keys = np.empty((bands.number, len(sets.starts) - 1), np.uint64)
+    factors = _odd(2, bands.number * bands.rows).astype(np.uint32).reshape(bands.number, -1)
+    weights = _odd(3, bands.rows)
+    # An odd number times odd numbers permutes these, and keeps none where it was.
+    short = (sets.flat >> _HALF).astype(np.uint32) | np.uint32(1)
+    permuted = np.empty_like(short)
+    keys = np.zeros((bands.number, len(sets.starts) - 1), np.uint64)
     for band in range(bands.number):
-        key = np.full(keys.shape[1], band + 1, np.uint64)
         for row in range(bands.rows):
-            permuted = short * (factors[0, band, row] | np.uint32(1)) + factors[1, band, row]
-            minima = np.minimum.reduceat(permuted, sets.starts[:-1])
-            key = mixed(key * np.uint64(_PRIME) + minima)
-        keys[band] = key
-    return keys
+            np.multiply(short, factors[band, row], out=permuted)
+            keys[band] += np.minimum.reduceat(permuted, sets.starts[:-1]) * weights[row]
+    return mixed(keys)
+
+
+def identities(sets: Shingles) -> Words:
+    """Hash each text's shingles together: the same for two texts with the same ones."""
+    return np.add.reduceat(sets.flat, sets.starts[:-1])
+
+
+def distinct(sets: Shingles) -> Shingles:
+    """Sort each text's shingles, of which 48 bits are left, and have each but once."""
+    runs = cut(sets.sizes, _PIECE)
+    return joined([_distinct(sets, start, end) for start, end in runs])
+
+
+def _distinct(sets: Shingles, start: int, end: int) -> Shingles:
+    starts = sets.starts[start : end + 1]
+    owners = np.repeat(np.arange(end - start, dtype=np.uint64), np.diff(starts))
+    # The text in the upper bits: one sort of plain words sorts each text's shingles.
+    keys = sets.flat[starts[0] : starts[-1]] >> _TEXT_BITS
+    keys |= owners << _HASH_BITS
+    keys.sort()
+    keys = keys[np.concatenate(([True], keys[1:] != keys[:-1]))]
+    counts = np.bincount((keys >> _HASH_BITS).astype(np.int64))
+    return Shingles(keys & _HASH, np.concatenate(([0], np.cumsum(counts))))
+
+
+def jaccard(sets: Shingles, one: Counts, other: Counts) -> npt.NDArray[np.float64]:
+    """Compare the distinct shingles of pairs of texts: those shared, as a share of all."""
+    sizes = sets.sizes
+    shared = np.empty(len(one), np.int64)
+    both = sizes[one] + sizes[other]
+    for start, end in cut(both, _PIECE):
+        shared[start:end] = _shared(sets, one[start:end], other[start:end])
+    return shared / (both - shared)
+
+
+def _shared(sets: Shingles, one: Counts, other: Counts) -> Counts:
+    """Count the shingles that the two of each pair share."""
+    texts = np.stack((one, other), axis=1).ravel()
+    sizes = sets.sizes[texts]
+    places = np.arange(sizes.sum()) + np.repeat(
+        sets.starts[texts] - np.cumsum(sizes) + sizes, sizes
+    )
+    owners = np.repeat(np.arange(len(texts), dtype=np.uint64) >> np.uint64(1), sizes)
+    keys = sets.flat.take(places) | (owners << _HASH_BITS)
+    # Each pair is two ascending runs, which a stable sort merges.
+    keys.sort(kind="stable")
+    twice = keys[1:][keys[1:] == keys[:-1]]
+    return np.bincount((twice >> _HASH_BITS).astype(np.int64), minlength=len(one))

@@ -29,15 +29,15 @@ _TYPES = {
     "model_type": "a mapping (`key: value`)",
 }
 _LIMITS = {
-    "greater_than": "more than {gt}",
-    "greater_than_equal": "at least {ge}",
-    "less_than": "less than {lt}",
-    "less_than_equal": "at most {le}",
-    "literal_error": "{expected}",
-    "too_short": "a list of at least {min_length}",
-    "too_long": "a list of at most {max_length}",
-    "string_too_short": "a text of at least {min_length} characters",
-    "string_too_long": "a text of at most {max_length} characters",
+    "greater_than": "be more than {gt}",
+    "greater_than_equal": "be at least {ge}",
+    "less_than": "be less than {lt}",
+    "less_than_equal": "be at most {le}",
+    "literal_error": "be {expected}",
+    "too_short": "hold {min_length} or more",
+    "too_long": "hold {max_length} or fewer",
+    "string_too_short": "be a text of at least {min_length} characters",
+    "string_too_long": "be a text of at most {max_length} characters",
 }
 _FILTER = "a filter is a name, or one name with its arguments: `length: {column: response}`"
 
@@ -53,7 +53,7 @@ _NAMES = {
     _pattern(spec.Name): "a name of letters, digits, `_`, `.`, `-`, with `/` between folders",
     _pattern(spec.Role): "a name of letters, digits, `_` and `-` that begins with a letter",
     _pattern(spec.ModelName): "a model's name, without spaces",
-    _pattern(spec.Publish.__annotations__["publish"]): "a dataset's id: `my-org/chat`",
+    _pattern(spec.Repository): "a dataset's id: `my-org/chat`",
 }
 
 
@@ -182,17 +182,15 @@ def _alike(key: str, known: str) -> bool:
 def _say(same: Sequence[_Finding]) -> str:
     """Say what is wrong at one place; several findings are wrong types of one value."""
     finding = same[0]
-    value, context, label = finding.error["input"], finding.error.get("ctx", {}), _label(finding)
+    value, label = finding.error["input"], _label(finding)
     if finding.holder is spec.FilterUse and finding.key != "arguments":
         return f"{_FILTER}; {_said(value)} is none"
     if finding.kind in _TYPES:
         words = " or ".join(dict.fromkeys(_TYPES[one.kind] for one in same))
         return f"{label} should be {words}, not {_said(value)}{_quotes(finding)}"
     if finding.kind in _LIMITS:
-        limits = {
-            name: f"{limit:g}" if _is_number(limit) else limit for name, limit in context.items()
-        }
-        return f"{label} should be {_LIMITS[finding.kind].format(**limits)}, not {_said(value)}"
+        return f"{label} should {_limit(finding)}"
+    context = finding.error.get("ctx", {})
     match finding.kind:
         case "extra_forbidden":
             return _unknown_key(finding)
@@ -206,8 +204,20 @@ def _say(same: Sequence[_Finding]) -> str:
             return f"{label} should be {right}, not {_said(value)}"
         case "value_error" | "assertion_error":
             return shown(context["error"])
+        case "json_invalid":
+            return "it is nested too deeply"
         case _:
             return f"{label}: {shown(finding.error['msg'])}, not {_said(value)}"
+
+
+def _limit(finding: _Finding) -> str:
+    """Say which limit a value is beyond, and the value."""
+    limits = {
+        name: f"{limit:g}" if isinstance(limit, float) else limit
+        for name, limit in finding.error.get("ctx", {}).items()
+    }
+    said = limits.get("actual_length", _said(finding.error["input"]))
+    return f"{_LIMITS[finding.kind].format(**limits)}, not {said}"
 
 
 def _unknown_key(finding: _Finding) -> str:

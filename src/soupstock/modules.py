@@ -17,6 +17,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from soupstock.errors import MistakeError, Place, quoted, shown
+from soupstock.loader import read_text
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,14 @@ class Definition:
 
     value: Any
     file: Path
-    line: int | None
+
+    @property
+    def place(self) -> Place:
+        """Find the line at which the definition begins."""
+        try:
+            return Place(self.file, inspect.getsourcelines(self.value)[1])
+        except (OSError, TypeError):
+            return Place(self.file)
 
 
 def definitions(
@@ -34,18 +42,19 @@ def definitions(
     """Import all of a folder's Python files and return what they define, by name.
 
     `package` is a private name such as `_project.filters`. What was there under it before, of
-    another project, is replaced. Files whose names begin with `_` are for the others to import.
-    Raises MistakeError where a file cannot be imported, or two define one name.
+    another project, is replaced. Files whose names begin with `_` are for the others to import;
+    hidden ones are left alone. Raises MistakeError where a file cannot be imported, or two define
+    one name.
     """
     found: dict[str, Definition] = {}
     _open_package(package, folder)
     for file in sorted(folder.glob("*.py")):
-        if file.name.startswith("_"):
+        if file.name.startswith(("_", ".")) or not file.is_file():
             continue
         for name, definition in _defined(_imported(package, file, folder), file, wanted):
             if name in found:
-                problem = f"{quoted(name)} is defined in {shown(found[name].file)} already"
-                raise MistakeError(problem, Place(file, definition.line))
+                problem = f"{quoted(name)} is defined in {found[name].place} already"
+                raise MistakeError(problem, definition.place)
             found[name] = definition
     return found
 
@@ -86,7 +95,7 @@ class _Loader(SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
-        code: CodeType = self.source_to_code(self.get_data(path), path)
+        code: CodeType = self.source_to_code(read_text(Path(path)), path)
         return code
 
 
@@ -95,19 +104,23 @@ def _imported(package: str, file: Path, folder: Path) -> ModuleType:
         raise MistakeError("a Python file's name is letters, digits and underscores", Place(file))
     try:
         return importlib.import_module(f"{package}.{file.stem}")
+    except (KeyboardInterrupt, MistakeError):
+        raise
     except SyntaxError as error:
         place = Place(error.filename or file, error.lineno)
         raise MistakeError(f"not Python: {shown(error.msg)}", place) from error
     # A user's file may raise anything, and may call sys.exit().
-    except (Exception, SystemExit) as error:
-        lines = [
-            (frame.filename, frame.lineno)
-            for frame in traceback.extract_tb(error.__traceback__, limit=None)
-            if Path(frame.filename).parent == folder
-        ]
-        where, line = lines[-1] if lines else (file, None)
+    except BaseException as error:
         problem = shown(f"{type(error).__name__}: {error}".split("\n", 1)[0])
-        raise MistakeError(f"it cannot be imported: {problem}", Place(Path(where), line)) from error
+        place = _place_within(folder, error) or Place(file)
+        raise MistakeError(f"it cannot be imported: {problem}", place) from error
+
+
+def _place_within(folder: Path, error: BaseException) -> Place | None:
+    """Find the innermost line of a folder's files that an error came through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [frame for frame in frames if Path(frame.filename).parent == folder]
+    return Place(Path(inside[-1].filename), inside[-1].lineno) if inside else None
 
 
 def _defined(
@@ -115,13 +128,7 @@ def _defined(
 ) -> Iterator[tuple[str, Definition]]:
     """Yield what a module defines itself, not what it imports."""
     for name, value in vars(module).items():
-        is_own = getattr(value, "__module__", None) == module.__name__
-        if is_own and not name.startswith("_") and wanted(value):
-            yield name, Definition(value, file, _line(value))
-
-
-def _line(value: Any) -> int | None:
-    try:
-        return inspect.getsourcelines(value)[1]
-    except (OSError, TypeError):
-        return None
+        if name.startswith("_") or not wanted(value):
+            continue
+        if getattr(value, "__module__", None) == module.__name__:
+            yield name, Definition(value, file)

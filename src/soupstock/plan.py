@@ -1,23 +1,23 @@
 """Turn a pipeline into a plan: every name found, every column accounted for, nothing run."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, assert_never
 
-import orjson
 import polars as pl
 
 from soupstock import shapes, sources, spec
 from soupstock.calls import Form
+from soupstock.columns import JUDGED, check_new, check_variables, type_at, verdict_type
 from soupstock.errors import MistakeError, Place, UnknownNameError, hint, quoted
 from soupstock.loader import load
 from soupstock.manifest import ModelRecord, PartRecord
 from soupstock.measures import requires
-from soupstock.project import Project
+from soupstock.project import Project, name_of
 from soupstock.records import AFTER, BEFORE, Columns
-from soupstock.rubrics import Rubric, verdict_schema
+from soupstock.rubrics import verdict_schema
 from soupstock.servers import Model, resolve
 from soupstock.steps.dedup import Deduplication
 from soupstock.steps.filter import Filtering, bind
@@ -92,20 +92,23 @@ def plan_file(
     name: str, project: Project, *, models: Mapping[str, str] | None = None, rows: int | None = None
 ) -> Plan:
     """Plan a pipeline by its name; `models` and `rows` stand in for what its file says."""
-    path = project.pipeline(name)
-    loaded = load(path, spec.Pipeline)
-    pipeline = _changed(loaded.value, models or {}, rows)
-    return plan(pipeline, project, name=_name_of(name, path), places=loaded.place)
+    models = models or {}
+    loaded = load(project.pipeline(name), spec.Pipeline)
+    pipeline = _changed(loaded.value, models, rows)
 
+    def places(*keys: str | int) -> Place | None:
+        is_flag = keys[0] == "models" and keys[1] in models
+        return None if is_flag else loaded.place(*keys)
 
-def _name_of(name: str, path: Path) -> str:
-    return path.stem if name.endswith((".yaml", ".yml")) else name
+    return plan(pipeline, project, name=name_of(name), places=places)
 
 
 def _changed(pipeline: spec.Pipeline, models: Mapping[str, str], rows: int | None) -> spec.Pipeline:
     for role in models:
         if role not in pipeline.models:
             raise UnknownNameError("role", role, pipeline.models)
+    if rows is not None and not 0 < rows <= spec.MAX_ROWS:
+        raise MistakeError(f"rows should be from 1 to {spec.MAX_ROWS:,}, not {rows}")
     changes: dict[str, Any] = {"models": {**pipeline.models, **models}}
     if rows is not None:
         changes["source"] = pipeline.source.model_copy(update={"rows": rows})
@@ -154,6 +157,9 @@ class _Planner:
         source, place = self._pipeline.source, self._place
         match source:
             case spec.SampleSource():
+                if source.rows is None and self._pipeline.target is None:
+                    problem = "a sample source needs `rows`, or the pipeline a `target`"
+                    raise MistakeError(problem, place("source"))
                 return sources.sampled(source, self._pipeline.seed)
             case spec.FileSource():
                 return sources.read_file(source, self._project.root, place("source", "file"))
@@ -182,30 +188,31 @@ class _Planner:
                 assert_never(step)
 
     def _generate(self, step: spec.Generate, columns: Columns, at: "_At") -> Step:
-        _check_new(step.generate, columns, at("generate"))
+        check_new(step.generate, columns, at("generate"))
         model = self._model(step.model, at("model"))
         prompt = self._project.prompt(step.prompt, at("prompt"))
-        reads = tuple(sorted(prompt.value.variables))
-        _check_variables(reads, columns, prompt.record, at("prompt"))
+        check_variables(prompt, columns, at("prompt"))
         parts = [("prompt", prompt.record)]
-        schema, dtype = None, pl.String()
+        model_schema, json_schema, dtype = None, None, pl.String()
         if step.output_schema:
             found = self._project.schema(step.output_schema, at("schema"))
-            schema, dtype = found.value, _located(at("schema"), shapes.struct_of, found.value)
+            model_schema = found.value
+            json_schema = _located(at("schema"), shapes.json_schema_of, found.value)
+            dtype = _located(at("schema"), shapes.struct_of, found.value)
             parts.append(("schema", found.record))
         form = Form(
             model,
             _sampling(step),
-            schema.model_json_schema() if schema else None,
+            json_schema,
             step.output_schema or "answer",
             self._pipeline.seed,
         )
-        bound = Generation(step.generate, form, prompt.value, step.n, step.retries, schema)
+        bound = Generation(step.generate, form, prompt.value, step.n, step.retries, model_schema)
         return Step(
             step,
             bound,
             title=f"generate: {step.generate}",
-            reads=reads,
+            reads=tuple(sorted(prompt.value.variables)),
             adds={step.generate: pl.List(dtype) if step.n > 1 else dtype},
             role=step.model,
             model=model,
@@ -214,15 +221,13 @@ class _Planner:
         )
 
     def _judge(self, step: spec.Judge, columns: Columns, at: "_At") -> Step:
-        _check_new(step.judge, columns, at("judge"))
+        check_new(step.judge, columns, at("judge"))
         model = self._model(step.model, at("model"))
         rubric = self._project.rubric(step.rubric, at("rubric"))
         for path in rubric.value.columns:
-            _check_path(path, columns, at("rubric"), f" (the rubric {step.rubric} shows it)")
+            type_at(path, columns, at("rubric"), f" (the rubric {step.rubric} shows it)")
         prompt = self._project.prompt(rubric.value.prompt, at("rubric"))
-        _check_variables(
-            sorted(prompt.value.variables), {"rubric": 0, "shown": 0}, prompt.record, at("rubric")
-        )
+        check_variables(prompt, JUDGED, at("rubric"))
         form = Form(
             model,
             {"temperature": step.temperature, "max_tokens": step.max_tokens},
@@ -230,13 +235,14 @@ class _Planner:
             "verdict",
             self._pipeline.seed,
         )
-        bound = Judging(step.judge, form, prompt.value, rubric.value, step.retries)
+        asked = prompt.value.given({"rubric": rubric.value})
+        bound = Judging(step.judge, form, asked, rubric.value, step.retries)
         return Step(
             step,
             bound,
             title=f"judge: {step.judge}",
             reads=rubric.value.columns,
-            adds={step.judge: _verdict_type(rubric.value)},
+            adds={step.judge: verdict_type(rubric.value)},
             role=step.model,
             model=model,
             parts=(("rubric", rubric.record), ("prompt", prompt.record)),
@@ -290,9 +296,9 @@ class _At:
 
 
 def _dedup(step: spec.Dedup, columns: Columns, at: _At) -> Step:
-    dtype = _check_path(step.dedup, columns, at("dedup"))
-    if dtype != pl.String():
-        raise MistakeError(f"the column {quoted(step.dedup)} is no text, but {dtype}", at("dedup"))
+    if type_at(step.dedup, columns, at("dedup")) != pl.String():
+        texts = [name for name, dtype in columns.items() if dtype == pl.String()]
+        raise MistakeError(f"{quoted(step.dedup)} is no text{hint('', texts)}", at("dedup"))
     bound = Deduplication(step.dedup, step.method, step.threshold)
     return Step(step, bound, title=f"dedup: {step.dedup}", reads=(step.dedup,), adds={})
 
@@ -301,44 +307,6 @@ def _sampling(step: spec.Sampling) -> dict[str, Any]:
     names = spec.Sampling.model_fields
     given = {name: getattr(step, name) for name in names}
     return {name: value for name, value in given.items() if value is not None and value != ()}
-
-
-def _verdict_type(rubric: Rubric) -> pl.Struct:
-    criterion = pl.Struct({"level": pl.Int64, "score": pl.Float64, "reason": pl.String})
-    criteria = pl.Struct(dict.fromkeys(rubric.criteria, criterion))
-    return pl.Struct({"score": pl.Float64, "criteria": criteria})
-
-
-def _check_new(column: str, columns: Columns, place: Place | None) -> None:
-    if column in columns:
-        raise MistakeError(f"there is a column {quoted(column)} already; choose another", place)
-
-
-def _check_variables(
-    variables: Iterable[str], known: Iterable[str], prompt: PartRecord, place: Place | None
-) -> None:
-    known = list(known)
-    for variable in variables:
-        if variable not in known:
-            message = (
-                f"the prompt {prompt.file} uses {quoted(variable)}, and no column is called so"
-            )
-            raise MistakeError(message + hint(variable, known), place)
-
-
-def _check_path(path: str, columns: Columns, place: Place | None, why: str = "") -> pl.DataType:
-    """Find the type of a column or of a field in it."""
-    name, *fields = path.split(".")
-    if name not in columns:
-        raise MistakeError(f"no column is called {quoted(name)}{why}{hint(name, columns)}", place)
-    dtype = columns[name]
-    for field_name in fields:
-        inner: dict[str, Any] = dict(dtype.to_schema()) if isinstance(dtype, pl.Struct) else {}
-        if field_name not in inner:
-            message = f"no field {quoted(field_name)} in {quoted(path)}{why}"
-            raise MistakeError(message + hint(field_name, inner), place)
-        dtype = inner[field_name]
-    return dtype
 
 
 def _located(place: Place | None, make: Callable[[Any], Any], value: Any) -> Any:
@@ -351,23 +319,24 @@ def _located(place: Place | None, make: Callable[[Any], Any], value: Any) -> Any
 
 def _fingerprint(pipeline: spec.Pipeline, source: sources.Source, steps: Iterable[Step]) -> str:
     """Hash everything that shapes the result; not where a server is, nor how fast it is asked."""
-    digest = hashlib.sha256(orjson.dumps(pipeline.model_dump(), option=orjson.OPT_SORT_KEYS))
-    digest.update(source.content.encode())
-    for step in steps:
-        for kind, part in step.parts:
-            # A filter is what it computes: an edited comment changes nothing.
-            digest.update(b"" if kind == "filter" else part.text.encode())
-        match step.bound:
-            case Generation(form=form) | Judging(form=form):
-                digest.update(form.identity())
-            case Filtering(keeps=keeps):
-                for name, keep in keeps:
-                    digest.update(name.encode() + keep.meta.serialize())
-            case _:
-                pass
+    digest = hashlib.sha256()
+    for part in _shaping(pipeline, source, steps):
+        digest.update(len(part).to_bytes(8) + part)
     return digest.hexdigest()
 
 
-def resized(plan: Plan, rows: int | None) -> Plan:
-    """Return the same plan over another number of source rows."""
-    return replace(plan, rows=rows)
+def _shaping(
+    pipeline: spec.Pipeline, source: sources.Source, steps: Iterable[Step]
+) -> Iterator[bytes]:
+    yield json.dumps(pipeline.model_dump(), sort_keys=True).encode()
+    yield source.content.encode()
+    for step in steps:
+        # A filter is what it computes: an edited comment changes nothing.
+        yield from (part.text.encode() for kind, part in step.parts if kind != "filter")
+        match step.bound:
+            case Generation(form=form) | Judging(form=form):
+                yield form.identity()
+            case Filtering(keeps=keeps):
+                yield from (name.encode() + keep.meta.serialize() for name, keep in keeps)
+            case _:
+                pass

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from soupstock.errors import MistakeError, Place, UnknownNameError, quoted
+from soupstock.endpoint import Endpoint
+from soupstock.errors import Place, UnknownNameError
 from soupstock.loader import load, read_text
 from soupstock.manifest import PartRecord
 from soupstock.modules import Definition, definitions
 from soupstock.prompts import Prompt, parse_prompt
 from soupstock.rubrics import Rubric
 from soupstock.settings import has_settings, read_settings
-from soupstock.spec import Endpoint
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 # No part begins with a dot, so no name leads out of its folder.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*")
+_SUFFIXES = {".yaml", ".yml"}
 _PACKAGE = Path(__file__).parent
 
 
@@ -63,10 +64,8 @@ class Project:
 
     def pipeline(self, name: str) -> Path:
         """Find a pipeline by its name (`chat`, `specialists/x`) or its file's path."""
-        if Path(name).suffix in {".yaml", ".yml"}:
-            if not Path(name).is_file():
-                raise MistakeError(f"there is no file {quoted(name)}")
-            return Path(name)
+        if (path := Path(name)).suffix in _SUFFIXES:
+            return path
         return self._file("pipeline", name, self.pipeline_names(), None)
 
     def prompt(self, name: str, place: Place | None = None) -> Part[Prompt]:
@@ -135,17 +134,26 @@ class Project:
         return Part(found[name].value, self._record(name, found[name].file))
 
     def _record(self, name: str, file: Path) -> PartRecord:
-        content = file.read_bytes()
-        if file.is_relative_to(self.root) and self.root != self.standard:
-            where = file.relative_to(self.root).as_posix()
-        else:
-            where = f"standard:{file.relative_to(self.standard).as_posix()}"
         return PartRecord(
             name=name,
-            file=where,
-            sha256=hashlib.sha256(content).hexdigest(),
-            text=content.decode(),
+            file=self._where(file),
+            sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+            text=read_text(file),
         )
+
+    def _where(self, file: Path) -> str:
+        """Name a file by its path in its project; `standard:` before it for the standard one."""
+        # One may be within the other: the standard one in an environment in the user's folder.
+        holders = [root for root in (self.root, self.standard) if file.is_relative_to(root)]
+        nearest = max(holders, key=lambda root: len(root.parts))
+        prefix = "standard:" if nearest == self.standard else ""
+        return prefix + file.relative_to(nearest).as_posix()
+
+
+def name_of(pipeline: str) -> str:
+    """Return a pipeline's name, where its file may stand for it: `drafts/mine.yaml` is `mine`."""
+    path = Path(pipeline)
+    return path.stem if path.suffix in _SUFFIXES else pipeline
 
 
 def _is_model(value: object) -> bool:

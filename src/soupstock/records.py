@@ -21,6 +21,9 @@ Row = dict[str, Any]
 PART_ROWS = 8192
 """How many rows a part of a table holds."""
 
+OPEN_PARTS = 16
+"""How many parts may wait for rows that are late."""
+
 FAILURE = pl.Struct({"step": pl.String, "cause": pl.String, "message": pl.String})
 """A call that failed: the step's label, the kind of failure, and what was said."""
 
@@ -76,10 +79,14 @@ def failed(row: Row, step: str, cause: str, message: str) -> Row:
 
 
 def frame(rows: Iterable[Row], columns: Columns) -> pl.DataFrame:
-    """Make a frame of rows: one column for each of `columns`, null where a row has none."""
-    rows = list(rows)
-    data = {name: [row.get(name) for row in rows] for name in columns}
-    return pl.DataFrame(data, schema=dict(columns), strict=False)
+    """Make a frame of rows: null where a row has no value, or one that its column cannot hold."""
+    rows, schema = list(rows), dict(columns)
+    try:
+        return pl.DataFrame(rows, schema=schema, strict=False)
+    except pl.exceptions.ComputeError:
+        # A value that does not fit: column by column is slower, and makes null of that value alone.
+        data = {name: [row.get(name) for row in rows] for name in columns}
+        return pl.DataFrame(data, schema=schema, strict=False)
 
 
 @dataclass
@@ -94,12 +101,12 @@ class Table:
         """Return all rows as one lazy frame, in source order."""
         if not self.parts:
             return pl.LazyFrame(schema=dict(self.columns))
-        return pl.scan_parquet(self.parts)
+        return pl.scan_parquet(self.parts, glob=False)
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """Yield the parts, each a frame of at most PART_ROWS rows."""
         for part in self.parts:
-            yield pl.read_parquet(part)
+            yield pl.read_parquet(part, glob=False)
 
     def rows(self) -> Iterator[list[Row]]:
         """Yield the parts as rows."""
@@ -139,6 +146,11 @@ class Gatherer:
     def __init__(self, table: Table) -> None:
         self._table = table
         self._open: dict[int, list[tuple[int, Row]]] = {}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many rows wait here for earlier ones that no more should begin."""
+        return len(self._open) > OPEN_PARTS
 
     def add(self, index: int, row: Row) -> None:
         """Take the row with this place in the source, counted from 0."""

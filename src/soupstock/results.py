@@ -11,7 +11,7 @@ import polars as pl
 
 from soupstock import __version__, folder, hub, manifest, spec
 from soupstock.card import render_card
-from soupstock.client import Client
+from soupstock.client import Client, Lane
 from soupstock.flow import Flow
 from soupstock.manifest import (
     DatasetRecord,
@@ -20,6 +20,7 @@ from soupstock.manifest import (
     ModelRecord,
     PaidRecord,
     ScoreRecord,
+    ServerRecord,
     ShardRecord,
     SourceRecord,
     SpreadRecord,
@@ -228,19 +229,28 @@ def _shortfall(flow: Flow, client: Client) -> str | None:
 
 
 def _paid(flow: Flow, client: Client) -> PaidRecord:
-    usage, lanes = client.usage, client.lanes.values()
-    costs = [
-        _cost(lane.model, TokenRecord(prompt=lane.prompt_tokens, completion=lane.tokens))
-        for lane in lanes
-    ]
+    usage = client.usage
+    servers = tuple(_server(lane) for lane in client.lanes.values())
     answers = sum(tally.answers for tally in flow.tallies)
-    known = [cost for cost in costs if cost is not None]
+    known = [server.cost for server in servers if server.cost is not None]
     return PaidRecord(
         calls=usage.calls,
         found=max(0, answers - usage.calls),
         retried=usage.retried,
         tokens=TokenRecord(prompt=usage.prompt_tokens, completion=usage.completion_tokens),
-        cost=sum(known) if len(known) == len(costs) and costs else None,
+        cost=sum(known) if len(known) == len(servers) and servers else None,
+        servers=servers,
+    )
+
+
+def _server(lane: Lane) -> ServerRecord:
+    tokens = TokenRecord(prompt=lane.prompt_tokens, completion=lane.tokens)
+    return ServerRecord(
+        model=lane.model.reference,
+        calls=lane.answered,
+        tokens=tokens,
+        cost=_cost(lane.model, tokens),
+        seconds=round(lane.seconds, 3),
     )
 
 

@@ -27,11 +27,11 @@ from soupstock.servers import Servers
 from soupstock.store import Store
 from soupstock.stream import Tally
 
-FIRST_GUESS = 0.8
-"""Which share of rows a first round expects to keep, when a target is to be met."""
-
-_HOPELESS_ROUNDS = 1000
+MOST_DRAWN = 1000
 """How many source rows for each wanted one are drawn before a target is given up."""
+
+MOST_DRAWN_IN_VAIN = 1000
+"""How many source rows are drawn at least, of which none is kept, before it is given up."""
 
 
 @dataclass
@@ -45,6 +45,13 @@ class Progress:
     notes: list[str] = field(default_factory=list)
     listener: Callable[[str], object] | None = None
     """Gets each note as it comes."""
+
+    @property
+    def needed(self) -> int | None:
+        """How many source rows the target will take, by the yield so far; None without either."""
+        share = self.flow.survival if self.flow else None
+        target = self.plan.pipeline.target
+        return math.ceil(target / share) if target and share else None
 
     def note(self, sentence: str) -> None:
         """Add a line for the person who waits."""
@@ -63,7 +70,7 @@ class Run:
     @property
     def rows(self) -> pl.DataFrame:
         """All rows, kept and dropped, in source order."""
-        return pl.read_parquet(self.folder / folder.ROWS)
+        return pl.read_parquet(self.folder / folder.ROWS, glob=False)
 
 
 Watch = Callable[[Progress], contextlib.AbstractContextManager[None]]
@@ -138,31 +145,50 @@ async def _enough(plan: Plan, client: Client, work: Path, progress: Progress) ->
     Each round starts over with more source rows; what was asked before is in the store. How many
     it takes follows from the answers alone, so the same answers give the same rows.
     """
-    wanted = plan.pipeline.target
-    rows = plan.rows if wanted is None else _most(math.ceil(wanted / FIRST_GUESS), plan.rows)
+    wanted, rows = plan.pipeline.target, first_rows(plan)
     while True:
         progress.round += 1
         flow = progress.flow = Flow(plan, client, work / str(progress.round), rows)
         table = await flow.run()
-        if wanted is None:
-            return table, flow
-        kept = flow.tallies[-1].kept
-        is_hopeless = flow.taken > _HOPELESS_ROUNDS * wanted
-        if kept >= wanted or is_hopeless or client.stopped or rows == plan.rows:
-            return flow.trimmed(table, wanted), flow
+        more = None if client.stopped else next_rows(flow)
+        if more is None:
+            return (table if wanted is None else flow.trimmed(table, wanted)), flow
         table.clear()
-        rows = _most(_next_rows(wanted, kept, flow.taken), plan.rows)
+        rows = more
+
+
+def first_rows(plan: Plan) -> int | None:
+    """Say how many source rows a run takes first; None for all there are."""
+    wanted = plan.pipeline.target
+    return plan.rows if wanted is None else _most(wanted, plan.rows)
+
+
+def next_rows(flow: Flow) -> int | None:
+    """Say with how many source rows to start over; None where there is no need, or no sense."""
+    wanted, kept = flow.plan.pipeline.target, flow.tallies[-1].kept
+    if wanted is None or kept >= wanted or flow.rows == flow.plan.rows:
+        return None
+    if _is_vain(wanted, kept, flow.taken):
+        return None
+    return _most(_next_rows(wanted, kept, flow.taken), flow.plan.rows)
 
 
 def _most(rows: int, there: int | None) -> int:
     return rows if there is None else min(rows, there)
 
 
+def _is_vain(wanted: int, kept: int, taken: int) -> bool:
+    """Tell whether so few rows are kept that drawing more makes no sense."""
+    if kept == 0:
+        return taken >= max(MOST_DRAWN_IN_VAIN, 20 * wanted)
+    return taken >= MOST_DRAWN * wanted
+
+
 def _next_rows(wanted: int, kept: int, taken: int) -> int:
-    """Guess how many source rows give `wanted` kept ones, a little more than the yield says."""
+    """Guess how many source rows give `wanted` kept ones: for those missing a little more."""
     if kept == 0:
         return taken * 4
-    return min(taken * 4, max(taken + 1, math.ceil(wanted * taken / kept * 1.05)))
+    return min(taken * 4, taken + math.ceil((wanted - kept) * taken / kept * 1.05))
 
 
 @contextlib.contextmanager

@@ -6,25 +6,34 @@ import importlib.util
 import json
 import os
 import secrets
+import signal
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
+from pydantic import ValidationError
+
+from soupstock.endpoint import Endpoint
 from soupstock.errors import MistakeError, ModelError, Place, hint, quoted, shown
-from soupstock.spec import Endpoint
 from soupstock.weights import SMOLLM2, fetched
 
 EMBEDDED = "embedded"
-SLOTS = 16
-"""How many answers the embedded server writes at once."""
+SLOTS = 8
+"""How many answers the embedded server writes at once.
+
+With 16 the pipeline `chat` takes as long, and half as much memory again.
+"""
 
 CONTEXT = 2048
 """How many tokens a question and its answer may have together."""
 
+_NO_RUNTIME = "xllamacpp is not installed: pip install 'soupstock[embedded]'"
 _START_SECONDS = 120.0
 _STOP_SECONDS = 2.0
+_MOST_RESTARTS = 3
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,8 @@ class Model:
 def resolve(reference: str, endpoints: Mapping[str, Endpoint], place: Place | None = None) -> Model:
     """Find what a reference stands for; raises MistakeError."""
     if reference in endpoints:
-        return _from_endpoint(reference, reference, endpoints[reference])
+        endpoint = endpoints[reference]
+        return _from_endpoint(reference, endpoint.model or reference, endpoint)
     if reference == EMBEDDED:
         return Model(
             EMBEDDED,
@@ -65,14 +75,13 @@ def resolve(reference: str, endpoints: Mapping[str, Endpoint], place: Place | No
             concurrency=SLOTS,
             input_price=0.0,
             output_price=0.0,
+            missing=None if importlib.util.find_spec("xllamacpp") else _NO_RUNTIME,
         )
     server, slash, name = reference.partition("/")
     if slash and name and server in endpoints:
         return _from_endpoint(reference, name, endpoints[server])
     if slash and name and server == "openai":
-        base_url = os.environ.get("OPENAI_BASE_URL") or Endpoint().base_url
-        endpoint = Endpoint(base_url=base_url, api_key_env="OPENAI_API_KEY")
-        return _from_endpoint(reference, name, endpoint)
+        return _from_endpoint(reference, name, _openai())
     known = [EMBEDDED, "openai/NAME", *endpoints]
     raise MistakeError(
         f"no model is called {quoted(reference)}{hint(reference, known)}"
@@ -81,13 +90,22 @@ def resolve(reference: str, endpoints: Mapping[str, Endpoint], place: Place | No
     )
 
 
+def _openai() -> Endpoint:
+    base_url = os.environ.get("OPENAI_BASE_URL") or Endpoint().base_url
+    try:
+        return Endpoint(base_url=base_url, api_key_env="OPENAI_API_KEY")
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise MistakeError(f"OPENAI_BASE_URL cannot be used: {shown(reason)}") from error
+
+
 def _from_endpoint(reference: str, name: str, endpoint: Endpoint) -> Model:
     variable = endpoint.api_key_env
     key = os.environ.get(variable) if variable else None
     missing = f"the environment variable {variable} is not set" if variable and not key else None
     return Model(
         reference,
-        endpoint.model or name if "/" not in reference else name,
+        name,
         api_key=key,
         missing=missing,
         **endpoint.model_dump(exclude={"model", "api_key_env"}),
@@ -98,9 +116,10 @@ class Servers:
     """Starts servers on first need, shares them, and stops them when the run ends."""
 
     def __init__(self, logs: Path, notify: Callable[[str], None]) -> None:
-        self._logs = logs
+        self._log = logs / "embedded.log"
         self._notify = notify
         self._starting = asyncio.Lock()
+        self._crashes = 0
         self._embedded: _Embedded | None = None
 
     async def __aenter__(self) -> Self:
@@ -111,22 +130,31 @@ class Servers:
             await self._embedded.stop()
 
     async def address(self, model: Model) -> tuple[str, str | None]:
-        """Return a model's base URL and key, with its server up; raises ModelError."""
+        """Return a model's base URL and key, with its server up; raises ModelError.
+
+        A server that ended is started again, a few times, and then answers elsewhere.
+        """
         if model.missing:
             raise ModelError(f"{shown(model.reference)}: {model.missing}")
         if model.base_url is not None:
             return model.base_url, model.api_key
         async with self._starting:
             if self._embedded is None or not self._embedded.is_alive:
-                self._embedded = await self._start()
+                self._embedded = await self._started(self._embedded)
         return self._embedded.base_url, self._embedded.key
 
-    async def _start(self) -> "_Embedded":
-        if importlib.util.find_spec("xllamacpp") is None:
-            raise ModelError("the embedded model takes xllamacpp: install soupstock[embedded]")
-        path = await asyncio.to_thread(fetched, SMOLLM2, self._notify)
-        self._logs.mkdir(parents=True, exist_ok=True)
-        return await _Embedded.started(path, self._logs / "embedded.log")
+    async def _started(self, before: "_Embedded | None") -> "_Embedded":
+        if before is not None:
+            self._count(before)
+        weights = await fetched(SMOLLM2, self._notify)
+        return await _Embedded.started(weights, self._log)
+
+    def _count(self, ended: "_Embedded") -> None:
+        self._crashes += 1
+        how = f"the embedded model's server ended early ({ended.ending})"
+        if self._crashes > _MOST_RESTARTS:
+            raise ModelError(f"{how} {self._crashes} times; its log is {shown(self._log)}")
+        self._notify(f"{how}; starting it again")
 
 
 class _Embedded:
@@ -141,61 +169,87 @@ class _Embedded:
     def is_alive(self) -> bool:
         return self._process.returncode is None
 
+    @property
+    def ending(self) -> str:
+        return _ending(self._process)
+
     @classmethod
     async def started(cls, weights: Path, log: Path) -> Self:
         key = secrets.token_urlsafe(24)
-        with log.open("wb") as sink:
-            # A session of its own: Ctrl-C in the terminal is for the run, which stops it in order.
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "soupstock.embedded",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=sink,
-                start_new_session=True,
-            )
-        told = {
-            "path": str(weights),
-            "key": key,
-            "slots": SLOTS,
-            "context": CONTEXT,
-            "threads": len(os.sched_getaffinity(0)),
-        }
-        assert process.stdin and process.stdout  # noqa: S101, PT018 - both are pipes
-        process.stdin.write(json.dumps(told).encode() + b"\n")
-        try:
-            async with asyncio.timeout(_START_SECONDS):
-                port = await _port(process.stdout)
-        except (TimeoutError, ValueError) as error:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-            raise ModelError(f"the embedded model did not start: {_last_words(log)}") from error
+        told = {"path": str(weights), "key": key, "slots": SLOTS, "context": CONTEXT}
+        with _fresh(log) as sink:
+            process = await _spawned(sink)
+            try:
+                async with asyncio.timeout(_START_SECONDS):
+                    port = await _port(process, told)
+            except BaseException as error:
+                await _killed(process)
+                if isinstance(error, (TimeoutError, OSError, ValueError)):
+                    reason = _last_words(sink) or _why(error, process)
+                    raise ModelError(f"the embedded model did not start: {reason}") from error
+                raise
         return cls(process, port, key)
 
     async def stop(self) -> None:
         """End the process: by its pipe, or by force."""
         if self._process.stdin is not None:
             self._process.stdin.close()
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
                 await self._process.wait()
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
+        await _killed(self._process)
 
 
-async def _port(stream: asyncio.StreamReader) -> int:
-    """Read the port from the line of JSON that the server prints; its library prints others."""
-    while line := await stream.readline():
-        with contextlib.suppress(ValueError, TypeError, KeyError):
-            return int(json.loads(line)["port"])
-    raise ValueError("the process ended")
+def _fresh(log: Path) -> IO[bytes]:
+    """Open an empty log; another run that writes to one of this name keeps its own."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
+    return log.open("w+b")
 
 
-def _last_words(log: Path) -> str:
-    """Find the line of a log that says why."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+async def _spawned(log: IO[bytes]) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "soupstock.embedded",
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=log,
+        # A session of its own: Ctrl-C in the terminal is for the run, which stops it in order.
+        start_new_session=True,
+    )
+
+
+async def _port(process: asyncio.subprocess.Process, told: Mapping[str, object]) -> int:
+    """Tell the server what to do, and read the port that it answers with."""
+    assert process.stdin and process.stdout  # noqa: S101, PT018 - both are pipes
+    process.stdin.write(json.dumps(told).encode() + b"\n")
+    return int(await process.stdout.readline())
+
+
+async def _killed(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
+
+
+def _ending(process: asyncio.subprocess.Process) -> str:
+    """Say how a process ended."""
+    status = process.returncode
+    if status is None or status >= 0:
+        return f"exit status {status}"
+    return signal.Signals(-status).name
+
+
+def _why(error: BaseException, process: asyncio.subprocess.Process) -> str:
+    """Say why a server without a last word did not start."""
+    late = isinstance(error, TimeoutError)
+    return f"it was not ready after {_START_SECONDS:.0f} s" if late else _ending(process)
+
+
+def _last_words(log: IO[bytes]) -> str:
+    """Find the line of a log that says why; empty where there is none."""
+    log.seek(0)
+    lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
     telling = [line for line in lines if "error" in line.lower() or "failed" in line.lower()]
-    return shown((telling or lines or ["it said nothing"])[-1][:300])
+    return shown((telling or lines or [""])[-1][:300])

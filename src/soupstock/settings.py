@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from soupstock.errors import MistakeError, Place, shown
+from soupstock.endpoint import Endpoint
+from soupstock.errors import MistakeError, Place, quoted, shown
 from soupstock.loader import Located, read_text, validate
-from soupstock.spec import Endpoint, ModelName, Spec
+from soupstock.spec import ModelName, Spec
 
 FILE = "pyproject.toml"
 _TABLE = ("tool", "soupstock")
@@ -50,6 +51,11 @@ def read_settings(folder: Path) -> Settings:
         raise MistakeError(f"not TOML: {problem}", place) from error
     if table is None:
         return Settings()
+    if not isinstance(table, Mapping):
+        place = Place(file, _lines(text).get(()))
+        raise MistakeError(
+            f"soupstock should be a table, [tool.soupstock], not {quoted(table)}", place
+        )
     return validate(Located(data=table, file=file, lines=_lines(text)), Settings).value
 
 

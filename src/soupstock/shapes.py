@@ -5,8 +5,9 @@ from typing import Any
 
 import polars as pl
 from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode
 
-from soupstock.errors import MistakeError
+from soupstock.errors import MistakeError, shown
 
 _PLAIN: Mapping[str, pl.DataType] = {
     "string": pl.String(),
@@ -19,16 +20,33 @@ _PLAIN: Mapping[str, pl.DataType] = {
 
 def columns_of(model: type[BaseModel]) -> dict[str, pl.DataType]:
     """Return the columns that a model's rows have, as `model_dump(mode="json")` writes them."""
-    schema = model.model_json_schema(mode="serialization")
+    # Written under their aliases only where the model says so; asked for under them always.
+    by_alias = bool(model.model_config.get("serialize_by_alias"))
+    schema = json_schema_of(model, mode="serialization", by_alias=by_alias)
     reader = _Reader(model.__name__, schema.get("$defs", {}))
     if "$ref" in schema:
         _type(schema, reader, "")
+    if not schema.get("properties"):
+        raise reader.refuse("", "it has no fields")
     return _fields(schema, reader)
 
 
 def struct_of(model: type[BaseModel]) -> pl.Struct:
     """Return the struct type of a column that holds a model."""
     return pl.Struct(columns_of(model))
+
+
+def json_schema_of(
+    model: type[BaseModel], mode: JsonSchemaMode = "validation", *, by_alias: bool = True
+) -> dict[str, Any]:
+    """Return a model's JSON Schema; raises MistakeError where it has none."""
+    try:
+        schema = model.model_json_schema(mode=mode, by_alias=by_alias)
+    # A user's model may have code of its own here.
+    except Exception as error:
+        reason = shown(str(error).split("\n", 1)[0])
+        raise MistakeError(f"the schema {model.__name__} cannot be used: {reason}") from error
+    return schema
 
 
 class _Reader:
@@ -40,7 +58,8 @@ class _Reader:
         self.open: list[str] = []
 
     def refuse(self, path: str, why: str) -> MistakeError:
-        return MistakeError(f"the schema {self.name} cannot be a table: {path.lstrip('.')} {why}")
+        said = f"{path.lstrip('.')} {why}".strip()
+        return MistakeError(f"the schema {self.name} cannot be a table: {said}")
 
 
 def _fields(schema: Mapping[str, Any], reader: _Reader, path: str = "") -> dict[str, pl.DataType]:

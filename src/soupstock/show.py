@@ -5,7 +5,7 @@ Generated text is hostile here too: it goes through `shown`, so no control chara
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +14,21 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from soupstock.budget import PICO
 from soupstock.errors import SoupstockError, shown
 from soupstock.folder import DATASET, REPORT
 from soupstock.loader import load
 from soupstock.manifest import Manifest, StepRecord
 from soupstock.plan import Plan, Step
 from soupstock.project import Project
-from soupstock.spec import RESERVED, Pipeline
+from soupstock.spec import RESERVED, Dedup, Pipeline
 
 if TYPE_CHECKING:
     from soupstock.client import Lane
+    from soupstock.estimate import Estimate, Interval
     from soupstock.explain import Chapter, Life
     from soupstock.run import Progress, Run
+    from soupstock.store import Size
 
 PLAIN_EVERY = 10.0
 """Seconds between progress lines where there is no terminal."""
@@ -94,6 +97,55 @@ def _type(dtype: Any) -> str:
     return names.get(text, "score and reasons" if "criteria" in text else "fields")
 
 
+def show_estimate(plan: Plan, told: "Estimate") -> None:
+    """Print what is still to be done for a plan, each figure with its interval."""
+    console = _console()
+    table = _table("to come", "about", "nine in ten", right=("about", "nine in ten"))
+    rows: list[tuple[str, Interval | None, Callable[[float], str]]] = [
+        ("calls", told.calls, _whole),
+        ("tokens asked", told.prompt_tokens, _whole),
+        ("tokens answered", told.completion_tokens, _whole),
+        ("cost", told.cost, lambda value: f"${value:.2f}"),
+        ("time", told.seconds, _duration),
+        ("rows in the dataset", told.kept, _whole),
+    ]
+    for label, interval, say in rows:
+        if interval is None:
+            table.add_row(label, "not known", "")
+        else:
+            table.add_row(
+                label, say(interval.median), f"{say(interval.low)} to {say(interval.high)}"
+            )
+    console.print()
+    console.print(f"{told.found:,} answers are in the store already")
+    console.print(table)
+    if told.cost is None:
+        console.print("cost: set input_price and output_price in [tool.soupstock.models]")
+    for title in told.unknown:
+        console.print(_cell(f"no row has reached '{title}' yet: its longest answers are counted"))
+    if any(isinstance(step.spec, Dedup) for step in plan.steps):
+        console.print("dedup drops more the more rows there are: fewer calls than this are likely")
+
+
+def _whole(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _duration(seconds: float) -> str:
+    """Say a time: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 2 * 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
+
+
+def show_cache(sizes: "Sequence[Size]") -> None:
+    """Print what the store holds, by model."""
+    table = _table("model", "answers", "size", right=("answers", "size"))
+    for size in sizes:
+        table.add_row(_cell(size.model), f"{size.answers:,}", f"{size.bytes / 1e3:,.0f} kB")
+    _console().print(table)
+
+
 def show_pipelines(project: Project) -> None:
     """Print the pipelines by name, with what they make."""
     table = _table("pipeline", "what it makes", "where")
@@ -120,6 +172,10 @@ def show_run(run: "Run") -> None:
     if said.outcome == "partial":
         console.print(_cell(f"partial: {said.reason}"), style="bold yellow")
         console.print("every answer is kept; the same command goes on")
+    if not said.kept and said.steps:
+        worst = max(said.steps, key=lambda step: sum(step.dropped.values()))
+        why = f"no row was kept, so there is no dataset; '{worst.label}' dropped most"
+        console.print(_cell(why), style="bold yellow")
     for name in (DATASET, REPORT):
         if (run.folder / name).exists():
             console.print(_cell(f"{name}: {run.folder / name}"), soft_wrap=True)
@@ -316,16 +372,32 @@ class _Board:
     def _closing(self) -> str:
         elapsed = time.monotonic() - self._started
         rate = sum(self._rate(lane) for lane in self._lanes())
-        parts = [f"{elapsed:.0f} s", f"{rate:.0f} tokens/s"]
-        if (left := self._left(elapsed)) is not None:
-            parts.append(f"about {left:.0f} s left")
+        share = self._share()
+        parts = [f"{elapsed:.0f} s", f"{rate:.0f} tokens/s", *self._costs(share), *self._yield()]
+        if share is not None:
+            parts.append(f"about {_duration(elapsed * (1 - share) / share)} left")
         client = self._progress.client
         if client is not None and client.stopped is not None:
             parts.append("stopping: what is under way is finished and kept")
         return ", ".join(parts)
 
-    def _left(self, elapsed: float) -> float | None:
-        """Guess the seconds left, from the share of row-steps that are done."""
+    def _costs(self, share: float | None) -> Iterator[str]:
+        """Say what was paid in this run, and what it will come to."""
+        lanes = self._lanes()
+        cost = sum(lane.price.cost(lane.prompt_tokens, lane.tokens) for lane in lanes) / PICO
+        if cost:
+            yield f"${cost:.4f} so far" + (f", about ${cost / share:.2f} in all" if share else "")
+
+    def _yield(self) -> Iterator[str]:
+        """Say how many rows will be kept, or how many it takes to keep as many as are wanted."""
+        flow, needed = self._progress.flow, self._progress.needed
+        if needed is not None:
+            yield f"the target takes about {needed:,} source rows"
+        elif flow is not None and flow.rows and flow.survival is not None:
+            yield f"about {flow.rows * flow.survival:,.0f} rows will be kept"
+
+    def _share(self) -> float | None:
+        """Guess which share of the work is done, from the rows that steps still expect."""
         flow = self._progress.flow
         if flow is None or not flow.rows:
             return None
@@ -338,4 +410,4 @@ class _Board:
             due += max(expected, tally.rows_in)
             expected *= tally.kept / tally.ended if tally.ended else 1.0
         share = done / due if due else 0.0
-        return elapsed * (1 - share) / share if 0 < share < 1 else None
+        return share if 0 < share < 1 else None

@@ -1,7 +1,10 @@
 """Where the first rows come from: drawn values, a file, a dataset. Reads in blocks, in order."""
 
+import glob
 import hashlib
 import itertools
+import json
+import logging
 from bisect import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,15 +12,18 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
-import orjson
 import polars as pl
+from polars.datatypes import DataTypeClass
 
 from soupstock.errors import MistakeError, Place, quoted, shown
+from soupstock.lines import check_csv, check_jsonl
 from soupstock.records import Columns
 from soupstock.spec import RESERVED, DatasetSource, FileSource, SampleSource, Scalar
 
 BLOCK = 512
 """How many rows a block holds."""
+
+_UNKEPT = {pl.Int128(), pl.UInt128(), pl.Object(), pl.Unknown()}
 
 Block = list[dict[str, Any]]
 
@@ -74,12 +80,12 @@ def sampled(source: SampleSource, seed: int) -> Source:
     values: dict[str, list[Scalar]] = {}
     weights: dict[str, list[float]] = {}
     for column, choices in source.sample.items():
-        values[column] = list(choices)
+        values[column] = _cast(list(choices))
         given = list(choices.values()) if isinstance(choices, Mapping) else [1.0] * len(choices)
         total = sum(given)
         weights[column] = [part / total for part in itertools.accumulate(given)]
     columns = {column: _type(choices) for column, choices in values.items()}
-    content = orjson.dumps([seed, source.sample]).decode()
+    content = json.dumps([seed, source.sample])
     return Source("sample", columns, source.rows, content, _Sampled(seed, values, weights))
 
 
@@ -89,6 +95,17 @@ def _type(values: Sequence[Scalar]) -> pl.DataType:
         if kinds == {kind}:
             return dtype
     return pl.Float64() if kinds == {int, float} else pl.String()
+
+
+def _cast(values: Sequence[Scalar]) -> list[Scalar]:
+    """Make values of one type: what streams by is what the table holds."""
+    match _type(values):
+        case pl.Float64():
+            return [float(value) for value in values]
+        case pl.String():
+            return [value if isinstance(value, str) else json.dumps(value) for value in values]
+        case _:
+            return list(values)
 
 
 @dataclass(frozen=True)
@@ -103,44 +120,51 @@ class _Scanned:
 
 def read_file(source: FileSource, root: Path, place: Place | None) -> Source:
     """Read a .jsonl, .csv or .parquet file. Mistakes in it name its line."""
-    path = (root / Path(source.file).expanduser()).resolve()
-    scans = {
-        ".jsonl": lambda: pl.scan_ndjson(path, infer_schema_length=None),
-        ".ndjson": lambda: pl.scan_ndjson(path, infer_schema_length=None),
-        ".csv": lambda: pl.scan_csv(path, infer_schema_length=None),
-        ".parquet": lambda: pl.scan_parquet(path),
-    }
-    if not path.is_file():
-        raise MistakeError(f"there is no file {quoted(source.file)} (looked at {path})", place)
-    if path.suffix not in scans:
-        kinds = ", ".join(scans)
-        raise MistakeError(f"{quoted(source.file)} is of no kind that is read: {kinds}", place)
+    path = _resolved(source.file, root)
+    if path is None or not path.is_file():
+        raise MistakeError(f"there is no file {quoted(source.file)} in {shown(root)}", place)
     try:
-        frame = scans[path.suffix]()
+        frame = _scanned(path, place)
         columns = dict(frame.collect_schema())
-        rows = frame.select(pl.len()).collect().item()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        _find_bad_line(path)
-        reason = str(error).splitlines()[0]
-        raise MistakeError(f"cannot be read: {shown(reason)}", Place(path)) from error
-    _check_columns(columns, Place(path))
+        _check_columns(columns, Place(path))
+        # Counting the values reads them all, so what cannot be read is found now.
+        counts = frame.select(pl.len().alias(""), pl.all().count())
+        rows = counts.collect(engine="streaming").item(0, 0)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        reason = shown(str(error).split("\n", 1)[0])
+        raise MistakeError(f"it cannot be read: {reason}", Place(path)) from error
+    if not rows:
+        raise MistakeError("it has no rows", Place(path))
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     rows = min(rows, source.rows or rows)
     return Source("file", columns, rows, sha256, _Scanned(frame), sha256)
 
 
-def _find_bad_line(path: Path) -> None:
-    if path.suffix not in {".jsonl", ".ndjson"}:
-        return
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                row = orjson.loads(line) if line.strip() else {}
-            except orjson.JSONDecodeError as error:
-                raise MistakeError(f"this is not JSON: {error.msg}", Place(path, number)) from error
-            if not isinstance(row, dict):
-                raise MistakeError("a line must be a JSON object", Place(path, number))
+def _resolved(written: str, root: Path) -> Path | None:
+    """Find what a path leads to; None where it can lead nowhere, being too long or no path."""
+    try:
+        path = (root / Path(written).expanduser()).resolve()
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError):
+        return None
+
+
+def _scanned(path: Path, place: Place | None) -> pl.LazyFrame:
+    match path.suffix.lower():
+        case ".jsonl" | ".ndjson":
+            check_jsonl(path)
+            return pl.scan_ndjson(glob.escape(str(path)), infer_schema_length=None)
+        case ".csv":
+            check_csv(path)
+            frame = pl.scan_csv(path, infer_schema_length=None, glob=False)
+            # A blank line is no row.
+            return frame.filter(~pl.all_horizontal(pl.all().is_null()))
+        case ".parquet":
+            return pl.scan_parquet(path, glob=False)
+        case _:
+            kinds = ".jsonl, .csv, .parquet"
+            raise MistakeError(f"{quoted(path.name)} is of no kind that is read: {kinds}", place)
 
 
 @dataclass(frozen=True)
@@ -154,34 +178,68 @@ class _Loaded:
 
 def read_dataset(source: DatasetSource, root: Path, place: Place | None) -> Source:
     """Read a split with the `datasets` library: an id on the Hub, or a folder."""
+    name, folder = source.dataset, None
+    if name.startswith((".", "/", "~")):
+        folder = _resolved(name, root)
+        if folder is None or not folder.is_dir():
+            raise MistakeError(f"there is no folder {quoted(name)} in {shown(root)}", place)
+    data = _loaded(source, str(folder or name), place)
+    columns = dict(pl.DataFrame(data.with_format("arrow")[:0]).schema)
+    _check_columns(columns, place)
+    # Its own fingerprint would be another one wherever else the same folder lies.
+    content = _folder_hash(folder) if folder else data._fingerprint  # noqa: SLF001
+    what = json.dumps([None if folder else name, source.config, source.split, content])
+    rows = min(len(data), source.rows or len(data))
+    return Source("dataset", columns, rows, what, _Loaded(data))
+
+
+def _loaded(source: DatasetSource, name: str, place: Place | None) -> Any:
     from datasets import disable_progress_bars, load_dataset
 
-    is_folder = source.dataset.startswith((".", "/", "~"))
-    name = (
-        str((root / Path(source.dataset).expanduser()).resolve()) if is_folder else source.dataset
-    )
-    if is_folder and not Path(name).is_dir():
-        raise MistakeError(f"there is no folder {quoted(source.dataset)} (looked at {name})", place)
     disable_progress_bars()
+    # What it tells of its retries comes in a dozen lines, and again in its error.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
-        data = load_dataset(name, source.config, split=source.split, revision=source.revision)
+        return load_dataset(name, source.config, split=source.split, revision=source.revision)
     # Whatever is wrong there, datasets raises dozens of kinds of errors for it.
     except Exception as error:
         reason = shown(" ".join(str(error).split())[:300])
         raise MistakeError(
             f"the dataset {quoted(source.dataset)} cannot be loaded: {reason}", place
         ) from error
-    head = pl.DataFrame(data.with_format("arrow")[:0])
-    columns = dict(head.schema)
-    _check_columns(columns, place)
-    rows = min(len(data), source.rows or len(data))
-    content = f"{source.dataset} {source.config} {source.split} {data._fingerprint}"  # noqa: SLF001
-    return Source("dataset", columns, rows, content, _Loaded(data))
+
+
+def _folder_hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest.update(path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape"))
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _check_columns(columns: Columns, place: Place | None) -> None:
+    if not columns:
+        raise MistakeError("it has no columns", place)
     if taken := sorted(set(columns) & RESERVED):
         names = ", ".join(taken)
         raise MistakeError(
             f"it has columns that soupstock itself keeps: {names}; rename them", place
         )
+    for name, dtype in columns.items():
+        if not name or not name.isprintable():
+            raise MistakeError(f"{quoted(name)} is no name for a column", place)
+        if not _is_kept(dtype):
+            raise MistakeError(f"the column {quoted(name)} cannot be kept: it is {dtype}", place)
+
+
+def _is_kept(dtype: pl.DataType | DataTypeClass) -> bool:
+    """Tell whether rows can hold a type: not numbers of 128 bits, nor mappings of nothing."""
+    match dtype:
+        case pl.List(inner=inner) | pl.Array(inner=inner):
+            return _is_kept(inner)
+        case pl.Struct(fields=fields):
+            return bool(fields) and all(_is_kept(field.dtype) for field in fields)
+        case _:
+            return dtype not in _UNKEPT

@@ -15,8 +15,12 @@ from pydantic import (
     StringConstraints,
     Tag,
     model_serializer,
-    model_validator,
 )
+
+from soupstock.errors import quoted
+
+MAX_ROWS = 1_000_000_000_000
+"""How many rows may be asked for."""
 
 MAX_TOKENS = 1024
 """How long an answer may be where a step does not say, in tokens."""
@@ -28,6 +32,8 @@ class Spec(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
+        # A default is written as the same value from a file would be: 0 is asked as 0.0.
+        validate_default=True,
         use_attribute_docstrings=True,
         validate_by_name=True,
         serialize_by_alias=True,
@@ -60,6 +66,14 @@ Name = Annotated[
 ]
 """The name of a prompt, rubric, schema, filter or pipeline; folders are set apart by `/`."""
 
+Repository = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?$", max_length=96
+    ),
+]
+"""A dataset's id on the Hub: `my-org/chat`."""
+
 Role = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 """What a model is for in this pipeline: writer, judge."""
 
@@ -67,7 +81,8 @@ ModelName = Annotated[str, StringConstraints(pattern=r"^\S+$")]
 """Which model plays a role: `embedded`, `openai/NAME`, or one of `[tool.soupstock.models]`."""
 
 Scalar = str | int | float | bool
-Weight = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(gt=0, le=1e9)]
+Rows = Annotated[int, Field(gt=0, le=MAX_ROWS)]
 
 
 class SampleSource(Spec):
@@ -79,7 +94,7 @@ class SampleSource(Spec):
     ]
     """For each column its values: a list (equally likely) or a mapping of value to weight."""
 
-    rows: Annotated[int, Field(gt=0)] | None = None
+    rows: Rows | None = None
     """How many rows to draw; needed unless the pipeline has a `target`."""
 
 
@@ -89,7 +104,7 @@ class FileSource(Spec):
     file: str
     """A .jsonl, .csv or .parquet file; a relative path starts at the project's folder."""
 
-    rows: Annotated[int, Field(gt=0)] | None = None
+    rows: Rows | None = None
     """How many rows to take from its beginning; all where it is left out."""
 
 
@@ -108,7 +123,7 @@ class DatasetSource(Spec):
     revision: str | None = None
     """Which revision to read: a commit, tag or branch of the dataset's repository."""
 
-    rows: Annotated[int, Field(gt=0)] | None = None
+    rows: Rows | None = None
     """How many rows to take from its beginning; all where it is left out."""
 
 
@@ -146,7 +161,7 @@ class Sampling(Spec):
     max_tokens: Annotated[int, Field(gt=0)] = MAX_TOKENS
     """How long an answer may be, in tokens."""
 
-    stop: tuple[str, ...] = ()
+    stop: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ()
     """Texts at which an answer ends."""
 
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
@@ -215,12 +230,16 @@ def _filter_use(value: object) -> object:
     """Read `not_refusal` or `length: {column: response}`."""
     if isinstance(value, str):
         return {"name": value}
-    if isinstance(value, Mapping) and len(value) == 1 and "name" not in value:
+    if isinstance(value, Mapping) and len(value) == 1:
         ((name, arguments),) = value.items()
-        return {"name": name, "arguments": arguments or {}}
-    if isinstance(value, (FilterUse, Mapping)):
+        return {"name": name, "arguments": {} if arguments is None else arguments}
+    if isinstance(value, FilterUse):
         return value
-    raise ValueError("a filter is a name, or a name with its arguments: length: {column: response}")
+    said = "a mapping of several" if isinstance(value, Mapping) else quoted(value)
+    raise ValueError(
+        "a filter is a name, or one name with its arguments: `length: {column: response}`; "
+        f"{said} is none"
+    )
 
 
 class Filter(Spec):
@@ -248,9 +267,7 @@ class Dedup(Spec):
 class Publish(Spec):
     """Write what is left as a Hugging Face dataset."""
 
-    publish: Annotated[
-        str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$", max_length=96)
-    ]
+    publish: Repository
     """The dataset's id on the Hub: `my-org/chat`. Nothing is sent there by a run."""
 
     output_schema: Annotated[Name | None, Field(alias="schema")] = None
@@ -290,57 +307,11 @@ class Pipeline(Spec):
     source: Source
     """Where the first rows come from."""
 
-    target: Annotated[int, Field(gt=0)] | None = None
+    target: Rows | None = None
     """Exactly how many rows to keep: more are drawn from the source until they are there."""
 
     steps: Annotated[tuple[Step, ...], Field(min_length=1)]
     """What is done to the rows, in order."""
-
-    @model_validator(mode="after")
-    def _countable(self) -> "Pipeline":
-        if isinstance(self.source, SampleSource) and self.source.rows is None and not self.target:
-            raise ValueError("a sample source needs `rows`, or the pipeline a `target`")
-        return self
-
-
-class Endpoint(Spec):
-    """A model server that is there already: `[tool.soupstock.models.NAME]` in pyproject.toml."""
-
-    base_url: str = "https://api.openai.com/v1"
-    """Where it answers, with the version: `http://localhost:8000/v1`."""
-
-    model: str | None = None
-    """The model's name there; the entry's own name where it is left out."""
-
-    api_key_env: str | None = None
-    """The environment variable that holds the key."""
-
-    revision: str | None = None
-    """The model's revision. It is part of what was asked: another revision is asked anew."""
-
-    license: str | None = None
-    """The model's licence, for the card."""
-
-    concurrency: Annotated[int, Field(gt=0)] | None = None
-    """How many requests at once; found by trying where it is left out."""
-
-    timeout: Annotated[float, Field(gt=0)] = 600.0
-    """How long one request may take, in seconds."""
-
-    attempts: Annotated[int, Field(gt=0)] = 6
-    """How often a request is sent before its failure counts."""
-
-    input_price: Annotated[float, Field(ge=0)] | None = None
-    """US dollars per million tokens asked."""
-
-    output_price: Annotated[float, Field(ge=0)] | None = None
-    """US dollars per million tokens answered."""
-
-    headers: dict[str, str] = {}
-    """Further headers of each request."""
-
-    extra: dict[str, JsonValue] = {}
-    """Further fields of each request's body: `{chat_template_kwargs: {enable_thinking: false}}`."""
 
 
 def slug(name: str) -> str:

@@ -11,7 +11,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -21,8 +21,9 @@ from soupstock.errors import SoupstockError
 BALLAST = 8 << 20
 """Bytes kept free beside the store, so that a full disk cannot lose the answers in flight."""
 
-_LOOKUP = 512
+_STATEMENT = 512
 _GROUP = 4096
+_NO_ROOM = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_IOERR_WRITE})
 _TABLE = """CREATE TABLE IF NOT EXISTS calls (
   key BLOB NOT NULL PRIMARY KEY, model TEXT NOT NULL, answer BLOB NOT NULL, made INTEGER NOT NULL
 ) STRICT"""
@@ -50,7 +51,7 @@ class Size(NamedTuple):
 
 class _Put(NamedTuple):
     entry: Entry
-    done: asyncio.Future[None]
+    done: asyncio.Future[bytes]
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -73,7 +74,7 @@ class Store:
         self.path = path
         self._ballast = path.with_name(f"{path.name}.ballast")
         self._keep_ballast()
-        self._reader = connect(path)
+        self._reader, self._db = connect(path), connect(path)
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_Put | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write, name="store", daemon=True)
@@ -89,18 +90,18 @@ class Store:
         """Return the answers that are there, by key."""
         found: dict[bytes, bytes] = {}
         try:
-            for start in range(0, len(keys), _LOOKUP):
-                some = keys[start : start + _LOOKUP]
-                marks = ",".join("?" * len(some))
-                query = f"SELECT key, answer FROM calls WHERE key IN ({marks})"  # noqa: S608 - marks
-                found.update(self._reader.execute(query, some).fetchall())
+            for start in range(0, len(keys), _STATEMENT):
+                found.update(_select(self._reader, keys[start : start + _STATEMENT]))
         except sqlite3.Error as error:
             raise StoreError(f"the store {self.path} cannot be read: {error}") from error
         return found
 
-    def put(self, entry: Entry) -> asyncio.Future[None]:
-        """Queue an answer; the future is done when it is committed, and fails with a StoreError."""
-        done = self._loop.create_future()
+    def put(self, entry: Entry) -> asyncio.Future[bytes]:
+        """Queue an answer; the future fails with a StoreError, or is done when it is committed.
+
+        It gives the answer that is kept: an earlier one, where another run had one first.
+        """
+        done: asyncio.Future[bytes] = self._loop.create_future()
         self._queue.put(_Put(entry, done))
         return done
 
@@ -111,10 +112,10 @@ class Store:
         self._reader.close()
 
     def _write(self) -> None:
-        with closing(connect(self.path)) as db:
+        with closing(self._db) as db:
             for group in self._groups():
-                failure = self._commit(db, [put.entry for put in group])
-                self._loop.call_soon_threadsafe(_settle, group, failure)
+                kept = self._commit(db, [put.entry for put in group])
+                self._loop.call_soon_threadsafe(_settle, group, kept)
 
     def _groups(self) -> Iterator[list[_Put]]:
         while (first := self._queue.get()) is not None:
@@ -130,20 +131,30 @@ class Store:
                 group.append(put)
             yield group
 
-    def _commit(self, db: sqlite3.Connection, entries: list[Entry]) -> StoreError | None:
+    def _commit(
+        self, db: sqlite3.Connection, entries: Sequence[Entry]
+    ) -> dict[bytes, bytes] | StoreError:
+        """Commit answers; returns those that others had committed before, by key."""
         try:
-            _insert(db, entries)
+            return _insert(db, entries)
         except sqlite3.Error as error:
-            try:
-                self._ballast.unlink(missing_ok=True)
-                _insert(db, entries)
-            except (OSError, sqlite3.Error):
+            if error.sqlite_errorcode not in _NO_ROOM:
                 return StoreError(f"the store {self.path} cannot be written: {error}")
-            return StoreError(
-                f"the store {self.path} is out of room ({error}); what was answered is kept, "
-                "and nothing more is asked: free some space and run again"
-            )
-        return None
+            return self._commit_at_last(db, entries, error)
+
+    def _commit_at_last(
+        self, db: sqlite3.Connection, entries: Sequence[Entry], why: sqlite3.Error
+    ) -> StoreError:
+        """Give up the ballast to keep what was answered."""
+        try:
+            self._ballast.unlink(missing_ok=True)
+            _insert(db, entries)
+        except (OSError, sqlite3.Error):
+            return StoreError(f"the store {self.path} cannot be written: {why}")
+        return StoreError(
+            f"the store {self.path} is out of room ({why}); what was answered is kept, "
+            "and nothing more is asked: free some space and run again"
+        )
 
     def _keep_ballast(self) -> None:
         try:
@@ -156,25 +167,73 @@ class Store:
             raise StoreError(f"there is no room beside the store {self.path}: {error}") from error
 
 
-def _insert(db: sqlite3.Connection, entries: Iterable[Entry]) -> None:
+def sizes(path: Path) -> list[Size]:
+    """Return how many answers of each model the store holds, the largest first."""
+    query = "SELECT model, count(*), sum(length(answer)) FROM calls GROUP BY model ORDER BY 3 DESC"
+    with _opened(path) as db:
+        return [Size(*row) for row in db.execute(query)]
+
+
+def keys(path: Path) -> frozenset[bytes]:
+    """Return the keys of all answers."""
+    with _opened(path) as db:
+        return frozenset(key for (key,) in db.execute("SELECT key FROM calls"))
+
+
+def remove(path: Path, unwanted: Sequence[bytes]) -> None:
+    """Remove answers, and give their room back to the disk."""
+    with _opened(path) as db:
+        db.execute("BEGIN IMMEDIATE")
+        db.executemany("DELETE FROM calls WHERE key = ?", ((key,) for key in unwanted))
+        db.execute("COMMIT")
+        # A run at work keeps the file from being rewritten; the next removal will do it.
+        with contextlib.suppress(sqlite3.OperationalError):
+            db.execute("VACUUM")
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(connect(path)) as db:
+        try:
+            yield db
+        except sqlite3.Error as error:
+            raise StoreError(f"the store {path} cannot be used: {error}") from error
+
+
+def _insert(db: sqlite3.Connection, entries: Sequence[Entry]) -> dict[bytes, bytes]:
+    """Insert answers in one transaction; returns those that were there already, by key."""
     made = int(time.time())
+    earlier: dict[bytes, bytes] = {}
     db.execute("BEGIN IMMEDIATE")
     try:
-        db.executemany(
-            "INSERT OR IGNORE INTO calls VALUES (?, ?, ?, ?)", [(*e, made) for e in entries]
-        )
+        for start in range(0, len(entries), _STATEMENT):
+            some = entries[start : start + _STATEMENT]
+            # Many rows a statement: after each the thread waits for its turn to run Python again.
+            rows = ",".join(["(?, ?, ?, ?)"] * len(some))
+            values = [value for entry in some for value in (*entry, made)]
+            done = db.execute(f"INSERT OR IGNORE INTO calls VALUES {rows}", values)  # noqa: S608 - marks
+            if done.rowcount < len(some):
+                earlier.update(_select(db, [entry.key for entry in some]))
         db.execute("COMMIT")
     except sqlite3.Error:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+    return earlier
 
 
-def _settle(group: list[_Put], failure: StoreError | None) -> None:
+def _select(db: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Return the answers to at most _STATEMENT keys."""
+    marks = ",".join("?" * len(keys))
+    query = f"SELECT key, answer FROM calls WHERE key IN ({marks})"  # noqa: S608 - marks
+    return dict(db.execute(query, keys).fetchall())
+
+
+def _settle(group: list[_Put], kept: dict[bytes, bytes] | StoreError) -> None:
     for put in group:
         if put.done.cancelled():
             continue
-        if failure is None:
-            put.done.set_result(None)
+        if isinstance(kept, StoreError):
+            put.done.set_exception(kept)
         else:
-            put.done.set_exception(failure)
+            put.done.set_result(kept.get(put.entry.key, put.entry.answer))

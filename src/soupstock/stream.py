@@ -4,16 +4,20 @@ Steps are coroutines that do one thing besides computing: they ask. So they are 
 to the question, look all questions of a block up in the store at once, and only what is not there
 goes to a server. What is there costs no task and no switch. Later steps go first, so rows leave
 before more come in, and no more than `window` rows are ever under way.
+
+Checks ask nobody, and take rows by the block; where few come, they rest a moment between two, for
+a block of one row costs them as much as one of a hundred.
 """
 
 import asyncio
+import contextlib
+import gc
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from soupstock.calls import Answer, Ask, Call, Failure, Reply
-from soupstock.client import Client
+from soupstock.calls import Answer, Answering, Ask, Call, Failure, Reply
 from soupstock.records import Row, dropped, is_kept
 
 WINDOW = 4096
@@ -22,8 +26,12 @@ WINDOW = 4096
 BLOCK = 512
 """How many rows are taken up at once."""
 
+REST = 0.02
+"""Seconds between two checks of a step, unless a whole block waits."""
+
 _HOPELESS_AFTER = 50
-_HOPELESS_SHARE = 0.95
+_HOPELESS_SHARE = 0.98
+_RECENT = 100
 
 
 class _Asking:
@@ -73,6 +81,8 @@ class Tally:
     """Rows dropped, by the first of their reasons."""
     flagged: Counter[str] = field(default_factory=Counter)
     """Rows dropped, under each of their reasons."""
+    recent: deque[bool] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    """Of the last rows that asked, whether each failed."""
     first: float | None = None
     last: float | None = None
     """When the first row came and the last one left, in seconds of the loop's clock."""
@@ -81,6 +91,12 @@ class Tally:
     def ended(self) -> int:
         """How many rows left the step."""
         return self.kept + self.dropped
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether nearly all rows failed lately."""
+        count = len(self.recent)
+        return count >= _HOPELESS_AFTER and sum(self.recent) >= _HOPELESS_SHARE * count
 
     def count(self, reasons: Sequence[str]) -> None:
         """Count a row that leaves the step: kept, or dropped for reasons."""
@@ -117,26 +133,34 @@ Indexed = tuple[int, Row]
 
 
 class Stream:
-    """Drives rows through stages. `done` gets each row with its place in the source."""
+    """Drives rows through stages. `done` gets each row with its place in the source.
 
-    def __init__(
+    As long as `is_full` says so, no more rows are taken up.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is one thing that a stream is between
         self,
         stages: Sequence[Stage],
-        client: Client,
+        client: Answering,
         done: Callable[[int, Row], None],
         tallies: Sequence[Tally],
+        *,
+        is_full: Callable[[], bool] = lambda: False,
         window: int = WINDOW,
     ) -> None:
         self.tallies = tallies
         self._stages = stages
         self._client = client
         self._done = done
+        self._is_full = is_full
         self._window = window
         self._inbox: list[deque[Indexed]] = [deque() for _ in stages]
+        self._rests: list[float] = [0.0 for _ in stages]
         self._answered: deque[_Flight] = deque()
         self._under_way = 0
+        self._more = True
+        self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
-        self._clock = asyncio.get_running_loop().time
 
     async def run(self, source: Iterator[list[Indexed]]) -> None:
         """Take every row of the source through the stages.
@@ -144,34 +168,51 @@ class Stream:
         When the client stops, no further row is taken from the source, and those under way come
         out with the reason.
         """
-        more = True
-        while True:
-            if self._answered:
-                self._resume()
-            elif (step := self._latest()) is not None:
-                self._advance(step)
-            elif more and self._under_way < self._window and self._client.stopped is None:
-                more = self._take(source)
-            elif self._under_way:
-                await self._wake.wait()
-            else:
-                return
-            self._wake.clear()
-            await asyncio.sleep(0)
+        with _rarely_collected():
+            while True:
+                if self._answered:
+                    self._resume()
+                elif (step := self._latest()) is not None:
+                    self._advance(step)
+                elif self._may_take:
+                    self._take(source)
+                elif self._under_way:
+                    await self._rest()
+                else:
+                    return
+                self._wake.clear()
+                await asyncio.sleep(0)
 
-    def _take(self, source: Iterator[list[Indexed]]) -> bool:
+    @property
+    def _may_take(self) -> bool:
+        has_room = self._under_way < self._window and not self._is_full()
+        return self._more and has_room and self._client.stopped is None
+
+    async def _rest(self) -> None:
+        """Wait for an answer, or until rows that wait for a check have waited long enough."""
+        rests = [until for until, inbox in zip(self._rests, self._inbox, strict=True) if inbox]
+        timer = self._loop.call_at(min(rests), self._wake.set) if rests else None
+        await self._wake.wait()
+        if timer is not None:
+            timer.cancel()
+
+    def _take(self, source: Iterator[list[Indexed]]) -> None:
         block = next(source, None)
         if block is None:
-            return False
+            self._more = False
+            return
         self._under_way += len(block)
         for index, row in block:
             self._pass_on(index, row, 0)
-        return True
 
     def _latest(self) -> int | None:
         """Find the last step with rows to work on."""
-        steps = range(len(self._stages) - 1, -1, -1)
-        return next((step for step in steps if self._inbox[step]), None)
+        now = self._loop.time()
+        for step in range(len(self._stages) - 1, -1, -1):
+            waiting = len(self._inbox[step])
+            if waiting >= BLOCK or (waiting and now >= self._rests[step]):
+                return step
+        return None
 
     def _pass_on(self, index: int, row: Row, step: int) -> None:
         """Hand a row to a step, or out: a dropped row goes through no further step."""
@@ -183,7 +224,7 @@ class Stream:
 
     def _leave(self, index: int, row: Row, step: int) -> None:
         tally = self.tallies[step]
-        tally.last = self._clock()
+        tally.last = self._loop.time()
         tally.count(row["dropped_by"])
         self._pass_on(index, row, step + 1)
 
@@ -192,9 +233,10 @@ class Stream:
         inbox, stage, tally = self._inbox[step], self._stages[step], self.tallies[step]
         block = [inbox.popleft() for _ in range(min(BLOCK, len(inbox)))]
         tally.rows_in += len(block)
-        tally.first = self._clock() if tally.first is None else tally.first
+        tally.first = self._loop.time() if tally.first is None else tally.first
         if stage.check is not None:
             rows = stage.check([row for _, row in block])
+            self._rests[step] = self._loop.time() + REST
             for (index, _), row in zip(block, rows, strict=True):
                 self._leave(index, row, step)
         elif stage.step is not None:
@@ -234,20 +276,26 @@ class Stream:
     def _end(self, flight: _Flight, row: Row) -> None:
         tally = self.tallies[flight.step]
         tally.waiting -= 1
-        stopped = self._client.stopped
         if len(row["failures"]) > len(flight.row["failures"]):
-            if stopped is not None and row["failures"][-1]["cause"] == stopped.cause:
-                row = dropped(flight.row, f"stopped: {stopped.cause}")
+            cause = row["failures"][-1]["cause"]
+            if self._client.is_unasked(cause):
+                row = dropped(flight.row, f"stopped: {cause}")
             else:
-                tally.failed += 1
-                self._despair(tally)
+                self._failed(tally, row)
+        else:
+            tally.recent.append(False)
         self._leave(flight.index, row, flight.step)
 
-    def _despair(self, tally: Tally) -> None:
-        """Stop where a step fails for nearly everybody."""
-        ended = tally.ended + 1
-        if ended >= _HOPELESS_AFTER and tally.failed >= _HOPELESS_SHARE * ended:
-            message = f"{tally.label} failed for {tally.failed} of the first {ended} rows"
+    def _failed(self, tally: Tally, row: Row) -> None:
+        """Count a failure, and stop where a step fails for nearly everybody."""
+        tally.failed += 1
+        tally.recent.append(True)
+        if tally.is_hopeless:
+            many, cause = (
+                f"{sum(tally.recent)} of the last {len(tally.recent)}",
+                row["failures"][-1],
+            )
+            message = f"{tally.label} failed for {many} rows ({cause['cause']}: {cause['message']})"
             self._client.stop(Failure("Hopeless", message))
 
     def _ask(self, flight: _Flight) -> None:
@@ -275,3 +323,14 @@ class Stream:
                 tally.prompt_tokens += reply.prompt_tokens
                 tally.completion_tokens += reply.completion_tokens
         return flight.replies
+
+
+@contextlib.contextmanager
+def _rarely_collected() -> Iterator[None]:
+    """Look for garbage in cycles less often: thousands of rows are under way, and make little."""
+    before = gc.get_threshold()
+    gc.set_threshold(20_000, 20, 20)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)

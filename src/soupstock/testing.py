@@ -169,6 +169,8 @@ class Server:
         except OSError as error:
             self._broken = error
             self._started.set()
+        finally:
+            self._loop = None
 
     async def serve(self, ready: Callable[[str], object]) -> None:
         """Serve in the running event loop, until it is stopped; `ready` is given the base_url."""

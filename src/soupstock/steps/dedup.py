@@ -1,21 +1,44 @@
-"""Find the rows that repeat an earlier one, and name the twin that stays."""
+"""Find the rows that repeat another one, and name the twin that stays."""
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, assert_never
+from typing import Literal, NamedTuple, TypeVar, assert_never
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from soupstock.buckets import (
+    Compare,
+    Found,
+    Members,
+    Similarities,
+    first_of_each,
+    shared_buckets,
+)
 from soupstock.errors import MistakeError
-from soupstock.minhash import Bands, Counts, Sets, Words, band_keys, digest, folded, mixed, shingles
+from soupstock.minhash import (
+    Bands,
+    Counts,
+    Shingles,
+    Words,
+    band_keys,
+    cut,
+    digest,
+    distinct,
+    folded,
+    identities,
+    jaccard,
+    joined,
+    shingles,
+)
 
-BUCKET = 128
-"""How many kept rows of one band are compared: a band that more share is boilerplate."""
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
-_CHUNK_CHARACTERS = 1 << 18
-_CHUNK_ROWS = 1 << 14
+_CHUNK_CHARACTERS = 1 << 19
+_MOST_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -28,21 +51,31 @@ class Deduplication:
 
 
 class Duplicates(NamedTuple):
-    """For each row its twin that stays; both null where the row itself stays."""
+    """For each row its twin that stays; all null where the row itself stays."""
 
     twin: pl.Series
-    """The index of the row that it repeats, always an earlier one that stays (UInt32)."""
+    """The index of the row that it repeats, which stays (UInt32); null where `against` is not."""
 
     similarity: pl.Series
-    """How similar the two are: Jaccard, 0 to 1 (Float64)."""
+    """How similar the two are, 0 to 1 (Float64)."""
+
+    against: pl.Series
+    """The index of the text it repeats of those that were there already (UInt32)."""
 
 
-def duplicates(step: Deduplication, texts: pl.Series) -> Duplicates:
+def duplicates(
+    step: Deduplication,
+    texts: pl.Series,
+    scores: pl.Series | None = None,
+    against: pl.Series | None = None,
+) -> Duplicates:
     """Go through texts in order, and drop each that is a twin of an earlier one that stayed.
 
-    Whether a row stays depends only on the rows before it, so that rows can be added at the end;
-    the first of a kind always stays. A twin is the most similar of the rows that stayed, the
-    earliest where several are. Null is nobody's twin.
+    With `scores` the order is theirs, the highest first, and null and NaN last; among equal ones,
+    and without scores, it is that of the rows. So whether a row stays depends only on those before
+    it: the first of a kind always stays, and rows can be added at the end. `against` are texts
+    that come before all others and stay in any case. A twin is the most similar of the texts that
+    stayed, the first where several are; copies of one text share its twin. Null is nobody's twin.
 
     `exact` compares texts after NFKC, case folding and evening out of spaces. `minhash` compares
     the sets of their word 3-grams (of words, where there are fewer than three; of the whole text
@@ -54,126 +87,147 @@ def duplicates(step: Deduplication, texts: pl.Series) -> Duplicates:
     Raises:
         MistakeError: The column does not hold texts.
     """
-    if isinstance(texts.dtype, (pl.Categorical, pl.Enum)):
-        texts = texts.cast(pl.String)
-    if texts.dtype not in (pl.String, pl.Null):
-        raise MistakeError(f"dedup compares texts, and {step.column} is {texts.dtype}")
-    there = texts.is_not_null().arg_true().to_numpy().astype(np.int64)
-    present = texts.drop_nulls().cast(pl.String)
+    own = _texts(texts, step.column)
+    order = _order(own, scores)
+    before = pl.Series(dtype=pl.String) if against is None else _texts(against, step.column)
+    there = before.is_not_null().arg_true().to_numpy().astype(np.int64)
+    settled = len(there)
+    together = pl.concat([before.gather(there), own.gather(order)])
     match step.method:
         case "exact":
-            found = _exact(present)
+            found = _exact(together, settled)
         case "minhash":
-            found = _near(present, step.threshold)
+            found = _near(together, settled, step.threshold)
         case _:
             assert_never(step.method)
-    return _named(found, there, len(texts))
+    return _named(found, there, order, len(texts))
 
 
-class _Found(NamedTuple):
-    """For each text the index of its twin, -1 where it stays, and their similarity."""
-
-    twin: Counts
-    similarity: npt.NDArray[np.float64]
-
-
-def _named(found: _Found, there: Counts, height: int) -> Duplicates:
-    twin = np.full(height, -1, np.int64)
-    similarity = np.zeros(height)
-    dropped = found.twin >= 0
-    twin[there[dropped]] = there[found.twin[dropped]]
-    similarity[there] = found.similarity
-    table = pl.DataFrame({"twin": twin, "similarity": similarity})
-    table = table.select(pl.when(pl.col("twin") >= 0).then(pl.all()))
-    return Duplicates(table["twin"].cast(pl.UInt32), table["similarity"])
+def _texts(texts: pl.Series, column: str) -> pl.Series:
+    if texts.dtype not in (pl.String, pl.Null, pl.Categorical, pl.Enum):
+        raise MistakeError(f"dedup compares texts, and {column} is {texts.dtype}")
+    return texts.cast(pl.String).rename("")
 
 
-def _chunks(texts: pl.Series) -> Iterator[list[str]]:
-    """Cut texts into lists of bounded size, so that memory does not grow with what is compared."""
-    ends = texts.str.len_chars().cast(pl.Int64).cum_sum().to_numpy()
-    start = 0
-    while start < len(texts):
-        before = int(ends[start - 1]) if start else 0
-        end = int(np.searchsorted(ends, before + _CHUNK_CHARACTERS, side="right"))
-        end = min(max(end, start + 1), start + _CHUNK_ROWS)
-        yield [folded(text) for text in texts[start:end].to_list()]
-        start = end
+def _order(texts: pl.Series, scores: pl.Series | None) -> Counts:
+    """Return the indices of the texts that are there, the first to stay first."""
+    there = texts.is_not_null().arg_true().to_numpy().astype(np.int64)
+    if scores is None:
+        return there
+    keys = scores.cast(pl.Float64).fill_nan(None).fill_null(float("-inf")).to_numpy()[there]
+    return there[np.argsort(-keys, kind="stable")]
 
 
-def _exact(texts: pl.Series) -> _Found:
+def _named(found: Found, there: Counts, order: Counts, height: int) -> Duplicates:
+    """Say it in the indices of the rows, and of the texts that were there before."""
+    settled = len(there)
+    own, similarity = found.twin[settled:], found.similarity[settled:]
+    names = np.concatenate((there, order))
+    columns = {
+        "twin": (np.flatnonzero(own >= settled), pl.UInt32),
+        "similarity": (np.flatnonzero(own >= 0), pl.Float64),
+        "against": (np.flatnonzero((own >= 0) & (own < settled)), pl.UInt32),
+    }
+    made = {}
+    for name, (rows, dtype) in columns.items():
+        values = similarity[rows] if name == "similarity" else names[own[rows]]
+        empty = pl.Series(name, [None], dtype=dtype).new_from_index(0, height)
+        made[name] = empty.scatter(order[rows], pl.Series(values).cast(dtype))
+    return Duplicates(**made)
+
+
+def _exact(texts: pl.Series, settled: int) -> Found:
     first: dict[bytes, int] = {}
-    digests = (digest(text) for chunk in _chunks(texts) for text in chunk)
-    stays = [first.setdefault(own, row) for row, own in enumerate(digests)]
+    stays = []
+    for start, end in cut(_sizes(texts), _CHUNK_CHARACTERS):
+        digests = map(digest, map(folded, texts[start:end].to_list()))
+        stays += [first.setdefault(own, row) for row, own in enumerate(digests, start)]
     twin = np.array(stays, np.int64)
     twin[twin == np.arange(len(twin))] = -1
-    return _Found(twin, (twin >= 0).astype(np.float64))
+    twin[:settled] = -1
+    return Found(twin, (twin >= 0).astype(np.float64))
 
 
-def _near(texts: pl.Series, threshold: float) -> _Found:
+def _sizes(texts: pl.Series) -> Counts:
+    return texts.str.len_chars().to_numpy().astype(np.int64) + 1
+
+
+def _near(texts: pl.Series, settled: int, threshold: float) -> Found:
     if texts.is_empty():
-        return _Found(np.empty(0, np.int64), np.empty(0))
-    parts, keys = [], []
-    bands = Bands.finding(threshold)
-    for chunk in _chunks(texts):
-        sets = shingles(chunk)
-        parts.append(sets)
-        keys.append(band_keys(sets, bands))
-    flat = np.concatenate([part.flat for part in parts])
-    sizes = np.concatenate([np.diff(part.starts) for part in parts])
-    sets = Sets(flat, np.concatenate(([0], np.cumsum(sizes))))
-    return _greedy(sets, _buckets(np.concatenate(keys, axis=1)), threshold)
+        return Found.nothing(0)
+    keys, identity = _hashed(texts, Bands.finding(threshold))
+    # Copies, however many, are found without a comparison.
+    _, first, copies = np.unique(identity, return_index=True, return_inverse=True)
+    originals = np.sort(first)
+    members = shared_buckets(keys, originals)
+    del keys
+    # Only rows that share a bucket are looked at again.
+    shares = np.zeros(len(originals), bool)
+    shares[members.rows] = True
+    candidates = originals[shares]
+    members = Members(members.buckets, (np.cumsum(shares) - 1)[members.rows])
+    compare = _comparison(_sets(texts.gather(candidates)), threshold)
+    known = int(np.searchsorted(candidates, settled))
+    among = first_of_each(members, len(candidates), known, compare)
+    return _spread(among, candidates, first[copies], settled)
 
 
-def _buckets(keys: Words) -> npt.NDArray[np.int32]:
-    """Number the bands that several texts share: texts by bands, -1 where a text is alone."""
-    buckets = np.full(keys.shape[::-1], -1, np.int32)
-    used = 0
-    for band, own in enumerate(keys):
-        _, inverse, counts = np.unique(own, return_inverse=True, return_counts=True)
-        shared = counts > 1
-        numbers = np.where(shared, used + np.cumsum(shared) - 1, -1)
-        buckets[:, band] = numbers[inverse]
-        used += int(shared.sum())
-    return buckets
-
-
-def _greedy(sets: Sets, buckets: npt.NDArray[np.int32], threshold: float) -> _Found:
-    height = len(sets.starts) - 1
-    found = _Found(np.full(height, -1, np.int64), np.zeros(height))
-    identity = np.add.reduceat(mixed(sets.flat), sets.starts[:-1])
-    stayed: dict[int, list[int]] = {}
-    same: dict[int, int] = {}
-    for row in np.flatnonzero((buckets >= 0).any(axis=1)).tolist():
-        mine = [bucket for bucket in buckets[row].tolist() if bucket >= 0]
-        itself = int(identity[row])
-        # Identical sets, however many, are found without a comparison.
-        if itself in same:
-            found.twin[row], found.similarity[row] = same[itself], 1.0
-            continue
-        others = sorted({other for bucket in mine for other in stayed.get(bucket, ())})
-        twin, similarity = _closest(sets, row, others)
-        if similarity >= threshold:
-            found.twin[row], found.similarity[row] = twin, similarity
-            continue
-        same[itself] = row
-        for bucket in mine:
-            rows = stayed.setdefault(bucket, [])
-            if len(rows) < BUCKET:
-                rows.append(row)
+def _spread(among: Found, candidates: Counts, original: Counts, settled: int) -> Found:
+    """Say of all texts what is found `among` the candidates: copies share their original's twin."""
+    found = Found.nothing(len(original))
+    dropped = among.twin >= 0
+    found.twin[candidates[dropped]] = candidates[among.twin[dropped]]
+    found.similarity[:] = 0
+    found.similarity[candidates] = among.similarity
+    copies = np.flatnonzero(original != np.arange(len(original)))
+    own = original[copies]
+    stays = found.twin[own] < 0
+    found.twin[copies] = np.where(stays, own, found.twin[own])
+    found.similarity[copies] = np.where(stays, 1.0, found.similarity[own])
+    found.twin[:settled] = -1
     return found
 
 
-def _closest(sets: Sets, row: int, others: Sequence[int]) -> tuple[int, float]:
-    """Find which of the other rows is most similar, the first of them where several are."""
-    if not others:
-        return -1, 0.0
-    starts = sets.starts
-    own = sets.flat[starts[row] : starts[row + 1]]
-    theirs = [sets.flat[starts[other] : starts[other + 1]] for other in others]
-    sizes = np.array([len(their) for their in theirs])
-    joined = np.concatenate(theirs)
-    at = np.minimum(np.searchsorted(own, joined), len(own) - 1)
-    shared = np.add.reduceat((own[at] == joined).astype(np.int64), np.cumsum(sizes) - sizes)
-    similarities = shared / (len(own) + sizes - shared)
-    best = int(similarities.argmax())
-    return others[best], float(similarities[best])
+def _hashed(texts: pl.Series, bands: Bands) -> tuple[Words, Words]:
+    """Hash each text's bands, and all its shingles together."""
+    keys = np.empty((bands.number, len(texts)), np.uint64)
+    identity = np.empty(len(texts), np.uint64)
+
+    def hash_chunk(chunk: tuple[int, int]) -> None:
+        sets = _shingles(texts, chunk)
+        keys[:, slice(*chunk)] = band_keys(sets, bands)
+        identity[slice(*chunk)] = identities(sets)
+
+    _in_threads(hash_chunk, cut(_sizes(texts), _CHUNK_CHARACTERS))
+    return keys, identity
+
+
+def _sets(texts: pl.Series) -> Shingles:
+    """Hash each text's shingles, sorted and each once."""
+    chunks = cut(_sizes(texts), _CHUNK_CHARACTERS)
+    return joined(_in_threads(lambda chunk: distinct(_shingles(texts, chunk)), chunks))
+
+
+def _shingles(texts: pl.Series, chunk: tuple[int, int]) -> Shingles:
+    return shingles([folded(text) for text in texts[slice(*chunk)].to_list()])
+
+
+def _in_threads(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+    """Do work on each item, in a few threads: numpy lets others run while it computes."""
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+        return list(pool.map(work, items))
+
+
+def _comparison(sets: Shingles, threshold: float) -> Compare:
+    sizes = sets.sizes
+
+    def compare(one: Counts, other: Counts) -> Similarities:
+        similarity = np.zeros(len(one))
+        small, large = np.minimum(sizes[one], sizes[other]), np.maximum(sizes[one], sizes[other])
+        # The smaller set holds too little of the larger to be like it.
+        near = np.flatnonzero(small >= threshold * large)
+        similarity[near] = jaccard(sets, one[near], other[near])
+        similarity[similarity < threshold] = 0
+        return similarity
+
+    return compare

@@ -1,7 +1,9 @@
 """Ask every filter about every row. Knows expressions and labels, not where filters come from."""
 
+import contextlib
 import inspect
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +18,13 @@ from soupstock.measures import derive, requires, roots
 _FAULTS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError)
 _HEIGHTS = (0, 2, 3)
 """How many rows an expression is tried on: one that aggregates has another number for some."""
+
+_SAMPLE = "A row that is made up, so that a filter has something to read.\n" * 16
+_TIMED = (1, 16)
+"""On how many made-up rows an expression is timed: on one first, for its memory's sake."""
+
+SLOWEST = 0.05
+"""The most seconds that a filter may take for a row of a thousand characters."""
 
 Columns = Mapping[str, pl.DataType | None]
 """The columns that are there; None where the type is not known before the run."""
@@ -116,7 +125,9 @@ def _evaluate(keeps: Sequence[pl.Expr], rows: pl.DataFrame) -> list[pl.Series]:
 
 
 def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """Return the first paragraph of what an error says, in one line."""
+    said = " ".join(str(error).strip().partition("\n\n")[0].split())
+    return said or type(error).__name__
 
 
 def bind(
@@ -128,22 +139,40 @@ def bind(
 ) -> Bound:
     """Call a filter's function with a pipeline's arguments, and check what it gives.
 
-    Everything that can be known before the run is: arguments and their types, the columns, and
-    by a trial on rows of nulls that the expression gives one Boolean for each row. Not known is
-    whether a row's answer depends on other rows (`over`, `shift`).
+    Everything that can be known before the run is: arguments and their types, the columns, by a
+    trial on rows of nulls that the expression gives one Boolean for each row, and by one on rows
+    that are made up that it does not take all day. Not known is whether a row's answer depends on
+    other rows (`over`, `shift`).
 
     Raises:
         UnknownNameError: The expression names a column that is not in `columns`.
         MistakeError: Anything else that is wrong with the arguments or the expression.
     """
+    bound = called(name, function, arguments, place)
     try:
-        expression = _call(function, arguments)
-        _check_shape(expression)
-        _check_columns(expression, columns, place)
-        _try(expression, columns)
+        _check_shape(bound.expression)
+        _check_columns(bound.expression, columns, place)
+        _try(bound.expression, columns)
     except _FAULTS as error:
         raise MistakeError(f"filter {quoted(name)}: {_line(error)}", place) from error
-    return Bound(name, arguments, expression)
+    return bound
+
+
+def called(
+    name: str,
+    function: Callable[..., object],
+    arguments: Mapping[str, object],
+    place: Place | None = None,
+) -> Bound:
+    """Call a filter's function with a pipeline's arguments; what it gives is not looked at.
+
+    Raises:
+        MistakeError: The arguments are wrong, or the function gives no expression.
+    """
+    try:
+        return Bound(name, arguments, _call(function, arguments))
+    except _FAULTS as error:
+        raise MistakeError(f"filter {quoted(name)}: {_line(error)}", place) from error
 
 
 def _call(function: Callable[..., object], arguments: Mapping[str, object]) -> pl.Expr:
@@ -152,8 +181,12 @@ def _call(function: Callable[..., object], arguments: Mapping[str, object]) -> p
         expression = function(**checked)
     except ValueError:
         raise
-    except Exception as error:
+    # A user's function may raise anything, and may call sys.exit().
+    except (Exception, SystemExit) as error:
         raise ValueError(f"it raised {type(error).__name__}: {_line(error)}") from error
+    if inspect.iscoroutine(expression):
+        # Or else Python would warn that nobody awaited it.
+        expression.close()
     if not isinstance(expression, pl.Expr):
         raise ValueError(  # noqa: TRY004 - bind turns it into the user's error
             f"it gives {type(expression).__name__}, not a polars expression"
@@ -184,7 +217,8 @@ def _checked_arguments(
 def _parameters(function: Callable[..., object]) -> Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(function, eval_str=True).parameters
-    except NameError:
+    # An annotation in quotes is code, and may raise anything.
+    except Exception:  # noqa: BLE001 - it is then left unchecked
         return inspect.signature(function).parameters
 
 
@@ -213,14 +247,27 @@ def _check_shape(expression: pl.Expr) -> None:
 
 
 def _holds_python(expression: pl.Expr) -> bool:
-    """Look for Python in the serialised form; without cloudpickle it cannot be serialised at all.
-
-    In JSON a text's quotes are escaped, so a literal that says AnonymousFunction is no match.
-    """
+    """Look for Python in the serialised form; without cloudpickle it cannot be serialised at all."""
     try:
-        return '"AnonymousFunction":' in expression.meta.serialize(format="json")
+        return _is_python(json.loads(expression.meta.serialize(format="json")))
     except pl.exceptions.ComputeError:
         return True
+
+
+def _is_python(part: Any) -> bool:
+    """Look for a function of Python's own, or for one in the bytes of a pickle.
+
+    Polars puts three bytes before a pickle, which begins with 128 and the protocol's number.
+    """
+    match part:
+        case {"AnonymousFunction": _} | [_, _, _, 128, 4 | 5, *_]:
+            return True
+        case dict():
+            return any(map(_is_python, part.values()))
+        case list():
+            return any(map(_is_python, part))
+        case _:
+            return False
 
 
 def _check_columns(expression: pl.Expr, columns: Columns, place: Place | None) -> None:
@@ -239,7 +286,53 @@ def _try(expression: pl.Expr, columns: Columns) -> None:
     if None in types.values():
         return
     for height in _HEIGHTS:
-        rows = pl.DataFrame(
-            [pl.Series(name, [None] * height, dtype=dtype) for name, dtype in types.items()]
-        )
+        _evaluate([expression], _rows(types, height))
+    _check_speed(expression, types)
+
+
+def _check_speed(expression: pl.Expr, types: Columns) -> None:
+    for height in _TIMED:
+        rows = _rows(types, height, _made_up)
+        # The second time, what is compiled and loaded once is there.
+        seconds = _timed(expression, rows)
+        if seconds > SLOWEST * height:
+            seconds = _timed(expression, rows)
+        if seconds > SLOWEST * height:
+            raise ValueError(
+                f"it takes {seconds / height:.2g} seconds for a row of {len(_SAMPLE):,} characters;"
+                f" {SLOWEST:g} is the most, for it holds up all others"
+            )
+
+
+def _timed(expression: pl.Expr, rows: pl.DataFrame) -> float:
+    started = time.perf_counter()
+    # What is made up need not be what the filter expects.
+    with contextlib.suppress(*_FAULTS):
         _evaluate([expression], rows)
+    return time.perf_counter() - started
+
+
+def _rows(
+    types: Columns, height: int, value: Callable[[Any], object] = lambda _: None
+) -> pl.DataFrame:
+    return pl.DataFrame(
+        [
+            pl.Series(name, [value(dtype)] * height, dtype=dtype, strict=False)
+            for name, dtype in types.items()
+        ]
+    )
+
+
+def _made_up(dtype: Any) -> object:
+    """Make up a value of a type."""
+    match dtype:
+        case pl.String():
+            return _SAMPLE
+        case pl.List() | pl.Array():
+            return [_made_up(dtype.inner)] * getattr(dtype, "size", 2)
+        case pl.Struct():
+            # A conversation's messages are looked at where the assistant said them.
+            roles = {"role": "assistant"}
+            return {f.name: roles.get(f.name) or _made_up(f.dtype) for f in dtype.fields}
+        case _:
+            return 1 if dtype.is_numeric() else None

@@ -1,6 +1,6 @@
 """Score rows against a rubric with a model. The judge's failure is null, never 0."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from soupstock.calls import Answer, Ask, Failure, Form, Reply
 from soupstock.prompts import Prompt, PromptError
@@ -33,7 +33,10 @@ async def judge(step: Judging, row: Row, ask: Ask) -> Row:
     verdict = await _verdict(step, row, ask)
     if isinstance(verdict, Failure):
         return failed(row | {step.column: None}, step.label, *verdict)
-    criteria = {name: asdict(criterion) for name, criterion in verdict.criteria.items()}
+    criteria = {
+        name: {"level": one.level, "score": one.score, "reason": one.reason}
+        for name, one in verdict.criteria.items()
+    }
     return row | {step.column: {"score": verdict.score, "criteria": criteria}}
 
 

@@ -1,0 +1,53 @@
+"""The columns that are there at a step: what a step names is looked up here, and typed."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import polars as pl
+
+from soupstock.errors import MistakeError, Place, hint, quoted
+from soupstock.project import Part
+from soupstock.prompts import Prompt
+from soupstock.records import Columns
+from soupstock.rubrics import Rubric
+
+JUDGED = ("rubric", "shown")
+"""What a judge's prompt is given: the rubric, and the columns that it shows, by name."""
+
+
+def check_new(column: str, columns: Columns, place: Place | None) -> None:
+    """Check that a column is not there yet; raises MistakeError."""
+    if column in columns:
+        raise MistakeError(f"there is a column {quoted(column)} already; choose another", place)
+
+
+def check_variables(prompt: Part[Prompt], known: Iterable[str], place: Place | None) -> None:
+    """Check that a prompt has everything that it uses; raises MistakeError."""
+    known = list(known)
+    for variable, line in prompt.value.variables.items():
+        if variable not in known:
+            where = Place(prompt.record.file, line)
+            problem = f"the prompt ({where}) uses {quoted(variable)}, which is not there by then"
+            raise MistakeError(problem + hint(variable, known), place)
+
+
+def type_at(path: str, columns: Columns, place: Place | None, why: str = "") -> pl.DataType:
+    """Find the type of a column or of a field in it, by path; raises MistakeError."""
+    name, *fields = path.split(".")
+    if name not in columns:
+        raise MistakeError(f"no column is called {quoted(name)}{why}{hint(name, columns)}", place)
+    dtype = columns[name]
+    for field in fields:
+        inner: dict[str, Any] = dict(dtype.to_schema()) if isinstance(dtype, pl.Struct) else {}
+        if field not in inner:
+            problem = f"no field {quoted(field)} in {quoted(path)}{why}"
+            raise MistakeError(problem + hint(field, inner), place)
+        dtype = inner[field]
+    return dtype
+
+
+def verdict_type(rubric: Rubric) -> pl.Struct:
+    """Return the type of the column that a judge makes."""
+    criterion = pl.Struct({"level": pl.Int64, "score": pl.Float64, "reason": pl.String})
+    criteria = pl.Struct(dict.fromkeys(rubric.criteria, criterion))
+    return pl.Struct({"score": pl.Float64, "criteria": criteria})

@@ -1,0 +1,214 @@
+"""What a run will come to, before it is paid: calls, tokens, cost and time, each with an interval.
+
+A few rows are made for real (their answers are kept, so they are not paid for again), and then the
+plan is taken through the store. What the store has says how many rows each step keeps and how long
+its answers are; how far that can be off is found by simulation.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from soupstock import folder, manifest, run
+from soupstock.budget import Budget
+from soupstock.errors import MistakeError
+from soupstock.lookup import UNASKED, Found, look
+from soupstock.manifest import ServerRecord
+from soupstock.plan import Plan, Step
+from soupstock.servers import Model
+from soupstock.stream import Tally
+
+PROBE = 8
+"""How many rows are made for real."""
+
+_DRAWS = 4000
+_LEVELS = (0.05, 0.5, 0.95)
+
+Draws = npt.NDArray[np.float64]
+"""One number for each simulated run."""
+
+
+class Interval(NamedTuple):
+    """Where a number lies in nine of ten simulated runs, and its median."""
+
+    low: float
+    median: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is still to be done for a plan."""
+
+    found: int
+    """Answers that the store has already."""
+    calls: Interval
+    prompt_tokens: Interval
+    completion_tokens: Interval
+    cost: Interval | None
+    """US dollars; None where a model's price is not known."""
+    seconds: Interval | None
+    """At the pace of the probe; None where no server was asked yet."""
+    kept: Interval
+    """Rows in the dataset."""
+    unknown: tuple[str, ...] = ()
+    """Steps that no row has reached yet: what they take is counted as their most."""
+
+
+def estimate(
+    plan: Plan, *, budget: Budget | None = None, watch: run.Watch | None = None
+) -> Estimate:
+    """Probe and look up; raises MistakeError for a source that never ends and has no target."""
+    rows = PROBE if plan.rows is None else min(PROBE, plan.rows)
+    probed: list[ServerRecord] = []
+    run.preview(
+        replace(plan, rows=rows),
+        lambda done: probed.extend(done.manifest.paid.servers),
+        budget=budget,
+        watch=watch,
+    )
+    paces = _paces([*_earlier(plan), *probed])
+    return simulated(plan, look(plan), paces)
+
+
+def _earlier(plan: Plan) -> Sequence[ServerRecord]:
+    """Return what the pipeline's last run says of its servers."""
+    try:
+        return manifest.read(folder.latest(plan.project.root, plan.name)).paid.servers
+    except MistakeError:
+        return ()
+
+
+def _paces(servers: Sequence[ServerRecord]) -> Mapping[str, float]:
+    """Return for each model the seconds that a token took; the last that tells counts."""
+    return {
+        server.model: server.seconds / server.tokens.completion
+        for server in servers
+        if server.tokens.completion and server.seconds
+    }
+
+
+class _Ask(NamedTuple):
+    """What one step will ask, in each simulated run."""
+
+    model: Model
+    calls: Draws
+    prompt: Draws
+    completion: Draws
+
+
+def simulated(plan: Plan, found: Found, paces: Mapping[str, float], seed: int = 0) -> Estimate:
+    """Simulate what is left of a plan, from what the store has of it.
+
+    Each step's yield is drawn from its posterior (Jeffreys), rows pass with that chance, and the
+    mean length of answers is drawn as that of so many exponential ones, which errs on the wide
+    side.
+    """
+    draw = np.random.default_rng(seed)
+    steps = list(zip(plan.steps, found.tallies, strict=False))
+    passing = [_passing(tally, draw) for _, tally in steps]
+    rows = _rows_to_come(plan, found, passing)
+    asked: list[_Ask] = []
+    kept = np.full(_DRAWS, float(found.tallies[-1].kept))
+    for (step, tally), chance in zip(steps, passing, strict=True):
+        rows = rows + tally.reasons[UNASKED]
+        if step.model is not None:
+            asked.append(_ask(step, tally, step.model, rows, draw))
+        rows = draw.binomial(rows.astype(np.int64), chance).astype(np.float64)
+    kept = kept + rows
+    if plan.pipeline.target:
+        kept = np.minimum(kept, plan.pipeline.target)
+    return _told(found, asked, paces, kept, tuple(_unreached(steps)))
+
+
+def _passing(tally: Tally, draw: np.random.Generator) -> Draws:
+    """Draw how likely a row passes a step."""
+    decided = tally.rows_in - tally.reasons[UNASKED]
+    if decided == tally.kept:
+        # A step that has dropped nothing yet is most likely one that drops nothing.
+        return draw.beta(tally.kept + 1, 0.05, _DRAWS) if decided else np.ones(_DRAWS)
+    return draw.beta(tally.kept + 0.5, decided - tally.kept + 0.5, _DRAWS)
+
+
+def _rows_to_come(plan: Plan, found: Found, passing: Sequence[Draws]) -> Draws:
+    """Say how many source rows are still to be taken."""
+    if plan.pipeline.target is None:
+        return np.full(_DRAWS, float((plan.rows or found.taken) - found.taken))
+    expected = np.zeros(_DRAWS)
+    for tally, chance in zip(found.tallies, passing, strict=False):
+        expected = (expected + tally.reasons[UNASKED]) * chance
+    missing = np.maximum(0.0, plan.pipeline.target - found.tallies[-1].kept - expected)
+    needed = np.ceil(missing / np.maximum(np.prod(passing, axis=0), 1e-3))
+    if plan.rows is not None:
+        needed = np.minimum(needed, plan.rows - found.taken)
+    whole: Draws = needed.astype(np.float64)
+    return whole
+
+
+def _ask(step: Step, tally: Tally, model: Model, rows: Draws, draw: np.random.Generator) -> _Ask:
+    decided = tally.rows_in - tally.reasons[UNASKED]
+    if not tally.answers or not decided:
+        most = float(getattr(step.spec, "max_tokens", 0))
+        calls = rows * step.calls
+        return _Ask(model, calls, calls * most, calls * most)
+    calls = rows * max(step.calls, tally.answers / decided)
+    spread = draw.gamma(tally.answers, 1 / tally.answers, (2, _DRAWS))
+    prompt, completion = (
+        calls * tokens / tally.answers * wide
+        for tokens, wide in zip((tally.prompt_tokens, tally.completion_tokens), spread, strict=True)
+    )
+    return _Ask(model, calls, prompt, completion)
+
+
+def _unreached(steps: Sequence[tuple[Step, Tally]]) -> Iterator[str]:
+    for step, tally in steps:
+        if step.model is not None and not tally.answers:
+            yield step.title
+
+
+def _told(
+    found: Found,
+    asked: Sequence[_Ask],
+    paces: Mapping[str, float],
+    kept: Draws,
+    unknown: tuple[str, ...],
+) -> Estimate:
+    none = np.zeros(_DRAWS)
+    return Estimate(
+        found=sum(tally.answers for tally in found.tallies),
+        calls=_interval(sum((ask.calls for ask in asked), none)),
+        prompt_tokens=_interval(sum((ask.prompt for ask in asked), none)),
+        completion_tokens=_interval(sum((ask.completion for ask in asked), none)),
+        cost=_cost(asked),
+        seconds=_seconds(asked, paces),
+        kept=_interval(kept),
+        unknown=unknown,
+    )
+
+
+def _cost(asked: Sequence[_Ask]) -> Interval | None:
+    total = np.zeros(_DRAWS)
+    for ask in asked:
+        if ask.model.input_price is None or ask.model.output_price is None:
+            return None
+        total += ask.prompt * ask.model.input_price + ask.completion * ask.model.output_price
+    return _interval(total / 1e6)
+
+
+def _seconds(asked: Sequence[_Ask], paces: Mapping[str, float]) -> Interval | None:
+    """Add up each server's time; servers work side by side, so the slowest counts."""
+    servers: dict[str, Draws] = {}
+    for ask in asked:
+        pace = paces.get(ask.model.reference)
+        if pace is None:
+            return None
+        before = servers.get(ask.model.reference, np.zeros(_DRAWS))
+        servers[ask.model.reference] = before + ask.completion * pace
+    return _interval(np.max(list(servers.values()), axis=0)) if servers else Interval(0, 0, 0)
+
+
+def _interval(draws: Draws) -> Interval:
+    return Interval(*(float(value) for value in np.quantile(draws, _LEVELS)))

@@ -1,0 +1,163 @@
+r"""Find what names a person or opens a door: addresses, numbers, keys.
+
+A regular expression proposes candidates, and where there is a checksum or a register it decides.
+Knows no columns and no filters.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+# A word's edge among ASCII letters: with those of all scripts the search is many times slower.
+_EDGE = r"(?-u:\b)"
+
+_RESERVED_DOMAINS = re.compile(
+    r"@(?:.*\.)?(?:example(?:\.(?:com|net|org))?|test|invalid|localhost)$", re.IGNORECASE
+)
+_EMAIL = r"(?i)\b[a-z0-9][a-z0-9._%+-]*@(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,24}\b"
+
+# Either the country's code, or an area's in the groups that people write.
+_PHONE = (
+    r"(?:\+|\b00)[1-9]\d{0,2}(?:[ .\x{A0}/-]{0,2}\(?\d{1,5}\)?){2,6}\b"
+    r"|(?:\b1[ .-])?(?:\(\d{3}\) ?|\b\d{3}[.-])\d{3}[ .-]\d{4}\b"
+    r"|\(0\d{1,4}\) ?\d{2,5}(?:[ -]\d{2,5}){0,2}\b"
+    r"|\b0\d{2,4}[ /-]\d{3,4}[ -]?\d{3,5}\b|\b0\d(?: \d\d){4}\b"
+)
+_FEWEST_DIGITS, _MOST_DIGITS = 8, 15
+
+_IBAN = r"\b[A-Z]{2}\d{2}(?:[ \x{A0}]?[A-Z0-9]{2,4}){3,8}\b"
+# The length of each country's numbers, of the register of ISO 13616.
+_IBAN_LENGTHS = {
+    country: int(length)
+    for length, countries in (
+        pair.split(":")
+        for pair in (
+            "15:NO 16:BE 18:DK,FI,FK,FO,GL,NL,SD 19:MK,SI 20:AT,BA,EE,KZ,LT,LU,MN,XK"
+            " 21:CH,HR,LI,LV 22:BG,BH,CR,DE,GB,GE,IE,ME,RS,VA 23:AE,GI,IL,IQ,OM,SO,TL"
+            " 24:AD,CZ,ES,MD,PK,RO,SA,SE,SK,TN,VG 25:LY,PT,ST 26:IS,TR 27:BI,DJ,FR,GR,IT,MC,MR,SM"
+            " 28:AL,AZ,BY,CY,DO,GT,HU,LB,NI,PL,SV 29:BR,EG,PS,QA,UA 30:JO,KW,MU,YE 31:MT,SC"
+            " 32:LC 33:RU"
+        ).split()
+    )
+    for country in countries.split(",")
+}
+
+_CARD = r"\b[2-6]\d{3}(?:[ -]?\d){8,15}\b"
+# Visa, Mastercard, American Express, Discover, Diners Club, JCB, UnionPay.
+_ISSUED = re.compile(
+    r"4\d{12}(?:\d{3}){0,2}|(?:5[1-5]\d\d|222[1-9]|22[3-9]\d|2[3-6]\d\d|27[01]\d|2720)\d{12}"
+    r"|3[47]\d{13}|(?:6011|65\d\d|64[4-9]\d)\d{12}|3(?:0[0-5]|[68]\d)\d{11}"
+    r"|35(?:2[89]|[3-8]\d)\d{12}|62\d{14,17}"
+)
+
+_IP = (
+    r"\b(?:\d{1,3}\.){3}\d{1,3}\b"
+    r"|(?i:\b[0-9a-f]{1,4}:(?:[0-9a-f]{0,4}:){1,6}(?:[0-9a-f]{1,4}\b)?)"
+)
+
+# What services publish of the shapes of their keys, so that scanners find them.
+_KEYS = (
+    r"hf_[A-Za-z]{30,40}",  # Hugging Face
+    r"sk-(?:proj-|svcacct-|admin-|ant-[a-z0-9]+-|or-v1-)?[A-Za-z0-9_-]{32,}",  # OpenAI, Anthropic
+    r"gh[pousr]_[A-Za-z0-9]{36,}",  # GitHub
+    r"github_pat_[A-Za-z0-9_]{50,}",
+    r"glpat-[A-Za-z0-9_-]{20,}",  # GitLab
+    r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}\b",  # Amazon
+    r"AIza[A-Za-z0-9_-]{35}",  # Google
+    r"ya29\.[A-Za-z0-9_-]{30,}",
+    r"GOCSPX-[A-Za-z0-9_-]{28}",
+    r"xox[abeoprs]-[A-Za-z0-9-]{20,}",  # Slack
+    r"(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{20,}",  # Stripe
+    r"whsec_[A-Za-z0-9]{32,}",
+    r"SG\.[A-Za-z0-9_-]{20,24}\.[A-Za-z0-9_-]{39,50}",  # SendGrid
+    r"npm_[A-Za-z0-9]{36}",
+    r"pypi-AgE[A-Za-z0-9_-]{50,}",
+    r"dop_v1_[a-f0-9]{64}",  # DigitalOcean
+    r"shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}",  # Shopify
+    r"(?:SK|AC)[a-f0-9]{32}\b",  # Twilio
+    r"gsk_[A-Za-z0-9]{40,}",  # Groq
+    r"\d{8,10}:AA[A-Za-z0-9_-]{33}",  # Telegram
+    r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",  # a JSON web token
+)
+_SECRET = (
+    rf"\b(?:{'|'.join(_KEYS)})"
+    r"|-----BEGIN (?:[A-Z0-9]+ ){0,2}PRIVATE KEY(?: BLOCK)?-----"
+    r"|https://hooks\.slack\.com/services/T[A-Z0-9]+/B[A-Z0-9]+/[A-Za-z0-9]+"
+    r"|\b[a-z][a-z0-9+]{1,20}://[^\s:/@<>{}$*]+:[^\s:/@<>{}$*]{4,}@[a-zA-Z0-9.-]+"
+    r"|\bAccountKey=[A-Za-z0-9+/]{40,}={0,2}"
+)
+
+
+@dataclass(frozen=True)
+class Identifier:
+    """What can name a person or open a door."""
+
+    pattern: str
+    """Proposes candidates; in the syntax of polars."""
+    confirms: Callable[[str], bool] | None = None
+    """Decides on a candidate; without it every one counts."""
+
+    def count(self, texts: pl.Series) -> pl.Series:
+        """Count the identifiers in each text; null of null."""
+        pattern = self.pattern.replace(r"\b", _EDGE)
+        numbers = texts.str.count_matches(pattern)
+        proposed = (numbers > 0).arg_true()
+        if self.confirms is None or proposed.is_empty():
+            return numbers
+        found = texts.gather(proposed).str.extract_all(pattern).to_list()
+        confirmed = [sum(map(self.confirms, candidates)) for candidates in found]
+        return numbers.scatter(proposed, pl.Series(confirmed, dtype=numbers.dtype))
+
+
+def is_card(candidate: str) -> bool:
+    """Say whether digits are a payment card's number: an issuer's, and right by Luhn's sum."""
+    digits = _digits(candidate)
+    if not _ISSUED.fullmatch(digits):
+        return False
+    doubled = sum(sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
+    return (doubled + sum(map(int, digits[-1::-2]))) % 10 == 0
+
+
+def is_iban(candidate: str) -> bool:
+    """Say whether letters and digits begin with an account's number, right modulo 97."""
+    text = re.sub(r"\s", "", candidate)
+    length = _IBAN_LENGTHS.get(text[:2])
+    if length is None or len(text) < length:
+        return False
+    turned = text[4:length] + text[:4]
+    return int("".join(str(int(letter, 36)) for letter in turned)) % 97 == 1
+
+
+def _is_person(candidate: str) -> bool:
+    """Leave out the addresses that are reserved for examples (RFC 2606)."""
+    return _RESERVED_DOMAINS.search(candidate) is None
+
+
+def _is_phone(candidate: str) -> bool:
+    return _FEWEST_DIGITS <= len(_digits(candidate)) <= _MOST_DIGITS
+
+
+def _is_public(candidate: str) -> bool:
+    """Say whether an address is one of the open internet: no private one, no example."""
+    try:
+        return ipaddress.ip_address(candidate).is_global
+    except ValueError:
+        return False
+
+
+def _digits(text: str) -> str:
+    return "".join(letter for letter in text if letter in "0123456789")
+
+
+IDENTIFIERS: Mapping[str, Identifier] = {
+    "emails": Identifier(_EMAIL, _is_person),
+    "phones": Identifier(_PHONE, _is_phone),
+    "ibans": Identifier(_IBAN, is_iban),
+    "cards": Identifier(_CARD, is_card),
+    "ips": Identifier(_IP, _is_public),
+    "secrets": Identifier(_SECRET),
+}
+"""What can be counted in a text, by the measure's name."""

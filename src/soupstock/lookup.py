@@ -1,0 +1,83 @@
+"""Take a plan through the store alone: what is answered already, and what would have to be asked.
+
+Nothing is asked, and nothing is written but tables in a folder that is gone afterwards.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from soupstock import folder
+from soupstock.calls import Answer, Call, Failure, Reply, decode
+from soupstock.flow import Flow
+from soupstock.plan import Plan
+from soupstock.run import first_rows, next_rows
+from soupstock.store import Store
+from soupstock.stream import Tally
+
+_UNASKED = Failure("Unasked", "nothing was asked")
+UNASKED = f"stopped: {_UNASKED.cause}"
+"""Why a row goes no further: the store has no answer for it."""
+
+
+@dataclass
+class _Lookup:
+    """Answers from the store, and from nowhere else; notes what it found."""
+
+    store: Store
+    keys: set[bytes] = field(default_factory=set)
+    stopped: Failure | None = None
+
+    def found(self, calls: Sequence[Call]) -> dict[bytes, Answer]:
+        stored = self.store.get([call.key for call in calls])
+        self.keys.update(stored)
+        return {key: decode(answer) for key, answer in stored.items()}
+
+    def ask(self, call: Call, rank: int, done: Callable[[Reply], None]) -> None:  # noqa: ARG002
+        done(_UNASKED)
+
+    def is_unasked(self, cause: str) -> bool:
+        return cause == _UNASKED.cause
+
+    def stop(self, why: Failure) -> None:
+        """Go on: a step that failed for nearly everybody is no reason to look no further."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the store has of a plan."""
+
+    keys: frozenset[bytes]
+    """The keys of the answers that the plan's rows rest on."""
+    tallies: Sequence[Tally]
+    """Each step's accounts; a row that lacks an answer is dropped there as UNASKED."""
+    taken: int
+    """How many source rows were looked at."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the store has every answer that the plan needs."""
+        return not any(tally.reasons[UNASKED] for tally in self.tallies)
+
+
+def look(plan: Plan) -> Found:
+    """Take a plan's rows as far as the store goes."""
+    return asyncio.run(_look(plan))
+
+
+async def _look(plan: Plan) -> Found:
+    path = folder.runs_folder(plan.project.root) / folder.STORE
+    rows = first_rows(plan)
+    async with Store(path) as store:
+        lookup = _Lookup(store)
+        while True:
+            with tempfile.TemporaryDirectory(prefix="soupstock-") as place:
+                flow = Flow(plan, lookup, Path(place), rows)
+                await flow.run()
+            found = Found(frozenset(lookup.keys), flow.tallies, flow.taken)
+            more = next_rows(flow) if found.is_whole else None
+            if more is None:
+                return found
+            rows = more

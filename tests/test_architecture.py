@@ -1,0 +1,138 @@
+"""Imports run one way, and the command line is light until it has something to do."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "soupstock"
+ORDER = ("cli", "run", "plan", "project", "loader", "spec", "errors")
+"""Each may import those after it, by whatever way, and none before it."""
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Yield what code imports, at the top and within functions: a module, and a name from it.
+
+    What is there for the type checker alone does not count.
+    """
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        match node:
+            case ast.Import(names=names):
+                yield from ((alias.name, "") for alias in names)
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                yield from ((module, alias.name) for alias in names)
+            case _:
+                pass
+        yield from imports(node)
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+@cache
+def graph() -> dict[str, frozenset[str]]:
+    """Return for each of the package's modules those that it imports."""
+    files = [path for path in SOURCE.rglob("*.py") if "template" not in path.parts]
+    modules = {name_of(path): ast.parse(path.read_text(encoding="utf-8")) for path in files}
+    found: dict[str, frozenset[str]] = {}
+    for name, tree in modules.items():
+        asked = {
+            candidate.removeprefix("soupstock").lstrip(".")
+            for module, thing in imports(tree)
+            if module.partition(".")[0] == "soupstock"
+            for candidate in (f"{module}.{thing}", module)
+        }
+        found[name] = frozenset(asked & modules.keys() - {name, ""})
+    return found
+
+
+def reached(module: str) -> set[str]:
+    """Return all modules that importing one leads to."""
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        for further in graph()[waiting.pop()] - seen:
+            seen.add(further)
+            waiting.append(further)
+    return seen
+
+
+def test_no_two_modules_import_each_other() -> None:
+    try:
+        order = list(TopologicalSorter(graph()).static_order())
+    except CycleError as error:
+        pytest.fail(f"a circle of imports: {' → '.join(error.args[1])}")
+    assert order.index("errors") < order.index("cli")
+
+
+@pytest.mark.parametrize("place", range(len(ORDER)), ids=ORDER)
+def test_imports_run_one_way(place: int) -> None:
+    assert not reached(ORDER[place]) & set(ORDER[:place])
+
+
+def test_the_command_line_leads_to_everything_that_it_should() -> None:
+    # If this graph were empty, the other tests here could not fail.
+    assert set(ORDER[1:]) <= reached("cli")
+    assert {"steps.generate", "steps.judge", "steps.filter", "steps.dedup"} <= reached("run")
+
+
+@pytest.mark.parametrize("step", sorted(name for name in graph() if name.startswith("steps.")))
+def test_a_step_knows_neither_runs_nor_plans_nor_other_steps(step: str) -> None:
+    others = {name for name in graph() if name.startswith("steps.")} - {step}
+    assert not reached(step) & ({"run", "plan", "project", "cli"} | others)
+
+
+def test_a_pipeline_as_data_knows_no_files() -> None:
+    tree = ast.parse((SOURCE / "spec.py").read_text(encoding="utf-8"))
+    assert not {module for module, _ in imports(tree)} & {"os", "io", "pathlib", "polars"}
+
+
+@pytest.mark.parametrize("folder", ["filters", "schemas", "src/soupstock/template"])
+def test_what_a_user_writes_imports_polars_and_pydantic_and_never_the_engine(folder: str) -> None:
+    allowed = {"polars", "pydantic"} | sys.stdlib_module_names
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert files
+    for path in files:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert {module.partition(".")[0] for module, _ in imports(tree)} <= allowed, path
+
+
+HEAVY = frozenset(
+    {"aiohttp", "asyncio", "datasets", "jinja2", "numpy", "openai", "polars", "pyarrow", "pydantic"}
+    | {"orjson", "rich.table", "ruamel.yaml", "sqlite3"}
+)
+
+
+def loaded_by(code: str) -> set[str]:
+    shown = f"{code}\nimport sys\nprint(*sys.modules)"
+    ended = subprocess.run(  # noqa: S603 - our own interpreter and words
+        [sys.executable, "-c", shown], capture_output=True, text=True, check=True
+    )
+    return set(ended.stdout.split())
+
+
+def test_the_command_line_imports_nothing_heavy_before_it_has_something_to_do() -> None:
+    loaded = loaded_by("import soupstock.cli")
+    assert "soupstock.errors" in loaded
+    assert not loaded & HEAVY
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "from soupstock.cli import main\ntry: main(['run', '--help'])\nexcept SystemExit: pass"
+    assert not loaded_by(code) & HEAVY
+
+
+def test_planning_imports_no_client_and_no_datasets() -> None:
+    loaded = loaded_by("import soupstock.plan")
+    assert "polars" in loaded
+    assert not loaded & {"aiohttp", "datasets", "openai", "soupstock.run", "soupstock.client"}
