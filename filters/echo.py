@@ -4,30 +4,55 @@ import polars as pl
 
 # What models put around a repeated question. Anything else is taken for an answer.
 _FILLER = (
-    r"^\s*(?:(?:a|an|answer|as|certainly|course|here|is|instruction|of|ok|okay|please|prompt"
-    r"|question|repeat|repeated|requested|response|s|sentence|sure|task|text|the|user|you|your)\s*)*$"
+    *("a", "an", "answer", "as", "certainly", "course", "here", "is", "instruction", "of", "ok"),
+    *("okay", "please", "prompt", "question", "repeat", "repeated", "requested", "response", "s"),
+    *("sentence", "sure", "task", "text", "the", "user", "you", "your"),
 )
-_SHARE = 0.8
+_SHARE = 0.75
+_WORD = r"[\p{L}\p{M}\p{N}]+"
+_BETWEEN = r"[^\p{L}\p{M}\p{N}]+"
+_SIGNS = " \t\r\n.,:;?!\"'`*_#>()[]-\u2026\u2018\u2019\u201c\u201d"
+_MARK = "\x1f"
+_EDGE = 80
+"""How far from either end of an answer its first and last word are looked for, in characters."""
 
 
 def not_echo(column: str, of: str) -> pl.Expr:
     """Keep rows whose `column` does more than repeat the text in the column `of`.
 
     Case, punctuation and spacing do not count. An echo is the whole of `of`, once or more, with
-    nothing but filler around it ("Sure! Here is your question:"), or its greater part (four
-    fifths) cut out.
+    nothing but filler around it ("Sure! Here is your question:"), or its greater part (three
+    quarters) cut out word for word. In a conversation, `column: messages` and
+    `of: messages::user` compare what the assistant said in all with what the user did.
     """
-    answer, asked = _spaced(column), _spaced(of)
-    nothing = " " * 2
-    rest = answer.str.split(asked).list.join(" ")
-    whole = (rest.str.len_chars() < answer.str.len_chars()) & rest.str.contains(_FILLER)
-    part = asked.str.contains(answer, literal=True) & (
-        answer.str.len_chars() >= _SHARE * asked.str.len_chars()
+    text, source = pl.col(f"{column}::text"), pl.col(f"{of}::text")
+    # The first and the last word rule out most texts, which then need not be taken apart.
+    may_be = _may_echo(text, source).fill_null(value=True)
+    answer = _spaced(pl.when(may_be).then(text).otherwise(pl.lit("")))
+    # A mark in each repetition's place, and between the marks nothing but filler.
+    marked = answer.str.split(_spaced(source)).list.join(f" {_MARK} ")
+    filler = rf"(?:\b(?:{'|'.join(_FILLER)})\b|\s)*"
+    whole = marked.str.contains(rf"^{filler}{_MARK}(?:{filler}|{_MARK})*$")
+    cut = text.str.to_lowercase().str.strip_chars(_SIGNS)
+    part = source.str.to_lowercase().str.contains(cut, literal=True) & (
+        cut.str.len_chars() >= _SHARE * source.str.len_chars()
     )
-    return (asked == nothing) | (answer == nothing) | ~(whole | part)
+    blank = ~(text.str.contains(_WORD) & source.str.contains(_WORD))
+    return blank | ~(whole | part)
 
 
-def _spaced(column: str) -> pl.Expr:
+def _may_echo(text: pl.Expr, source: pl.Expr) -> pl.Expr:
+    """Say whether a text begins and ends with words of its source or with filler."""
+    asked = source.str.to_lowercase()
+    first = text.str.head(_EDGE).str.to_lowercase().str.extract(rf"({_WORD})")
+    last = text.str.tail(_EDGE).str.to_lowercase().str.extract(rf"({_WORD})(?:{_BETWEEN})?$")
+    return pl.all_horizontal(
+        word.is_null() | word.is_in(_FILLER) | asked.str.contains(word, literal=True)
+        for word in (first, last)
+    )
+
+
+def _spaced(text: pl.Expr) -> pl.Expr:
     """Write a text as its words alone, a space on each side of each: "art" is not in "start"."""
-    words = pl.col(column).str.to_lowercase().str.replace_all(r"[^\p{L}\p{M}\p{N}]+", "  ")
+    words = text.str.to_lowercase().str.replace_all(_BETWEEN, "  ")
     return " " + words.str.strip_chars(" ") + " "

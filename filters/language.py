@@ -16,6 +16,8 @@ def language(column: str, any_of: list[str]) -> pl.Expr:
     The language is found by eldc (Efficient Language Detector). Of one or two words it is a
     guess, and where it cannot be told (numbers, symbols) the row is not kept.
     """
+    if not any_of:
+        raise ValueError("it needs languages, as [en, de]")
     unknown = [code for code in any_of if code not in LANGUAGES]
     if unknown:
         raise ValueError(f"no language is called {unknown[0]!r}; there are: {sorted(LANGUAGES)}")

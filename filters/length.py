@@ -1,5 +1,8 @@
 """How long a text is."""
 
+import hashlib
+from pathlib import Path
+
 import polars as pl
 
 # Scripts written without spaces: each of their letters counts as a word.
@@ -14,7 +17,7 @@ def length(column: str, min: int = 1, max: int | None = None) -> pl.Expr:
 
     Spaces around the text are not counted.
     """
-    return _within(pl.col(column).str.strip_chars().str.len_chars(), min, max)
+    return _within(pl.col(f"{column}::text").str.strip_chars().str.len_chars(), min, max)
 
 
 def words(column: str, min: int = 1, max: int | None = None) -> pl.Expr:
@@ -23,7 +26,22 @@ def words(column: str, min: int = 1, max: int | None = None) -> pl.Expr:
     A word is a run of letters and digits; in Chinese, Japanese, Thai and other scripts that are
     written without spaces it is a letter.
     """
-    return _within(pl.col(column).str.count_matches(_WORD), min, max)
+    return _within(pl.col(f"{column}::text").str.count_matches(_WORD), min, max)
+
+
+def tokens(column: str, tokenizer: str, min: int = 1, max: int | None = None) -> pl.Expr:
+    """Keep rows whose `column` has at least `min` and at most `max` tokens of a `tokenizer`.
+
+    `tokenizer` is the path of a `tokenizer.json`, seen from where soupstock is started, or a
+    model's name on the Hub. Special tokens are not counted. Needs the library `tokenizers`.
+    """
+    file = Path(tokenizer)
+    if file.is_file():
+        # A file with other content is another filter.
+        tokenizer += f"@{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
+    elif file.suffix == ".json":
+        raise ValueError(f"there is no file {tokenizer!r}")
+    return _within(pl.col(f"{column}::tokens({tokenizer})"), min, max)
 
 
 def _within(count: pl.Expr, min: int, max: int | None) -> pl.Expr:

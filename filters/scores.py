@@ -1,4 +1,4 @@
-"""What a judge said, as a number."""
+"""What a judge said, and other numbers."""
 
 import polars as pl
 
@@ -9,7 +9,24 @@ def score(column: str, min: float = 0.0, max: float | None = None) -> pl.Expr:
     `column` is a judge's column or one of numbers. A row without a score is not kept: a judge
     that failed did not say that the row is bad, nor that it is good.
     """
-    if max is not None and max < min:
+    return _within(pl.col(f"{column}::score"), min, max)
+
+
+def number(column: str, min: float | None = None, max: float | None = None) -> pl.Expr:
+    """Keep rows whose number in `column` is at least `min` and at most `max`.
+
+    A row without a number, or with one that is none (NaN), is not kept.
+    """
+    if min is None and max is None:
+        raise ValueError("it needs min, max or both")
+    return _within(pl.col(f"{column}::number"), min, max)
+
+
+def _within(value: pl.Expr, min: float | None, max: float | None) -> pl.Expr:
+    if min is None:
+        return value <= max
+    if max is None:
+        return value >= min
+    if max < min:
         raise ValueError(f"min is {min} and max is {max}: nothing could be kept")
-    value = pl.col(f"{column}::score")
-    return value >= min if max is None else value.is_between(min, max)
+    return value.is_between(min, max)

@@ -18,6 +18,8 @@ _ITEM = r"[ \t]*(?:[-*+\x{2022}\x{2013}]|\d{1,3}[.)])[ \t]+\S[^\n]*"
 # A list whose items have no full stops ends without one; where the others have, it is cut.
 _LIST = rf"(?:[:\x{{FF1A}}]|\n{_ITEM}[^.!?;\s]|^{_ITEM}[^.!?;\s])[ \t]*\n\s*?{_ITEM}$"
 _FENCE = r"(?m)^[ \t]*```"
+_SHOWN = 30
+"""How much of an unfinished end is told, in characters."""
 
 
 def not_truncated(column: str) -> pl.Expr:
@@ -25,8 +27,11 @@ def not_truncated(column: str) -> pl.Expr:
 
     Finished text ends with sentence punctuation, a closing quote or bracket, a code fence, a list
     item, an emoji, a link or a letter's signature. A bare label ("Paris", "42") has no such end:
-    use `words` for columns of labels.
+    use `words` for columns of labels. In a conversation each of the assistant's turns must end so.
     """
-    text = pl.col(column).str.strip_chars()
-    fences = text.str.count_matches(_FENCE)
-    return (fences % 2 == 0) & (text.str.contains(_FINISHED) | text.str.contains(_LIST))
+    turn = pl.element().str.strip_chars()
+    closed = turn.str.count_matches(_FENCE) % 2 == 0
+    finished = closed & (turn.str.contains(_FINISHED) | turn.str.contains(_LIST))
+    ends = pl.when(~finished).then(turn.str.tail(_SHOWN))
+    unfinished = pl.col(f"{column}::turns").list.eval(ends).list.drop_nulls().list.first()
+    return unfinished.is_null() & pl.col(f"{column}::text").is_not_null()

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - scripts and typographers have signs of their own
 """Defects that generated texts have, planted in sound ones: what the standard filters should find.
 
 Each kind takes a random source and a sound text, and returns the text with the defect. Written
@@ -21,6 +22,8 @@ class Kind:
     filter: str
     plant: Plant
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    json: bool = False
+    """Whether the sound texts that the filter should keep are JSON."""
 
 
 def _pick(rng: random.Random, *options: str) -> str:
@@ -417,10 +420,11 @@ def _value(rng: random.Random, text: str) -> dict[str, Any]:
     }
 
 
-def sound_json(rng: random.Random, text: str) -> str:
-    """Make a text that is JSON, as something sound to compare with."""
-    whole = json.dumps(_value(rng, text), indent=rng.choice([None, 2]))
-    return whole if rng.random() < 0.5 else f"```json\n{whole}\n```"
+def sound_json(number: int, text: str) -> str:
+    """Make JSON of a text, in one of four ways by its number."""
+    rng = random.Random(number)  # noqa: S311 - nothing to guess here
+    whole = json.dumps(_value(rng, text), indent=(None, 2)[number % 2])
+    return whole if number % 4 < 2 else f"```json\n{whole}\n```"
 
 
 def broken_json(rng: random.Random, text: str) -> str:
@@ -574,7 +578,7 @@ def card(rng: random.Random, text: str) -> str:
 
 def ip(rng: random.Random, text: str) -> str:
     four = f"{rng.choice([8, 34, 52, 81, 93, 145])}.{rng.randrange(256)}.{rng.randrange(256)}.7"
-    six = "2a00:1450:4001:{:x}::200e".format(rng.randrange(1, 65536))
+    six = f"2a00:1450:4001:{rng.randrange(1, 65536):x}::200e"
     return _inside(rng, text, _pick(rng, four, f"{four}:8080", six, f"from {four},"))
 
 
@@ -621,6 +625,7 @@ KINDS: Mapping[str, Kind] = {
     "prompt leak": Kind("no_prompt_leak", prompt_leak),
     "placeholder": Kind("no_placeholders", placeholder),
     "broken Markdown": Kind("valid_markdown", broken_markdown),
+    "broken JSON": Kind("valid_json", broken_json, {"kind": "object"}, json=True),
     "broken JSON in a fence": Kind("no_broken_json", broken_json_fence),
     "made-up link": Kind("no_dead_urls", dead_url),
     "forbidden link": Kind(
@@ -639,6 +644,6 @@ KINDS: Mapping[str, Kind] = {
 
 def planted(kind: Kind, texts: Sequence[str], count: int, seed: int = 0) -> list[tuple[str, str]]:
     """Plant a defect in so many texts: pairs of the sound text and the one with the defect."""
-    rng = random.Random(seed)
+    rng = random.Random(seed)  # noqa: S311 - nothing to guess here
     chosen = rng.sample(texts, count) if count <= len(texts) else rng.choices(texts, k=count)
     return [(text, kind.plant(rng, text)) for text in chosen]

@@ -1,6 +1,9 @@
 """A filter is checked before the run, and asked about every row in it."""
 
+import operator
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -140,7 +143,7 @@ TEXT = pl.col("response")
         (pl.lit(value=True), "it must give one value per row from columns that it names"),
         (pl.all().is_null(), "it must give one value per row from columns that it names"),
         (TEXT + 3 > 4, "filter 'own': "),
-        (pl.col("response::tokens") > 3, "no measure is called 'tokens'"),
+        (pl.col("response::tokens") > 3, "the measure 'tokens' needs a tokenizer"),
     ],
 )
 def test_what_is_no_filter_is_refused_before_the_run(expression: object, message: str) -> None:
@@ -168,3 +171,67 @@ def test_a_filter_step_goes_to_another_process_and_back() -> None:
     again = pl.Expr.deserialize(made.meta.serialize())
     rows = pl.DataFrame({"response": ["no", "yes"]})
     assert filter_rows(Filtering((("length", again),)), rows) == [["length"], []]
+
+
+def test_a_python_function_is_found_where_it_can_be_pickled_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Where cloudpickle is installed, polars has it pickle functions into the expression.
+    stand_in = "import pickle\n\n\ndef dumps(value, **_):\n    return pickle.dumps(len)\n"
+    (tmp_path / "cloudpickle.py").write_text(stand_in, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "cloudpickle", raising=False)
+    count = pl.col("count")
+    pickled = [
+        TEXT.map_elements(len, return_dtype=pl.Int64) > 3,
+        TEXT.str.split(" ").list.eval(pl.element().map_batches(len)).list.len() > 3,
+        pl.fold(pl.lit(0), operator.add, [count, count]) > 3,
+        pl.reduce(operator.add, [count, count]) > 3,
+        count.rolling_map(len, 2) > 3,
+    ]
+    for expression in pickled:
+        # Or else there would be nothing to find.
+        assert expression.meta.serialize(format="json")
+        with pytest.raises(MistakeError, match="it holds a Python function"):
+            giving(expression)
+    monkeypatch.delitem(sys.modules, "cloudpickle")
+
+
+def test_a_filter_that_would_hold_up_all_rows_is_refused() -> None:
+    slow = pl.col("count").repeat_by(4_000_000).list.eval(pl.element().hash().sort()).list.len() > 3
+    with pytest.raises(MistakeError) as caught:
+        giving(slow)
+    assert str(caught.value).startswith("chat.yaml:7: filter 'own': it takes ")
+    assert "seconds for a row of 1,008 characters; 0.05 is the most" in str(caught.value)
+
+
+def test_a_filter_that_made_up_values_do_not_suit_is_not_refused() -> None:
+    assert giving(TEXT.str.to_integer(strict=True) > 3).name == "own"
+
+
+def test_conversations_are_tried_too() -> None:
+    turns = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+    kept = pl.col("messages::user").list.len() > 0
+
+    def asked() -> pl.Expr:
+        return kept
+
+    assert bind("asked", asked, {}, {"messages": turns}, None).expression is kept
+    with pytest.raises(MistakeError, match="messages is String, and no conversation"):
+        bind("asked", asked, {}, {"messages": pl.String()}, None)
+
+
+def test_a_filter_that_ends_the_program_is_named() -> None:
+    def leaving() -> pl.Expr:
+        sys.exit("enough")
+
+    with pytest.raises(MistakeError, match="filter 'leaving': it raised SystemExit: enough"):
+        bound(leaving)
+
+
+def test_a_coroutine_is_no_filter() -> None:
+    async def later() -> pl.Expr:
+        return TEXT.is_null()
+
+    with pytest.raises(MistakeError, match="it gives coroutine, not a polars expression"):
+        bound(later)

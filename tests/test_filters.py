@@ -140,6 +140,157 @@ ANSWERS = [
 ]
 
 
+OPENINGS = [
+    "Certainly! Here is a poem:\n\nThe sea is wide.",
+    "Sure, here's what you need: two eggs.",
+    "**Great question!** The tides follow the moon.",
+    "That's an excellent question. The tides follow the moon.",
+    "I’d be happy to help you with that. Stand it in water.",
+    "Of course. I can explain it.",
+    "As requested, a list of three towns: Ulm, Bonn, Trier.",
+    "Thank you for your question. The tides follow the moon.",
+]
+PLAIN_OPENINGS = [
+    "Of course, nobody can say how the weather will be.",
+    "Certainly the museum is worth a visit.",
+    "Here is a short function:\n\n```python\nx = 1\n```",
+    "The question is a good one.",
+    "Thank you for your letter of May the third.",
+    "Sure-footed goats climb where nobody else can.",
+]
+CLOSINGS = [
+    "Stand it in water.\n\nI hope this helps!",
+    "Stand it in water. Let me know if you have any other questions.",
+    "Stand it in water. Feel free to ask!",
+    "Stand it in water.\nIs there anything else I can help you with?",
+    "Stand it in water. If you need further information, just ask.",
+]
+DISCLAIMERS = [
+    "The blue one is nicer. As an AI language model, I do not have preferences.",
+    "It is two hours away. As of my last update, the road was closed.",
+    "My knowledge cutoff is in 2021, so look it up.",
+    "Note that I am an AI assistant, and no doctor.",
+]
+LEAKED_TOKENS = [
+    "Stand it in water.<|im_end|>",
+    "[INST] How do I keep basil? [/INST] Stand it in water.",
+    "<start_of_turn>model\nStand it in water.",
+    "Stand it in water.</s>",
+    "Stand it in water.<｜end▁of▁sentence｜>",
+    "<think>The user asks about basil.</think>Stand it in water.",
+    "Stand<0x0A>it in water.",
+]
+PROMPTS = [
+    "### Response:\nStand it in water.",
+    "Stand it in water.\n\nHuman: And mint?",
+    "**Assistant:** Stand it in water.",
+    "You are a helpful, honest and harmless assistant. Stand it in water.",
+    "Below is an instruction that describes a task. Stand it in water.",
+]
+NO_PROMPTS = [
+    "You are a good friend, and the assistant at the shop will help you.",
+    "The human eye sees best at noon; what the user sees is another matter.",
+    "# Instructions\n\nStand it in water.",
+]
+PLACEHOLDERS = [
+    "Dear [Recipient's Name],\n\nthank you.",
+    "Yours,\n[Your Name]",
+    "I was born on [insert date].",
+    "Hello {{ name }}, how are you?",
+    "Lorem ipsum dolor sit amet.",
+    "Call us on XXX-XXX-XXXX.",
+    "It costs $XX a month.",
+    "TODO: write the rest.",
+    "[City, State]",
+]
+FILLED = [
+    "See [your rights](https://europa.eu/rights) and [1].",
+    "He said that [the] answer [...] is known [emphasis added].",
+    "```html\n<p>{{ name }}</p>\n```",
+    "`ls [file]` lists what there is.",
+    "Superbowl XXX was played in 1996; XXL shirts were sold out.",
+]
+BROKEN_MARKDOWN = [
+    "Look:\n\n```python\nprint(1)\n",
+    "**Water: stand it in water.",
+    "See [the guide](https://example.org/guide\nfor more.",
+    "##Water\n\nStand it in water.",
+    "| a | b | c |\n|---|---|\n| 1 | 2 | 3 |",
+    "$$\nx = 1\n",
+]
+MARKDOWN = [
+    "# Water\n\n**Stand** it in **cold** water, *always*; see [the guide](https://example.org).",
+    "| a \\| b | c |\n|---|:-:|\n| 1 | 2 |",
+    "$$\nx = 1\n$$",
+    "```python\ndef f(**kwargs): ...\n```",
+    "#tag and #include <stdio.h>",
+    "2 ** 3 is 8.",
+]
+JSON = ['{"a": [1, 2, {"b": null}]}', '```json\n{"a": 1}\n```', ' {"a": 1} ']
+NO_JSON = ["{'a': 1}", '{"a": 1,}', '{"a": 1', 'Here it is: {"a": 1}', '{"a": NaN}', "", "[1]"]
+DEAD = [
+    "See https://www.example.com/guide.",
+    "See [the guide](https://link-to-guide).",
+    "See https://[your-site]/guide.",
+    "See www.yourwebsite.com for more.",
+    "Watch https://www.youtube.com/watch?v=xxxxxxxxxxx now.",
+    "Search on https://www.google.con/ for it.",
+]
+ALIVE = [
+    "See https://en.wikipedia.org/wiki/Basil and http://localhost:8000/docs.",
+    "See https://www.sitepoint.com, https://linkedin.com and https://samples.tate.org.uk.",
+]
+DAMAGED = [
+    "donâ€™t",
+    "cafÃ©",
+    "10\u00a0Â°C",
+    "a \N{REPLACEMENT CHARACTER} b",
+    "a\x07b",
+    "ðŸŽ‰",
+    "ÐŸÑ€Ð¸Ð²ÐµÑ‚",
+    "ä½\u00a0å¥½",
+]
+UNDAMAGED = [
+    "O Brasil É GRANDE, e o café é bom; NÃO é? “Até já” — «sí»…",
+    "L'été\u00a0»\u00a0est fini\u00a0; 25\u00a0°C, naïve façade, Žižek, Łódź, Привет, 你好 🎉",
+    "a\tb\r\nc",
+]
+PERSONAL = [
+    "Write to anna.lind@gmail.com today.",
+    "Call (415) 642-4948.",
+    "Call +44 20 7946 0958 or write.",
+    "Call 030/1234567.",
+    "Pay to DE89 3704 0044 0532 0130 00, please.",
+    "Pay to GB82WEST12345698765432.",
+    "The card is 4111 1111 1111 1111.",
+    "The card is 3782-822463-10005.",
+    "It came from 8.8.8.8 today.",
+    "It came from 2001:4860:4860::8888 today.",
+]
+NOBODYS = [
+    "Write to anna@example.org, or to root@localhost.",
+    "The account DE89 3704 0044 0532 0130 01 and the card 4111 1111 1111 1112 do not exist.",
+    "Nor does DE12 5001 0517 0648 4898 91; see section 2.4.3.5 and git@github.com:polars.",
+    "The server is at 192.168.0.1, 127.0.0.1, ::1 or 10.0.0.7; version 1.2.3 came in 2023-02-04.",
+    "Between 1914 and 1918, some 17,000,000 people died; pi is 3.14159265358979.",
+    "ISBN 0-19-852663-6, 10:30:45, pages 123-125, 1 000 000 000 bytes.",
+]
+SECRETS = [
+    "hf_" + "aBcDeFgHiJ" * 3 + "aBcD",
+    "key=sk-" + "a1B2c3D4" * 6,
+    "AKIA" + "ABCD1234" * 2,
+    "ghp_" + "a1B2c3D4e5F6" * 3,
+    "-----BEGIN RSA PRIVATE KEY-----",
+    "postgres://admin:hunter22@db.acme.io/main",
+]
+NO_SECRETS = [
+    "Set HF_TOKEN to your token, which begins with hf_ and is secret.",
+    "The sk-learn library; a risk-adjusted-return-on-capital-and-more figure.",
+    "postgres://user@localhost/main and http://localhost:8000/a@b",
+    "-----BEGIN PUBLIC KEY-----",
+]
+
+
 def kept(expression: pl.Expr, texts: list[str | None], of: str | None = INSTRUCTION) -> list[bool]:
     frame = pl.DataFrame(
         {
@@ -165,6 +316,65 @@ CASES = {
     "not_truncated": Case(FILTERS["not_truncated"]("text"), PROSE, TRUNCATED),
     "not_repetitive": Case(FILTERS["not_repetitive"]("text"), PROSE, REPETITIVE),
     "not_echo": Case(FILTERS["not_echo"]("text", "of"), [*PROSE, *ANSWERS], ECHOES),
+    "no_stock_opening": Case(
+        FILTERS["no_stock_opening"]("text"),
+        [*PLAIN_OPENINGS, *(text for text in PROSE if "question!" not in text)],
+        OPENINGS,
+    ),
+    "no_stock_closing": Case(FILTERS["no_stock_closing"]("text"), PROSE, CLOSINGS),
+    "no_ai_disclaimer": Case(FILTERS["no_ai_disclaimer"]("text"), PROSE, DISCLAIMERS),
+    "no_template_tokens": Case(FILTERS["no_template_tokens"]("text"), PROSE, LEAKED_TOKENS),
+    "no_template_tokens, thinking": Case(
+        FILTERS["no_template_tokens"]("text", thinking=True), LEAKED_TOKENS[-2:-1], ["<s>a"]
+    ),
+    "no_prompt_leak": Case(FILTERS["no_prompt_leak"]("text"), [*PROSE, *NO_PROMPTS], PROMPTS),
+    "no_placeholders": Case(FILTERS["no_placeholders"]("text"), [*PROSE, *FILLED], PLACEHOLDERS),
+    "valid_markdown": Case(FILTERS["valid_markdown"]("text"), [*PROSE, *MARKDOWN], BROKEN_MARKDOWN),
+    "valid_json": Case(FILTERS["valid_json"]("text", "object"), JSON, NO_JSON),
+    "valid_json of any kind": Case(
+        FILTERS["valid_json"]("text"), [*JSON, "[1]", '"a"', "1", "true", "null"], NO_JSON[:-1]
+    ),
+    "no_broken_json": Case(
+        FILTERS["no_broken_json"]("text"),
+        [*PROSE, "```json\n{}\n```", "```python\n{1: 2}\n```", "{'a'"],
+        ["```json\n{'a'}\n```", "```json\n{}\n```\n\n``` JSON\n{\n```", "```json\n{"],
+    ),
+    "urls": Case(FILTERS["urls"]("text", 1, 1), [PROSE[11]], ["none", "www.a.org, http://b.org"]),
+    "no_links_to": Case(
+        FILTERS["no_links_to"]("text", ["bit.ly", "ads.example.org"]),
+        [*PROSE, "https://orbit.ly/a, https://bit.lyon.fr, the bit.ly service, example.org"],
+        ["https://bit.ly/a", "www.bit.ly", "http://x.ads.example.org:80", "(HTTP://BIT.LY)"],
+    ),
+    "no_dead_urls": Case(
+        FILTERS["no_dead_urls"]("text"),
+        [*ALIVE, *(text for text in PROSE if "example.org" not in text)],
+        DEAD,
+    ),
+    "no_encoding_damage": Case(
+        FILTERS["no_encoding_damage"]("text"), [*PROSE, *UNDAMAGED], DAMAGED
+    ),
+    "no_personal_data": Case(FILTERS["no_personal_data"]("text"), [*PROSE, *NOBODYS], PERSONAL),
+    "no_personal_data of one kind": Case(
+        FILTERS["no_personal_data"]("text", ["cards"]), PERSONAL[:6], PERSONAL[6:8]
+    ),
+    "no_secrets": Case(FILTERS["no_secrets"]("text"), [*PROSE, *NO_SECRETS], SECRETS),
+    "symbols": Case(
+        FILTERS["symbols"]("text"),
+        [text for text in PROSE if "|" not in text],
+        ["#*& ^%$ a", "=-=-=-=", "<> {} [] yes"],
+    ),
+    "symbols_per_word": Case(
+        FILTERS["symbols_per_word"]("text"), PROSE, ["# a # b", "well ... no … yes", "###"]
+    ),
+    "alphabetic_words": Case(
+        FILTERS["alphabetic_words"]("text", 0.6), ["one 2 three", "x1 y2"], ["1 2 three", "", "- -"]
+    ),
+    "bullet_lines": Case(
+        FILTERS["bullet_lines"]("text", 0.8), [*PROSE, ""], ["- a\n- b\n\n* c", "1. a"]
+    ),
+    "ellipsis_lines": Case(
+        FILTERS["ellipsis_lines"]("text", 0.5), [*PROSE, "a...\nb", ""], ["a...\nb…", "so… "]
+    ),
     "length": Case(
         FILTERS["length"]("text", 10, 12), ["ten chars!"], ["nine char", "far too long a text"]
     ),
@@ -214,6 +424,96 @@ def test_a_megabyte_without_an_end_is_judged_in_good_time() -> None:
         assert len(kept(case.expression, texts)) == len(texts)
 
 
+@EACH
+def test_what_the_assistant_says_in_a_conversation_is_judged_as_a_text_is(case: Case) -> None:
+    texts = [*case.good, *case.bad]
+    said = [
+        [
+            {"role": "user", "content": "You are a helpful assistant."},
+            {"role": "assistant", "content": text},
+        ]
+        for text in texts
+    ]
+    frame = pl.DataFrame({"text": said, "of": [INSTRUCTION] * len(texts)})
+    answers = derive(frame, [case.expression]).select(kept=case.expression)["kept"]
+    assert answers.to_list() == kept(case.expression, [*texts])
+
+
+TURNWISE = ("not_refusal", "not_truncated", "no_stock_opening", "no_stock_closing")
+ANYWHERE = (
+    "no_ai_disclaimer",
+    "no_template_tokens",
+    "no_prompt_leak",
+    "no_placeholders",
+    "no_dead_urls",
+    "no_encoding_damage",
+    "no_personal_data",
+    "no_secrets",
+    "no_broken_json",
+)
+
+
+@pytest.mark.parametrize("name", [*TURNWISE, *ANYWHERE])
+def test_a_defect_in_any_turn_drops_the_conversation(name: str) -> None:
+    case = CASES[name]
+    conversations = [
+        [
+            {"role": "user", "content": "Why?"},
+            {"role": "assistant", "content": "It is so."},
+            {"role": "user", "content": "And then?"},
+            {"role": "assistant", "content": bad},
+            {"role": "user", "content": "And after that?"},
+            {"role": "assistant", "content": "Nothing more."},
+        ]
+        for bad in case.bad
+    ]
+    frame = pl.DataFrame({"text": conversations})
+    answers = derive(frame, [case.expression]).select(kept=case.expression)["kept"].to_list()
+    assert answers == [False] * len(case.bad)
+
+
+def test_what_the_user_said_is_looked_at_where_the_column_says_so() -> None:
+    turns = [{"role": "user", "content": "hf_" + "a" * 34}, {"role": "assistant", "content": "Oh."}]
+    frame = pl.DataFrame({"messages": [turns]})
+    for column, answer in (("messages", True), ("messages::user", False)):
+        expression = FILTERS["no_secrets"](column)
+        assert derive(frame, [expression]).select(expression).item() is answer
+
+
+def test_a_conversation_in_which_the_assistant_repeats_the_user_is_an_echo() -> None:
+    turns = [{"role": role, "content": INSTRUCTION} for role in ("user", "assistant")]
+    expression = FILTERS["not_echo"]("messages", "messages::user")
+    frame = derive(pl.DataFrame({"messages": [turns]}), [expression])
+    assert frame.select(expression).item() is False
+
+
+def test_a_number_is_within_its_limits() -> None:
+    frame = pl.DataFrame({"n": [1.0, 2.0, 3.0, None, float("nan")]})
+    expected = {
+        (2, None): [False, True, True, None, None],
+        (None, 2): [True, True, False, None, None],
+        (2, 2): [False, True, False, None, None],
+    }
+    for (low, high), answers in expected.items():
+        expression = FILTERS["number"]("n", low, high)
+        assert derive(frame, [expression]).select(k=expression)["k"].to_list() == answers
+
+
+def test_a_tokenizers_file_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"there is no file '.*none\.json'"):
+        FILTERS["tokens"]("text", str(tmp_path / "none.json"))
+
+
+def test_a_tokenizer_is_known_by_what_its_file_holds(tmp_path: Path) -> None:
+    file = tmp_path / "tokenizer.json"
+    roots = []
+    for content in ("{}", "{ }"):
+        file.write_text(content, encoding="utf-8")
+        roots += FILTERS["tokens"]("text", str(file), max=5).meta.root_names()
+    assert len(set(roots)) == 2
+    assert all(root.startswith(f"text::tokens({file}@") for root in roots)
+
+
 def test_an_echo_of_nothing_is_none() -> None:
     assert kept(FILTERS["not_echo"]("text", "of"), ["hello", ""], of="?!") == [True, True]
 
@@ -244,14 +544,37 @@ def test_the_languages_are_those_of_the_detector() -> None:
         ("length", {"column": "text", "min": 5, "max": 2}),
         ("words", {"column": "text", "min": 5, "max": 2}),
         ("score", {"column": "text", "min": 0.5, "max": 0.2}),
-        ("language", {"column": "text", "any_of": ["english"]}),
+        ("number", {"column": "text", "min": 5, "max": 2}),
+        ("urls", {"column": "text", "min": 5, "max": 2}),
     ],
 )
 def test_arguments_that_could_keep_nothing_are_a_mistake(
     name: str, arguments: dict[str, object]
 ) -> None:
-    with pytest.raises(ValueError, match=r"nothing could be kept|no language is called 'english'"):
+    with pytest.raises(ValueError, match="nothing could be kept"):
         FILTERS[name](**arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("language", {"any_of": ["english"]}, "no language is called 'english'"),
+        ("language", {"any_of": []}, "it needs languages"),
+        ("number", {}, "it needs min, max or both"),
+        ("urls", {}, "it needs min, max or both"),
+        ("no_links_to", {"domains": ["https://bit.ly"]}, "'https://bit.ly' is no domain"),
+        ("no_links_to", {"domains": []}, "it needs domains"),
+        ("no_personal_data", {"kinds": []}, "it needs kinds"),
+        ("symbols", {"max": 25}, "25 is no share"),
+        ("alphabetic_words", {"min": -0.1}, "-0.1 is no share"),
+        ("not_repetitive", {"lines": -1}, "lines is -1: a share is not below 0"),
+    ],
+)
+def test_a_wrong_argument_is_a_mistake(
+    name: str, arguments: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        FILTERS[name]("text", **arguments)
 
 
 def test_every_filter_says_what_it_keeps() -> None:

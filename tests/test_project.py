@@ -83,6 +83,16 @@ def test_any_folder_is_an_empty_project(tmp_path: Path) -> None:
     assert "chat" in project.pipeline_names()
 
 
+def test_a_current_folder_that_is_gone_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(MistakeError, match=r"the folder \. is not there any more"):
+        Project.at(Path())
+
+
 def test_pipelines_in_folders_have_their_folders_in_their_names(empty: Folder) -> None:
     empty.write("pipelines/specialists/maths.yaml", "")
     empty.write("pipelines/chat.yaml", "")

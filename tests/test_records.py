@@ -8,7 +8,20 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soupstock.records import AFTER, BEFORE, Columns, Gatherer, Ids, Row, Table, dropped, failed
+from soupstock.records import (
+    AFTER,
+    BEFORE,
+    OPEN_PARTS,
+    PART_ROWS,
+    Columns,
+    Gatherer,
+    Ids,
+    Row,
+    Table,
+    dropped,
+    failed,
+    frame,
+)
 
 CONTENT = st.dictionaries(st.sampled_from("abc"), st.integers(0, 3) | st.text(max_size=3))
 COLUMNS: Columns = {**BEFORE, "text": pl.String(), **AFTER}
@@ -78,3 +91,45 @@ def test_a_row_is_only_added_to() -> None:
     assert {name: after[name] for name in ("id", "text")} == {
         name: before[name] for name in ("id", "text")
     }
+
+
+def test_parts_that_wait_for_a_late_row_are_bounded(tmp_path: Path) -> None:
+    gatherer = Gatherer(Table(tmp_path, COLUMNS))
+    for part in range(OPEN_PARTS):
+        gatherer.add(part * PART_ROWS + 1, row(1))
+        assert not gatherer.is_full
+    gatherer.add(OPEN_PARTS * PART_ROWS + 1, row(1))
+    assert gatherer.is_full
+
+
+def test_a_value_that_its_column_cannot_hold_is_null_and_harms_no_other() -> None:
+    year = pl.Struct({"year": pl.Int64})
+    rows: list[Row] = [
+        {"id": "a", "fact": {"year": 2**70}, "other": 1},
+        {"id": "b", "fact": {"year": 1999}},
+        {"id": "c"},
+    ]
+    made = frame(rows, {"id": pl.String(), "fact": year})
+    assert made.schema == {"id": pl.String, "fact": year}
+    assert made["id"].to_list() == ["a", "b", "c"]
+    assert made["fact"].struct.field("year").to_list() == [None, 1999, None]
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"id": st.text(max_size=3)},
+            optional={
+                "n": st.none() | st.integers(-9, 9) | st.floats(allow_nan=False),
+                "tags": st.none() | st.lists(st.none() | st.text(max_size=2), max_size=2),
+                "more": st.text(max_size=2),
+            },
+        ),
+        max_size=20,
+    )
+)
+def test_a_frame_has_the_rows_values_in_the_columns_types(rows: list[Row]) -> None:
+    columns: Columns = {"id": pl.String(), "n": pl.Float64(), "tags": pl.List(pl.String)}
+    made = frame(rows, columns)
+    assert dict(made.schema) == columns
+    assert made.to_dicts() == [{name: r.get(name) for name in columns} for r in rows]

@@ -14,7 +14,7 @@ from soupstock import imitation, testing
 from soupstock.budget import Budget
 from soupstock.errors import ModelError
 from soupstock.manifest import Manifest
-from soupstock.run import Run
+from soupstock.run import MOST_DRAWN_IN_VAIN, Run
 from soupstock.testing import Reply, Request, Server
 
 
@@ -223,6 +223,31 @@ def test_a_target_is_met_exactly_with_the_first_rows_that_survive(
     server.forget()
     assert digests(folder.run()) == before
     assert server.requests == []
+
+
+def test_a_target_that_every_row_survives_is_met_without_a_call_too_many(
+    folder: Folder, server: Server
+) -> None:
+    folder.replace("pipelines/mine.yaml", "  rows: 20\n", "")
+    folder.replace("pipelines/mine.yaml", "steps:", "target: 33\nsteps:")
+    folder.replace("pipelines/mine.yaml", "min: 0.5", "min: 0")
+    assert folder.run().manifest.kept == 33
+    assert server.count == 3 * 33
+
+
+def test_a_target_that_no_row_survives_for_is_given_up(folder: Folder, server: Server) -> None:
+    folder.replace("pipelines/mine.yaml", "  rows: 20\n", "")
+    folder.replace("pipelines/mine.yaml", "steps:", "target: 20\nsteps:")
+    folder.replace(
+        "pipelines/mine.yaml",
+        "  - generate: answer",
+        "  - filter: [length: {column: question, min: 9999}]\n  - generate: answer",
+    )
+    said = folder.run().manifest
+    assert said.outcome == "partial"
+    assert said.reason is not None
+    assert "none was kept" in said.reason
+    assert MOST_DRAWN_IN_VAIN <= server.count <= 4 * MOST_DRAWN_IN_VAIN
 
 
 @pytest.mark.usefixtures("server")

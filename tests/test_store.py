@@ -40,6 +40,17 @@ async def test_the_first_answer_to_a_question_stays(tmp_path: Path) -> None:
         assert store.get([b"key"]) == {b"key": b"first"}
 
 
+async def test_whoever_comes_second_is_given_the_first_answer(tmp_path: Path) -> None:
+    path = tmp_path / "calls.sqlite"
+    async with Store(path) as one, Store(path) as other:
+        first = [entry._replace(answer=b"first") for entry in entries(1000)]
+        kept = await asyncio.gather(*(one.put(entry) for entry in first[::3]))
+        later = await asyncio.gather(*(other.put(entry) for entry in entries(1000)))
+    assert set(kept) == {b"first"}
+    assert later[::3] == [b"first"] * len(kept)
+    assert later[1::3] == [entry.answer for entry in entries(1000)[1::3]]
+
+
 async def test_what_is_queued_is_committed_when_the_store_closes(tmp_path: Path) -> None:
     store = Store(tmp_path / "calls.sqlite")
     futures = [store.put(entry) for entry in entries(100)]
@@ -110,6 +121,12 @@ async def test_a_torn_write_ahead_log_loses_the_torn_answers_only(tmp_path: Path
         assert len(store.get([entry.key for entry in entries(50)])) == 50
 
 
+async def test_a_folder_that_is_a_file_is_named_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("no folder")
+    with pytest.raises(StoreError, match=r"calls\.sqlite cannot be kept: (File exists|Not a dir)"):
+        Store(tmp_path / "runs" / "calls.sqlite")
+
+
 async def test_a_file_that_is_no_store_is_named_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "calls.sqlite"
     path.write_bytes(b"no database " * 100)
@@ -153,5 +170,5 @@ async def test_a_full_disk_keeps_the_answers_in_flight_and_asks_no_more(small_di
 
 async def test_a_disk_that_is_full_from_the_start_is_named_in_one_line(small_disk: Path) -> None:
     (small_disk / "else").write_bytes(bytes(11 << 20))
-    with pytest.raises(StoreError, match="there is no room beside the store"):
+    with pytest.raises(StoreError, match=r"calls\.sqlite cannot be kept: No space left on device"):
         Store(small_disk / "calls.sqlite")

@@ -46,6 +46,34 @@ class Found(NamedTuple):
         """Say of so many rows that all stay."""
         return cls(np.full(height, -1, np.int64), np.zeros(height))
 
+    def note(self, twins: Counts, rows: Counts, similarity: Similarities) -> None:
+        """Note that rows have twins, where it is more similar, or earlier, than the one known."""
+        best = np.lexsort((twins, -similarity, rows))
+        best = best[_begins(rows[best])]
+        twin, row, new = twins[best], rows[best], similarity[best]
+        old = self.similarity[row]
+        better = (self.twin[row] < 0) | (new > old) | ((new == old) & (twin < self.twin[row]))
+        self.twin[row[better]] = twin[better]
+        self.similarity[row[better]] = new[better]
+
+    def with_copies(self, rows: Counts, original: Counts, settled: int) -> "Found":
+        """Say it of all rows, where this was found among `rows` alone.
+
+        `original` is each row's first copy: itself, or one of `rows`, whose twin its copies share
+        unless it stays and is their twin. The first `settled` rows stay in any case.
+        """
+        found = Found.nothing(len(original))
+        dropped = self.twin >= 0
+        found.twin[rows[dropped]] = rows[self.twin[dropped]]
+        found.similarity[rows] = self.similarity
+        copies = np.flatnonzero(original != np.arange(len(original)))
+        own = original[copies]
+        stays = found.twin[own] < 0
+        found.twin[copies] = np.where(stays, own, found.twin[own])
+        found.similarity[copies] = np.where(stays, 1.0, found.similarity[own])
+        found.twin[:settled] = -1
+        return found
+
 
 def shared_buckets(keys: Words, rows: Counts) -> Members:
     """Number the bands (`keys`: bands by rows) that several of the rows share, as buckets."""
@@ -134,13 +162,7 @@ class _Search:
         """Compare pairs, and note what is more similar than was known."""
         similarity = self.compare(leaders, others)
         alike = np.flatnonzero(similarity > 0)
-        alike = alike[np.lexsort((leaders[alike], -similarity[alike], others[alike]))]
-        alike = alike[_begins(others[alike])]
-        twin, best = self.found
-        leader, other, new = leaders[alike], others[alike], similarity[alike]
-        better = (new > best[other]) | ((new == best[other]) & (leader < twin[other]))
-        twin[other[better]] = leader[better]
-        best[other[better]] = new[better]
+        self.found.note(leaders[alike], others[alike], similarity[alike])
 
     def _forget(self, next_: Counts, ready: Counts) -> None:
         """Leave out of each bucket what was compared, and buckets that are done with."""

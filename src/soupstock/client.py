@@ -11,7 +11,7 @@ import itertools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 from soupstock.budget import Budget, Price, Reservation, prompt_bound
 from soupstock.calls import Answer, Call, Failure, Reply, decode, encode
@@ -116,6 +116,8 @@ class Client:
         self._jobs: dict[bytes, _Job] = {}
         self._order = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._opening: set[asyncio.Task[Any] | None] = set()
+        """Those tasks that wait for a server to start."""
         self._delayed: dict[asyncio.TimerHandle, _Job] = {}
         self._starved: list[Lane] = []
 
@@ -166,6 +168,9 @@ class Client:
             timer.cancel()
             self._finish(job, why)
         self._delayed.clear()
+        for task in self._opening:
+            if task is not None:
+                task.cancel()
 
     def fail(self, error: Exception) -> None:
         """Stop because going on makes no sense."""
@@ -239,11 +244,20 @@ class Client:
 
     async def _open(self, lane: Lane) -> Address:
         """Ask where the server is; one that the run starts is started, or started again."""
-        async with lane.opening:
-            if lane.address is None:
-                base_url, key = await self._servers.address(lane.model)
-                lane.address = Address.of(lane.model, base_url, key)
-            return lane.address
+        task = asyncio.current_task()
+        self._opening.add(task)
+        try:
+            async with lane.opening:
+                if lane.address is None:
+                    base_url, key = await self._servers.address(lane.model)
+                    lane.address = Address.of(lane.model, base_url, key)
+                return lane.address
+        except asyncio.CancelledError:
+            if self.stopped is None:
+                raise
+            raise Trouble(self.stopped, is_unreachable=True) from None
+        finally:
+            self._opening.discard(task)
 
     async def _send(self, lane: Lane, address: Address, call: Call) -> Answer:
         """Send one request and read its answer; raises Trouble."""

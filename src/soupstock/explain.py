@@ -207,6 +207,7 @@ class Look:
     """What a filter says of one row, and the figures that it compares with its limits."""
 
     keeps: bool | None
+    """Null where it could not tell."""
     figures: Sequence[str]
 
 
@@ -227,8 +228,8 @@ def look(keeps: Sequence[pl.Expr], frame: pl.DataFrame) -> list[Look]:
 
 def _operands(condition: pl.Expr, rows: pl.LazyFrame) -> Iterator[pl.Expr]:
     """Yield the columns and numbers that a condition compares, however it is put together."""
-    # What has no column in it is a limit, and stands among the arguments.
-    parts = [part for part in condition.meta.pop() if part.meta.root_names()]
+    # The last is popped first. What has no column in it is a limit, and stands among the arguments.
+    parts = [part for part in reversed(condition.meta.pop()) if part.meta.root_names()]
     named = [part.alias(str(n)) for n, part in enumerate(parts)]
     for part, dtype in zip(parts, rows.select(named).collect_schema().dtypes(), strict=True):
         if dtype == pl.Boolean:

@@ -1,4 +1,4 @@
-r"""Find what names a person or opens a door: addresses, numbers, keys.
+"""Find what names a person or opens a door: addresses, numbers, keys.
 
 A regular expression proposes candidates, and where there is a checksum or a register it decides.
 Knows no columns and no filters.
@@ -14,35 +14,48 @@ import polars as pl
 # A word's edge among ASCII letters: with those of all scripts the search is many times slower.
 _EDGE = r"(?-u:\b)"
 
-_RESERVED_DOMAINS = re.compile(
-    r"@(?:.*\.)?(?:example(?:\.(?:com|net|org))?|test|invalid|localhost)$", re.IGNORECASE
+# Of examples (RFC 2606), and of no person.
+_NOBODYS = re.compile(
+    r"^git@|@(?:.*\.)?(?:example(?:\.(?:com|net|org))?|test|invalid|localhost)$", re.IGNORECASE
 )
 _EMAIL = r"(?i)\b[a-z0-9][a-z0-9._%+-]*@(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,24}\b"
 
-# Either the country's code, or an area's in the groups that people write.
-_PHONE = (
-    r"(?:\+|\b00)[1-9]\d{0,2}(?:[ .\x{A0}/-]{0,2}\(?\d{1,5}\)?){2,6}\b"
-    r"|(?:\b1[ .-])?(?:\(\d{3}\) ?|\b\d{3}[.-])\d{3}[ .-]\d{4}\b"
-    r"|\(0\d{1,4}\) ?\d{2,5}(?:[ -]\d{2,5}){0,2}\b"
-    r"|\b0\d{2,4}[ /-]\d{3,4}[ -]?\d{3,5}\b|\b0\d(?: \d\d){4}\b"
+# A run of digits in groups, and the groups that people write a telephone number in.
+_DIGITS = r"[+(]{0,2}\b\d(?:\)?[ .\x{A0}/-]?\(?\d){6,}\b"
+_PHONE = re.compile(
+    r"(?:\+|00)[1-9]\d{0,2}(?:[ ./-]?\(?\d{1,5}\)?)+"
+    r"|(?:1[ .-])?(?:\(\d{3}\) ?|\d{3}[.-])\d{3}[ .-]\d{4}"
+    r"|\(0\d{1,4}\) ?\d{2,5}(?:[ -]\d{2,5}){0,2}"
+    r"|0[1-9]\d{1,3}[ /-]\d{3,4}[ -]?\d{3,5}|0[1-9](?: \d\d){4}"
 )
 _FEWEST_DIGITS, _MOST_DIGITS = 8, 15
 
 _IBAN = r"\b[A-Z]{2}\d{2}(?:[ \x{A0}]?[A-Z0-9]{2,4}){3,8}\b"
-# The length of each country's numbers, of the register of ISO 13616.
+# How long each country's numbers are, by the register of ISO 13616.
+_IBAN_COUNTRIES = {
+    15: "NO",
+    16: "BE",
+    18: "DK FI FK FO GL NL SD",
+    19: "MK SI",
+    20: "AT BA EE KZ LT LU MN XK",
+    21: "CH HR LI LV",
+    22: "BG BH CR DE GB GE IE ME RS VA",
+    23: "AE GI IL IQ OM SO TL",
+    24: "AD CZ ES MD PK RO SA SE SK TN VG",
+    25: "LY PT ST",
+    26: "IS TR",
+    27: "BI DJ FR GR IT MC MR SM",
+    28: "AL AZ BY CY DO GT HU LB NI PL SV",
+    29: "BR EG PS QA UA",
+    30: "JO KW MU YE",
+    31: "MT SC",
+    32: "LC",
+    33: "RU",
+}
 _IBAN_LENGTHS = {
-    country: int(length)
-    for length, countries in (
-        pair.split(":")
-        for pair in (
-            "15:NO 16:BE 18:DK,FI,FK,FO,GL,NL,SD 19:MK,SI 20:AT,BA,EE,KZ,LT,LU,MN,XK"
-            " 21:CH,HR,LI,LV 22:BG,BH,CR,DE,GB,GE,IE,ME,RS,VA 23:AE,GI,IL,IQ,OM,SO,TL"
-            " 24:AD,CZ,ES,MD,PK,RO,SA,SE,SK,TN,VG 25:LY,PT,ST 26:IS,TR 27:BI,DJ,FR,GR,IT,MC,MR,SM"
-            " 28:AL,AZ,BY,CY,DO,GT,HU,LB,NI,PL,SV 29:BR,EG,PS,QA,UA 30:JO,KW,MU,YE 31:MT,SC"
-            " 32:LC 33:RU"
-        ).split()
-    )
-    for country in countries.split(",")
+    country: length
+    for length, countries in _IBAN_COUNTRIES.items()
+    for country in countries.split()
 }
 
 _CARD = r"\b[2-6]\d{3}(?:[ -]?\d){8,15}\b"
@@ -53,7 +66,9 @@ _ISSUED = re.compile(
     r"|35(?:2[89]|[3-8]\d)\d{12}|62\d{14,17}"
 )
 
+# A section's or a version's number looks like an address, and with its name before it is none.
 _IP = (
+    r"(?i:\b(?:sections?|chapter|versions?|v|release|revision)[ .]{0,2})?"
     r"\b(?:\d{1,3}\.){3}\d{1,3}\b"
     r"|(?i:\b[0-9a-f]{1,4}:(?:[0-9a-f]{0,4}:){1,6}(?:[0-9a-f]{1,4}\b)?)"
 )
@@ -132,12 +147,15 @@ def is_iban(candidate: str) -> bool:
 
 
 def _is_person(candidate: str) -> bool:
-    """Leave out the addresses that are reserved for examples (RFC 2606)."""
-    return _RESERVED_DOMAINS.search(candidate) is None
+    return _NOBODYS.search(candidate) is None
 
 
 def _is_phone(candidate: str) -> bool:
-    return _FEWEST_DIGITS <= len(_digits(candidate)) <= _MOST_DIGITS
+    written = candidate.replace("\N{NO-BREAK SPACE}", " ")
+    return (
+        _FEWEST_DIGITS <= len(_digits(written)) <= _MOST_DIGITS
+        and _PHONE.fullmatch(written) is not None
+    )
 
 
 def _is_public(candidate: str) -> bool:
@@ -154,7 +172,7 @@ def _digits(text: str) -> str:
 
 IDENTIFIERS: Mapping[str, Identifier] = {
     "emails": Identifier(_EMAIL, _is_person),
-    "phones": Identifier(_PHONE, _is_phone),
+    "phones": Identifier(_DIGITS, _is_phone),
     "ibans": Identifier(_IBAN, is_iban),
     "cards": Identifier(_CARD, is_card),
     "ips": Identifier(_IP, _is_public),

@@ -3,6 +3,7 @@
 import csv
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,56 +12,76 @@ import orjson
 from soupstock.errors import MistakeError, Place, quoted, shown
 
 
+@dataclass(slots=True)
+class _Kind:
+    """What kind the values at one path are, and the line that said so first."""
+
+    path: str
+    kind: type | None = None
+    line: int = 0
+    inside: dict[str, "_Kind"] = field(default_factory=dict)
+
+    def within(self, key: str) -> "_Kind":
+        """Find the kind of a mapping's values under a key, or of a list's items (`[]`)."""
+        if key not in self.inside:
+            dot = "." if self.path and key != "[]" else ""
+            self.inside[key] = _Kind(f"{self.path}{dot}{key}")
+        return self.inside[key]
+
+
+_WORDS = {str: "text", bool: "true or false", float: "a number", list: "a list", dict: "a mapping"}
+
+
 def check_jsonl(path: Path) -> None:
     """Check that each line is a JSON object, and that no value changes its kind; or MistakeError.
 
     Blank lines are no rows. Null may stand for a value of any kind.
     """
-    kinds: dict[str, tuple[str, int]] = {}
-    has_rows = False
+    kinds = _Kind("")
     for number, line in _numbered(path):
         if not line.strip():
             continue
+        place = Place(path, number)
         try:
             row = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            raise MistakeError(
-                f"this line is not JSON: {error.msg}", Place(path, number)
-            ) from error
+            raise MistakeError(f"this line is not JSON: {error.msg}", place) from error
         if not isinstance(row, dict):
-            problem = f"a line should be a JSON object, not {_kind(row)}"
-            raise MistakeError(problem, Place(path, number))
-        has_rows = True
-        for where, kind in _kinds(row):
-            first, line_of_first = kinds.setdefault(where, (kind, number))
-            if kind != first:
-                problem = f"{quoted(where)} is {kind} here, and {first} in line {line_of_first}"
-                raise MistakeError(problem, Place(path, number))
-    if not has_rows:
+            raise MistakeError(f"a line should be a JSON object, not {_word(row)}", place)
+        if odd := _odd(kinds, row, number):
+            first, value = odd
+            word = _WORDS[first.kind or dict]
+            problem = (
+                f"{quoted(first.path)} is {_word(value)} here, and {word} in line {first.line}"
+            )
+            raise MistakeError(problem, place)
+    if kinds.kind is None:
         raise MistakeError("it has no rows", Place(path))
 
 
-def _kinds(row: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield what kind each value is, by its path: `item.question`, `tags[]`."""
-    for key, value in row.items():
-        where = f"{path}.{key}" if path else key
-        yield from _kinds_at(where, value)
-
-
-def _kinds_at(where: str, value: Any) -> Iterator[tuple[str, str]]:
+def _odd(seen: _Kind, value: Any, line: int) -> tuple[_Kind, Any] | None:
+    """Find a value that is of another kind than those before it at its path."""
+    kind = float if type(value) is int else type(value)
     if value is None:
-        return
-    yield where, _kind(value)
-    if isinstance(value, dict):
-        yield from _kinds(value, where)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _kinds_at(f"{where}[]", item)
+        return None
+    if seen.kind is None:
+        seen.kind, seen.line = kind, line
+    if seen.kind is not kind:
+        return seen, value
+    if kind is dict:
+        parts = value.items()
+    elif kind is list:
+        parts = (("[]", item) for item in value)
+    else:
+        return None
+    for key, part in parts:
+        if odd := _odd(seen.within(key), part, line):
+            return odd
+    return None
 
 
-def _kind(value: Any) -> str:
-    names = {str: "text", bool: "true or false", list: "a list", dict: "a mapping"}
-    return names.get(type(value), "null" if value is None else "a number")
+def _word(value: Any) -> str:
+    return "null" if value is None else _WORDS.get(type(value), "a number")
 
 
 def check_csv(path: Path) -> None:

@@ -16,7 +16,7 @@ import polars as pl
 
 from soupstock import conversations, repetition
 from soupstock.errors import hint, quoted
-from soupstock.identifiers import IDENTIFIERS
+from soupstock.identifiers import IDENTIFIERS, Identifier
 from soupstock.tokens import count_tokens
 
 Measure = Callable[[pl.Series], pl.Series]
@@ -25,7 +25,8 @@ _CALLED = re.compile(r"(\w+)\((.*)\)", re.DOTALL)
 # Not within parentheses: a tokenizer's path may hold anything.
 _SEPARATOR = re.compile(r"::(?![^(]*\))")
 _JSON_FENCE = re.compile(
-    r"^[ \t]*```[ \t]*json\b[^\n]*\n(.*?)(?:^[ \t]*```|\Z)", re.M | re.S | re.I
+    r"^[ \t]*```[ \t]*json\b[^\n]*\n(.*?)(?:^[ \t]*```|\Z)",
+    re.DOTALL | re.IGNORECASE | re.MULTILINE,
 )
 _FENCED = re.compile(r"\s*```\w*[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL)
 _KINDS = {dict: "object", list: "array", str: "string", bool: "boolean", type(None): "null"}
@@ -116,7 +117,7 @@ def _find(measure: str) -> Measure:
     raise ValueError(f"no measure is called {quoted(name)}{hint(name, [*MEASURES, 'tokens'])}")
 
 
-def _of_texts(measure: Callable[[list[str]], Sequence[Any]], dtype: pl.DataType) -> Measure:
+def _of_texts(measure: Callable[[list[str]], Any], dtype: pl.DataType) -> Measure:
     """Measure all texts that are there in one go; null of null."""
 
     def measured(values: pl.Series) -> pl.Series:
@@ -154,14 +155,15 @@ def _score(values: pl.Series) -> pl.Series:
     """Take a judge's score, or a number as it is; null where it is none."""
     if isinstance(values.dtype, pl.Struct):
         values = _field(values, values.name, "score")
-    return _number(values, "a score")
+    return _number(values)
 
 
-def _number(values: pl.Series, what: str = "it") -> pl.Series:
+def _number(values: pl.Series) -> pl.Series:
+    """Take a number as it is; null where it is none."""
     if values.dtype == pl.Null:
         return values.cast(pl.Float64)
     if not values.dtype.is_numeric():
-        raise ValueError(f"{what} is a number, and {values.name} is {values.dtype}")
+        raise ValueError(f"{values.name} is {values.dtype}, and no number")
     # To polars NaN is greater than every number, and so would pass each `min`.
     numbers = values.cast(pl.Float64)
     return numbers.fill_nan(None) if numbers.is_nan().any() else numbers
@@ -169,6 +171,10 @@ def _number(values: pl.Series, what: str = "it") -> pl.Series:
 
 def _repetition(texts: list[str]) -> pl.Series:
     return pl.DataFrame(repetition.shares(texts)).to_struct()
+
+
+def _count(identifier: Identifier, values: pl.Series) -> pl.Series:
+    return identifier.count(conversations.text(values))
 
 
 def _json(values: pl.Series) -> pl.Series:
@@ -207,10 +213,7 @@ MEASURES: Mapping[str, Measure] = {
     "repetition": _of_texts(_repetition, pl.Struct(dict.fromkeys(repetition.NAMES, pl.Float64()))),
     "json": _json,
     "broken_json": _of_texts(_broken_json, pl.UInt32()),
-    **{
-        name: lambda values, found=found: found.count(conversations.text(values))
-        for name, found in IDENTIFIERS.items()
-    },
+    **{name: partial(_count, found) for name, found in IDENTIFIERS.items()},
     "score": _score,
     "number": _number,
 }

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from hashlib import blake2b
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -182,13 +183,14 @@ def _words(codes: Codes) -> tuple[Words, Counts]:
 def _spans(codes: Codes) -> tuple[Counts, Counts]:
     """Find where words begin, and one past where they end. The last code is between words."""
     kinds = _kinds(codes)
-    whole = kinds == _WHOLE
-    part = kinds == _PART
-    if not whole.any():
-        edges = np.flatnonzero(part[1:] != part[:-1]) + 1
-        if part[:1].any():
+    if kinds.max() < _WHOLE:
+        inside = kinds == _PART
+        edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
+        if inside[0]:
             edges = np.concatenate(([0], edges))
         return edges[::2], edges[1::2]
+    whole = kinds == _WHOLE
+    part = kinds == _PART
     first = whole | (part & ~np.concatenate(([False], part[:-1])))
     last = whole | (part & ~np.concatenate((part[1:], [False])))
     return np.flatnonzero(first), np.flatnonzero(last) + 1
@@ -246,20 +248,13 @@ def identities(sets: Shingles) -> Words:
 
 def distinct(sets: Shingles) -> Shingles:
     """Sort each text's shingles, of which 48 bits are left, and have each but once."""
-    runs = cut(sets.sizes, _PIECE)
-    return joined([_distinct(sets, start, end) for start, end in runs])
-
-
-def _distinct(sets: Shingles, start: int, end: int) -> Shingles:
-    starts = sets.starts[start : end + 1]
-    owners = np.repeat(np.arange(end - start, dtype=np.uint64), np.diff(starts))
-    # The text in the upper bits: one sort of plain words sorts each text's shingles.
-    keys = sets.flat[starts[0] : starts[-1]] >> _TEXT_BITS
-    keys |= owners << _HASH_BITS
-    keys.sort()
-    keys = keys[np.concatenate(([True], keys[1:] != keys[:-1]))]
-    counts = np.bincount((keys >> _HASH_BITS).astype(np.int64))
-    return Shingles(keys & _HASH, np.concatenate(([0], np.cumsum(counts))))
+    flat = sets.flat >> _TEXT_BITS
+    for start, end in pairwise(sets.starts.tolist()):
+        flat[start:end].sort()
+    first = np.concatenate(([True], flat[1:] != flat[:-1]))
+    first[sets.starts[:-1]] = True
+    starts = np.concatenate(([0], np.cumsum(first)))[sets.starts]
+    return Shingles(flat[first], starts)
 
 
 def jaccard(sets: Shingles, one: Counts, other: Counts) -> npt.NDArray[np.float64]:
@@ -275,10 +270,9 @@ def jaccard(sets: Shingles, one: Counts, other: Counts) -> npt.NDArray[np.float6
 def _shared(sets: Shingles, one: Counts, other: Counts) -> Counts:
     """Count the shingles that the two of each pair share."""
     texts = np.stack((one, other), axis=1).ravel()
-    sizes = sets.sizes[texts]
-    places = np.arange(sizes.sum()) + np.repeat(
-        sets.starts[texts] - np.cumsum(sizes) + sizes, sizes
-    )
+    starts = sets.starts[texts]
+    sizes = sets.starts[texts + 1] - starts
+    places = np.arange(sizes.sum()) + np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
     owners = np.repeat(np.arange(len(texts), dtype=np.uint64) >> np.uint64(1), sizes)
     keys = sets.flat.take(places) | (owners << _HASH_BITS)
     # Each pair is two ascending runs, which a stable sort merges.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from soupstock.endpoint import Endpoint
-from soupstock.errors import Place, UnknownNameError
+from soupstock.errors import MistakeError, Place, UnknownNameError, shown
 from soupstock.loader import load, read_text
 from soupstock.manifest import PartRecord
 from soupstock.modules import Definition, definitions
@@ -52,7 +52,10 @@ class Project:
     @classmethod
     def at(cls, folder: Path) -> "Project":
         """Find the project that a folder is in; without one, the folder is an empty project."""
-        start = folder.resolve()
+        try:
+            start = folder.resolve()
+        except OSError as error:
+            raise MistakeError(f"the folder {shown(folder)} is not there any more") from error
         for candidate in (start, *start.parents):
             if (candidate / "pipelines").is_dir() or has_settings(candidate):
                 return cls(candidate)

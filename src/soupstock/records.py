@@ -6,6 +6,7 @@ order. Rows are only added to: a step puts a column or a reason there, and takes
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -14,6 +15,13 @@ from typing import Any
 import orjson
 import polars as pl
 import pyarrow.parquet as pq
+
+from soupstock.errors import SoupstockError
+
+
+class RecordsError(SoupstockError):
+    """Rows that cannot be written."""
+
 
 Row = dict[str, Any]
 """A row under way: its columns by name. A column that is not there is null."""
@@ -123,9 +131,10 @@ class Table:
 
     def write(self, number: int, part: pl.DataFrame) -> None:
         """Write one part; `number` is its place in the order."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"part-{number:06}.parquet"
-        part.write_parquet(path, compression="lz4", statistics=False)
+        with _writing(path):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            part.write_parquet(path, compression="lz4", statistics=False)
         self.parts.append(path)
         self.parts.sort()
 
@@ -177,11 +186,20 @@ def save(path: Path, columns: Columns, frames: Iterable[pl.DataFrame]) -> None:
     partial = path.with_name(f".{path.name}.partial")
     plain = pl.CompatLevel.oldest()
     schema = pl.DataFrame(schema=dict(columns)).to_arrow(compat_level=plain).schema
-    with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+    with _writing(path), pq.ParquetWriter(partial, schema, compression="zstd") as writer:
         for part in frames:
             arrow = part.to_arrow(compat_level=plain).cast(schema)
             writer.write_table(arrow, row_group_size=PART_ROWS)
     partial.replace(path)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn what a full or broken disk raises into one line."""
+    try:
+        yield
+    except (OSError, pl.exceptions.ComputeError) as error:
+        raise RecordsError(f"{path} cannot be written: {error}; every answer is kept") from error
 
 
 def column(path: str) -> pl.Expr:

@@ -1,4 +1,4 @@
-"""How much of a text repeats itself: the shares that Gopher's rules look at, for many texts at once.
+"""How much of a text repeats itself: what Gopher's rules look at, for many texts at once.
 
 Every word, line and paragraph of a block of texts is hashed in one pass over its letters, so that
 what is counted are numbers. Knows no columns and no limits.

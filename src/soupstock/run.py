@@ -211,6 +211,8 @@ def _interruptible(client: Client) -> Iterator[None]:
             added.append(number)
     try:
         yield
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
     finally:
         for number in added:
             loop.remove_signal_handler(number)

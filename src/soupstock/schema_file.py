@@ -19,21 +19,21 @@ def pipeline_schema() -> dict[str, Any]:
     schema = Pipeline.model_json_schema(by_alias=True, mode="validation")
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "A soupstock pipeline"
-    use = schema["$defs"]["FilterUse"]
-    arguments = use["properties"]["arguments"]
-    schema["$defs"]["FilterUse"] = {
-        "description": use.get("description", ""),
-        "anyOf": [
-            {"type": "string"},
-            {
-                "type": "object",
-                "minProperties": 1,
-                "maxProperties": 1,
-                "additionalProperties": {"anyOf": [{**arguments}, {"type": "null"}]},
-            },
-        ],
-    }
+    schema["$defs"]["FilterUse"] = _as_written(schema["$defs"]["FilterUse"])
     return schema
+
+
+def _as_written(use: dict[str, Any]) -> dict[str, Any]:
+    """Describe a filter as YAML has it: `not_refusal`, or `length: {column: response}`."""
+    name = {"type": "string", "pattern": use["properties"]["name"]["pattern"]}
+    with_arguments = {
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 1,
+        "propertyNames": name,
+        "additionalProperties": {"anyOf": [use["properties"]["arguments"], {"type": "null"}]},
+    }
+    return {"description": use["description"], "anyOf": [name, with_arguments]}
 
 
 if __name__ == "__main__":

@@ -183,9 +183,10 @@ class _Embedded:
                 async with asyncio.timeout(_START_SECONDS):
                     port = await _port(process, told)
             except BaseException as error:
-                await _killed(process)
+                # A pipe that closed early is the sign of a process that ends by itself.
+                await _end(process, _STOP_SECONDS if isinstance(error, ValueError) else 0.0)
                 if isinstance(error, (TimeoutError, OSError, ValueError)):
-                    reason = _last_words(sink) or _why(error, process)
+                    reason = f"{_complaint(sink) or _why(error, process)}; its log is {shown(log)}"
                     raise ModelError(f"the embedded model did not start: {reason}") from error
                 raise
         return cls(process, port, key)
@@ -194,10 +195,7 @@ class _Embedded:
         """End the process: by its pipe, or by force."""
         if self._process.stdin is not None:
             self._process.stdin.close()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_STOP_SECONDS):
-                await self._process.wait()
-        await _killed(self._process)
+        await _end(self._process, _STOP_SECONDS)
 
 
 def _fresh(log: Path) -> IO[bytes]:
@@ -227,10 +225,15 @@ async def _port(process: asyncio.subprocess.Process, told: Mapping[str, object])
     return int(await process.stdout.readline())
 
 
-async def _killed(process: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
-    await process.wait()
+async def _end(process: asyncio.subprocess.Process, patience: float) -> None:
+    """Wait for a process to end by itself, so many seconds, and then end it."""
+    try:
+        async with asyncio.timeout(patience):
+            await process.wait()
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
 def _ending(process: asyncio.subprocess.Process) -> str:
@@ -247,9 +250,9 @@ def _why(error: BaseException, process: asyncio.subprocess.Process) -> str:
     return f"it was not ready after {_START_SECONDS:.0f} s" if late else _ending(process)
 
 
-def _last_words(log: IO[bytes]) -> str:
-    """Find the line of a log that says why; empty where there is none."""
+def _complaint(log: IO[bytes]) -> str:
+    """Find the line of a log that says why: llama.cpp's first error, or else the last line."""
     log.seek(0)
     lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
-    telling = [line for line in lines if "error" in line.lower() or "failed" in line.lower()]
-    return shown((telling or lines or [""])[-1][:300])
+    errors = [line.partition(" E ")[2] for line in lines if " E " in line]
+    return shown((errors[:1] or lines[-1:] or [""])[0][:300])

@@ -57,12 +57,16 @@ class _Put(NamedTuple):
 def connect(path: Path) -> sqlite3.Connection:
     """Open the store's file for one thread, making it where it is not there."""
     try:
-        db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA journal_mode=WAL")
-        # A killed process loses nothing so; a power cut may lose the last commits, not the file.
-        db.execute("PRAGMA synchronous=NORMAL")
-        db.execute(_TABLE)
-    except (OSError, sqlite3.Error) as error:
+        with contextlib.ExitStack() as stack:
+            db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+            stack.enter_context(closing(db))
+            db.execute("PRAGMA journal_mode=WAL")
+            # A killed process loses nothing so; a power cut may lose the last commits, not the
+            # file.
+            db.execute("PRAGMA synchronous=NORMAL")
+            db.execute(_TABLE)
+            stack.pop_all()
+    except sqlite3.Error as error:
         raise StoreError(f"the store {path} cannot be opened: {error}") from error
     return db
 
@@ -164,7 +168,8 @@ class Store:
         except OSError as error:
             with contextlib.suppress(OSError):
                 self._ballast.unlink(missing_ok=True)
-            raise StoreError(f"there is no room beside the store {self.path}: {error}") from error
+            reason = error.strerror or error
+            raise StoreError(f"the store {self.path} cannot be kept: {reason}") from error
 
 
 def sizes(path: Path) -> list[Size]:
@@ -201,24 +206,20 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _insert(db: sqlite3.Connection, entries: Sequence[Entry]) -> dict[bytes, bytes]:
-    """Insert answers in one transaction; returns those that were there already, by key."""
+    """Insert and commit answers; returns those that were there already, by key.
+
+    As few statements as can be, each its own transaction: after each the thread has to wait until
+    the event loop lets it run Python again.
+    """
     made = int(time.time())
     earlier: dict[bytes, bytes] = {}
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        for start in range(0, len(entries), _STATEMENT):
-            some = entries[start : start + _STATEMENT]
-            # Many rows a statement: after each the thread waits for its turn to run Python again.
-            rows = ",".join(["(?, ?, ?, ?)"] * len(some))
-            values = [value for entry in some for value in (*entry, made)]
-            done = db.execute(f"INSERT OR IGNORE INTO calls VALUES {rows}", values)  # noqa: S608 - marks
-            if done.rowcount < len(some):
-                earlier.update(_select(db, [entry.key for entry in some]))
-        db.execute("COMMIT")
-    except sqlite3.Error:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
+    for start in range(0, len(entries), _STATEMENT):
+        some = entries[start : start + _STATEMENT]
+        rows = ",".join(["(?, ?, ?, ?)"] * len(some))
+        values = [value for entry in some for value in (*entry, made)]
+        done = db.execute(f"INSERT OR IGNORE INTO calls VALUES {rows}", values)  # noqa: S608 - marks
+        if done.rowcount < len(some):
+            earlier.update(_select(db, [entry.key for entry in some]))
     return earlier
 
 

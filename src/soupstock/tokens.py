@@ -1,6 +1,7 @@
 """Count the tokens of a named tokenizer. Needs the library `tokenizers`, which is an extra."""
 
 import hashlib
+import importlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,21 +19,20 @@ def count_tokens(texts: Sequence[str], tokenizer: str) -> list[int]:
     Raises:
         ValueError: The library, the file or the model is not there; one line for the user.
     """
-    count = _counter(tokenizer)
-    return count(list(texts)) if texts else []
+    return _counter(tokenizer)(list(texts))
 
 
 @lru_cache(maxsize=4)
 def _counter(tokenizer: str) -> Callable[[list[str]], list[int]]:
     try:
-        from tokenizers import Tokenizer
+        library: Any = importlib.import_module("tokenizers")
     except ImportError:
         raise ValueError(
             "counting tokens needs the library tokenizers: pip install tokenizers"
         ) from None
     file = _file(tokenizer)
     try:
-        loaded: Any = Tokenizer.from_file(str(file))
+        loaded: Any = library.Tokenizer.from_file(str(file))
     # The library raises bare Exception.
     except Exception as error:
         raise ValueError(f"{quoted(tokenizer)} is no tokenizer: {error}") from error

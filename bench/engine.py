@@ -1,0 +1,311 @@
+"""How well the engine keeps servers busy, and what it costs: each figure of docs/benchmarks.md.
+
+Run `python bench/engine.py` for all of them, or name some: `python bench/engine.py latency store`.
+The model server is a process of its own on loopback and the peers run in the same minutes, so trust
+the ratios and not the absolute figures.
+"""
+
+import argparse
+import asyncio
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import ledger
+import peers
+from growth import grown
+from kills import IN_FLIGHT as KILLED_IN_FLIGHT
+from kills import killed_runs
+from loopback import Folder, Told, serving
+from stub import installed
+
+from soupstock import run as runs
+from soupstock.calls import Failure, Form, Reply
+from soupstock.client import Client
+from soupstock.plan import Plan
+from soupstock.run import Run
+from soupstock.servers import Model, Servers
+from soupstock.store import Store
+
+IN_FLIGHT = 256
+DELAY, JITTER = 0.2, 0.1
+CAPACITIES = (4, 32, 8)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much to measure."""
+
+    rows: int
+    times: int
+    stored: int
+    kills: int
+    runs: int
+    phase: float
+    grown: int
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table."""
+
+    what: str
+    goal: str
+    ours: str
+    others: str = ""
+
+    def __str__(self) -> str:
+        return f"| {self.what} | {self.goal} | {self.ours} | {self.others} |"
+
+
+def _ran(plan: Plan) -> tuple[Run, float]:
+    """Run a plan; returns what it left, and the seconds that it took, files and all."""
+    started = time.perf_counter()
+    done = runs.run(plan)
+    return done, time.perf_counter() - started
+
+
+def _raced(told: Told, options: Options) -> dict[str, list[float]]:
+    """Let ours and the peers take turns at one server; returns each one's seconds."""
+    seconds: dict[str, list[float]] = {name: [] for name in ("soupstock", *peers.PEERS)}
+    with serving(told) as server:
+        for _ in range(options.times):
+            for name, drive in peers.PEERS.items():
+                seconds[name].append(asyncio.run(drive(server.base_url, options.rows, IN_FLIGHT)))
+            with tempfile.TemporaryDirectory() as place:
+                settings = {"concurrency": IN_FLIGHT}
+                folder = Folder(Path(place), options.rows, server.base_url, settings=settings)
+                done, took = _ran(folder.plan())
+            assert done.manifest.kept == options.rows
+            seconds["soupstock"].append(took)
+    return seconds
+
+
+def _spread(values: list[float], form: str) -> str:
+    """Show the median, and the lowest and highest where there are several."""
+    middle = format(statistics.median(values), form)
+    if len(values) == 1:
+        return middle
+    return f"{middle} ({min(values):{form}} to {max(values):{form}})"
+
+
+def latency(options: Options) -> Iterator[Figure]:
+    """Two calls a row, 200±100 ms each: how much of the ideal throughput is reached."""
+    seconds = _raced(Told(DELAY, JITTER), options)
+    ideal = 2 * options.rows * DELAY / IN_FLIGHT
+    shares = {
+        name: _spread([ideal / took for took in all_], ".2f") for name, all_ in seconds.items()
+    }
+    ours = shares.pop("soupstock")
+    others = ", ".join(f"{name} {share}" for name, share in shares.items())
+    what = f"{options.rows:,} rows x 2 calls, 200±100 ms, {IN_FLIGHT} in flight: share of the ideal"
+    yield Figure(f"{what} {ideal:.1f} s", "≥ .85", ours, others)
+
+
+def overhead(options: Options) -> Iterator[Figure]:
+    """The same without latency: rows a second against raw aiohttp."""
+    seconds = _raced(Told(), options)
+    base = seconds["raw aiohttp"]
+    ratios = {
+        name: _spread([raw / took for raw, took in zip(base, all_, strict=True)], ".2f")
+        for name, all_ in seconds.items()
+    }
+    ours = ratios.pop("soupstock")
+    del ratios["raw aiohttp"]
+    others = ", ".join(f"{name} {ratio}" for name, ratio in ratios.items())
+    rate = options.rows / statistics.median(base)
+    yield Figure(
+        "the same at zero latency: rows/s against raw aiohttp",
+        "≥ .5",
+        ours,
+        f"{others} (raw aiohttp {rate:,.0f} rows/s)",
+    )
+
+
+def overlap(options: Options) -> Iterator[Figure]:
+    """A writer's and a judge's server: time against one column after the other."""
+    ratios = []
+    told = Told(DELAY, JITTER)
+    for _ in range(options.times):
+        with tempfile.TemporaryDirectory() as place, serving(told) as one, serving(told) as two:
+            settings = {"concurrency": 32}
+            by_column = Folder(
+                Path(place) / "columns", options.rows, one.base_url, two.base_url, settings
+            )
+            first = _ran(by_column.plan(is_judged=False))[1]
+            second = _ran(by_column.plan())[1]
+            streamed = Folder(
+                Path(place) / "streamed", options.rows, one.base_url, two.base_url, settings
+            )
+            ratios.append((first + second) / _ran(streamed.plan())[1])
+    yield Figure(
+        "two servers (writer, judge), 32 in flight each: time of column by column against ours",
+        "≥ 1.8",
+        _spread(ratios, ".2f"),
+    )
+
+
+def capacity(options: Options) -> Iterator[Figure]:
+    """A server whose hidden capacity changes: answers against an oracle's, and refusals."""
+    with tempfile.TemporaryDirectory() as place, serving(Told(DELAY, JITTER)) as server:
+        server.hold(CAPACITIES[0])
+
+        async def answered() -> int:
+            async with (
+                Store(Path(place) / "calls.sqlite") as store,
+                Servers(Path(place), print) as servers,
+                Client(store, servers) as client,
+            ):
+                _keep_asking(client, server.base_url)
+                for held in CAPACITIES:
+                    server.hold(held)
+                    await asyncio.sleep(options.phase)
+                calls = client.usage.calls
+                client.stop(Failure("Enough", "the time is up"))
+                return calls
+
+        answers = asyncio.run(answered())
+        seen = server.seen()
+    oracle = sum(CAPACITIES) * options.phase / DELAY
+    refused = seen.refusals / seen.requests
+    yield Figure(
+        f"hidden capacity 4→32→8, {options.phase:g} s each: answers against an oracle's; refused",
+        "≥ .95; ≤ 2 %",
+        f"{answers / oracle:.2f}; {refused:.1%}",
+    )
+
+
+def _keep_asking(client: Client, base_url: str, waiting: int = 2048) -> None:
+    """See to it that calls always wait."""
+    form = Form(Model("bench", "tester", base_url=base_url), {"max_tokens": 64})
+    number = 0
+
+    def ask(_: Reply | None = None) -> None:
+        nonlocal number
+        if client.stopped is None:
+            number += 1
+            messages = [{"role": "user", "content": f"question {number}"}]
+            client.ask(form.call(messages, str(number)), 0, ask)
+
+    for _ in range(waiting):
+        ask()
+
+
+def store(options: Options) -> Iterator[Figure]:
+    """Everything is answered already: how fast a run goes through."""
+    with tempfile.TemporaryDirectory() as place:
+        plan = Folder(Path(place), options.stored, "http://stub/v1", settings={"concurrency": 256}).plan()
+        with installed():
+            runs.run(plan)
+        rates = []
+        for _ in range(options.times):
+            done, took = _ran(plan)
+            assert done.manifest.paid.calls == 0
+            assert done.manifest.paid.found == 2 * options.stored
+            rates.append(options.stored / took)
+    yield Figure(
+        f"everything in the store: {options.stored:,} rows x 2 calls run again, rows/s",
+        "≥ 20,000",
+        _spread(rates, ",.0f"),
+    )
+
+
+def faults(options: Options) -> Iterator[Figure]:
+    """Random errors, and rows that always fail: are all others there?"""
+    told = Told(0.01, 0.005, errors=0.05, lost=0.01)
+    with tempfile.TemporaryDirectory() as place, serving(told) as server:
+        settings = {"concurrency": IN_FLIGHT}
+        done = runs.run(
+            Folder(Path(place), options.rows, server.base_url, settings=settings).plan()
+        )
+        seen = server.seen()
+        rows = done.rows
+    kept = rows.filter(rows["dropped_by"].list.len() == 0)
+    named = rows.filter(rows["failures"].list.len() > 0)
+    healthy = options.rows - seen.lost
+    assert kept["quality"].null_count() == 0
+    yield Figure(
+        f"5 % random 500s, {seen.lost} of {options.rows:,} rows always fail: healthy rows kept; "
+        "failures named",
+        "100 %; each",
+        f"{kept.height / healthy:.0%}; {named.height} of {seen.lost}",
+    )
+
+
+def kills(options: Options) -> Iterator[Figure]:
+    """SIGKILL at random moments, then run again."""
+    done = killed_runs(options.kills)
+    same = sum(one.is_same for one in done)
+    most = max(one.repeated for one in done)
+    total, asked = sum(one.repeated for one in done), sum(one.asked for one in done)
+    yield Figure(
+        f"SIGKILL at {options.kills} random moments, then run again: same bytes; most calls asked "
+        f"twice ({KILLED_IN_FLIGHT} in flight)",
+        f"all; ≤ {KILLED_IN_FLIGHT}",
+        f"{same} of {len(done)}; {most} ({total} of {asked:,} in all)",
+    )
+
+
+def budget(options: Options) -> Iterator[Figure]:
+    """Random limits, faults and time-outs with 256 in flight: is any limit passed?"""
+    with tempfile.TemporaryDirectory() as place:
+        done = [ledger.run(seed, Path(place)) for seed in range(options.runs)]
+    over = sum(not one.is_within for one in done)
+    used = statistics.median(one.share for one in done if one.share)
+    yield Figure(
+        f"budgets, {options.runs:,} random runs, up to {max(one.in_flight for one in done)} in "
+        "flight, a simulated server that bills: overshoots",
+        "0",
+        f"{over} (billed: {used:.0%} of the limit, median)",
+    )
+
+
+def memory(options: Options) -> Iterator[Figure]:
+    """Many source rows and a stub for a server: does memory grow?"""
+    seen = grown(options.grown)
+    yield Figure(
+        f"{options.grown:,} source rows x 2 calls, a stub as server: memory at each quarter; peak",
+        "flat; ≤ 1.5 GB",
+        f"{', '.join(f'{megabytes:,}' for megabytes in seen.quarters)} MB; {seen.peak:,} MB",
+        f"{seen.rate:,.0f} rows/s",
+    )
+
+
+MEASURES: dict[str, Callable[[Options], Iterator[Figure]]] = {
+    measure.__name__: measure
+    for measure in (latency, overhead, overlap, capacity, store, faults, kills, budget, memory)
+}
+
+
+def main() -> None:
+    """Measure, and print each figure as a line of a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("figures", nargs="*", metavar="FIGURE", help=", ".join(MEASURES))
+    parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--times", type=int, default=3, help="how often to measure times")
+    parser.add_argument("--stored", type=int, default=100_000, help="rows for `store`")
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--runs", type=int, default=1000, help="runs for `budget`")
+    parser.add_argument("--phase", type=float, default=60.0, help="seconds for `capacity`")
+    parser.add_argument("--grown", type=int, default=1_000_000, help="rows for `memory`")
+    told = vars(parser.parse_args())
+    chosen = told.pop("figures") or list(MEASURES)
+    if unknown := set(chosen) - set(MEASURES):
+        parser.error(
+            f"no figure is called {', '.join(sorted(unknown))}; there are: {', '.join(MEASURES)}"
+        )
+    options = Options(**told)
+    print("| what | goal | soupstock | others |\n|---|---|---|---|")
+    for name in chosen:
+        for figure in MEASURES[name](options):
+            print(figure, flush=True)
+    load = os.getloadavg()[0] / (os.cpu_count() or 1)
+    print(f"\nload of the machine at the end, per core: {load:.1f}")
+
+
+if __name__ == "__main__":
+    main()

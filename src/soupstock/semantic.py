@@ -1,0 +1,225 @@
+"""Find the rows whose embedding points nearly the same way as an earlier one's.
+
+Vectors are centred, then compared by cosine. Which pairs are worth comparing is found with vectors
+rounded to small integers: a product of those is exact in float32, whatever the order in which
+a BLAS adds up, so neither machine nor threads change what is found. Knows no texts and no models.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from soupstock.buckets import Found, Similarities
+from soupstock.minhash import Counts, Words, mixed
+
+Vectors = npt.NDArray[np.float32]
+Centre = npt.NDArray[np.float64]
+
+EXHAUSTIVE = 1 << 15
+"""Up to how many rows every pair is compared; from there on those in neighbouring cells are."""
+
+PROBES = 12
+"""How many cells around a row are searched."""
+
+# Integers below 2**24 are exact in float32; a product of two vectors this long is one.
+_LENGTH = 4000.0
+_BLOCK = 1 << 11
+_TILE = 1 << 12
+_PAIRS = 1 << 14
+
+
+class _Cells(NamedTuple):
+    """Rows by the pivot nearest to them."""
+
+    order: Counts
+    """The rows by cell, and in a cell by their order."""
+
+    starts: Counts
+    """Where in `order` each cell begins, and where the last one ends."""
+
+    probes: Counts
+    """For each row the cells to search: rows by probes."""
+
+
+def similar(
+    vectors: Vectors, threshold: float, settled: int = 0, mean: Centre | None = None
+) -> Found:
+    """Go through rows in order, and find each one's twin among the earlier ones that stayed.
+
+    `vectors` is rows by dimensions, `threshold` a cosine. The first `settled` rows stay whatever
+    they resemble. `mean` is what the vectors have in common; without it their own is taken. A
+    twin is the most similar of the rows that stay, the earliest where several are; equal vectors
+    share their twin. A row of zeros is nobody's twin.
+
+    Up to `EXHAUSTIVE` rows every pair is compared. Of more, a row is compared with those in the
+    cells around it, one to each of about √n pivots, which are rows themselves; so a few of the
+    pairs near the threshold are missed. Every pair is then checked in float64.
+
+    Raises:
+        ValueError: A vector holds what is no number.
+    """
+    if not np.isfinite(vectors).all():
+        raise ValueError("an embedding holds what is no finite number")
+    vectors = np.asarray(vectors, np.float32) + np.float32(0)  # There is no -0.0 then.
+    identity = _identity(vectors)
+    first, there = _firsts(identity), vectors.any(axis=1)
+    first = np.where(there, first, np.arange(len(first)))
+    rows = np.flatnonzero(there & (first == np.arange(len(first))))
+    space = _Space.around(vectors, rows, _mean(vectors) if mean is None else mean)
+    cells = _cells(space.rounded, identity[rows])
+    known = int(np.searchsorted(rows, settled))
+    among = _Search(space, cells, known, threshold).run()
+    return among.with_copies(rows, first, settled)
+
+
+def _identity(vectors: Vectors) -> Words:
+    """Hash each vector's bits."""
+    weights = mixed(np.arange(1, vectors.shape[1] + 1, dtype=np.uint64)) | np.uint64(1)
+    identity = np.empty(len(vectors), np.uint64)
+    for start, end in _blocks(len(vectors)):
+        bits = vectors[start:end].view(np.uint32) * weights
+        identity[start:end] = bits.sum(axis=1, dtype=np.uint64)
+    return mixed(identity)
+
+
+def _firsts(identity: Words) -> Counts:
+    """Say for each row which is the first that equals it."""
+    _, first, same = np.unique(identity, return_index=True, return_inverse=True)
+    return first[same].astype(np.int64)
+
+
+def _mean(vectors: Vectors) -> Centre:
+    """Average, as if there were one vector of zeros more: so that two that are alike stay so.
+
+    Of two vectors alone, less their mean, each would be the other's opposite. Integers are added,
+    so that the order makes no difference.
+    """
+    scale = 2.0 ** (30 - np.ceil(np.log2(max(float(np.abs(vectors).max(initial=0)), 2.0**-100))))
+    total = np.zeros(vectors.shape[1], np.int64)
+    for start, end in _blocks(len(vectors)):
+        total += np.rint(vectors[start:end] * scale).astype(np.int64).sum(axis=0)
+    mean: Centre = total / (scale * (len(vectors) + 1))
+    return mean
+
+
+def _blocks(height: int) -> Iterator[tuple[int, int]]:
+    return ((start, min(start + _BLOCK, height)) for start in range(0, height, _BLOCK))
+
+
+@dataclass(frozen=True)
+class _Space:
+    """Vectors seen from their mean."""
+
+    vectors: Vectors
+    rows: Counts
+    mean: Centre
+    lengths: Centre
+    rounded: Vectors
+    """The directions, as integers: rows by dimensions."""
+
+    @classmethod
+    def around(cls, vectors: Vectors, rows: Counts, mean: Centre) -> "_Space":
+        """Look from `mean` at those vectors that are `rows`."""
+        lengths = np.empty(len(rows))
+        rounded = np.empty((len(rows), vectors.shape[1]), np.float32)
+        for start, end in _blocks(len(rows)):
+            centred = vectors[rows[start:end]] - mean
+            lengths[start:end] = np.sqrt(np.square(centred).sum(axis=1))
+            size = np.maximum(lengths[start:end], np.finfo(np.float64).tiny)[:, None]
+            rounded[start:end] = np.rint(centred / size * _LENGTH)
+        return cls(vectors, rows, mean, lengths, rounded)
+
+    def cosine(self, one: Counts, other: Counts) -> Similarities:
+        """Compare pairs as exactly as float64 can."""
+        cosine = np.zeros(len(one))
+        for start in range(0, len(one), _PAIRS):
+            pair = slice(start, start + _PAIRS)
+            a = self.vectors[self.rows[one[pair]]] - self.mean
+            b = self.vectors[self.rows[other[pair]]] - self.mean
+            lengths = self.lengths[one[pair]] * self.lengths[other[pair]]
+            np.divide((a * b).sum(axis=1), lengths, out=cosine[pair], where=lengths > 0)
+        return np.minimum(cosine, 1.0)
+
+    def least(self, threshold: float) -> float:
+        """Say what the product of rounded directions is at least where a cosine is."""
+        off = np.sqrt(self.rounded.shape[1]) / 2 / _LENGTH
+        return float((threshold - 2 * off - off**2) * _LENGTH**2)
+
+
+def _cells(rounded: Vectors, identity: Words) -> _Cells:
+    height = len(rounded)
+    if height <= EXHAUSTIVE:
+        everything = np.zeros((height, 1), np.int64)
+        return _Cells(np.arange(height), np.array([0, height]), everything)
+    number = int(np.sqrt(height))
+    # By what they hold, so that the order of the rows makes no difference.
+    pivots = rounded[np.argsort(identity)[:number]].T
+    probes = np.empty((height, min(PROBES, number)), np.int64)
+    for start, end in _blocks(height):
+        # Products are integers, and of equal ones the first pivot is the nearer.
+        near = (rounded[start:end] @ pivots).astype(np.int64) * number - np.arange(number)
+        probes[start:end] = np.argpartition(-near, range(probes.shape[1]))[:, : probes.shape[1]]
+    order = np.argsort(probes[:, 0], kind="stable")
+    starts = np.searchsorted(probes[order, 0], np.arange(number + 1))
+    return _Cells(order, starts, probes)
+
+
+class _Search:
+    """Goes through rows in blocks, looking in the cells around each for those that stay."""
+
+    def __init__(self, space: _Space, cells: _Cells, settled: int, threshold: float) -> None:
+        self._space, self._cells = space, cells
+        self._settled, self._threshold = settled, threshold
+        self._least = space.least(threshold)
+        self._found = Found.nothing(len(space.rows))
+        # Each cell's rows lie together.
+        self._by_cell = space.rounded[cells.order]
+
+    def run(self) -> Found:
+        """Find each row's twin."""
+        for start, end in _blocks(len(self._space.rows)):
+            parts = list(self._candidates(start, end))
+            earlier = np.concatenate([pairs[0] for pairs in parts])
+            later = np.concatenate([pairs[1] for pairs in parts])
+            sure = earlier < start
+            self._take(earlier[sure], later[sure])
+            self._settle(earlier[~sure], later[~sure])
+        return self._found
+
+    def _candidates(self, start: int, end: int) -> Iterator[tuple[Counts, Counts]]:
+        """Yield pairs of an earlier row that may stay, and one of the block that is close to it."""
+        cells, block = self._cells, self._space.rounded[start:end]
+        probes = cells.probes[start:end]
+        asked = np.argsort(probes, axis=None, kind="stable")
+        bounds = np.searchsorted(probes.ravel()[asked], np.arange(len(cells.starts)))
+        asked //= probes.shape[1]
+        for cell in np.flatnonzero(np.diff(bounds)).tolist():
+            mine = asked[bounds[cell] : bounds[cell + 1]]
+            first, last = cells.starts[cell], cells.starts[cell + 1]
+            last = first + np.searchsorted(cells.order[first:last], end)
+            for tile in range(first, last, _TILE):
+                others = cells.order[tile : min(tile + _TILE, last)]
+                products = block[mine] @ self._by_cell[tile : tile + len(others)].T
+                near = (products >= self._least) & (self._found.twin[others] < 0)
+                place, other = np.divmod(np.flatnonzero(near), len(others))
+                later, earlier = mine[place] + start, others[other]
+                real = (earlier < later) & (later >= self._settled)
+                yield earlier[real], later[real]
+
+    def _settle(self, earlier: Counts, later: Counts) -> None:
+        """Decide among the rows of a block: of those that none before it drops, each in turn."""
+        order = np.lexsort((later, earlier))
+        earlier, later = earlier[order], later[order]
+        starts = np.flatnonzero(np.diff(earlier, prepend=-1)).tolist()
+        for start, end in pairwise([*starts, len(earlier)]):
+            if self._found.twin[earlier[start]] < 0:
+                self._take(earlier[start:end], later[start:end])
+
+    def _take(self, twins: Counts, rows: Counts) -> None:
+        cosine = self._space.cosine(twins, rows)
+        alike = cosine >= self._threshold
+        self._found.note(twins[alike], rows[alike], cosine[alike])
