@@ -1,6 +1,7 @@
 # ruff: noqa: RUF001 - scripts and typographers have punctuation of their own
 """Of texts that repeat each other the first stays, and the others name it."""
 
+import itertools
 import random
 import subprocess
 import sys
@@ -11,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from soupstock import buckets
+from soupstock.buckets import Similarities, first_of_each, shared_buckets
 from soupstock.errors import MistakeError
-from soupstock.minhash import Bands, band_keys, folded, shingles
+from soupstock.minhash import Bands, Counts, Words, band_keys, folded, shingles
 from soupstock.steps.dedup import Deduplication, Duplicates, duplicates
 
 EXACT = Deduplication("text", "exact")
@@ -39,6 +42,10 @@ def found(step: Deduplication, *texts: str | None) -> Duplicates:
 def twins(step: Deduplication, *texts: str | None) -> list[int | None]:
     twin: list[int | None] = found(step, *texts).twin.to_list()
     return twin
+
+
+def everything(step: Deduplication, texts: list[str]) -> list[list[object]]:
+    return [part.to_list() for part in found(step, *texts)]
 
 
 def jaccard(a: str, b: str) -> float:
@@ -143,6 +150,37 @@ def test_fewer_rows_per_band_find_less_similar_twins() -> None:
         assert 1 - (1 - threshold**bands.rows) ** bands.number >= 0.985
 
 
+def test_the_best_of_a_kind_stays_and_the_first_of_the_best() -> None:
+    texts = pl.Series([SOUP, TRAINS, SOUP.lower(), SOUP.upper(), None, TRAINS])
+    scores = pl.Series([0.2, None, 0.9, 0.9, 1.0, float("nan")])
+    for step in (EXACT, NEAR):
+        answer = duplicates(step, texts, scores)
+        assert answer.twin.to_list() == [2, None, None, 2, None, 1]
+        assert answer.similarity.to_list() == [1.0, None, None, 1.0, None, 1.0]
+
+
+@pytest.mark.parametrize("step", [EXACT, NEAR], ids=["exact", "minhash"])
+def test_what_was_published_before_stays_whatever_it_repeats(step: Deduplication) -> None:
+    texts = pl.Series(["something else", SOUP, TRAINS, TRAINS])
+    before = pl.Series([None, SOUP.lower(), SOUP])
+    answer = duplicates(step, texts, against=before)
+    assert answer.against.to_list() == [None, 1, None, None]
+    assert answer.twin.to_list() == [None, None, None, 2]
+    assert answer.similarity.to_list() == [None, 1.0, None, 1.0]
+    assert duplicates(step, texts.clear(), against=before).twin.to_list() == []
+    again = duplicates(step, texts, pl.Series([1, 9, 2, 3]), before)
+    assert again.against.to_list() == [None, 1, None, None]
+    assert again.twin.to_list() == [None, None, 3, None]
+
+
+def test_the_most_similar_is_named_whether_it_was_there_before_or_not() -> None:
+    edited = SOUP.replace("a bay leaf", "one bay leaf")
+    twice = edited.replace("good oil", "olive oil")
+    texts = pl.Series([twice, twice.replace("old", "stale")])
+    answer = duplicates(NEAR, texts, against=pl.Series([SOUP, edited]))
+    assert answer.against.to_list() == [1, 1]
+
+
 def prose(rng: random.Random, words: int) -> list[str]:
     vocabulary = sorted(set((SOUP + " " + TRAINS).lower().split()))
     return rng.choices(vocabulary, k=words)
@@ -213,6 +251,66 @@ def test_a_twin_stays_comes_first_and_is_as_similar_as_is_said(
 
 
 @settings(deadline=None)
+@given(STEPS, TEXTS, st.randoms(use_true_random=False))
+def test_the_order_of_rows_makes_no_difference_where_scores_say_which_stays(
+    step: Deduplication, texts: list[str | None], rng: random.Random
+) -> None:
+    scores = rng.sample(range(len(texts)), len(texts))
+    order = rng.sample(range(len(texts)), len(texts))
+    one = duplicates(step, pl.Series(texts, dtype=pl.String), pl.Series(scores))
+    shuffled = pl.Series([texts[n] for n in order], dtype=pl.String)
+    other = duplicates(step, shuffled, pl.Series([scores[n] for n in order]))
+    for place, n in enumerate(order):
+        twin = other.twin[place]
+        assert one.twin[n] == (None if twin is None else order[twin])
+        assert one.similarity[n] == other.similarity[place]
+        if one.twin[n] is not None:
+            assert scores[one.twin[n]] > scores[n]
+            assert one.twin[one.twin[n]] is None
+
+
+@settings(deadline=None)
+@given(STEPS, TEXTS, TEXTS)
+def test_texts_that_were_there_before_count_as_rows_that_stay(
+    step: Deduplication, before: list[str | None], texts: list[str | None]
+) -> None:
+    known = pl.Series(before, dtype=pl.String)
+    answer = duplicates(step, pl.Series(texts, dtype=pl.String), against=known)
+    for row, (twin, old) in enumerate(zip(answer.twin, answer.against, strict=True)):
+        assert (answer.similarity[row] is None) == (twin is None and old is None)
+        assert twin is None or old is None
+        if old is not None:
+            text, other = texts[row], before[old]
+            assert text is not None
+            assert other is not None
+            assert folded(text).split() == folded(other).split() or (
+                step.method == "minhash" and jaccard(text, other) >= step.threshold
+            )
+    unique = known.filter(duplicates(step, known).similarity.is_null())
+    if step.method == "exact":
+        rows = duplicates(step, pl.concat([unique, pl.Series(texts, dtype=pl.String)]))
+        dropped = rows.similarity[len(unique) :].is_not_null()
+        assert dropped.to_list() == answer.similarity.is_not_null().to_list()
+
+
+@settings(deadline=None)
+@given(TEXTS)
+def test_what_is_the_same_exactly_is_so_by_its_shingles_too(texts: list[str | None]) -> None:
+    exact = found(EXACT, *texts).twin
+    near = found(Deduplication("text", "minhash", 1.0), *texts).twin
+    assert all(b is not None for a, b in zip(exact, near, strict=True) if a is not None)
+
+
+@settings(deadline=None)
+@given(TEXTS)
+def test_very_similar_texts_never_both_stay(texts: list[str | None]) -> None:
+    twin = found(NEAR, *texts).twin
+    stayed = [t for t, n in zip(texts, twin, strict=True) if n is None and t is not None]
+    pairs = itertools.combinations(stayed, 2)
+    assert all(jaccard(one, other) < 0.95 for one, other in pairs)
+
+
+@settings(deadline=None)
 @given(TEXTS)
 def test_identical_texts_never_both_stay(texts: list[str | None]) -> None:
     for step in (EXACT, NEAR):
@@ -221,15 +319,24 @@ def test_identical_texts_never_both_stay(texts: list[str | None]) -> None:
         assert len(stayed) == len(set(stayed))
 
 
-def test_how_texts_are_cut_into_chunks_makes_no_difference(
+def test_neither_chunks_nor_threads_nor_how_rows_are_gone_through_make_a_difference(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rng = random.Random(1)  # noqa: S311 - planted edits are no secret
-    rows = [" ".join(prose(rng, 5)) for _ in range(400)]
-    whole = twins(NEAR, *rows)
+    rows = [" ".join(prose(rng, 5)) for _ in range(150)]
+    rows += ["", *(f"{SOUP} {' '.join(prose(rng, rng.randrange(25)))}" for _ in range(400))]
+    rng.shuffle(rows)
+    whole = everything(NEAR, rows)
+    assert 300 < rows.count("") + sum(twin is not None for twin in whole[0]) < 700
     monkeypatch.setattr("soupstock.steps.dedup._CHUNK_CHARACTERS", 100)
-    monkeypatch.setattr("soupstock.steps.dedup._CHUNK_ROWS", 3)
-    assert twins(NEAR, *rows) == whole
+    monkeypatch.setattr("soupstock.minhash._PIECE", 64)
+    assert everything(NEAR, rows) == whole
+    monkeypatch.setattr("soupstock.steps.dedup._MOST_THREADS", 1)
+    monkeypatch.setattr("soupstock.buckets._PAIRS", 3)
+    assert everything(NEAR, rows) == whole
+    for least_share in (0.0, 2.0):  # all in rounds, or but one
+        monkeypatch.setattr("soupstock.buckets._LEAST_SHARE", least_share)
+        assert everything(NEAR, rows) == whole
 
 
 def test_hashes_are_the_same_in_every_process_and_on_every_machine() -> None:
@@ -250,4 +357,62 @@ def test_hashes_are_the_same_in_every_process_and_on_every_machine() -> None:
     sets = shingles(texts)
     here = (int(sets.flat.sum()), int(band_keys(sets, Bands(25, 5)).sum()))
     assert answer.stdout.split() == [str(number) for number in here]
-    assert here == (1524696591886454, 7043800457443052174)
+    assert here == (5457024179747602916, 18435375420943454238)
+
+
+def one_by_one(
+    keys: Words, like: Similarities, settled: int, crowd: int
+) -> list[tuple[int, float]]:
+    """Go through rows as the rule has it, one by one."""
+    shared: dict[tuple[int, int], list[int]] = {}
+    found = []
+    for row in range(len(like)):
+        mine = [
+            shared.setdefault((band, key), []) for band, key in enumerate(keys[:, row].tolist())
+        ]
+        others = {other for bucket in mine for other in bucket[:crowd]}
+        best = max(((like[row, other], -other) for other in others), default=(0.0, 0))
+        if best[0] and row >= settled:
+            found.append((-int(best[1]), float(best[0])))
+            continue
+        found.append((-1, 0.0))
+        for bucket in mine:
+            bucket.append(row)
+    return found
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.integers(1, 60), st.integers(1, 4), st.integers(1, 12), st.integers(0, 70), st.integers(0)
+)
+def test_rows_stay_as_if_gone_through_one_by_one(
+    height: int, bands: int, different: int, settled: int, seed: int
+) -> None:
+    draw = np.random.default_rng(seed)
+    keys = draw.integers(different, size=(bands, height)).astype(np.uint64) << np.uint64(40)
+    like = np.round(draw.random((height, height)) + 0.1, 1) * (draw.random((height, height)) < 0.3)
+    like = np.maximum(like, like.T)
+    members = shared_buckets(keys, np.arange(height))
+    for least_share in (0.0, 2.0):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(buckets, "_LEAST_SHARE", least_share)
+            patch.setattr(buckets, "CROWD", 3)
+            expected = one_by_one(keys, like, settled, 3)
+            answer = first_of_each(members, height, settled, lambda a, b: like[a, b])
+        assert list(zip(answer.twin.tolist(), answer.similarity.tolist(), strict=True)) == expected
+
+
+def test_boilerplate_that_all_rows_share_costs_each_a_bounded_number_of_comparisons() -> None:
+    height, bands = 2000, 5
+    compared = 0
+
+    def never_alike(one: Counts, other: Counts) -> Similarities:
+        nonlocal compared
+        compared += len(one)
+        assert (one != other).all()
+        return np.zeros(len(one))
+
+    keys = np.zeros((bands, height), np.uint64)
+    members = shared_buckets(keys, np.arange(height))
+    assert (first_of_each(members, height, 0, never_alike).twin == -1).all()
+    assert compared <= height * bands * buckets.CROWD

@@ -17,6 +17,7 @@ import pytest
 
 from conftest import Folder
 from soupstock import embedded
+from soupstock import run as runs
 from soupstock.errors import ModelError
 from soupstock.run import Run
 from soupstock.servers import CONTEXT, Servers, resolve
@@ -146,6 +147,14 @@ def test_a_prompt_longer_than_the_context_fails_its_row_alone(ran: tuple[Folder,
     assert (failure.cause, failure.rows) == ("BadRequestError", 1)
     assert "exceeds the available context size (2048 tokens)" in failure.example
     assert run.manifest.outcome == "complete"
+
+
+def test_the_shipped_pipeline_chat_makes_rows_and_readable_verdicts(tmp_path: Path) -> None:
+    run = runs.run(Folder(tmp_path).plan("chat", rows=4))
+    judged = run.manifest.steps[5]
+    assert (judged.label, judged.failures) == ("judge: quality", ())
+    assert judged.answers == judged.rows_in > 0
+    assert run.manifest.kept > 0
 
 
 def test_a_second_run_starts_no_server_and_writes_the_same(

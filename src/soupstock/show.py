@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 PLAIN_EVERY = 10.0
 """Seconds between progress lines where there is no terminal."""
 
+_FILTER = "filter: "
 _LONGEST_TEXT = 600
 
 
@@ -168,7 +169,7 @@ def show_run(run: "Run") -> None:
     console.print()
     for line in _failures(said):
         console.print(_cell(line), style="yellow")
-    console.print(_cell(_summary(said)))
+    console.print(_cell(_summary(said)), soft_wrap=True)
     if said.outcome == "partial":
         console.print(_cell(f"partial: {said.reason}"), style="bold yellow")
         console.print("every answer is kept; the same command goes on")
@@ -182,16 +183,22 @@ def show_run(run: "Run") -> None:
 
 
 def steps_table(steps: Sequence[StepRecord]) -> Table:
-    """Make the table of rows in, kept and dropped by reason."""
-    right = ("in", "kept", "dropped", "failed", "answers")
-    table = _table("step", "in", "kept", "dropped", "failed", "answers", "dropped by", right=right)
+    """Make the table of rows in, kept and dropped, with the reasons under each step."""
+    columns = ("in", "kept", "dropped", "failed", "answers")
+    table = _table("step", *columns, right=columns)
     for step in steps:
-        reasons = "\n".join(f"{count:,} {reason}" for reason, count in step.dropped.items())
         failed = sum(failure.rows for failure in step.failures)
         numbers = (step.rows_in, step.rows_kept, sum(step.dropped.values()), failed, step.answers)
-        cells = (step.label, *(f"{n:,}" if n else "" for n in numbers), reasons)
-        table.add_row(*map(_cell, cells))
+        table.add_row(_cell(_short(step.label)), *(f"{n:,}" if n else "" for n in numbers))
+        for reason, count in step.dropped.items():
+            if reason != step.label:
+                table.add_row(_cell(f"  {reason.removeprefix(_FILTER)}"), "", "", f"{count:,}")
     return table
+
+
+def _short(label: str) -> str:
+    """Leave out what a step of many filters is called in full: it would fill the table."""
+    return _FILTER.rstrip(": ") if label.startswith(_FILTER) and "," in label else label
 
 
 def _failures(said: Manifest) -> Iterator[str]:
@@ -339,7 +346,7 @@ class _Board:
         steps = _table("step", *right, right=right)
         for tally in flow.tallies:
             numbers = (tally.rows_in, tally.kept, tally.dropped, tally.failed, tally.waiting)
-            steps.add_row(_cell(tally.label), *(f"{n:,}" if n else "" for n in numbers))
+            steps.add_row(_cell(_short(tally.label)), *(f"{n:,}" if n else "" for n in numbers))
         parts += [steps, self._servers(), Text(self._closing(), style="dim")]
         return Group(*parts)
 
@@ -401,13 +408,11 @@ class _Board:
         flow = self._progress.flow
         if flow is None or not flow.rows:
             return None
-        asking = [
-            tally for tally, step in zip(flow.tallies, flow.plan.steps, strict=False) if step.calls
-        ]
         expected, done, due = float(flow.rows), 0.0, 0.0
-        for tally in asking:
-            done += tally.ended
-            due += max(expected, tally.rows_in)
+        for tally, step in zip(flow.tallies, flow.plan.steps, strict=False):
+            if step.calls:
+                done += tally.ended
+                due += max(expected, tally.rows_in)
             expected *= tally.kept / tally.ended if tally.ended else 1.0
         share = done / due if due else 0.0
         return share if 0 < share < 1 else None

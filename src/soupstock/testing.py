@@ -156,12 +156,13 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        self._thread.join()
 
     def stop(self) -> None:
-        """Answer nothing more; callable from any thread."""
-        if self._loop is not None and self._stopping is not None:
+        """Answer nothing more; callable from any thread. When it returns, connections are closed."""
+        if self._loop is not None and self._stopping is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stopping.set)
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join()
 
     def _run(self) -> None:
         try:

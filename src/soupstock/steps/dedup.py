@@ -33,6 +33,7 @@ from soupstock.minhash import (
     joined,
     shingles,
 )
+from soupstock.semantic import Embedder, similar
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -46,7 +47,7 @@ class Deduplication:
     """A dedup step: the column whose texts are compared, and from when on two are twins."""
 
     column: str
-    method: Literal["exact", "minhash"] = "minhash"
+    method: Literal["exact", "minhash", "semantic"] = "minhash"
     threshold: float = 0.7
 
 
@@ -68,6 +69,7 @@ def duplicates(
     texts: pl.Series,
     scores: pl.Series | None = None,
     against: pl.Series | None = None,
+    embedder: Embedder | None = None,
 ) -> Duplicates:
     """Go through texts in order, and drop each that is a twin of an earlier one that stayed.
 
@@ -82,10 +84,13 @@ def duplicates(
     where there are none; in scripts without spaces a letter is a word). Which pairs are compared
     is found by MinHash bands (Broder 1997; 25 bands of 5 at the default threshold), and each is
     then compared exactly: no text is dropped below `threshold`, and of those at the threshold
-    about one in a hundred is missed, of more similar ones hardly any.
+    about one in a hundred is missed, of more similar ones hardly any. `semantic` compares the
+    cosine of their embeddings, less what all embeddings have in common; where the embedder does not
+    know that, it is the mean of those here, and rows added at the end can change it a little.
 
     Raises:
         MistakeError: The column does not hold texts.
+        ValueError: `semantic` has no embedder, or it did not return a vector for each text.
     """
     own = _texts(texts, step.column)
     order = _order(own, scores)
@@ -98,6 +103,8 @@ def duplicates(
             found = _exact(together, settled)
         case "minhash":
             found = _near(together, settled, step.threshold)
+        case "semantic":
+            found = _semantic(together, settled, step.threshold, embedder)
         case _:
             assert_never(step.method)
     return _named(found, there, order, len(texts))
@@ -170,6 +177,21 @@ def _near(texts: pl.Series, settled: int, threshold: float) -> Found:
     known = int(np.searchsorted(candidates, settled))
     among = first_of_each(members, len(candidates), known, compare)
     return among.with_copies(candidates, first[copies], settled)
+
+
+def _semantic(texts: pl.Series, settled: int, threshold: float, embedder: Embedder | None) -> Found:
+    if embedder is None:
+        raise ValueError("semantic dedup needs an embedder")
+    rows = pl.DataFrame({"text": texts}).with_row_index()
+    first = rows.select(pl.col("index").min().over("text")).to_series().to_numpy().astype(np.int64)
+    originals = np.flatnonzero(first == np.arange(len(first)))
+    asked = texts.gather(originals).to_list()
+    vectors = embedder.embed(asked) if asked else np.empty((0, 1), np.float32)
+    if vectors.shape[:-1] != (len(asked),):
+        raise ValueError(f"{len(asked)} texts got embeddings of the shape {vectors.shape}")
+    known = int(np.searchsorted(originals, settled))
+    among = similar(vectors, threshold, known, embedder.mean)
+    return among.with_copies(originals, first, settled)
 
 
 def _hashed(texts: pl.Series, bands: Bands) -> tuple[Words, Words]:
