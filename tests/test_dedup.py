@@ -324,10 +324,10 @@ def test_neither_chunks_nor_threads_nor_how_rows_are_gone_through_make_a_differe
 ) -> None:
     rng = random.Random(1)  # noqa: S311 - planted edits are no secret
     rows = [" ".join(prose(rng, 5)) for _ in range(150)]
-    rows += ["", *(f"{SOUP} {' '.join(prose(rng, rng.randrange(25)))}" for _ in range(400))]
+    rows += ["", *(f"{SOUP} {' '.join(prose(rng, rng.randrange(25)))}" for _ in range(150))]
     rng.shuffle(rows)
     whole = everything(NEAR, rows)
-    assert 300 < rows.count("") + sum(twin is not None for twin in whole[0]) < 700
+    assert 50 < sum(twin is not None for twin in whole[0]) < 250
     monkeypatch.setattr("soupstock.steps.dedup._CHUNK_CHARACTERS", 100)
     monkeypatch.setattr("soupstock.minhash._PIECE", 64)
     assert everything(NEAR, rows) == whole

@@ -54,9 +54,9 @@ def project(root: Path, *questions: str) -> Folder:
 
 @pytest.fixture
 def stories(tmp_path: Path) -> Folder:
-    """Make a project whose run takes a while: twenty answers of 30 tokens."""
-    folder = project(tmp_path / "stories", *(f"Tell me of {n} cats." for n in range(20)))
-    steps = PIPELINE.replace("12", "30").splitlines()
+    """Make a project whose run takes a while: fourteen answers of 24 tokens."""
+    folder = project(tmp_path / "stories", *(f"Tell me of {n} cats." for n in range(14)))
+    steps = PIPELINE.replace("12", "24").splitlines()
     folder.write("pipelines/mine.yaml", "\n".join([*steps[:4], steps[-1]]))
     return folder
 
@@ -229,7 +229,7 @@ def test_a_server_that_crashes_is_started_again_and_no_row_is_lost(stories: Fold
         code, said = ended(process)
     assert code == 0
     assert "the embedded model's server ended early (SIGKILL); starting it again" in said
-    assert "20 rows in, 20 kept, 0 dropped; 20 calls made" in said
+    assert "14 rows in, 14 kept, 0 dropped; 14 calls made" in said
 
 
 def test_an_interrupted_run_stops_its_server_and_goes_on_from_there(stories: Folder) -> None:
@@ -244,7 +244,7 @@ def test_an_interrupted_run_stops_its_server_and_goes_on_from_there(stories: Fol
     with running(stories) as process:
         code, said = ended(process)
     assert code == 0
-    assert "20 rows in, 20 kept" in said
+    assert "14 rows in, 14 kept" in said
     assert " 0 found in the store" not in said
 
 

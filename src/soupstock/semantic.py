@@ -179,6 +179,10 @@ def _cells(rounded: Vectors, identity: Words) -> _Cells:
     return _Cells(order, starts, probes)
 
 
+Span = tuple[int, int]
+"""The first of some rows, and one past the last."""
+
+
 class _Search:
     """Goes through rows in blocks, looking in the cells around each for those that stay."""
 
@@ -193,37 +197,34 @@ class _Search:
     def run(self) -> Found:
         """Find each row's twin."""
         for start, end in _blocks(len(self._space.rows)):
-            parts = list(self._candidates(start, end))
-            earlier = np.concatenate([pairs[0] for pairs in parts])
-            later = np.concatenate([pairs[1] for pairs in parts])
-            sure = earlier < start
-            self._take(earlier[sure], later[sure])
-            open_ = ~sure & (self._found.twin[earlier] < 0)
-            self._settle(earlier[open_], later[open_])
+            self._take(*self._candidates((start, end), (0, start)))
+            # Most rows of a crowd are dropped by now, and need not be compared with each other.
+            self._settle(*self._candidates((start, end), (start, end)))
         return self._found
 
-    def _candidates(self, start: int, end: int) -> Iterator[tuple[Counts, Counts]]:
-        """Yield pairs of an earlier row that may stay, and one of the block that is close to it."""
-        cells, block = self._cells, self._space.rounded[start:end]
-        probes = cells.probes[start:end]
+    def _candidates(self, block: Span, among: Span) -> tuple[Counts, Counts]:
+        """Pair rows of a block with earlier ones close to them that may stay."""
+        cells, (start, end) = self._cells, block
+        rounded, probes = self._space.rounded[start:end], cells.probes[start:end]
         asked = np.argsort(probes, axis=None, kind="stable")
         bounds = np.searchsorted(probes.ravel()[asked], np.arange(len(cells.starts)))
         asked //= probes.shape[1]
+        parts = [(np.empty(0, np.int64), np.empty(0, np.int64))]
         for cell in np.flatnonzero(np.diff(bounds)).tolist():
             mine = asked[bounds[cell] : bounds[cell + 1]]
-            first, last = cells.starts[cell], cells.starts[cell + 1]
-            last = first + np.searchsorted(cells.order[first:last], end)
+            lowest, last = cells.starts[cell], cells.starts[cell + 1]
+            first, last = lowest + np.searchsorted(cells.order[lowest:last], among)
             for tile in range(first, last, _TILE):
                 others = cells.order[tile : min(tile + _TILE, last)]
-                products = block[mine] @ self._by_cell[tile : tile + len(others)].T
+                products = rounded[mine] @ self._by_cell[tile : tile + len(others)].T
                 near = (products >= self._least) & (self._found.twin[others] < 0)
-                place, other = np.divmod(np.flatnonzero(near), len(others))
-                later, earlier = mine[place] + start, others[other]
-                real = (earlier < later) & (later >= self._settled)
-                yield earlier[real], later[real]
+                near &= others < np.where(mine + start < self._settled, 0, mine + start)[:, None]
+                later, earlier = np.divmod(np.flatnonzero(near), len(others))
+                parts.append((others[earlier], mine[later] + start))
+        return np.concatenate([pair[0] for pair in parts]), np.concatenate([p[1] for p in parts])
 
     def _settle(self, earlier: Counts, later: Counts) -> None:
-        """Decide among the rows of a block: of those that none before it drops, each in turn."""
+        """Decide among the rows of a block, each in turn: one that stays drops those like it."""
         order = np.lexsort((later, earlier))
         earlier, later = earlier[order], later[order]
         starts = np.flatnonzero(np.diff(earlier, prepend=-1)).tolist()

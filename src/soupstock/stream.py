@@ -291,11 +291,9 @@ class Stream:
         tally.failed += 1
         tally.recent.append(True)
         if tally.is_hopeless:
-            many, cause = (
-                f"{sum(tally.recent)} of the last {len(tally.recent)}",
-                row["failures"][-1],
-            )
-            message = f"{tally.label} failed for {many} rows ({cause['cause']}: {cause['message']})"
+            many = f"{sum(tally.recent)} of the last {len(tally.recent)} rows"
+            why = row["failures"][-1]
+            message = f"{tally.label} failed for {many} ({why['cause']}: {why['message']})"
             self._client.stop(Failure("Hopeless", message))
 
     def _ask(self, flight: _Flight) -> None:
