@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 FEWEST, MOST = 20, 400
 """How many words a row has."""
@@ -99,10 +100,10 @@ def _docstrings() -> Iterator[str]:
 def _sections() -> Iterator[str]:
     """Yield what is between two headings of the installed packages' descriptions."""
     for package in metadata.distributions():
-        text = package.metadata.get_payload() or ""
-        if isinstance(text, str) and package.metadata.get(
-            "Description-Content-Type", ""
-        ).startswith("text/markdown"):
+        described: Any = package.metadata
+        kind = described.get("Description-Content-Type") or ""
+        text = described.get_payload()
+        if isinstance(text, str) and kind.startswith("text/markdown"):
             yield from (part.strip() for part in re.split(r"(?m)^#{2,4} .*$", text))
 
 

@@ -158,7 +158,7 @@ class Server:
         self.stop()
 
     def stop(self) -> None:
-        """Answer nothing more; callable from any thread. When it returns, connections are closed."""
+        """Answer nothing more, from any thread; when it returns, all connections are closed."""
         if self._loop is not None and self._stopping is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stopping.set)
         if self._thread.is_alive() and self._thread is not threading.current_thread():
