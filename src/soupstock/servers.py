@@ -24,7 +24,7 @@ EMBEDDED = "embedded"
 SLOTS = 8
 """How many answers the embedded server writes at once.
 
-With 16 the pipeline `chat` takes as long, and half as much memory again.
+With 16 the pipeline `chat` takes no less time, and half as much memory again.
 """
 
 CONTEXT = 2048
