@@ -1,17 +1,24 @@
 """A project on disk and a model server on loopback: what most tests start from."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from soupstock import run as runs
 from soupstock.plan import Plan, plan_file
 from soupstock.project import Project
 from soupstock.run import Run
 from soupstock.testing import Server
+
+# What is landed is tested with the same examples each time; a person's machine looks for new ones.
+settings.register_profile("repeatable", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("repeatable")
 
 CHAT = """\
 models: {writer: test, judge: test}

@@ -25,6 +25,8 @@ def written(data: Any) -> str:
     stream = io.StringIO()
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
+    # Left as they are, ruamel folds some line separators that it then reads as spaces.
+    yaml.allow_unicode = False
     yaml.dump(data, stream)
     return stream.getvalue()
 

@@ -89,6 +89,7 @@ def test_a_killed_run_is_taken_up_and_pays_twice_at_most_for_what_was_in_flight(
     assert server.count - before <= 60 + 8
 
 
+@pytest.mark.slow
 def test_runs_of_two_pipelines_share_one_store_at_the_same_time(
     folder: Folder, server: Server
 ) -> None:
@@ -106,6 +107,7 @@ def test_runs_of_two_pipelines_share_one_store_at_the_same_time(
     assert (digest(folder), digest(folder, "yours")) == first
 
 
+@pytest.mark.slow
 def test_a_second_run_of_the_same_plan_waits_and_then_asks_nothing(
     folder: Folder, server: Server
 ) -> None:
