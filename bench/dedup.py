@@ -122,17 +122,21 @@ def _judged(name: str, measure: Measure, pairs: Sequence[tuple[int, int]]) -> st
 
 def _measured(name: str, method: str, rows: int, options: argparse.Namespace) -> Measure:
     """Measure in a process of its own, the best of several times."""
-    source = _vectors(rows) if method == "semantic" else _lines(rows)
+    source = _vectors(rows) if method == "semantic" else _parquet(rows)
     tried = []
     for _ in range(options.times if name == "soupstock" else 1):
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "report.json"
-            ours = [sys.executable, __file__, "--measure", method]
-            theirs = [options.peers, HERE / "dedup_peers.py", name]
-            command = [*(ours if name == "soupstock" else theirs), source, report]
+            ours = [sys.executable, __file__, "--measure", method, source]
+            theirs = [options.peers, HERE / "dedup_peers.py", name, _for_others(source)]
+            command = [*(ours if name == "soupstock" else theirs), report]
             subprocess.run(command, check=True)  # noqa: S603 - our own scripts
             tried.append(Measure(rows, **json.loads(report.read_text(encoding="utf-8"))))
     return min(tried, key=lambda measure: measure.processor)
+
+
+def _for_others(source: Path) -> Path:
+    return source if source.suffix == ".npy" else source.with_suffix(".txt")
 
 
 def _measure(method: str, source: Path, report: Path) -> None:
@@ -144,7 +148,7 @@ def _measure(method: str, source: Path, report: Path) -> None:
         vectors = np.load(source)
         _report(lambda: np.flatnonzero(similar(vectors, COSINE).twin >= 0).tolist(), report)
     else:
-        texts = pl.Series(source.read_text(encoding="utf-8").split("\n"))
+        texts = pl.read_parquet(source, columns=["texts"])["texts"]
         step = Deduplication("text", "exact" if method == "exact" else "minhash", THRESHOLD)
         _report(lambda: duplicates(step, texts).twin.is_not_null().arg_true().to_list(), report)
 
@@ -171,18 +175,19 @@ def _rows(count: int) -> Any:
     """Make rows, or read them where they were made before."""
     import repeats
 
-    path = PLACE / f"rows-{count}.parquet"
-    if not path.exists():
-        PLACE.mkdir(exist_ok=True)
-        pl.DataFrame(repeats.rows(count)._asdict()).write_parquet(path)
-    columns = pl.read_parquet(path)
+    columns = pl.read_parquet(_parquet(count))
     return repeats.Rows(*(columns[name].to_list() for name in repeats.Rows._fields))
 
 
-def _lines(count: int) -> Path:
-    path = PLACE / f"rows-{count}.txt"
+def _parquet(count: int) -> Path:
+    """Make rows, a file for us and one for the others, where they are not there yet."""
+    import repeats
+
+    path = PLACE / f"rows-{count}.parquet"
     if not path.exists():
-        path.write_text("\n".join(_rows(count).texts), encoding="utf-8")
+        made = repeats.rows(count)
+        path.with_suffix(".txt").write_text("\n".join(made.texts), encoding="utf-8")
+        pl.DataFrame(made._asdict()).write_parquet(path)
     return path
 
 

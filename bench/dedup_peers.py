@@ -87,7 +87,8 @@ def semhash(path: Path) -> Callable[[], list[int]]:
 def _work(name: str, source: Path) -> Callable[[], list[int]]:
     if name == "semhash":
         return semhash(source)
-    texts = source.read_text(encoding="utf-8").split("\n")
+    with source.open(encoding="utf-8", newline="\n") as lines:
+        texts = [line.removesuffix("\n") for line in lines]
     return lambda: globals()[name](texts)
 
 

@@ -31,7 +31,6 @@ _CROWD = 200
 """How many rows are repeated again and again, by a tenth of the repeats."""
 
 _ESCAPE = re.compile(r"\\f[A-Z]|\\f\([A-Z]{2}|\\[&|^/,]|\\\*?\[[^]]*\]|\\s[-+]?\d")
-_WORD = re.compile(r"[^\W_]+")
 
 Row = frozenset[tuple[str, ...]]
 
@@ -136,9 +135,20 @@ _EDITS: dict[str, Callable[[str, random.Random], str]] = {
 }
 
 
+@cache
+def _spaced(letter: str) -> str:
+    """Put spaces around an ideograph, and in place of what is neither letter, mark nor number."""
+    if unicodedata.category(letter)[0] not in "LMN":
+        return " "
+    unspaced = re.match(
+        r"CJK|HIRAGANA|KATAKANA|THAI|LAO|KHMER|MYANMAR", unicodedata.name(letter, "")
+    )
+    return f" {letter} " if unspaced else letter
+
+
 def shingled(text: str) -> Row:
     """Return a text's word 3-grams; its words, where there are fewer than three."""
-    words = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    words = "".join(map(_spaced, unicodedata.normalize("NFKC", text).casefold())).split()
     size = GRAM if len(words) >= GRAM else 1
     return frozenset(tuple(words[n : n + size]) for n in range(len(words) - size + 1))
 

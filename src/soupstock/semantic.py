@@ -5,9 +5,12 @@ rounded to small integers: a product of those is exact in float32, whatever the 
 a BLAS adds up, so neither machine nor threads change what is found. Knows no texts and no models.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +33,7 @@ _LENGTH = 4000.0
 _BLOCK = 1 << 12
 _TILE = 1 << 12
 _PAIRS = 1 << 14
+_MOST_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -179,6 +183,22 @@ def _cells(rounded: Vectors, identity: Words) -> _Cells:
     return _Cells(order, starts, probes)
 
 
+@contextmanager
+def _threads() -> Iterator[int]:
+    """Say in how many threads to multiply, each on its own.
+
+    BLAS would put all of its threads to each of many small products, and where others want the
+    processor too these wait for each other most of the time.
+    """
+    try:
+        from threadpoolctl import threadpool_limits  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        yield 1
+        return
+    with threadpool_limits(1, user_api="blas"):
+        yield min(_MOST_THREADS, os.cpu_count() or 1)
+
+
 Span = tuple[int, int]
 """The first of some rows, and one past the last."""
 
@@ -196,32 +216,50 @@ class _Search:
 
     def run(self) -> Found:
         """Find each row's twin."""
-        for start, end in _blocks(len(self._space.rows)):
-            self._take(*self._candidates((start, end), (0, start)))
-            # Most rows of a crowd are dropped by now, and need not be compared with each other.
-            self._settle(*self._candidates((start, end), (start, end)))
+        with _threads() as threads, ThreadPoolExecutor(threads) as pool:
+            for start, end in _blocks(len(self._space.rows)):
+                self._take(*self._candidates(pool, threads, (start, end), (0, start)))
+                # Most rows of a crowd are dropped by now, and need no comparing with each other.
+                self._settle(*self._candidates(pool, threads, (start, end), (start, end)))
         return self._found
 
-    def _candidates(self, block: Span, among: Span) -> tuple[Counts, Counts]:
-        """Pair rows of a block with earlier ones close to them that may stay."""
-        cells, (start, end) = self._cells, block
-        rounded, probes = self._space.rounded[start:end], cells.probes[start:end]
-        asked = np.argsort(probes, axis=None, kind="stable")
-        bounds = np.searchsorted(probes.ravel()[asked], np.arange(len(cells.starts)))
-        asked //= probes.shape[1]
-        parts = [(np.empty(0, np.int64), np.empty(0, np.int64))]
-        for cell in np.flatnonzero(np.diff(bounds)).tolist():
-            mine = asked[bounds[cell] : bounds[cell + 1]]
-            lowest, last = cells.starts[cell], cells.starts[cell + 1]
-            first, last = lowest + np.searchsorted(cells.order[lowest:last], among)
-            for tile in range(first, last, _TILE):
-                others = cells.order[tile : min(tile + _TILE, last)]
-                products = rounded[mine] @ self._by_cell[tile : tile + len(others)].T
-                near = (products >= self._least) & (self._found.twin[others] < 0)
-                near &= others < np.where(mine + start < self._settled, 0, mine + start)[:, None]
-                later, earlier = np.divmod(np.flatnonzero(near), len(others))
-                parts.append((others[earlier], mine[later] + start))
-        return np.concatenate([pair[0] for pair in parts]), np.concatenate([p[1] for p in parts])
+    def _candidates(
+        self, pool: ThreadPoolExecutor, threads: int, block: Span, among: Span
+    ) -> tuple[Counts, Counts]:
+        """Pair rows of a block with earlier ones that are close to them and may stay."""
+        probes = self._cells.probes[slice(*block)]
+        order = np.argsort(probes, axis=None, kind="stable")
+        cells = np.arange(len(self._cells.starts))
+        bounds = np.searchsorted(probes.ravel()[order], cells)
+        asking = block[0] + order // probes.shape[1]
+        searched = np.flatnonzero(np.diff(bounds))
+
+        def search(some: Counts) -> list[tuple[Counts, Counts]]:
+            return [
+                pairs
+                for cell in some.tolist()
+                for pairs in self._in_cell(cell, among, asking[bounds[cell] : bounds[cell + 1]])
+            ]
+
+        found = list(chain(*pool.map(search, np.array_split(searched, threads))))
+        earlier, later = ([pair[side] for pair in found] for side in (0, 1))
+        nothing = np.empty(0, np.int64)
+        return np.concatenate([nothing, *earlier]), np.concatenate([nothing, *later])
+
+    def _in_cell(self, cell: int, among: Span, rows: Counts) -> Iterator[tuple[Counts, Counts]]:
+        """Pair rows with earlier ones of a cell."""
+        order, starts = self._cells.order, self._cells.starts
+        own = order[starts[cell] : starts[cell + 1]]
+        first, last = starts[cell] + np.searchsorted(own, among)
+        rounded = self._space.rounded[rows]
+        # Before what was there already nothing comes.
+        before = np.where(rows < self._settled, 0, rows)[:, None]
+        for tile in range(first, last, _TILE):
+            others = order[tile : min(tile + _TILE, last)]
+            near = rounded @ self._by_cell[tile : tile + len(others)].T >= self._least
+            near &= (others < before) & (self._found.twin[others] < 0)
+            later, earlier = np.divmod(np.flatnonzero(near), len(others))
+            yield others[earlier], rows[later]
 
     def _settle(self, earlier: Counts, later: Counts) -> None:
         """Decide among the rows of a block, each in turn: one that stays drops those like it."""

@@ -1,0 +1,147 @@
+"""Recorded verdicts of judges, read from JSONL and scored by the code that scores our own.
+
+The form is that of JudgeBench's outputs (Tan et al. 2024): one pair of answers a line, with what
+the judge decided on it in each order. docs/judging.md describes it.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from soupstock.errors import MistakeError, Place, quoted, shown
+from soupstock.intervals import Interval
+from soupstock.ranking import both_orders, bradley_terry, flips_by_margin
+from soupstock.rates import proportion
+
+Floats = npt.NDArray[np.float64]
+
+DECISIONS = {"A>B": 1.0, "B>A": -1.0, "A=B": 0.0}
+_ORDERS = 2
+_FEWEST_ITEMS = 2
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A judge's verdicts, told of A and B whichever was shown first; NaN where there is none."""
+
+    name: str
+    labels: Floats
+    """Which is better in truth."""
+    forward: Floats
+    backward: Floats
+    margins: Floats
+    """How far the scores of A and B are apart, on average over the orders."""
+    models: list[tuple[str, str]]
+    """Who wrote A and B; empty names where the file does not say."""
+
+
+def read(path: Path) -> Recorded:
+    """Read a file of verdicts.
+
+    Raises:
+        MistakeError: It cannot be read, or a line is not a pair with its verdicts.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise MistakeError(f"it cannot be read: {error.strerror}", Place(path)) from error
+    pairs = [
+        _pair(line, Place(path, number)) for number, line in enumerate(lines, 1) if line.strip()
+    ]
+    if not pairs:
+        raise MistakeError("it has no verdicts", Place(path))
+    labels, forward, backward, margins = np.array([pair[:4] for pair in pairs], dtype=np.float64).T
+    return Recorded(path.name, labels, forward, backward, margins, [pair[4] for pair in pairs])
+
+
+def _pair(
+    line: bytes, place: Place
+) -> tuple[float | None, float | None, float | None, float | None, tuple[str, str]]:
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise MistakeError(f"this line is not JSON: {error.msg}", place) from error
+    judgments = row.get("judgments") if isinstance(row, dict) else None
+    if not isinstance(judgments, list) or not 1 <= len(judgments) <= _ORDERS:
+        raise MistakeError("a line has `judgments`, a list of one for each order", place)
+    verdicts = [_decision(one, "decision", place) for one in judgments]
+    backward = verdicts[1] if len(verdicts) == _ORDERS else None
+    gaps = [gap for one in judgments if (gap := _gap(one)) is not None]
+    return (
+        _decision(row, "label", place),
+        verdicts[0],
+        # What was decided with B shown first calls B the first, A.
+        None if backward is None else -backward,
+        sum(gaps) / len(gaps) if gaps else None,
+        (str(row.get("model_a") or ""), str(row.get("model_b") or "")),
+    )
+
+
+def _decision(row: object, key: str, place: Place) -> float | None:
+    value = row.get(key) if isinstance(row, dict) else None
+    if value is None:
+        return None
+    if not isinstance(value, str) or value not in DECISIONS:
+        known = ", ".join(DECISIONS)
+        raise MistakeError(f"{key} is {quoted(value)}; it is one of {known}, or null", place)
+    return DECISIONS[value]
+
+
+def _gap(judgment: Any) -> float | None:
+    """Return how far the two scores of a judgment are apart, if it has any."""
+    if not isinstance(judgment, dict):
+        return None
+    inner = judgment.get("judgment")
+    scores = judgment.get("scores", inner.get("scores") if isinstance(inner, dict) else None)
+    if not isinstance(scores, list) or len(scores) != _ORDERS:
+        return None
+    a, b = scores
+    are_numbers = all(isinstance(one, int | float) for one in scores)
+    return abs(a - b) if are_numbers else None
+
+
+def table(judges: Iterable[Recorded]) -> Iterator[str]:
+    """Say of each judge how it does, as a Markdown table and further lines under it."""
+    yield "| judge | pairs | right in both orders | in the first | same in both | flips | order |"
+    yield "|---|---|---|---|---|---|---|"
+    further: list[str] = []
+    for judge in judges:
+        name = shown(judge.name).replace("|", r"\|")
+        orders = both_orders(judge.forward, judge.backward)
+        cells = (
+            name,
+            f"{len(judge.labels):,} ({orders.missing:,} without a verdict in both orders)",
+            _right(judge.labels, orders.outcomes).percent(),
+            _right(judge.labels, judge.forward).percent(),
+            orders.same.percent(),
+            f"{orders.flips:,} and {orders.wavers:,} half",
+            f"{orders.bias} for the first" if orders.pairs else "unknown",
+        )
+        yield f"| {' | '.join(cells)} |"
+        further += [f"{name}: {line}" for line in _further(judge)]
+    if further:
+        yield ""
+        yield from further
+
+
+def _right(labels: Floats, verdicts: Floats) -> Interval:
+    """Return how often the verdict is the label; none counts as not right, for it helps nobody."""
+    known = ~np.isnan(labels)
+    return proportion(int((labels == verdicts)[known].sum()), int(known.sum()))
+
+
+def _further(judge: Recorded) -> Iterator[str]:
+    for band in flips_by_margin(judge.forward, judge.backward, judge.margins):
+        margins = f"margins from {band.low:.3g} to {band.high:.3g}"
+        yield f"{margins}: {band.flips.percent()} of {band.pairs:,} pairs flip"
+    named = [number for number, (a, b) in enumerate(judge.models) if a and b and a != b]
+    outcomes = both_orders(judge.forward, judge.backward).outcomes[named]
+    first, second = ([judge.models[number][side] for number in named] for side in (0, 1))
+    ranking = bradley_terry(first, second, outcomes)
+    if len(ranking.items) >= _FEWEST_ITEMS:
+        yield shown(ranking.sentence())
