@@ -1,5 +1,7 @@
 """A new project works at once, and lies over the standard one."""
 
+import compileall
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from conftest import Folder
+from soupstock import scaffold
 from soupstock.cli import main
 from soupstock.errors import MistakeError
 from soupstock.project import Project
@@ -113,3 +116,16 @@ def test_a_name_that_no_folder_can_have_is_one_line(tmp_path: Path, name: str) -
     with pytest.raises(MistakeError, match="cannot be written: ") as caught:
         create(tmp_path / name)
     assert str(caught.value).isprintable()
+
+
+def test_what_pip_compiled_in_the_template_is_not_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "template"
+    shutil.copytree(scaffold.TEMPLATE, installed)
+    compileall.compile_dir(installed, quiet=1)
+    assert list(installed.rglob("*.pyc"))
+    monkeypatch.setattr(scaffold, "TEMPLATE", installed)
+    create(tmp_path / "x")
+    assert not list((tmp_path / "x").rglob("*.pyc"))
+    assert (tmp_path / "x/filters/plain.py").is_file()

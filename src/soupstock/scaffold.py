@@ -21,7 +21,9 @@ def create(folder: Path) -> list[str]:
     try:
         _check_empty(folder)
         name = _project_name(folder.resolve().name)
-        for source in sorted(path for path in TEMPLATE.rglob("*") if path.is_file()):
+        # Where pip installed the template, it compiled its Python files too.
+        files = (path for path in TEMPLATE.rglob("*") if "__pycache__" not in path.parts)
+        for source in sorted(path for path in files if path.is_file()):
             target = source.relative_to(TEMPLATE)
             _write(folder / target.with_name(_NAMES.get(target.name, target.name)), source, name)
         (folder / "pipelines" / ".pipeline.schema.json").write_text(schema_text(), "utf-8")
