@@ -52,17 +52,13 @@ class Curve:
 
 
 CURVES: Mapping[str, Callable[[float], Curve]] = {
-    "a good judge": lambda _: Curve(lambda s: 1 / (1 + np.exp(12 * (s - 0.35)))),
-    "a fair judge": lambda _: Curve(lambda s: 0.02 + 0.6 / (1 + np.exp(8 * (s - 0.3)))),
-    "one that guesses, just above the limit": lambda bad: Curve(
-        lambda s: np.full_like(s, bad * 1.02)
-    ),
-    "one that is wrong about its best rows": lambda bad: Curve(
+    "good": lambda _: Curve(lambda s: 1 / (1 + np.exp(12 * (s - 0.35)))),
+    "fair": lambda _: Curve(lambda s: 0.02 + 0.6 / (1 + np.exp(8 * (s - 0.3)))),
+    "guessing, just above the limit": lambda bad: Curve(lambda s: np.full_like(s, bad * 1.02)),
+    "wrong about its best rows": lambda bad: Curve(
         lambda s: np.select([s > 0.8, s > 0.4], [bad * 1.5, bad * 0.3], 0.5)  # noqa: PLR2004
     ),
-    "one whose best rows are just above the limit": lambda bad: Curve(
-        lambda s: bad * 1.02 + (1 - s) * 0.3
-    ),
+    "its best rows just above the limit": lambda bad: Curve(lambda s: bad * 1.02 + (1 - s) * 0.3),
 }
 """What is asked, as the share of bad rows, to a judge; the last three tempt to break a promise."""
 

@@ -152,6 +152,7 @@ def beta_quantile(p: float, a: float, b: float) -> float:
     return reach(lambda x: incomplete_beta(x, a, b) <= p, 0.0, 1.0)
 
 
+@lru_cache(maxsize=65536)
 def at_most(count: int, of: int, share: float) -> float:
     """Return the chance that of so many, each with this share's chance, at most `count` occur."""
     if count < 0 or count >= of:

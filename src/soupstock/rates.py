@@ -21,6 +21,7 @@ from soupstock.intervals import (
     normal_quantile,
     numbers,
     score_limits,
+    student_quantile,
     times,
     unknown,
 )
@@ -114,13 +115,13 @@ def proportion(
 def net_share(up: int, down: int, of: int, *, level: float = LEVEL) -> Interval:
     """Return the share of those that went up less the share of those that went down.
 
-    The interval is Bonett and Price's (2012): one is added to both.
+    The interval is Bonett and Price's (2012), which adds one to both, with Student's t.
     """
     if not of:
         return unknown(level)
     more, less, total = up + 1, down + 1, of + 2
     centre = (more - less) / total
-    reach = normal_quantile(level) * math.sqrt(((more + less) / total - centre**2) / total)
+    reach = student_quantile(level, of) * math.sqrt(((more + less) / total - centre**2) / total)
     estimate = (up - down) / of
     low, high = max(-1.0, centre - reach), min(1.0, centre + reach)
     return Interval(estimate, min(estimate, low), max(estimate, high), level)

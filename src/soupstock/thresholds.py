@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
+import numpy as np
+
 from soupstock.intervals import (
     LEVEL,
     Flags,
@@ -97,7 +99,7 @@ def promise(
         raise ValueError("the share of bad rows and the confidence are between 0 and 1")
     (truth, values), missing = complete(labels, scores)
     is_bad = binary(truth, "labels") == 0
-    kept = [_from(threshold, values, is_bad) for threshold in sorted(grid, reverse=True)]
+    kept = _counted(values, is_bad, grid)
     start = math.ceil(len(truth) * _FIRST_SHARE)
     proven = _proven(kept, start, bad, 1 - confidence)
     one = proven or next((one for one in kept if one.rows >= start), kept[-1])
@@ -114,9 +116,13 @@ def promise(
     )
 
 
-def _from(threshold: float, values: Floats, is_bad: Flags) -> _Kept:
-    is_kept = values >= threshold
-    return _Kept(threshold, int(is_kept.sum()), int((is_kept & is_bad).sum()))
+def _counted(values: Floats, is_bad: Flags, grid: Sequence[float]) -> list[_Kept]:
+    """Count the labelled rows from each threshold up, the strictest first."""
+    thresholds = sorted(grid, reverse=True)
+    order = np.argsort(-values, kind="stable")
+    rows = np.searchsorted(-values[order], -np.array(thresholds), side="right")
+    bad = np.concatenate(([0], np.cumsum(is_bad[order])))[rows]
+    return list(map(_Kept, thresholds, rows.tolist(), bad.tolist()))
 
 
 def _proven(kept: Sequence[_Kept], start: int, bad: float, risk: float) -> _Kept | None:
