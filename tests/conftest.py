@@ -1,7 +1,11 @@
 """A project on disk and a model server on loopback: what most tests start from."""
 
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +13,12 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from soupstock import imitation
 from soupstock import run as runs
 from soupstock.plan import Plan, plan_file
 from soupstock.project import Project
 from soupstock.run import Run
-from soupstock.testing import Server
+from soupstock.testing import Request, Server
 
 # What is landed is tested with the same examples each time; a person's machine looks for new ones.
 settings.register_profile("repeatable", derandomize=True)
@@ -74,6 +79,19 @@ class Folder:
         entry = ["[tool.soupstock.models.test]", f'base_url = "{base_url}"', 'model = "tester"']
         self.write("pyproject.toml", "\n".join([*entry, *lines]).replace("'", '"') + "\n")
 
+    def dedup_questions(self) -> None:
+        """Drop the questions that repeat an earlier one, before they are answered."""
+        step = "  - generate: answer"
+        self.replace("pipelines/mine.yaml", step, f"  - dedup: question\n{step}")
+
+    def publish_conversations(self) -> None:
+        """Publish rows by the schema Conversation, from columns of the names that it reads."""
+        self.replace("pipelines/mine.yaml", "me/mine", "me/mine\n    schema: Conversation")
+        self.replace("pipelines/mine.yaml", "generate: question", "generate: instruction")
+        self.replace("pipelines/mine.yaml", "generate: answer", "generate: response")
+        self.replace("prompts/reply.md", "question", "instruction")
+        self.replace("prompts/rubrics/plain.yaml", "[question, answer]", "[instruction, response]")
+
     def plan(self, name: str = "mine", **changes: Any) -> Plan:
         return plan_file(name, Project(self.root), **changes)
 
@@ -98,3 +116,34 @@ def server(folder: Folder) -> Iterator[Server]:
     with Server() as server:
         folder.point_at(server.base_url)
         yield server
+
+
+def repetitive(request: Request) -> str:
+    """Answer as a model that asks the same about each topic."""
+    if request.prompt.startswith("Ask"):
+        return f"What should a person know about {request.prompt.split()[2]} before the winter?"
+    return imitation.write(request.body, 0)
+
+
+@contextmanager
+def running(folder: Folder, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run the pipeline `mine` as a process of its own, which does not outlive the test."""
+    code = "from soupstock.cli import main; main()"
+    with subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-c", code, "run", "mine", *arguments],
+        cwd=folder.root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def until(condition: Callable[[], object], process: "subprocess.Popen[str]") -> None:
+    """Wait for a condition that a running process brings about."""
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)

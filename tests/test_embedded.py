@@ -7,15 +7,13 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from conftest import Folder
+from conftest import Folder, running, until
 from soupstock import embedded
 from soupstock import run as runs
 from soupstock.errors import ModelError
@@ -25,7 +23,6 @@ from soupstock.weights import SMOLLM2, fetched
 
 pytestmark = pytest.mark.embedded
 
-SOUPSTOCK = [sys.executable, "-c", "from soupstock.cli import main; main()", "run", "mine"]
 MODEL = resolve("embedded", {})
 
 PIPELINE = """\
@@ -64,29 +61,6 @@ def stories(tmp_path: Path) -> Folder:
 @pytest.fixture(scope="module", autouse=True)
 def _weights() -> None:
     asyncio.run(fetched(SMOLLM2, lambda _: None))
-
-
-@contextlib.contextmanager
-def running(folder: Folder, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
-    """Run the pipeline `mine` as a process of its own, which does not outlive the test."""
-    with subprocess.Popen(  # noqa: S603 - our own command
-        [*SOUPSTOCK, *arguments],
-        cwd=folder.root,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def until(condition: Callable[[], object], process: "subprocess.Popen[str]") -> None:
-    """Wait for a condition that a running process brings about."""
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
 
 
 def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:

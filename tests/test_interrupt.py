@@ -2,44 +2,16 @@
 
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from conftest import Folder
+from conftest import Folder, running, until
 from soupstock import testing
 from soupstock.testing import Server
 
-SOUPSTOCK = [sys.executable, "-c", "from soupstock.cli import main; main()", "run", "mine"]
 ROWS = 20
 CALLS = 3 * ROWS
-
-
-@contextmanager
-def running(folder: Folder) -> Iterator["subprocess.Popen[str]"]:
-    """Run the pipeline `mine` as a process of its own, which does not outlive the test."""
-    with subprocess.Popen(  # noqa: S603 - our own command
-        SOUPSTOCK,
-        cwd=folder.root,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def until(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    """Wait for a condition that a running process brings about."""
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.002)
 
 
 def is_pending(process: "subprocess.Popen[str]", number: signal.Signals) -> bool:

@@ -75,11 +75,7 @@ def assert_told_truly(run: Run, data: Any) -> None:
 
 @pytest.mark.usefixtures("server")
 def test_conversations_are_loaded_as_the_schema_makes_them(folder: Folder, tmp_path: Path) -> None:
-    folder.replace("pipelines/mine.yaml", "me/mine", "me/mine\n    schema: Conversation")
-    folder.replace("pipelines/mine.yaml", "generate: question", "generate: instruction")
-    folder.replace("pipelines/mine.yaml", "generate: answer", "generate: response")
-    folder.replace("prompts/reply.md", "question", "instruction")
-    folder.replace("prompts/rubrics/plain.yaml", "[question, answer]", "[instruction, response]")
+    folder.publish_conversations()
     run = folder.run()
     data = loaded(run.folder / "dataset", tmp_path)
     assert data.to_list() == [

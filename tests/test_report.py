@@ -15,8 +15,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from conftest import Folder
-from soupstock import imitation, testing
+from conftest import Folder, repetitive
+from soupstock import testing
 from soupstock.budget import Budget
 from soupstock.charts import Column, histogram
 from soupstock.manifest import Manifest
@@ -227,15 +227,8 @@ def test_a_row_tells_its_life_up_to_the_step_that_dropped_it(
 
 
 def test_repeats_are_shown_with_the_row_that_stayed(folder: Folder) -> None:
-    def answer(request: Request) -> str:
-        if request.prompt.startswith("Ask"):
-            return f"What should a person know about {request.prompt.split()[2]} before the winter?"
-        return imitation.write(request.body, 0)
-
-    folder.replace(
-        "pipelines/mine.yaml", "  - generate: answer", "  - dedup: question\n  - generate: answer"
-    )
-    with Server(answer) as server:
+    folder.dedup_questions()
+    with Server(repetitive) as server:
         folder.point_at(server.base_url)
         run = folder.run()
     page = page_of(run)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conftest import Folder
+from conftest import Folder, repetitive
 from soupstock import imitation, testing
 from soupstock.budget import Budget
 from soupstock.errors import ModelError
@@ -317,15 +317,8 @@ def test_several_answers_and_typed_answers_are_columns(folder: Folder) -> None:
 
 
 def test_twins_are_dropped_and_named(folder: Folder) -> None:
-    def answer(request: Request) -> str:
-        if request.prompt.startswith("Ask"):
-            return f"What should a person know about {request.prompt.split()[2]} before the winter?"
-        return imitation.write(request.body, 0)
-
-    folder.replace(
-        "pipelines/mine.yaml", "  - generate: answer", "  - dedup: question\n  - generate: answer"
-    )
-    with Server(answer) as server:
+    folder.dedup_questions()
+    with Server(repetitive) as server:
         folder.point_at(server.base_url)
         run = folder.run()
         assert server.count == 20 + 4 + 4
@@ -342,11 +335,7 @@ def test_twins_are_dropped_and_named(folder: Folder) -> None:
 def test_the_dataset_is_loaded_by_the_datasets_library(folder: Folder, tmp_path: Path) -> None:
     from datasets import load_dataset
 
-    folder.replace("pipelines/mine.yaml", "me/mine", "me/mine\n    schema: Conversation")
-    folder.replace("pipelines/mine.yaml", "generate: question", "generate: instruction")
-    folder.replace("pipelines/mine.yaml", "generate: answer", "generate: response")
-    folder.replace("prompts/reply.md", "question", "instruction")
-    folder.replace("prompts/rubrics/plain.yaml", "[question, answer]", "[instruction, response]")
+    folder.publish_conversations()
     run = folder.run()
     data = load_dataset(str(run.folder / "dataset"), split="train", cache_dir=str(tmp_path / "c"))
     assert len(data) == run.manifest.kept

@@ -61,7 +61,7 @@ class Estimate:
 def estimate(
     plan: Plan, *, budget: Budget | None = None, watch: run.Watch | None = None
 ) -> Estimate:
-    """Probe and look up; raises MistakeError for a source that never ends and has no target."""
+    """Make a few rows for real, look up what the store then has, and simulate the rest."""
     rows = PROBE if plan.rows is None else min(PROBE, plan.rows)
     probed: list[ServerRecord] = []
     run.preview(
