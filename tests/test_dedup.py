@@ -319,7 +319,7 @@ def test_identical_texts_never_both_stay(texts: list[str | None]) -> None:
         assert len(stayed) == len(set(stayed))
 
 
-def test_neither_chunks_nor_threads_nor_how_rows_are_gone_through_make_a_difference(
+def test_neither_chunks_nor_how_rows_are_gone_through_make_a_difference(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rng = random.Random(1)  # noqa: S311 - planted edits are no secret
@@ -331,7 +331,6 @@ def test_neither_chunks_nor_threads_nor_how_rows_are_gone_through_make_a_differe
     monkeypatch.setattr("soupstock.steps.dedup._CHUNK_CHARACTERS", 100)
     monkeypatch.setattr("soupstock.minhash._PIECE", 64)
     assert everything(NEAR, rows) == whole
-    monkeypatch.setattr("soupstock.steps.dedup._MOST_THREADS", 1)
     monkeypatch.setattr("soupstock.buckets._PAIRS", 3)
     assert everything(NEAR, rows) == whole
     for least_share in (0.0, 2.0):  # all in rounds, or but one

@@ -1,13 +1,11 @@
 """Asks: every call goes through the store, and what is not there goes to its server.
 
-A lane stands before each server: calls wait in it, later steps first, and as many are under way as
-the server's limit and the budget allow. A call that fails for a passing reason waits outside the
+A lane stands before each server: calls wait in it by rank, and as many are under way as the
+server's limit and the budget allow. A call that fails for a passing reason waits outside the
 lane and comes back. Knows no rows, no steps and no HTTP.
 """
 
 import asyncio
-import heapq
-import itertools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from soupstock.limits import Limit
 from soupstock.servers import Model, Servers
 from soupstock.store import Entry, Store, StoreError
 from soupstock.transport import Address, Transport, Trouble
+from soupstock.waiting import Waiting
 
 REJECTED_AFTER = 8
 """Rejections on end, with no answer between, after which a server is given up."""
@@ -29,8 +28,6 @@ REFUSED_AFTER = 900.0
 
 _UNREACHABLE_AFTER = 3
 _LONGEST_WAIT = 60.0
-_FIRST = 1 << 20
-"""A rank before all others."""
 
 
 @dataclass(slots=True)
@@ -60,7 +57,7 @@ class Lane:
     limit: Limit
     price: Price
     """What the server takes for tokens."""
-    waiting: list[tuple[int, int, _Job]] = field(default_factory=list)
+    waiting: Waiting[_Job] = field(default_factory=Waiting)
     active: int = 0
     answered: int = 0
     failed: int = 0
@@ -114,7 +111,6 @@ class Client:
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
         self._jobs: dict[bytes, _Job] = {}
-        self._order = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: set[asyncio.Task[Any] | None] = set()
         """Those tasks that wait for a server to start."""
@@ -140,7 +136,7 @@ class Client:
         return {key: decode(answer) for key, answer in stored.items()}
 
     def ask(self, call: Call, rank: int, done: Callable[[Reply], None]) -> None:
-        """Ask a server, and call `done` with the reply; a higher rank goes first.
+        """Ask a server, and call `done` with the reply; higher ranks go first (see `Waiting`).
 
         The same question, asked while it is under way, waits for that answer.
         """
@@ -150,7 +146,9 @@ class Client:
             job.done.append(done)
         else:
             job = self._jobs[call.key] = _Job(call, [done])
-            self._queue(self._lane(call.model), rank, job)
+            lane = self._lane(call.model)
+            lane.waiting.add(job, rank)
+            self._pump(lane)
 
     def is_unasked(self, cause: str) -> bool:
         """Tell whether a failure of this cause means that the call was never sent."""
@@ -163,7 +161,7 @@ class Client:
         self.stopped = why
         for lane in self.lanes.values():
             while lane.waiting:
-                self._finish(heapq.heappop(lane.waiting)[2], why)
+                self._finish(lane.waiting.take(0), why)
         for timer, job in list(self._delayed.items()):
             timer.cancel()
             self._finish(job, why)
@@ -184,18 +182,15 @@ class Client:
             lane = self.lanes[model] = Lane(model, Limit(fixed=model.concurrency), price)
         return lane
 
-    def _queue(self, lane: Lane, rank: int, job: _Job) -> None:
-        heapq.heappush(lane.waiting, (-rank, next(self._order), job))
-        self._pump(lane)
-
     def _pump(self, lane: Lane) -> None:
         """Send calls while some wait, and server and budget have room."""
         while lane.waiting and lane.has_room(self._now()):
-            job = lane.waiting[0][2]
+            # When all that wait can be under way together, few are left.
+            job = lane.waiting.first(lane.limit.allowed)
             reservation = self._reserve(lane, job.call)
             if reservation is None:
                 return
-            heapq.heappop(lane.waiting)
+            lane.waiting.take(lane.limit.allowed)
             lane.active += 1
             task = asyncio.create_task(self._carry_out(lane, job, reservation))
             self._tasks.add(task)
@@ -336,8 +331,9 @@ class Client:
 
         def again() -> None:
             del self._delayed[timer]
-            # First of all: a row that had bad luck should not wait for all others too.
-            self._queue(lane, _FIRST, job)
+            # A row that had bad luck should not wait for all others too.
+            lane.waiting.add_urgent(job)
+            self._pump(lane)
 
         timer = self._loop.call_later(wait, again)
         self._delayed[timer] = job

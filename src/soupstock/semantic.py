@@ -5,12 +5,10 @@ rounded to small integers: a product of those is exact in float32, whatever the 
 a BLAS adds up, so neither machine nor threads change what is found. Knows no texts and no models.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +31,6 @@ _LENGTH = 4000.0
 _BLOCK = 1 << 12
 _TILE = 1 << 12
 _PAIRS = 1 << 14
-_MOST_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -184,19 +181,18 @@ def _cells(rounded: Vectors, identity: Words) -> _Cells:
 
 
 @contextmanager
-def _threads() -> Iterator[int]:
-    """Say in how many threads to multiply, each on its own.
+def _one_thread() -> Iterator[None]:
+    """Keep BLAS from putting all its threads to many small products, where that can be done.
 
-    BLAS would put all of its threads to each of many small products, and where others want the
-    processor too these wait for each other most of the time.
+    They would wait for each other most of the time.
     """
     try:
         from threadpoolctl import threadpool_limits  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
-        yield 1
+        yield
         return
     with threadpool_limits(1, user_api="blas"):
-        yield min(_MOST_THREADS, os.cpu_count() or 1)
+        yield
 
 
 Span = tuple[int, int]
@@ -216,35 +212,25 @@ class _Search:
 
     def run(self) -> Found:
         """Find each row's twin."""
-        with _threads() as threads, ThreadPoolExecutor(threads) as pool:
+        whole = len(self._space.rows) <= EXHAUSTIVE
+        with nullcontext() if whole else _one_thread():
             for start, end in _blocks(len(self._space.rows)):
-                self._take(*self._candidates(pool, threads, (start, end), (0, start)))
+                self._take(*self._candidates((start, end), (0, start)))
                 # Most rows of a crowd are dropped by now, and need no comparing with each other.
-                self._settle(*self._candidates(pool, threads, (start, end), (start, end)))
+                self._settle(*self._candidates((start, end), (start, end)))
         return self._found
 
-    def _candidates(
-        self, pool: ThreadPoolExecutor, threads: int, block: Span, among: Span
-    ) -> tuple[Counts, Counts]:
+    def _candidates(self, block: Span, among: Span) -> tuple[Counts, Counts]:
         """Pair rows of a block with earlier ones that are close to them and may stay."""
         probes = self._cells.probes[slice(*block)]
         order = np.argsort(probes, axis=None, kind="stable")
         cells = np.arange(len(self._cells.starts))
         bounds = np.searchsorted(probes.ravel()[order], cells)
         asking = block[0] + order // probes.shape[1]
-        searched = np.flatnonzero(np.diff(bounds))
-
-        def search(some: Counts) -> list[tuple[Counts, Counts]]:
-            return [
-                pairs
-                for cell in some.tolist()
-                for pairs in self._in_cell(cell, among, asking[bounds[cell] : bounds[cell + 1]])
-            ]
-
-        found = list(chain(*pool.map(search, np.array_split(searched, threads))))
-        earlier, later = ([pair[side] for pair in found] for side in (0, 1))
-        nothing = np.empty(0, np.int64)
-        return np.concatenate([nothing, *earlier]), np.concatenate([nothing, *later])
+        found = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+        for cell in np.flatnonzero(np.diff(bounds)).tolist():
+            found += self._in_cell(cell, among, asking[bounds[cell] : bounds[cell + 1]])
+        return np.concatenate([pair[0] for pair in found]), np.concatenate([p[1] for p in found])
 
     def _in_cell(self, cell: int, among: Span, rows: Counts) -> Iterator[tuple[Counts, Counts]]:
         """Pair rows with earlier ones of a cell."""

@@ -1,10 +1,7 @@
 """Find the rows that repeat another one, and name the twin that stays."""
 
-import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeVar, assert_never
+from typing import Literal, NamedTuple, assert_never
 
 import numpy as np
 import polars as pl
@@ -35,11 +32,7 @@ from soupstock.minhash import (
 )
 from soupstock.semantic import Embedder, similar
 
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-
 _CHUNK_CHARACTERS = 1 << 19
-_MOST_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -198,30 +191,21 @@ def _hashed(texts: pl.Series, bands: Bands) -> tuple[Words, Words]:
     """Hash each text's bands, and all its shingles together."""
     keys = np.empty((bands.number, len(texts)), np.uint64)
     identity = np.empty(len(texts), np.uint64)
-
-    def hash_chunk(chunk: tuple[int, int]) -> None:
-        sets = _shingles(texts, chunk)
-        keys[:, slice(*chunk)] = band_keys(sets, bands)
-        identity[slice(*chunk)] = identities(sets)
-
-    _in_threads(hash_chunk, cut(_sizes(texts), _CHUNK_CHARACTERS))
+    for start, end in cut(_sizes(texts), _CHUNK_CHARACTERS):
+        sets = _shingles(texts, start, end)
+        keys[:, start:end] = band_keys(sets, bands)
+        identity[start:end] = identities(sets)
     return keys, identity
 
 
 def _sets(texts: pl.Series) -> Shingles:
     """Hash each text's shingles, sorted and each once."""
     chunks = cut(_sizes(texts), _CHUNK_CHARACTERS)
-    return joined(_in_threads(lambda chunk: distinct(_shingles(texts, chunk)), chunks))
+    return joined([distinct(_shingles(texts, start, end)) for start, end in chunks])
 
 
-def _shingles(texts: pl.Series, chunk: tuple[int, int]) -> Shingles:
-    return shingles([folded(text) for text in texts[slice(*chunk)].to_list()])
-
-
-def _in_threads(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
-    """Do work on each item, in a few threads: numpy lets others run while it computes."""
-    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
-        return list(pool.map(work, items))
+def _shingles(texts: pl.Series, start: int, end: int) -> Shingles:
+    return shingles([folded(text) for text in texts[start:end].to_list()])
 
 
 def _comparison(sets: Shingles, threshold: float) -> Compare:
