@@ -221,7 +221,7 @@ def test_an_interrupted_run_stops_its_server_and_goes_on_from_there(stories: Fol
     assert "partial: stopped: the run was interrupted" in said
     with running(stories, "--max-calls=1") as process:
         code, said = ended(process)
-    assert "1 calls made" in said
+    assert "1 call made" in said
     assert " 0 found in the store" not in said
 
 

@@ -145,20 +145,16 @@ def _spread(spread: SpreadRecord) -> list[Markdown]:
 
 def effort(said: Manifest) -> Markdown:
     """Make the table of answers, tokens and cost: a line a step, and their sum."""
-    names = ("answers", "tokens asked", "tokens answered", "US dollars")
-    rows = [
-        (
-            _step(step),
-            count(step.answers),
-            count(step.tokens.prompt),
-            count(step.tokens.completion),
-            _cost(step.cost),
-        )
-        for step in said.steps
-        if step.model
-    ]
-    total = (said.answers, said.tokens.prompt, said.tokens.completion)
-    last = (Markdown("all"), *map(count, total), _cost(said.cost))
+    cached = ("of them cached",) if said.tokens.cached else ()
+    names = ("answers", "tokens asked", *cached, "tokens answered", "US dollars")
+
+    def line(name: Markdown, of: StepRecord | Manifest) -> tuple[Markdown, ...]:
+        told = (of.tokens.cached,) if cached else ()
+        counts = (of.answers, of.tokens.prompt, *told, of.tokens.completion)
+        return name, *map(count, counts), _cost(of.cost)
+
+    rows = [line(_step(step), step) for step in said.steps if step.model]
+    last = line(Markdown("all"), said)
     return table(("step", *names), [*rows, last] if rows else [], right=names)
 
 

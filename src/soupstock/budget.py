@@ -37,10 +37,14 @@ class Price(NamedTuple):
 
     input: float | None = None
     output: float | None = None
+    cached: float | None = None
+    """Of a prompt's tokens that the server had computed before; as `input` where it is None."""
 
-    def cost(self, prompt_tokens: int, completion_tokens: int) -> int:
-        """Return what tokens cost, in pico-dollars."""
-        return _pico(self.input) * prompt_tokens + _pico(self.output) * completion_tokens
+    def cost(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> int:
+        """Return what tokens cost, in pico-dollars; the cached ones are among the prompt's."""
+        cached = self.input if self.cached is None else self.cached
+        fresh = _pico(self.input) * (prompt_tokens - cached_tokens)
+        return fresh + _pico(cached) * cached_tokens + _pico(self.output) * completion_tokens
 
 
 class Amount(NamedTuple):
@@ -134,12 +138,18 @@ class Budget:
         """
         return not self._fits(self.spent.plus(_amount(prompt_bound, completion_bound, price)))
 
-    def settle(self, reservation: Reservation, prompt_tokens: int, completion_tokens: int) -> None:
+    def settle(
+        self,
+        reservation: Reservation,
+        prompt_tokens: int,
+        completion_tokens: int,
+        cached_tokens: int = 0,
+    ) -> None:
         """Count what an answer used, and give the rest back.
 
         A server that reports more than the bounds is believed: `spent` says what is owed.
         """
-        used = _amount(prompt_tokens, completion_tokens, reservation.price)
+        used = _amount(prompt_tokens, completion_tokens, reservation.price, cached_tokens)
         self._close(reservation)
         self.spent = self.spent.plus(used)
 
@@ -166,10 +176,12 @@ class Budget:
         self.reserved = self.reserved.minus(reservation.amount)
 
 
-def _amount(prompt_tokens: int, completion_tokens: int, price: Price) -> Amount:
-    if prompt_tokens < 0 or completion_tokens < 0:
+def _amount(
+    prompt_tokens: int, completion_tokens: int, price: Price, cached_tokens: int = 0
+) -> Amount:
+    if min(prompt_tokens, completion_tokens, cached_tokens) < 0:
         raise ValueError("a number of tokens is at least 0")
-    cost = price.cost(prompt_tokens, completion_tokens)
+    cost = price.cost(prompt_tokens, completion_tokens, min(cached_tokens, prompt_tokens))
     return Amount(1, prompt_tokens, completion_tokens, cost)
 
 

@@ -9,6 +9,9 @@ import orjson
 
 from soupstock.servers import Model
 
+Alternatives = Sequence[tuple[str, float]]
+"""What could have stood in a token's place: tokens and the natural logarithms of their chances."""
+
 
 class Call(NamedTuple):
     """One question to one model."""
@@ -32,8 +35,14 @@ class Answer(NamedTuple):
     prompt_tokens: int
     completion_tokens: int
     reasoning: str | None = None
+    """What the model thought before it answered, where that is told apart."""
     served: str | None = None
     """The model's name as the server gives it."""
+    cached_tokens: int = 0
+    """Those of the prompt's tokens that the server had computed before."""
+    numbers: Sequence[tuple[int, Alternatives]] | None = None
+    """Where the text has a token that is a whole number, counted in characters, and what else
+    could have stood there. None where the server tells no log-probabilities."""
 
 
 class Failure(NamedTuple):
@@ -83,6 +92,8 @@ class Form:
     schema: Mapping[str, Any] | None = None
     """The JSON Schema that an answer must have."""
     schema_name: str = "answer"
+    top_logprobs: int = 0
+    """How many alternatives to each token to ask for; none where it is 0."""
     seed: int = 0
     """The pipeline's seed, from which each call's own is derived."""
     _heads: tuple[bytes, bytes] = field(init=False, repr=False, compare=False)
@@ -125,6 +136,8 @@ class Form:
         if self.schema is not None:
             shape = {"name": self.schema_name, "strict": True, "schema": self.schema}
             body["response_format"] = {"type": "json_schema", "json_schema": shape}
+        if self.top_logprobs:
+            body |= {"logprobs": True, "top_logprobs": self.top_logprobs}
         return orjson.dumps(body | dict(self.model.extra), option=orjson.OPT_SORT_KEYS)[:-1]
 
 
@@ -142,41 +155,3 @@ def encode(answer: Answer) -> bytes:
 def decode(stored: bytes) -> Answer:
     """Read an answer as the store keeps it."""
     return Answer(*orjson.loads(stored))
-
-
-def read_completion(raw: bytes) -> Answer:
-    """Read a chat completion's body; raises ValueError where it is none."""
-    try:
-        body = orjson.loads(raw)
-        choice = body["choices"][0]
-        message = choice["message"]
-        usage = body.get("usage") or {}
-        return Answer(
-            text=_content(message),
-            finish=str(choice.get("finish_reason") or "stop"),
-            prompt_tokens=int(usage.get("prompt_tokens") or 0),
-            completion_tokens=int(usage.get("completion_tokens") or 0),
-            reasoning=_text(message.get("reasoning_content") or message.get("reasoning")),
-            served=_text(body.get("model")),
-        )
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"the reply is no chat completion ({_reason(error)})") from error
-
-
-def _content(message: Mapping[str, Any]) -> str:
-    content = message.get("content") or ""
-    if not isinstance(content, str):
-        raise TypeError("its content is no text")
-    return content
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, orjson.JSONDecodeError):
-        return "not JSON"
-    if isinstance(error, KeyError):
-        return f"no {error.args[0]!r}"
-    return str(error)

@@ -38,6 +38,7 @@ class Usage:
     found: int = 0
     retried: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     completion_tokens: int = 0
 
 
@@ -63,8 +64,11 @@ class Lane:
     failed: int = 0
     refused: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     tokens: int = 0
-    """Tokens asked and answered in this run."""
+    """Tokens asked, those of them that the server had computed before, and tokens answered."""
+    served: set[str] = field(default_factory=set)
+    """The model's names as the server gives them."""
     began: float | None = None
     """When the first request was sent, in seconds of a clock that never goes back."""
     ended: float | None = None
@@ -82,6 +86,11 @@ class Lane:
     def seconds(self) -> float:
         """How long the server was asked: from the first request to the last answer."""
         return 0.0 if self.began is None or self.ended is None else self.ended - self.began
+
+    @property
+    def cost(self) -> int:
+        """What the answers cost, in pico-dollars."""
+        return self.price.cost(self.prompt_tokens, self.tokens, self.cached_tokens)
 
     def has_room(self, now: float) -> bool:
         """Tell whether one more call may be sent."""
@@ -178,7 +187,7 @@ class Client:
     def _lane(self, model: Model) -> Lane:
         lane = self.lanes.get(model)
         if lane is None:
-            price = Price(model.input_price, model.output_price)
+            price = Price(model.input_price, model.output_price, model.cached_price)
             lane = self.lanes[model] = Lane(model, Limit(fixed=model.concurrency), price)
         return lane
 
@@ -228,7 +237,9 @@ class Client:
             self.fail(error)
             reply = self.stopped
         else:
-            self.budget.settle(reservation, answer.prompt_tokens, answer.completion_tokens)
+            self.budget.settle(
+                reservation, answer.prompt_tokens, answer.completion_tokens, answer.cached_tokens
+            )
             reply = await self._keep(lane, job.call, answer)
         lane.active -= 1
         if reply is not None:
@@ -280,9 +291,13 @@ class Client:
         lane.answered += 1
         lane.rejected, lane.refused_since = 0, None
         lane.prompt_tokens += answer.prompt_tokens
+        lane.cached_tokens += answer.cached_tokens
         lane.tokens += answer.completion_tokens
+        if answer.served is not None:
+            lane.served.add(answer.served)
         self.usage.calls += 1
         self.usage.prompt_tokens += answer.prompt_tokens
+        self.usage.cached_tokens += answer.cached_tokens
         self.usage.completion_tokens += answer.completion_tokens
         entry = Entry(call.key, lane.model.name, encode(answer))
         try:

@@ -95,6 +95,13 @@ class Endpoint(Spec):
     output_price: Annotated[float, Field(ge=0)] | None = None
     """US dollars per million tokens answered."""
 
+    cached_price: Annotated[float, Field(ge=0)] | None = None
+    """US dollars per million tokens asked that the server had computed before, where it says so;
+    as input_price where it is left out."""
+
+    logprobs: bool = False
+    """Whether it tells log-probabilities: a judge's score is then the mean over its levels."""
+
     headers: Annotated[dict[str, str], AfterValidator(_headers)] = {}
     """Further headers of each request."""
 

@@ -96,7 +96,8 @@ def _last_run(project: Project, name: str) -> Path:
 
 
 def _source(row: Row, pipeline: spec.Pipeline) -> Mapping[str, Any]:
-    made = {getattr(step, "generate", getattr(step, "judge", None)) for step in pipeline.steps}
+    keys = ("generate", "reasoning", "judge")
+    made = {getattr(step, key, None) for step in pipeline.steps for key in keys}
     return {
         name: value for name, value in row.items() if name not in made and name not in spec.RESERVED
     }
@@ -138,7 +139,9 @@ class _Teller:
         match step:
             case spec.Generate():
                 asked = _messages(self._prompt(step.prompt), self._row)
-                told = {"messages": asked, "value": self._row[step.generate]}
+                names = [name for name in (step.reasoning, step.generate) if name]
+                values = {name: self._row[name] for name in names}
+                told = {"messages": asked, "value": values if step.reasoning else values[names[0]]}
             case spec.Judge():
                 told = {"messages": self._asked(step.rubric), "value": self._row[step.judge]}
             case spec.Filter():

@@ -4,7 +4,7 @@ Part of soupstock.testing, which re-exports it. Knows no HTTP.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
@@ -67,6 +67,12 @@ class Reply:
     """The answer's text."""
     finish: str = "stop"
     """Why the answer ends: `stop`, `length`, `content_filter`."""
+    reasoning: str | None = None
+    """What stands in `reasoning_content`, as reasoning models send it."""
+    cached: int = 0
+    """How many of the prompt's tokens the server says it had computed before."""
+    logprobs: Sequence[Mapping[str, Any]] | None = None
+    """The tokens with their log-probabilities, in place of made-up ones, where they are asked."""
     status: int = 200
     body: bytes | None = None
     """The body to send, in place of an answer made from `text`."""

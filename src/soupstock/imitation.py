@@ -6,8 +6,9 @@ Everything depends on what is asked and a seed alone. Used by soupstock.testing;
 import base64
 import math
 import random
+import re
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -95,10 +96,11 @@ _FORMATS = {
     "uri": "https://example.com/",
     "uuid": "00000000-0000-4000-8000-000000000000",
 }
+_PIECE = re.compile(r"\d| ?[^\W\d_]+|.", re.DOTALL | re.ASCII)
 _COMPLETION = (
     b'{"id":"chatcmpl-%b","object":"chat.completion","created":0,"model":%b,"choices":[{"index":0,'
-    b'"message":{"role":"assistant","content":%b},"finish_reason":"%b","logprobs":%b}],'
-    b'"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}}'
+    b'"message":{"role":"assistant","content":%b%b},"finish_reason":"%b","logprobs":%b}],'
+    b'"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d%b}}'
 )
 
 
@@ -123,7 +125,15 @@ def write(body: Mapping[str, Any], seed: int) -> str:
     return _sentence(blake2b(asked, digest_size=24).digest())
 
 
-def completion(body: Mapping[str, Any], text: str, finish: str = "stop") -> bytes:
+def completion(  # noqa: PLR0913 - each is one thing that a completion tells
+    body: Mapping[str, Any],
+    text: str,
+    finish: str = "stop",
+    *,
+    reasoning: str | None = None,
+    cached: int = 0,
+    logprobs: Sequence[Mapping[str, Any]] | None = None,
+) -> bytes:
     """Return a chat completion's body; a text longer than `max_tokens` is cut."""
     most = body.get("max_completion_tokens") or body.get("max_tokens")
     if most is not None and tokens(text) > most:
@@ -135,11 +145,13 @@ def completion(body: Mapping[str, Any], text: str, finish: str = "stop") -> byte
         blake2b(content, digest_size=8).hexdigest().encode(),
         orjson.dumps(body.get("model")),
         content,
+        b"" if reasoning is None else b',"reasoning_content":' + orjson.dumps(reasoning),
         finish.encode(),
-        orjson.dumps(_logprobs(text, body)) if body.get("logprobs") else b"null",
+        _logprobs(text, body, logprobs),
         asked,
         written,
         asked + written,
+        b',"prompt_tokens_details":{"cached_tokens":%d}' % cached if cached else b"",
     )
 
 
@@ -268,22 +280,41 @@ def _sentence(digest: bytes) -> str:
     return " ".join([_WORDS[byte % len(_WORDS)] for byte in digest]).capitalize() + "."
 
 
-def _logprobs(text: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return log-probabilities, a word each, that depend on the text alone."""
+def _logprobs(
+    text: str, body: Mapping[str, Any], told: Sequence[Mapping[str, Any]] | None
+) -> bytes:
+    if not body.get("logprobs"):
+        return b"null"
+    content = _alternatives(text, int(body.get("top_logprobs") or 0)) if told is None else told
+    return orjson.dumps({"content": content})
+
+
+def _alternatives(text: str, most: int) -> list[dict[str, Any]]:
+    """Return log-probabilities that depend on the text alone; each digit is a token, as mostly.
+
+    Other digits are what could have stood for a digit: the nearer, the likelier.
+    """
     draw = random.Random(text)  # noqa: S311 - repeatable on purpose
-    others = int(body.get("top_logprobs") or 0)
-    words = text.split(" ")
-    pieces = [word if not number else f" {word}" for number, word in enumerate(words)]
     content = []
-    for piece in pieces:
-        likely = math.log(draw.uniform(0.5, 1.0))
-        top = [_logprob(piece, likely)]
-        rest = (1 - math.exp(likely)) / max(1, others)
-        top += [
-            _logprob(f" {_WORDS[n]}", math.log(rest / (n + 1) + 1e-9)) for n in range(1, others)
+    for piece in _PIECE.findall(text):
+        likely = draw.uniform(0.5, 1.0)
+        others = _others(piece)[: most - 1]
+        shares = [2.0**-rank for rank in range(len(others))]
+        chances = [likely, *((1 - likely) * share / sum(shares) for share in shares)]
+        top = [
+            _logprob(token, math.log(chance))
+            for token, chance in zip([piece, *others], chances, strict=True)
         ]
-        content.append(_logprob(piece, likely) | {"top_logprobs": top[:others]})
-    return {"content": content}
+        content.append(top[0] | {"top_logprobs": top[:most]})
+    return content
+
+
+def _others(piece: str) -> list[str]:
+    if not piece.isdigit():
+        return [f" {word}" for word in _WORDS[:20]]
+    return sorted(
+        set("0123456789") - {piece}, key=lambda other: (abs(int(other) - int(piece)), other)
+    )
 
 
 def _logprob(token: str, logprob: float) -> dict[str, Any]:

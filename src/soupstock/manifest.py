@@ -43,6 +43,8 @@ class TokenRecord(Spec):
     """Tokens of the answers that the rows were made from, paid in this run or an earlier one."""
 
     prompt: int = 0
+    cached: int = 0
+    """Those of the prompts' tokens that a server had computed before, where it tells."""
     completion: int = 0
 
 
@@ -130,6 +132,8 @@ class ServerRecord(Spec):
 
     model: str
     """The model's reference: `embedded`, `openai/gpt-5-mini`."""
+    served: tuple[str, ...] = ()
+    """The model's names as the server gives them: `gpt-5-mini-2025-08-07`."""
     calls: int
     tokens: TokenRecord
     cost: float | None

@@ -207,13 +207,19 @@ class _Planner:
             step.output_schema or "answer",
             self._pipeline.seed,
         )
-        bound = Generation(step.generate, form, prompt.value, step.n, step.retries, model_schema)
+        bound = Generation(
+            step.generate, form, prompt.value, step.n, step.retries, model_schema, step.reasoning
+        )
+        adds: Columns = {step.generate: dtype}
+        if step.reasoning is not None:
+            check_new(step.reasoning, {**columns, **adds}, at("reasoning"))
+            adds = {**adds, step.reasoning: pl.String()}
         return Step(
             step,
             bound,
             title=f"generate: {step.generate}",
             reads=tuple(sorted(prompt.value.variables)),
-            adds={step.generate: pl.List(dtype) if step.n > 1 else dtype},
+            adds={name: pl.List(kind) if step.n > 1 else kind for name, kind in adds.items()},
             role=step.model,
             model=model,
             parts=tuple(parts),

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from soupstock import __version__, folder, hub, manifest, spec
+from soupstock.budget import PICO, Price
 from soupstock.card import render_card
 from soupstock.client import Client, Lane
 from soupstock.flow import Flow
@@ -140,7 +141,11 @@ def _manifest(flow: Flow, client: Client, timing: TimingRecord, table: Table) ->
 
 def _step(flow: Flow, index: int, tally: Tally, failures: tuple[FailureRecord, ...]) -> StepRecord:
     step = flow.plan.steps[index] if index < len(flow.plan.steps) else None
-    tokens = TokenRecord(prompt=tally.prompt_tokens, completion=tally.completion_tokens)
+    tokens = TokenRecord(
+        prompt=tally.prompt_tokens,
+        cached=tally.cached_tokens,
+        completion=tally.completion_tokens,
+    )
     return StepRecord(
         index=index + 1,
         verb=tally.label.split(":")[0],
@@ -165,6 +170,7 @@ def _totals(steps: Sequence[StepRecord]) -> dict[str, Any]:
         "answers": sum(step.answers for step in steps),
         "tokens": TokenRecord(
             prompt=sum(step.tokens.prompt for step in steps),
+            cached=sum(step.tokens.cached for step in steps),
             completion=sum(step.tokens.completion for step in steps),
         ),
         "cost": round(math.fsum(known), 9) if len(known) == len(costs) else None,
@@ -208,8 +214,8 @@ def _cost(model: Model, tokens: TokenRecord) -> float | None:
     """Return US dollars; null where a price is not known."""
     if model.input_price is None or model.output_price is None:
         return None
-    total = tokens.prompt * model.input_price + tokens.completion * model.output_price
-    return round(total / 1e6, 9)
+    price = Price(model.input_price, model.output_price, model.cached_price)
+    return round(price.cost(tokens.prompt, tokens.completion, tokens.cached) / PICO, 9)
 
 
 def _shortfall(flow: Flow, client: Client) -> str | None:
@@ -237,16 +243,23 @@ def _paid(flow: Flow, client: Client) -> PaidRecord:
         calls=usage.calls,
         found=max(0, answers - usage.calls),
         retried=usage.retried,
-        tokens=TokenRecord(prompt=usage.prompt_tokens, completion=usage.completion_tokens),
+        tokens=TokenRecord(
+            prompt=usage.prompt_tokens,
+            cached=usage.cached_tokens,
+            completion=usage.completion_tokens,
+        ),
         cost=sum(known) if len(known) == len(servers) and servers else None,
         servers=servers,
     )
 
 
 def _server(lane: Lane) -> ServerRecord:
-    tokens = TokenRecord(prompt=lane.prompt_tokens, completion=lane.tokens)
+    tokens = TokenRecord(
+        prompt=lane.prompt_tokens, cached=lane.cached_tokens, completion=lane.tokens
+    )
     return ServerRecord(
         model=lane.model.reference,
+        served=tuple(sorted(lane.served)),
         calls=lane.answered,
         tokens=tokens,
         cost=_cost(lane.model, tokens),

@@ -56,6 +56,10 @@ class Model:
     input_price: float | None = None
     output_price: float | None = None
     """US dollars per million tokens."""
+    cached_price: float | None = None
+    """The same for those of a prompt that the server had computed before."""
+    logprobs: bool = False
+    """Whether its server tells log-probabilities."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Further fields of each request's body."""
@@ -75,6 +79,7 @@ def resolve(reference: str, endpoints: Mapping[str, Endpoint], place: Place | No
             concurrency=SLOTS,
             input_price=0.0,
             output_price=0.0,
+            logprobs=True,
             missing=None if importlib.util.find_spec("xllamacpp") else _NO_RUNTIME,
         )
     server, slash, name = reference.partition("/")

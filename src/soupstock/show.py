@@ -212,11 +212,14 @@ def _failures(said: Manifest) -> Iterator[str]:
 
 def _summary(said: Manifest) -> str:
     paid = said.paid
-    tokens = paid.tokens.prompt + paid.tokens.completion
+    tokens = f"{paid.tokens.prompt + paid.tokens.completion:,} tokens"
+    if paid.tokens.cached:
+        tokens += f", {paid.tokens.cached:,} of them from the server's cache"
     cost = f", ${paid.cost:.4f}" if paid.cost else ""
+    calls = "1 call" if paid.calls == 1 else f"{paid.calls:,} calls"
     return (
         f"{said.rows:,} rows in, {said.kept:,} kept, {said.rows - said.kept:,} dropped; "
-        f"{paid.calls:,} calls made ({tokens:,} tokens{cost}), {paid.found:,} found in the store; "
+        f"{calls} made ({tokens}{cost}), {paid.found:,} found in the store; "
         f"{said.timing.seconds:.1f} s"
     )
 
@@ -391,7 +394,7 @@ class _Board:
     def _costs(self, share: float | None) -> Iterator[str]:
         """Say what was paid in this run, and what it will come to."""
         lanes = self._lanes()
-        cost = sum(lane.price.cost(lane.prompt_tokens, lane.tokens) for lane in lanes) / PICO
+        cost = sum(lane.cost for lane in lanes) / PICO
         if cost:
             yield f"${cost:.4f} so far" + (f", about ${cost / share:.2f} in all" if share else "")
 

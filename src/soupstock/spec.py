@@ -189,6 +189,10 @@ class Generate(Sampling):
     output_schema: Annotated[Name | None, Field(alias="schema")] = None
     """A schema that the answer must have: the column then holds its fields, typed."""
 
+    reasoning: Column | None = None
+    """A second column, for what the model thought before it answered; null where it told nothing.
+    It never is in the answer itself."""
+
     retries: Annotated[int, Field(ge=0, le=16)] = 2
     """How often to ask again, with another seed, when an answer is empty or breaks the schema."""
 

@@ -76,6 +76,7 @@ class Tally:
     """Rows in the step that wait for answers."""
     answers: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     completion_tokens: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     """Rows dropped, by the first of their reasons."""
@@ -319,6 +320,7 @@ class Stream:
             if isinstance(reply, Answer):
                 tally.answers += 1
                 tally.prompt_tokens += reply.prompt_tokens
+                tally.cached_tokens += reply.cached_tokens
                 tally.completion_tokens += reply.completion_tokens
         return flight.replies
 

@@ -226,7 +226,14 @@ class Server:
             await asyncio.sleep(wait)
         body = reply.body
         if body is None:
-            body = completion(request.body, reply.text, reply.finish)
+            body = completion(
+                request.body,
+                reply.text,
+                reply.finish,
+                reasoning=reply.reasoning,
+                cached=reply.cached,
+                logprobs=reply.logprobs,
+            )
         if reply.is_reset or reply.drip:
             return await _trickle(http, reply, body)
         return _response(reply, body)

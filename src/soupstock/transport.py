@@ -15,7 +15,8 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from soupstock.calls import Answer, Failure, read_completion
+from soupstock.calls import Answer, Failure
+from soupstock.completions import read_completion
 from soupstock.errors import ModelError, quoted, shown
 from soupstock.servers import Model
 

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
@@ -11,6 +11,13 @@ from soupstock.prompts import Prompt, PromptError
 from soupstock.records import Row, dropped, failed
 
 _FENCED = re.compile(r"\A\s*```[a-zA-Z]*\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
+
+
+class Sample(NamedTuple):
+    """One answer, read."""
+
+    value: Any
+    reasoning: str | None
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,8 @@ class Generation:
     retries: int = 2
     """How often an unusable answer is asked for again, with another seed."""
     schema: type[BaseModel] | None = None
+    reasoning: str | None = None
+    """The column for what was thought before the answer."""
 
     @property
     def label(self) -> str:
@@ -35,30 +44,33 @@ async def generate(step: Generation, row: Row, ask: Ask) -> Row:
     """Add the column: a text, a list of `n`, or typed fields. Without an answer, drop the row."""
     try:
         messages = step.prompt.messages(row)
-        values = await _values(step, row["id"], messages, ask)
+        samples = await _samples(step, row["id"], messages, ask)
     except PromptError as error:
-        values = Failure("PromptError", str(error))
-    if isinstance(values, Failure):
-        return dropped(failed(row, step.label, *values), f"{step.label} failed")
-    return row | {step.column: values if step.n > 1 else values[0]}
+        samples = Failure("PromptError", str(error))
+    if isinstance(samples, Failure):
+        return dropped(failed(row, step.label, *samples), f"{step.label} failed")
+    columns = {step.column: [sample.value for sample in samples]}
+    if step.reasoning is not None:
+        columns[step.reasoning] = [sample.reasoning for sample in samples]
+    return row | {name: all_ if step.n > 1 else all_[0] for name, all_ in columns.items()}
 
 
-async def _values(
+async def _samples(
     step: Generation, row_id: str, messages: list[dict[str, str]], ask: Ask
-) -> list[Any] | Failure:
+) -> list[Sample] | Failure:
     """Ask for all samples at once, and again for those that cannot be used."""
     purpose = f"{row_id}/{step.column}"
-    values: dict[int, Any] = {}
+    values: dict[int, Sample] = {}
     failure = Failure("Unreadable", "no answer")
     for attempt in range(step.retries + 1):
         samples = [sample for sample in range(step.n) if sample not in values]
         calls = [step.form.call(messages, purpose, sample, attempt) for sample in samples]
         for sample, reply in zip(samples, await ask(calls), strict=True):
-            value = _read(step, reply)
-            if isinstance(value, Failure):
-                failure = value
+            read = _read(step, reply)
+            if isinstance(read, Failure):
+                failure = read
             else:
-                values[sample] = value
+                values[sample] = read
         if len(values) == step.n:
             return [values[sample] for sample in range(step.n)]
         if failure.cause != "Unreadable":
@@ -66,15 +78,16 @@ async def _values(
     return failure
 
 
-def _read(step: Generation, reply: Reply) -> Any:
+def _read(step: Generation, reply: Reply) -> Sample | Failure:
     """Turn a reply into the column's value, or say why it cannot be used."""
     if not isinstance(reply, Answer):
         return reply
     text = reply.text.strip()
     if not text:
-        return Failure("Unreadable", f"the answer is empty (it ended by {reply.finish})")
+        thought = " while it still was thinking" if reply.reasoning else ""
+        return Failure("Unreadable", f"the answer is empty (it ended by {reply.finish}{thought})")
     if step.schema is None:
-        return text
+        return Sample(text, reply.reasoning)
     fenced = _FENCED.match(text)
     try:
         value = step.schema.model_validate_json(fenced[1] if fenced else text)
@@ -83,4 +96,4 @@ def _read(step: Generation, reply: Reply) -> Any:
         where = ".".join(str(part) for part in first["loc"]) or step.schema.__name__
         cut = " (it was cut off at max_tokens)" if reply.finish == "length" else ""
         return Failure("Unreadable", f"the answer breaks its schema: {where}: {first['msg']}{cut}")
-    return value.model_dump(mode="json")
+    return Sample(value.model_dump(mode="json"), reply.reasoning)
