@@ -5,7 +5,7 @@ Knows no pipeline: which columns there are is the plan's business.
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -173,6 +173,8 @@ def _size(operator: str, left: Any, right: Any) -> int:
 
 
 def _finalize(value: Any) -> Any:
+    if type(value) is str:
+        return value
     if value is None:
         raise ValueError("a value is null; `{{ name or '' }}` allows that")
     # The text of either would hold an address, another one in each process.
@@ -209,17 +211,64 @@ def _compiled(name: str, source: str, file: Path, line: int) -> _Text:
         raise MistakeError("it is nested too deeply", Place(file)) from error
     template = Template.from_code(environment, code, environment.globals)
     variables = {name: at + line - 1 for name, at in _lines_of(tree).items() if name in names}
-    return _Text(partial(_render, template), name, file, line, variables).filled({})
+    render = partial(_render, template)
+    if pattern := _pattern(tree):
+        render = partial(_fill, *pattern, render)
+    return _Text(render, name, file, line, variables).filled({})
 
 
 def _render(template: "Template", columns: Mapping[str, object]) -> str:
-    parts, size = [], 0
-    for part in template.generate(columns):
-        parts.append(part)
+    try:
+        context = template.new_context(dict(columns))
+        return "".join(_bounded(template.root_render_func(context))).strip()
+    # A template calls methods of any value, and they may raise anything.
+    except Exception:  # noqa: BLE001 - it is raised again, with the template's lines
+        template.environment.handle_exception()
+
+
+def _bounded(parts: Iterable[str]) -> Iterator[str]:
+    size = 0
+    for part in parts:
         size += len(part)
         if size > MAX_CHARACTERS:
             raise OverflowError(f"it is longer than {MAX_CHARACTERS:,} characters")
-    return "".join(parts).strip()
+        yield part
+
+
+def _pattern(tree: "nodes.Template") -> tuple[str, tuple[str, ...]] | None:
+    """Write a template that has only text and names as a format string, with its names.
+
+    Most prompts are no more than that, and to fill in a string is quicker than to run a template.
+    """
+    from jinja2 import nodes
+
+    pieces, names = [], []
+    for output in tree.body:
+        for node in output.nodes if isinstance(output, nodes.Output) else (None,):
+            match node:
+                case nodes.TemplateData(data=data):
+                    pieces.append(data.replace("%", "%%"))
+                case nodes.Name(name=name):
+                    pieces.append("%s")
+                    names.append(name)
+                case _:
+                    return None
+    return "".join(pieces), tuple(names)
+
+
+def _fill(
+    pattern: str,
+    names: Sequence[str],
+    render: Callable[[Mapping[str, object]], str],
+    columns: Mapping[str, object],
+) -> str:
+    """Fill a pattern with texts; whatever else there is, Jinja itself renders or refuses."""
+    values = tuple([columns.get(name) for name in names])
+    for value in values:
+        if type(value) is not str:
+            return render(columns)
+    text = pattern % values
+    return text.strip() if len(text) <= MAX_CHARACTERS else render(columns)
 
 
 def _check(tree: "nodes.Template", environment: "Environment", at: Callable[[int], Place]) -> None:

@@ -329,7 +329,7 @@ class Stream:
 def _rarely_collected() -> Iterator[None]:
     """Look for garbage in cycles less often: thousands of rows are under way, and make little."""
     before = gc.get_threshold()
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(100_000, 20, 20)
     try:
         yield
     finally:
