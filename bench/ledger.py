@@ -56,12 +56,12 @@ class Books(Transport):
         self.most = 0
         self._under_way = 0
 
-    async def post(self, address: Address, body: bytes) -> Answer:  # noqa: ARG002 - as the real one
+    async def post(self, address: Address, call: Call) -> Answer:  # noqa: ARG002 - as the real one
         """Answer after a while, or not at all."""
         self._under_way += 1
         self.most = max(self.most, self._under_way)
         try:
-            return await self._answer(body)
+            return await self._answer(call.body)
         finally:
             self._under_way -= 1
 

@@ -7,18 +7,18 @@ from unittest.mock import patch
 import orjson
 
 from soupstock import client, imitation
-from soupstock.calls import Answer
+from soupstock.calls import Answer, Call
 from soupstock.transport import Address, Transport
 
 
 class Stub(Transport):
     """Answers as soupstock.testing does, without HTTP."""
 
-    async def post(self, address: Address, body: bytes) -> Answer:  # noqa: ARG002 - as the real one
+    async def post(self, address: Address, call: Call) -> Answer:  # noqa: ARG002 - as the real one
         """Answer in the loop's next round, as soon as anything that is asked can be."""
         await asyncio.sleep(0)
-        text = imitation.write(orjson.loads(body), 0)
-        return Answer(text, "stop", len(body) // 4, len(text) // 4)
+        text = imitation.write(orjson.loads(call.body), 0)
+        return Answer(text, "stop", len(call.body) // 4, len(text) // 4)
 
 
 def installed() -> AbstractContextManager[object]:

@@ -175,7 +175,7 @@ class Script(Transport):
         self.trouble = trouble
         self.times: list[float] = []
 
-    async def post(self, address: Address, body: bytes) -> Answer:  # noqa: ARG002
+    async def post(self, address: Address, call: Call) -> Answer:  # noqa: ARG002
         self.times.append(asyncio.get_running_loop().time())
         raise self.trouble()
 

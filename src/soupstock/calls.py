@@ -13,6 +13,9 @@ Alternatives = Sequence[tuple[str, float]]
 """What could have stood in a token's place: tokens and the natural logarithms of their chances."""
 
 
+CHAT, EMBEDDINGS = "chat/completions", "embeddings"
+
+
 class Call(NamedTuple):
     """One question to one model."""
 
@@ -24,6 +27,8 @@ class Call(NamedTuple):
     max_tokens: int
     messages: int
     """How many messages the body holds."""
+    path: str = CHAT
+    """What is asked for, as the address under the server's base URL."""
 
 
 class Answer(NamedTuple):

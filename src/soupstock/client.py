@@ -271,7 +271,7 @@ class Client:
         lane.limit.started(started)
         lane.began = started if lane.began is None else lane.began
         try:
-            answer = await self._transport.post(address, call.body)
+            answer = await self._transport.post(address, call)
         except Trouble as trouble:
             now = self._now()
             if trouble.is_refusal:

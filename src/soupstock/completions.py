@@ -1,11 +1,13 @@
-"""Read what a server answers to a chat: the text, the reasoning apart from it, what it took."""
+"""Read what a server answers: a text, the reasoning apart from it, or a vector."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import base64
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
 
-from soupstock.calls import Alternatives, Answer
+from soupstock.calls import CHAT, EMBEDDINGS, Alternatives, Answer
 
 _BEGIN, _END = "<think>", "</think>"
 
@@ -37,6 +39,35 @@ def read_completion(raw: bytes) -> Answer:
         )
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"the reply is no chat completion ({_reason(error)})") from error
+
+
+def read_embedding(raw: bytes) -> Answer:
+    """Read the embedding of one text; raises ValueError where there is none.
+
+    The answer's text is the vector: little-endian float32 in base64.
+    """
+    try:
+        body = orjson.loads(raw)
+        told = body["data"][0]["embedding"]
+        packed = base64.b64decode(told) if isinstance(told, str) else array("f", told).tobytes()
+        array("f").frombytes(packed or b"no vector")
+        usage = body.get("usage") or {}
+        return Answer(
+            text=base64.b64encode(packed).decode(),
+            finish="stop",
+            prompt_tokens=int(usage.get("prompt_tokens") or 0),
+            completion_tokens=0,
+            served=_text(body.get("model")),
+        )
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"the reply is no embedding ({_reason(error)})") from error
+
+
+READERS: Mapping[str, Callable[[bytes], Answer]] = {
+    CHAT: read_completion,
+    EMBEDDINGS: read_embedding,
+}
+"""How to read a reply, by the path of what was asked."""
 
 
 def think_apart(text: str) -> Thought:

@@ -15,8 +15,8 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from soupstock.calls import Answer, Failure
-from soupstock.completions import read_completion
+from soupstock.calls import CHAT, Answer, Call, Failure
+from soupstock.completions import READERS
 from soupstock.errors import ModelError, quoted, shown
 from soupstock.servers import Model
 
@@ -100,7 +100,9 @@ class Trouble(Exception):  # noqa: N818 - it is caught by the client, always
 class Address:
     """Where a model answers, and how to ask there."""
 
+    base_url: URL
     url: URL
+    """The address for chats under it."""
     headers: Mapping[str, str] = field(repr=False)
     timeout: aiohttp.ClientTimeout
     proxy: str | None = field(default=None, repr=False)
@@ -111,10 +113,11 @@ class Address:
         headers = {"Content-Type": "application/json", **model.headers}
         if key:
             headers["Authorization"] = f"Bearer {key}"
-        url = _url(model, base_url)
+        base = _url(model, base_url)
+        url = base / CHAT
         connect = min(_CONNECT_SECONDS, model.timeout)
         timeout = aiohttp.ClientTimeout(total=model.timeout, sock_connect=connect)
-        return cls(url, headers, timeout, _proxy(url))
+        return cls(base, url, headers, timeout, _proxy(url))
 
     def told(self, message: str) -> str:
         """Make a server's message fit to be shown and kept: one short line without the key."""
@@ -144,19 +147,19 @@ class Transport:
         """Close all connections."""
         await self._http.close()
 
-    async def post(self, address: Address, body: bytes) -> Answer:
+    async def post(self, address: Address, call: Call) -> Answer:
         """Send one request and read its answer; raises Trouble."""
         try:
             async with self._http.post(
-                address.url,
-                data=body,
+                address.url if call.path == CHAT else address.base_url / call.path,
+                data=call.body,
                 headers=address.headers,
                 timeout=address.timeout,
                 proxy=address.proxy,
             ) as response:
                 raw = await response.read()
             if response.status == _OK:
-                return read_completion(raw)
+                return READERS[call.path](raw)
         except aiohttp.ClientConnectorError as error:
             raise _unreachable(address, error.strerror or "no connection") from None
         except aiohttp.ConnectionTimeoutError:
@@ -176,7 +179,7 @@ class Transport:
 
 def _url(model: Model, base_url: str) -> URL:
     try:
-        url = URL(f"{base_url.rstrip('/')}/chat/completions")
+        url = URL(base_url.rstrip("/"))
     except ValueError:
         url = URL()
     if url.scheme not in {"http", "https"} or not url.host:
