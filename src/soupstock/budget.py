@@ -153,6 +153,10 @@ class Budget:
         self._close(reservation)
         self.spent = self.spent.plus(used)
 
+    def owe(self, price: Price, prompt: int, completion: int, cached: int = 0) -> None:
+        """Count an answer that an earlier run asked for; it came, whatever the limits."""
+        self.spent = self.spent.plus(_amount(prompt, completion, price, cached))
+
     def release(self, reservation: Reservation) -> None:
         """Give all of a reservation back: the request was certainly not billed (a 429)."""
         self._close(reservation)

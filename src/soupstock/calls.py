@@ -76,6 +76,9 @@ class Answering(Protocol):
     def ask(self, call: Call, rank: int, done: Callable[[Reply], None]) -> None:
         """Call `done` with the reply to a call, sooner or later; a higher rank goes first."""
 
+    def rest(self) -> None:
+        """Hear that nothing more is asked before an answer comes."""
+
     def is_unasked(self, cause: str) -> bool:
         """Tell whether a failure of this cause means that the call was never sent."""
 

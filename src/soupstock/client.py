@@ -11,8 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from soupstock.batches import Ledger
+from soupstock.batching import Batching
 from soupstock.budget import Budget, Price, Reservation, prompt_bound
 from soupstock.calls import Answer, Call, Failure, Reply, decode, encode
+from soupstock.desks import Desk, Folder, Provider
 from soupstock.errors import ModelError, shown
 from soupstock.limits import Limit
 from soupstock.servers import Model, Servers
@@ -106,7 +109,10 @@ class Client:
         servers: Servers,
         budget: Budget | None = None,
         transport: Transport | None = None,
+        *,
+        is_live: bool = False,
     ) -> None:
+        """Open a client; with `is_live` no call is left to a provider's batch API."""
         self.store = store
         self.budget = budget or Budget()
         self.usage = Usage()
@@ -125,11 +131,14 @@ class Client:
         """Those tasks that wait for a server to start."""
         self._delayed: dict[asyncio.TimerHandle, _Job] = {}
         self._starved: list[Lane] = []
+        self._is_live = is_live
+        self._batching = Batching(_House(self), Ledger(store.path))
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._batching.stop()
         for task in self._tasks:
             task.cancel()
         for timer in (*self._delayed, *(lane.waking for lane in self.lanes.values())):
@@ -155,9 +164,21 @@ class Client:
             job.done.append(done)
         else:
             job = self._jobs[call.key] = _Job(call, [done])
+            if self._is_batched(call.model):
+                self._batching.add(job)
+                return
             lane = self._lane(call.model)
             lane.waiting.add(job, rank)
             self._pump(lane)
+
+    def rest(self) -> None:
+        """Hear that nothing more is asked before an answer comes: batches may be handed in."""
+        lanes = self.lanes.values()
+        if not self._delayed and not any(lane.active or lane.waiting for lane in lanes):
+            self._batching.go()
+
+    def _is_batched(self, model: Model) -> bool:
+        return model.mode == "batch_file" or (model.mode == "batch" and not self._is_live)
 
     def is_unasked(self, cause: str) -> bool:
         """Tell whether a failure of this cause means that the call was never sent."""
@@ -170,11 +191,12 @@ class Client:
         self.stopped = why
         for lane in self.lanes.values():
             while lane.waiting:
-                self._finish(lane.waiting.take(0), why)
+                self._finish(lane.waiting.take(0).call.key, why)
         for timer, job in list(self._delayed.items()):
             timer.cancel()
-            self._finish(job, why)
+            self._finish(job.call.key, why)
         self._delayed.clear()
+        self._batching.leave(why)
         for task in self._opening:
             if task is not None:
                 task.cancel()
@@ -240,10 +262,10 @@ class Client:
             self.budget.settle(
                 reservation, answer.prompt_tokens, answer.completion_tokens, answer.cached_tokens
             )
-            reply = await self._keep(lane, job.call, answer)
+            reply = await self._keep(lane, job.call.key, answer)
         lane.active -= 1
         if reply is not None:
-            self._finish(job, reply)
+            self._finish(job.call.key, reply)
         starved, self._starved = self._starved, []
         for waiting in (*starved, lane):
             self._pump(waiting)
@@ -286,7 +308,7 @@ class Client:
         lane.limit.finished(now, now - started)
         return answer
 
-    async def _keep(self, lane: Lane, call: Call, answer: Answer) -> Answer:
+    async def _keep(self, lane: Lane, key: bytes, answer: Answer) -> Answer:
         """Count an answer and have it committed; returns the one that the store holds."""
         lane.answered += 1
         lane.rejected, lane.refused_since = 0, None
@@ -299,7 +321,7 @@ class Client:
         self.usage.prompt_tokens += answer.prompt_tokens
         self.usage.cached_tokens += answer.cached_tokens
         self.usage.completion_tokens += answer.completion_tokens
-        entry = Entry(call.key, lane.model.name, encode(answer))
+        entry = Entry(key, lane.model.name, encode(answer))
         try:
             kept = await self.store.put(entry)
         except StoreError as error:
@@ -353,7 +375,36 @@ class Client:
         timer = self._loop.call_later(wait, again)
         self._delayed[timer] = job
 
-    def _finish(self, job: _Job, reply: Reply) -> None:
-        self._jobs.pop(job.call.key, None)
-        for done in job.done:
+    def _finish(self, key: bytes, reply: Reply) -> None:
+        job = self._jobs.pop(key, None)
+        for done in job.done if job else ():
             done(reply)
+
+
+class _House:
+    """What batches need of a client."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.budget = client.budget
+        self.stop = client.stop
+        self.fail = client.fail
+        self.finish = client._finish  # noqa: SLF001 - it is the client's own
+        self.note = client._servers.notify  # noqa: SLF001 - likewise
+
+    @property
+    def stopped(self) -> Failure | None:
+        return self._client.stopped
+
+    async def desk(self, model: Model) -> Desk:
+        client = self._client
+        if model.mode == "batch_file":
+            return Folder(client.store.path.parent / "batches", model.name)
+        address = await client._open(client._lane(model))  # noqa: SLF001 - it is the client's own
+        return Provider(client._transport, address, str(address.base_url))  # noqa: SLF001 - likewise
+
+    async def keep(self, model: Model, key: bytes, answer: Answer) -> Answer:
+        lane, now = self._client._lane(model), self._client._now()  # noqa: SLF001 - likewise
+        lane.began = now if lane.began is None else lane.began
+        lane.ended = now
+        return await self._client._keep(lane, key, answer)  # noqa: SLF001 - likewise

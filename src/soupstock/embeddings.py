@@ -72,6 +72,7 @@ async def _replies(calls: Sequence[Call], answering: Answering) -> list[Reply]:
     waiting = {key: loop.create_future() for key in missing}
     for key, call in missing.items():
         answering.ask(call, 0, waiting[key].set_result)
+    answering.rest()
     for key, reply in waiting.items():
         replies[key] = await reply
     return [replies[call.key] for call in calls]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, JsonValue
@@ -79,6 +79,13 @@ class Endpoint(Spec):
 
     license: str | None = None
     """The model's licence, for the card."""
+
+    mode: Literal["live", "batch", "batch_file"] = "live"
+    """`batch`: calls are handed in together by the provider's batch API, for half the price, and
+    answered within a day. `batch_file`: they are written to a file for `vllm run-batch`."""
+
+    poll: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds between two looks at a batch that is under way."""
 
     concurrency: Annotated[int, Field(gt=0)] | None = None
     """How many requests at once; found by trying where it is left out."""

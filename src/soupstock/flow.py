@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from soupstock.batches import MOST_LINES
 from soupstock.calls import Answering
 from soupstock.plan import Plan, Step
 from soupstock.records import Gatherer, Ids, Row, Table, column, dropped, frame
@@ -20,7 +21,7 @@ from soupstock.steps.filter import Filtering, filter_rows
 from soupstock.steps.generate import Generation, generate
 from soupstock.steps.judge import Judging, judge
 from soupstock.steps.publish import Publication, check
-from soupstock.stream import Indexed, Stage, Stream, Tally
+from soupstock.stream import WINDOW, Indexed, Stage, Stream, Tally
 
 
 @dataclass
@@ -88,10 +89,21 @@ class Flow:
     ) -> Table:
         gatherer = Gatherer(Table(self.work / str(number), self.plan.columns))
         stream = Stream(
-            stages, self.client, gatherer.add, tallies, is_full=lambda: gatherer.is_full
+            stages,
+            self.client,
+            gatherer.add,
+            tallies,
+            is_full=lambda: gatherer.is_full,
+            window=self._window,
         )
         await stream.run(source)
         return gatherer.finish()
+
+    @property
+    def _window(self) -> int:
+        """How many rows may be under way: a batch should hold as many calls as it can."""
+        is_batched = any(step.model and step.model.mode != "live" for step in self.plan.steps)
+        return MOST_LINES if is_batched else WINDOW
 
     def _source(self) -> Iterator[list[Indexed]]:
         ids = Ids()

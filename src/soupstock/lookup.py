@@ -38,6 +38,9 @@ class _Lookup:
     def ask(self, call: Call, rank: int, done: Callable[[Reply], None]) -> None:  # noqa: ARG002
         done(_UNASKED)
 
+    def rest(self) -> None:
+        """Go on: nothing was asked."""
+
     def is_unasked(self, cause: str) -> bool:
         return cause == _UNASKED.cause
 

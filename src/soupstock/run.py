@@ -113,7 +113,8 @@ async def _run(plan: Plan, budget: Budget, watch: Watch, into: Path | None = Non
         async with (
             Store(folder.runs_folder(root) / folder.STORE) as store,
             Servers(folder.runs_folder(root) / "logs", progress.note) as servers,
-            Client(store, servers, budget) as client,
+            # Who looks at a few rows will not wait for a batch.
+            Client(store, servers, budget, is_live=into is not None) as client,
         ):
             progress.client = client
             with _interruptible(client):

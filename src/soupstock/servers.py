@@ -12,7 +12,7 @@ from asyncio.subprocess import PIPE
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Literal, Self
 
 from pydantic import ValidationError
 
@@ -50,6 +50,10 @@ class Model:
     api_key: str | None = field(default=None, repr=False)
     missing: str | None = None
     """What must be mended before it can be asked, in words."""
+    mode: Literal["live", "batch", "batch_file"] = "live"
+    """Whether calls are sent one by one, or handed in together."""
+    poll: float = 60.0
+    """Seconds between two looks at a batch that is under way."""
     concurrency: int | None = None
     timeout: float = 600.0
     attempts: int = 6
@@ -121,8 +125,9 @@ class Servers:
     """Starts servers on first need, shares them, and stops them when the run ends."""
 
     def __init__(self, logs: Path, notify: Callable[[str], None]) -> None:
+        self.notify = notify
+        """Tells the person who waits."""
         self._log = logs / "embedded.log"
-        self._notify = notify
         self._starting = asyncio.Lock()
         self._crashes = 0
         self._embedded: _Embedded | None = None
@@ -151,7 +156,7 @@ class Servers:
     async def _started(self, before: "_Embedded | None") -> "_Embedded":
         if before is not None:
             self._count(before)
-        weights = await fetched(SMOLLM2, self._notify)
+        weights = await fetched(SMOLLM2, self.notify)
         return await _Embedded.started(weights, self._log)
 
     def _count(self, ended: "_Embedded") -> None:
@@ -159,7 +164,7 @@ class Servers:
         how = f"the embedded model's server ended early ({ended.ending})"
         if self._crashes > _MOST_RESTARTS:
             raise ModelError(f"{how} {self._crashes} times; its log is {shown(self._log)}")
-        self._notify(f"{how}; starting it again")
+        self.notify(f"{how}; starting it again")
 
 
 class _Embedded:

@@ -193,6 +193,8 @@ class Stream:
         """Wait for an answer, or until rows that wait for a check have waited long enough."""
         rests = [until for until, inbox in zip(self._rests, self._inbox, strict=True) if inbox]
         timer = self._loop.call_at(min(rests), self._wake.set) if rests else None
+        if timer is None:
+            self._client.rest()
         await self._wake.wait()
         if timer is not None:
             timer.cancel()

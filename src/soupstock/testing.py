@@ -24,12 +24,13 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 import orjson
 from aiohttp import web
 
+from soupstock.batch_imitation import Batches
 from soupstock.faults import (
     Answer,
     Reply,
@@ -118,6 +119,8 @@ class Server:
         self._port = port
         self._failures: list[When] = []
         self._requests: list[Request] = []
+        self.batches = Batches(self._carried_out)
+        """What it holds of its batch API; `server.batches.hold()` lets no batch end."""
         self._lock = threading.Lock()
         self._started = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -192,6 +195,10 @@ class Server:
         match http.method, path:
             case "POST", "/v1/chat/completions" | "/v1/embeddings":
                 pass
+            case _, _ if path.startswith(("/v1/files", "/v1/batches")):
+                if self._is_stranger(http.headers):
+                    return _response(unauthorized(), unauthorized().body or b"")
+                return _response(*await self.batches.handle(http))
             case "GET", "/health":
                 return _response(Reply(), b'{"status":"ok"}')
             case "GET", "/v1/models":
@@ -224,23 +231,27 @@ class Server:
         wait += reply.after
         if wait > 0:
             await asyncio.sleep(wait)
-        body = reply.body
-        if body is None:
-            body = completion(
-                request.body,
-                reply.text,
-                reply.finish,
-                reasoning=reply.reasoning,
-                cached=reply.cached,
-                logprobs=reply.logprobs,
-            )
+        body = self._body(request, reply)
         if reply.is_reset or reply.drip:
             return await _trickle(http, reply, body)
         return _response(reply, body)
 
+    def _carried_out(self, path: str, headers: Mapping[str, str], raw: bytes) -> tuple[int, bytes]:
+        """Answer one call of a batch: its status and its body."""
+        self.count += 1
+        request = Request(self.count, path, headers, raw, time.monotonic())
+        if self._record:
+            with self._lock:
+                self._requests.append(request)
+        reply = self._refusal(request) or self._reply(request)
+        return reply.status, self._body(request, reply)
+
+    def _is_stranger(self, headers: Mapping[str, str]) -> bool:
+        return bool(self._api_key) and headers.get("Authorization") != f"Bearer {self._api_key}"
+
     def _refusal(self, request: Request) -> Reply | None:
         """Return why a request gets no answer, if it gets none."""
-        if self._api_key and request.headers.get("Authorization") != f"Bearer {self._api_key}":
+        if self._is_stranger(request.headers):
             return unauthorized()
         if self.capacity is not None and self.in_flight > self.capacity:
             self.refusals += 1
@@ -266,6 +277,18 @@ class Server:
         if isinstance(answer, dict):
             answer = orjson.dumps(answer).decode()
         return answer if isinstance(answer, Reply) else Reply(answer)
+
+    def _body(self, request: Request, reply: Reply) -> bytes:
+        if reply.body is not None:
+            return reply.body
+        return completion(
+            request.body,
+            reply.text,
+            reply.finish,
+            reasoning=reply.reasoning,
+            cached=reply.cached,
+            logprobs=reply.logprobs,
+        )
 
     def _list(self) -> bytes:
         entries = [

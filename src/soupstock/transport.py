@@ -148,18 +148,39 @@ class Transport:
         await self._http.close()
 
     async def post(self, address: Address, call: Call) -> Answer:
-        """Send one request and read its answer; raises Trouble."""
+        """Send one call and read its answer; raises Trouble."""
+        url = address.url if call.path == CHAT else address.base_url / call.path
+        raw = await self._exchange(address, "POST", url, call.body)
         try:
-            async with self._http.post(
-                address.url if call.path == CHAT else address.base_url / call.path,
-                data=call.body,
-                headers=address.headers,
+            return READERS[call.path](raw)
+        except ValueError as error:
+            message = address.told(str(error))
+            raise Trouble(Failure("APIResponseValidationError", message)) from None
+
+    async def request(
+        self, address: Address, method: str, path: str, data: aiohttp.FormData | bytes | None = None
+    ) -> bytes:
+        """Send a request to any path under the server's base URL; raises Trouble."""
+        return await self._exchange(address, method, URL(f"{address.base_url}/{path}"), data)
+
+    async def _exchange(
+        self, address: Address, method: str, url: URL, data: aiohttp.FormData | bytes | None
+    ) -> bytes:
+        headers = address.headers
+        if isinstance(data, aiohttp.FormData):
+            headers = {name: headers[name] for name in headers if name != "Content-Type"}
+        try:
+            async with self._http.request(
+                method,
+                url,
+                data=data,
+                headers=headers,
                 timeout=address.timeout,
                 proxy=address.proxy,
             ) as response:
                 raw = await response.read()
             if response.status == _OK:
-                return READERS[call.path](raw)
+                return raw
         except aiohttp.ClientConnectorError as error:
             raise _unreachable(address, error.strerror or "no connection") from None
         except aiohttp.ConnectionTimeoutError:
@@ -171,10 +192,7 @@ class Transport:
         except (aiohttp.ClientError, OSError) as error:
             message = address.told(str(error) or type(error).__name__)
             raise Trouble(Failure("APIConnectionError", message)) from None
-        except ValueError as error:
-            message = address.told(str(error))
-            raise Trouble(Failure("APIResponseValidationError", message)) from None
-        raise _refused(address, response.status, response.headers, raw)
+        raise refused(address, response.status, response.headers, raw)
 
 
 def _url(model: Model, base_url: str) -> URL:
@@ -214,7 +232,8 @@ def _unreachable(address: Address, why: str) -> Trouble:
     return Trouble(Failure("APIConnectionError", address.told(message)), is_unreachable=True)
 
 
-def _refused(address: Address, status: int, headers: Mapping[str, str], raw: bytes) -> Trouble:
+def refused(address: Address, status: int, headers: Mapping[str, str], raw: bytes) -> Trouble:
+    """Say what a server that answered with an error means by it."""
     default = "InternalServerError" if status >= _SERVER_ERROR else "APIStatusError"
     message, code = _read_error(raw)
     return Trouble(
