@@ -112,7 +112,7 @@ def test_a_command_that_will_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_command_that_is_not_there_is_named() -> None:
-    ended = subprocess.run(  # noqa: S603 - our own interpreter and words
+    ended = subprocess.run(
         [sys.executable, "-m", "soupstock.watchdog", "/no/such/vllm", "serve"],
         input=b"",
         capture_output=True,
@@ -124,7 +124,9 @@ def test_a_command_that_is_not_there_is_named() -> None:
 
 def test_a_run_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
     note = tmp_path / "pids"
-    code = PAIR.format(before="", after=WAIT).replace("flush=True", f"file=open({str(note)!r}, 'w')")
+    code = PAIR.format(before="", after=WAIT).replace(
+        "flush=True", f"file=open({str(note)!r}, 'w')"
+    )
     run = (
         "import subprocess, sys, time\n"
         f"command = [sys.executable, '-m', 'soupstock.watchdog', sys.executable, '-c', {code!r}]\n"
