@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-PATIENCE = 10.0
+PATIENCE = 5.0
 """How long a command has to end by itself once it is told to, in seconds."""
 
 NOT_FOUND = 127
