@@ -18,6 +18,7 @@ import aiohttp
 import pytest
 
 from conftest import Folder, running, until
+from processes import ended, left_of, server_of
 from soupstock import manifest
 from soupstock.manifest import Manifest
 from soupstock.servers import Servers
@@ -74,37 +75,6 @@ def declare(folder: Folder, place: Path, model: str | Path, more: str = ON_THE_C
     folder.write("pyproject.toml", entry + more)
 
 
-def status(pid: int) -> tuple[str, int, int]:
-    """Return a process's state, its parent and its session; state Z where it is gone."""
-    try:
-        state, parent, _, session = (
-            Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
-        )
-    except OSError:
-        return "Z", 0, 0
-    return state, int(parent), int(session)
-
-
-def processes() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-
-
-def server_of(run: int) -> int | None:
-    """Return the server that a run started; its process id is its session's too."""
-    for watchdog in processes():
-        with contextlib.suppress(OSError):
-            command = Path(f"/proc/{watchdog}/cmdline").read_bytes()
-            if status(watchdog)[1] == run and b"soupstock.watchdog" in command:
-                children = [pid for pid in processes() if status(pid)[1] == watchdog]
-                return children[0] if children else None
-    return None
-
-
-def left_of(server: int) -> list[int]:
-    """Return the processes of a server that live: itself, its engine and workers."""
-    return [pid for pid in processes() if status(pid)[2] == server and status(pid)[0] != "Z"]
-
-
 def answers(folder: Folder) -> int:
     """Count the answers in a run's store."""
     path = folder.root / "runs" / "calls.sqlite"
@@ -113,13 +83,6 @@ def answers(folder: Folder) -> int:
     with contextlib.closing(sqlite3.connect(path)) as db, contextlib.suppress(sqlite3.Error):
         return int(db.execute("SELECT count(*) FROM calls").fetchone()[0])
     return 0
-
-
-def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    """Wait for a process; returns its exit code, and all that it said as one line."""
-    said = " ".join(" ".join(process.communicate()).split())
-    assert "Traceback" not in said
-    return process.returncode, said
 
 
 class Ran(NamedTuple):

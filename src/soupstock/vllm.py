@@ -32,7 +32,7 @@ _FIELDS = (
 _SHARE = 0.9
 """Which share of a GPU's memory vLLM takes where it is not told, about."""
 
-_SHARE_ARGUMENT = "--gpu-memory-utilization"
+_SHARE_ARGUMENT = re.compile(r"--gpu[-_]memory[-_]utilization[= ](\d*\.?\d+)")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEY = "VLLM_API_KEY"
 
@@ -193,12 +193,8 @@ def _flag(name: str) -> str:
 
 def _share_in(arguments: tuple[str, ...]) -> float:
     """Find the share of memory where it is told by an argument."""
-    pairs = [*zip(arguments, (*arguments[1:], ""), strict=True)]
-    pairs += [(name, value) for name, _, value in (arg.partition("=") for arg in arguments)]
-    for name, value in pairs:
-        if name.replace("_", "-") == _SHARE_ARGUMENT and re.fullmatch(r"\d*\.?\d+", value):
-            return float(value)
-    return _SHARE
+    found = _SHARE_ARGUMENT.search(" ".join(arguments))
+    return float(found[1]) if found else _SHARE
 
 
 def _executable(told: Vllm, root: Path) -> str | None:
