@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline plan preview check explain list test test-all lint format types bench lock clean
+.PHONY: help setup pipeline plan preview check explain list test test-vllm test-all lint format types bench lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -58,11 +58,16 @@ list: $(READY) ## list the pipelines
 	@$(SOUPSTOCK) list
 
 test: $(READY) ## run the tests that need no further server (about five minutes)
-	@$(BIN)/python -m pytest -m "not slow and not browser" $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow and not browser and not vllm" $(ARGS)
 
-test-all: $(READY) ## run the slow tests and those in a browser
+test-vllm: $(READY) ## run the tests against the real vLLM on the CPU; makes its environment once
+	@.ci/vllm > /dev/null
+	@$(BIN)/python -m pytest -m vllm $(ARGS)
+
+test-all: $(READY) ## run the slow tests, those in a browser and those against vLLM
 	@.ci/browser
-	@$(BIN)/python -m pytest -m "slow or browser" $(ARGS)
+	@.ci/vllm > /dev/null
+	@$(BIN)/python -m pytest -m "slow or browser or vllm" $(ARGS)
 
 lint: $(READY) ## check style
 	@$(BIN)/ruff check && $(BIN)/ruff format --check

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from conftest import Folder
 from soupstock import scaffold
 from soupstock.cli import main
+from soupstock.endpoint import Endpoint
 from soupstock.errors import MistakeError
 from soupstock.project import Project
 from soupstock.scaffold import create
@@ -67,7 +68,9 @@ def test_the_example_of_a_model_is_one_once_its_marks_are_taken_away(tmp_path: P
     text = path.read_text(encoding="utf-8")
     start = text.index("# [tool.soupstock.models.local]")
     path.write_text(text[:start] + text[start:].replace("# [", "[").replace("\n# ", "\n"))
-    assert read_settings(tmp_path / "x").models["local"].model == "Qwen/Qwen3-8B"
+    entry = read_settings(tmp_path / "x").models["local"]
+    assert isinstance(entry, Endpoint)
+    assert entry.model == "Qwen/Qwen3-8B"
 
 
 @pytest.mark.parametrize(

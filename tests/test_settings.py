@@ -10,9 +10,10 @@ from soupstock.endpoint import Endpoint
 from soupstock.errors import MistakeError
 from soupstock.servers import resolve
 from soupstock.settings import has_settings, read_settings
+from soupstock.vllm import Vllm
 
 
-def models_in(folder: Path, text: str) -> dict[str, Endpoint]:
+def models_in(folder: Path, text: str) -> dict[str, Endpoint | Vllm]:
     (folder / "pyproject.toml").write_text(text, encoding="utf-8")
     return dict(read_settings(folder).models)
 
@@ -121,6 +122,29 @@ MODEL = "[tool.soupstock.models.a]\n"
         ('[tool.soupstock]\n"\\u001b[2J" = 1\n', ":2: unknown key '\\x1b[2J'; there are: models"),
         ("[tool.soupstock]\na = " + "[" * 300 + "]" * 300, ": it is nested too deeply"),
         ("[tool.soupstock]\na = " + "[" * 9000, ": not TOML: "),
+        (MODEL + "vllm = 'a b'\n", ":2: vllm should be a model's name, without spaces, not 'a b'"),
+        (MODEL + "vllm = '--port'\n", ":2: vllm should be a model's name or its folder, not '--p"),
+        (MODEL + "vllm = 'm'\ntensor_paralel = 2\n", ":3: unknown key 'tensor_paralel'; did you"),
+        (MODEL + "vllm = 'm'\ntensor_parallel = 0\n", ":3: tensor_parallel should be more than 0"),
+        (MODEL + "vllm = 'm'\ndtype = 'int8'\n", ":3: dtype should be 'auto', 'half', 'float16'"),
+        (
+            MODEL + "vllm = 'm'\ngpu_memory_utilization = 90\n",
+            ":3: gpu_memory_utilization should be at most 1, not 90",
+        ),
+        (MODEL + "vllm = 'm'\nbase_url = 'http://a/v1'\n", ":3: a is both 'vllm' and 'base_url'"),
+        (MODEL + "vllm = 'm'\nargs = '--x'\n", ":3: args should be a list, not '--x'"),
+        (MODEL + "vllm = 'm'\nargs = ['-x', 3]\n", ":3: item 2 of args should be text, not 3"),
+        (
+            MODEL + "vllm = 'm'\nargs = ['--api_key=sk-planted']\n",
+            ":3: args holds '--api-key', which soupstock itself sets",
+        ),
+        (MODEL + "vllm = 'm'\nenv = {'A B' = ''}\n", ":3: 'A B' is no environment variable's name"),
+        (MODEL + "vllm = 'm'\nenv = {A = 1}\n", ":3: A should be text, not 1"),
+        (
+            MODEL + "vllm = 'm'\nenv = {VLLM_API_KEY = 'sk-planted'}\n",
+            ":3: env holds VLLM_API_KEY, which soupstock itself sets",
+        ),
+        (MODEL + "vllm = 'm'\ncommand = '\"'\n", ":3: command should be like `vllm` or a path"),
     ],
 )
 def test_a_mistake_names_its_line(tmp_path: Path, text: str, said: str) -> None:

@@ -117,6 +117,14 @@ def _budgeted(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def _taking_turns(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--one-model-at-a-time",
+        is_flag=True,
+        help="Serve vLLM models one after the other: for those that do not fit side by side.",
+    )(function)
+
+
 def _plan(context: click.Context, name: str, models: tuple[str, ...], rows: int | None) -> "Plan":
     from soupstock.plan import plan_file
 
@@ -179,6 +187,7 @@ def plan(
 
 @main.command()
 @_planned
+@_taking_turns
 @_budgeted
 @click.pass_context
 def run(
@@ -187,6 +196,8 @@ def run(
     name: str,
     models: tuple[str, ...],
     rows: int | None,
+    *,
+    one_model_at_a_time: bool,
     **limits: Any,
 ) -> None:
     """Make the dataset. Run again to go on: what was answered is never asked twice."""
@@ -194,7 +205,12 @@ def run(
     from soupstock.show import show_run, watch
 
     plan = _plan(context, name, models, rows)
-    done = runs.run(plan, budget=_budget(plan, **limits), watch=watch)
+    done = runs.run(
+        plan,
+        budget=_budget(plan, **limits),
+        watch=watch,
+        one_model_at_a_time=one_model_at_a_time,
+    )
     show_run(done)
     if done.manifest.outcome == "partial":
         sys.exit(1)
@@ -202,6 +218,7 @@ def run(
 
 @main.command()
 @_planned
+@_taking_turns
 @_budgeted
 @click.pass_context
 def preview(
@@ -210,6 +227,8 @@ def preview(
     name: str,
     models: tuple[str, ...],
     rows: int | None,
+    *,
+    one_model_at_a_time: bool,
     **limits: Any,
 ) -> None:
     """Make a few rows and show them here. Writes nothing but the answers' store."""
@@ -218,7 +237,13 @@ def preview(
 
     plan = _plan(context, name, models, rows or 3)
     budget = _budget(plan, **limits)
-    runs.preview(plan, lambda done: show_preview(plan, done), budget=budget, watch=watch)
+    runs.preview(
+        plan,
+        lambda done: show_preview(plan, done),
+        budget=budget,
+        watch=watch,
+        one_model_at_a_time=one_model_at_a_time,
+    )
 
 
 @main.command()

@@ -78,6 +78,8 @@ class Lane:
     """When the last answer came."""
     rejected: int = 0
     """Rejections since the last answer."""
+    prefix_hits: float | None = None
+    """The share of prompt tokens that the server's prefix cache had, where that is known."""
     refused_since: float | None = None
     """When the first refusal since the last answer was."""
     address: Address | None = None
@@ -179,6 +181,12 @@ class Client:
 
     def _is_batched(self, model: Model) -> bool:
         return model.mode == "batch_file" or (model.mode == "batch" and not self._is_live)
+
+    def forget_addresses(self) -> None:
+        """Ask again where the servers are that a run starts."""
+        for lane in self.lanes.values():
+            if lane.model.base_url is None:
+                lane.address = None
 
     def is_unasked(self, cause: str) -> bool:
         """Tell whether a failure of this cause means that the call was never sent."""

@@ -62,6 +62,10 @@ def _extra(extra: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return extra
 
 
+Extra = Annotated[dict[str, JsonValue], AfterValidator(_extra)]
+"""Further fields of each request's body."""
+
+
 class Endpoint(Spec):
     """A model server that is there already: `[tool.soupstock.models.NAME]` in pyproject.toml."""
 
@@ -112,5 +116,5 @@ class Endpoint(Spec):
     headers: Annotated[dict[str, str], AfterValidator(_headers)] = {}
     """Further headers of each request."""
 
-    extra: Annotated[dict[str, JsonValue], AfterValidator(_extra)] = {}
+    extra: Extra = {}
     """Further fields of each request's body: `{chat_template_kwargs: {enable_thinking: false}}`."""

@@ -6,7 +6,7 @@ work in.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +34,8 @@ class Flow:
     """A folder for the parts of tables."""
     rows: int | None
     """How many source rows to take; all where it is None."""
+    turn: Callable[[], Awaitable[None]] | None = None
+    """Called before another model takes its turn, where models that a run serves take turns."""
     tallies: list[Tally] = field(default_factory=list)
     """One for each step; they grow while the flow runs."""
     taken: int = 0
@@ -53,21 +55,39 @@ class Flow:
     async def run(self) -> Table:
         """Take the rows through all steps; the table holds those that were dropped too."""
         table: Table | None = None
-        steps = list(zip(self.plan.steps, self.tallies, strict=True))
-        for number, (is_barrier, group) in enumerate(
-            itertools.groupby(steps, lambda pair: isinstance(pair[0].bound, Deduplication))
+        steps = zip(self.turns(), self.plan.steps, self.tallies, strict=True)
+        turn = None
+        for number, ((now, is_barrier), parts) in enumerate(
+            itertools.groupby(
+                steps, lambda part: (part[0], isinstance(part[1].bound, Deduplication))
+            )
         ):
-            for place, (step, tally) in enumerate(list(group) if is_barrier else []):
+            group = [(step, tally) for _, step, tally in parts]
+            if self.turn is not None and now != turn:
+                await self.turn()
+            turn = now
+            for place, (step, tally) in enumerate(group if is_barrier else []):
                 if table is None:
                     table = await self._stream([], [], self._source(), number)
                 if isinstance(step.bound, Deduplication):
                     folder = self.work / f"{number}-{place}"
                     table = deduplicated(step.bound, table, folder, tally)
             if not is_barrier:
-                table = await self._segment(list(group), table, number)
+                table = await self._segment(group, table, number)
         if table is None:
             raise ValueError("a plan has steps")
         return table
+
+    def turns(self) -> list[int]:
+        """Number each step's turn: a new one begins where another model must be served."""
+        numbers: list[int] = []
+        served, number = None, 0
+        for step in self.plan.steps:
+            launch = step.model.launch if step.model and self.turn else None
+            number += served is not None and launch not in (None, served)
+            served = launch or served
+            numbers.append(number)
+        return numbers
 
     async def _segment(
         self, group: Sequence[tuple[Step, Tally]], before: Table | None, number: int

@@ -139,6 +139,8 @@ class ServerRecord(Spec):
     cost: float | None
     seconds: float
     """From the first request to the last answer."""
+    prefix_hits: float | None = None
+    """The share of prompt tokens that its prefix cache had, where its metrics tell."""
 
 
 class PaidRecord(Spec):

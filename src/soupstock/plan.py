@@ -24,6 +24,7 @@ from soupstock.steps.filter import Filtering, bind
 from soupstock.steps.generate import Generation
 from soupstock.steps.judge import Judging
 from soupstock.steps.publish import Publication
+from soupstock.vllm import crowding
 
 Bound = Generation | Judging | Filtering | Deduplication | Publication
 Places = Callable[..., Place | None]
@@ -73,6 +74,11 @@ class Plan:
             part.file: part for step in self.steps for which, part in step.parts if which == kind
         }
         return tuple(found[file] for file in sorted(found))
+
+    def crowding(self) -> str | None:
+        """Say so where models that a run serves want more of the same GPUs than there is."""
+        models = [step.model for step in self.steps if step.model]
+        return crowding([model.launch for model in models if model.launch])
 
     def model_records(self) -> tuple[ModelRecord, ...]:
         """Return the models as the manifest names them; they hold no secrets."""
@@ -149,7 +155,7 @@ class _Planner:
         self._place = places
         endpoints = project.endpoints()
         self.models = {
-            role: resolve(reference, endpoints, places("models", role))
+            role: resolve(reference, endpoints, places("models", role), project.root)
             for role, reference in pipeline.models.items()
         }
 

@@ -19,6 +19,7 @@ from soupstock.modules import Definition, definitions
 from soupstock.prompts import Prompt, parse_prompt
 from soupstock.rubrics import Rubric
 from soupstock.settings import has_settings, read_settings
+from soupstock.vllm import Vllm
 
 if TYPE_CHECKING:
     import polars as pl
@@ -94,7 +95,7 @@ class Project:
         """Return the names of all filters, sorted."""
         return tuple(sorted(self._filters))
 
-    def endpoints(self) -> dict[str, Endpoint]:
+    def endpoints(self) -> dict[str, Endpoint | Vllm]:
         """Return the model servers of `[tool.soupstock.models]` in the project's pyproject.toml."""
         return dict(read_settings(self.root).models)
 

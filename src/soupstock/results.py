@@ -264,6 +264,7 @@ def _server(lane: Lane) -> ServerRecord:
         tokens=tokens,
         cost=_cost(lane.model, tokens),
         seconds=round(lane.seconds, 3),
+        prefix_hits=None if lane.prefix_hits is None else round(lane.prefix_hits, _DIGITS),
     )
 
 

@@ -6,10 +6,11 @@ import math
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -73,17 +74,28 @@ class Run:
         return pl.read_parquet(self.folder / folder.ROWS, glob=False)
 
 
+Turn = Callable[[], Awaitable[None]]
+
 Watch = Callable[[Progress], contextlib.AbstractContextManager[None]]
 """Shows progress as long as it is entered."""
 
 
-def run(plan: Plan, *, budget: Budget | None = None, watch: Watch | None = None) -> Run:
+def run(
+    plan: Plan,
+    *,
+    budget: Budget | None = None,
+    watch: Watch | None = None,
+    one_model_at_a_time: bool = False,
+) -> Run:
     """Run a plan to its end, or as far as budget, servers and the person let it.
+
+    Models that the run serves with vLLM stand side by side, or else one at a time.
 
     Every answer is kept at once, so running again goes on where this run ended. Raises
     SoupstockError where the rows that there are make no dataset; all answers are kept then too.
     """
-    return asyncio.run(_run(plan, budget or Budget(), watch or _unwatched))
+    way = _Way(budget or Budget(), watch or _unwatched, one_model_at_a_time)
+    return asyncio.run(_run(plan, way))
 
 
 def preview(
@@ -92,11 +104,13 @@ def preview(
     *,
     budget: Budget | None = None,
     watch: Watch | None = None,
+    one_model_at_a_time: bool = False,
 ) -> None:
     """Run a plan in a folder that is gone after `show`; only the store keeps anything."""
     with tempfile.TemporaryDirectory(prefix="soupstock-") as place:
         into = Path(place) / "run"
-        show(asyncio.run(_run(plan, budget or Budget(), watch or _unwatched, into)))
+        way = _Way(budget or Budget(), watch or _unwatched, one_model_at_a_time)
+        show(asyncio.run(_run(plan, way, into)))
 
 
 @contextlib.contextmanager
@@ -104,22 +118,35 @@ def _unwatched(_: Progress) -> Iterator[None]:
     yield
 
 
-async def _run(plan: Plan, budget: Budget, watch: Watch, into: Path | None = None) -> Run:
+class _Way(NamedTuple):
+    """How to run."""
+
+    budget: Budget
+    watch: Watch
+    one_model_at_a_time: bool = False
+
+
+async def _run(plan: Plan, way: _Way, into: Path | None = None) -> Run:
     root = plan.project.root
     target = into or folder.run_folder(root, plan.name, plan.fingerprint)
     progress = Progress(plan)
-    with watch(progress), folder.worked_in(target, progress.note) as work:
+    with way.watch(progress), folder.worked_in(target, progress.note) as work:
         started, clock = datetime.now(UTC), time.monotonic()
         async with (
             Store(folder.runs_folder(root) / folder.STORE) as store,
             Servers(folder.runs_folder(root) / "logs", progress.note) as servers,
             # Who looks at a few rows will not wait for a batch.
-            Client(store, servers, budget, is_live=into is not None) as client,
+            Client(store, servers, way.budget, is_live=into is not None) as client,
         ):
             progress.client = client
+            turn = _turn(servers, client) if way.one_model_at_a_time else None
+            if turn is None and (crowding := plan.crowding()):
+                progress.note(crowding)
             with _interruptible(client):
-                table, flow = await _enough(plan, client, work, progress)
+                table, flow = await _enough(plan, client, work, progress, turn)
             _raise_broken(client, flow)
+        for lane in client.lanes.values():
+            lane.prefix_hits = servers.prefix_hits(lane.model)
         timing = TimingRecord(
             started=started.isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - clock, 3),
@@ -140,7 +167,17 @@ def _raise_broken(client: Client, flow: Flow) -> None:
         raise error
 
 
-async def _enough(plan: Plan, client: Client, work: Path, progress: Progress) -> tuple[Table, Flow]:
+def _turn(servers: Servers, client: Client) -> Turn:
+    async def turn() -> None:
+        await servers.stop_vllm()
+        client.forget_addresses()
+
+    return turn
+
+
+async def _enough(
+    plan: Plan, client: Client, work: Path, progress: Progress, turn: Turn | None
+) -> tuple[Table, Flow]:
     """Take rows through until the target is met, where there is one.
 
     Each round starts over with more source rows; what was asked before is in the store. How many
@@ -149,7 +186,7 @@ async def _enough(plan: Plan, client: Client, work: Path, progress: Progress) ->
     wanted, rows = plan.pipeline.target, first_rows(plan)
     while True:
         progress.round += 1
-        flow = progress.flow = Flow(plan, client, work / str(progress.round), rows)
+        flow = progress.flow = Flow(plan, client, work / str(progress.round), rows, turn)
         table = await flow.run()
         more = None if client.stopped else next_rows(flow)
         if more is None:

@@ -18,6 +18,8 @@ from pydantic import ValidationError
 
 from soupstock.endpoint import Endpoint
 from soupstock.errors import MistakeError, ModelError, Place, hint, quoted, shown
+from soupstock.serving import VllmServers
+from soupstock.vllm import VLLM, Launch, Vllm, launch_of, missing, name_of, revision_of
 from soupstock.weights import SMOLLM2, fetched
 
 EMBEDDED = "embedded"
@@ -67,13 +69,19 @@ class Model:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Further fields of each request's body."""
+    launch: Launch | None = None
+    """How a run starts its server, where it is vLLM."""
 
 
-def resolve(reference: str, endpoints: Mapping[str, Endpoint], place: Place | None = None) -> Model:
-    """Find what a reference stands for; raises MistakeError."""
+def resolve(
+    reference: str,
+    endpoints: Mapping[str, Endpoint | Vllm],
+    place: Place | None = None,
+    root: Path = Path(),
+) -> Model:
+    """Find what a reference stands for, in a project's folder; raises MistakeError."""
     if reference in endpoints:
-        endpoint = endpoints[reference]
-        return _from_endpoint(reference, endpoint.model or reference, endpoint)
+        return _declared(reference, None, endpoints[reference], root)
     if reference == EMBEDDED:
         return Model(
             EMBEDDED,
@@ -87,15 +95,39 @@ def resolve(reference: str, endpoints: Mapping[str, Endpoint], place: Place | No
             missing=None if importlib.util.find_spec("xllamacpp") else _NO_RUNTIME,
         )
     server, slash, name = reference.partition("/")
+    if name.startswith("-"):
+        name = ""
     if slash and name and server in endpoints:
-        return _from_endpoint(reference, name, endpoints[server])
+        return _declared(reference, name, endpoints[server], root)
+    if slash and name and server == VLLM:
+        return _from_vllm(reference, Vllm(vllm=name), root)
     if slash and name and server == "openai":
         return _from_endpoint(reference, name, _openai())
-    known = [EMBEDDED, "openai/NAME", *endpoints]
+    known = [EMBEDDED, "openai/NAME", "vllm/NAME", *endpoints]
     raise MistakeError(
         f"no model is called {quoted(reference)}{hint(reference, known)}"
         " (further ones are declared in [tool.soupstock.models.NAME] of pyproject.toml)",
         place,
+    )
+
+
+def _declared(reference: str, name: str | None, entry: Endpoint | Vllm, root: Path) -> Model:
+    """Return a model as the settings have it; `name` is another model of the same settings."""
+    if isinstance(entry, Vllm):
+        told = entry if name is None else entry.model_copy(update={"vllm": name})
+        return _from_vllm(reference, told, root)
+    return _from_endpoint(reference, name or entry.model or reference, entry)
+
+
+def _from_vllm(reference: str, told: Vllm, root: Path) -> Model:
+    shared = {"license", "concurrency", "timeout", "attempts", "input_price", "output_price"}
+    return Model(
+        reference,
+        name_of(told, root),
+        revision=revision_of(told, root),
+        missing=missing(told, root),
+        launch=launch_of(told, root),
+        **told.model_dump(include=shared | {"extra"}),
     )
 
 
@@ -131,6 +163,7 @@ class Servers:
         self._starting = asyncio.Lock()
         self._crashes = 0
         self._embedded: _Embedded | None = None
+        self._vllm = VllmServers(logs, notify)
 
     async def __aenter__(self) -> Self:
         return self
@@ -138,6 +171,16 @@ class Servers:
     async def __aexit__(self, *_: object) -> None:
         if self._embedded is not None:
             await self._embedded.stop()
+        await self._vllm.stop()
+        self._vllm.close()
+
+    async def stop_vllm(self) -> None:
+        """Stop what takes GPUs; a model that is asked for again is started again."""
+        await self._vllm.stop()
+
+    def prefix_hits(self, model: Model) -> float | None:
+        """Return the share of prompt tokens that a server's prefix cache had, once it ended."""
+        return None if model.launch is None else self._vllm.prefix_hits(model.launch)
 
     async def address(self, model: Model) -> tuple[str, str | None]:
         """Return a model's base URL and key, with its server up; raises ModelError.
@@ -148,6 +191,8 @@ class Servers:
             raise ModelError(f"{shown(model.reference)}: {model.missing}")
         if model.base_url is not None:
             return model.base_url, model.api_key
+        if model.launch is not None:
+            return await self._vllm.address(model.launch)
         async with self._starting:
             if self._embedded is None or not self._embedded.is_alive:
                 self._embedded = await self._started(self._embedded)

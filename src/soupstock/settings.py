@@ -4,23 +4,37 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Tag
 
 from soupstock.endpoint import Endpoint
 from soupstock.errors import MistakeError, Place, quoted, shown
 from soupstock.loader import Located, read_text, validate
 from soupstock.spec import ModelName, Spec
+from soupstock.vllm import VLLM, Vllm
 
 FILE = "pyproject.toml"
 _TABLE = ("tool", "soupstock")
 _PLACE = re.compile(r" \(at line (\d+), column \d+\)$")
 
 
+def _kind(entry: object) -> str:
+    is_vllm = isinstance(entry, Vllm) or (isinstance(entry, Mapping) and VLLM in entry)
+    return VLLM if is_vllm else "base_url"
+
+
+Entry = Annotated[
+    Annotated[Endpoint, Tag("base_url")] | Annotated[Vllm, Tag(VLLM)], Discriminator(_kind)
+]
+"""A model server: one that is there already, or one that a run starts."""
+
+
 class Settings(Spec):
     """What a project's pyproject.toml says to soupstock."""
 
-    models: dict[ModelName, Endpoint] = {}
-    """Model servers that are there already, by the name that a pipeline calls them."""
+    models: dict[ModelName, Entry] = {}
+    """Model servers, by the name that a pipeline calls them."""
 
 
 def has_settings(folder: Path) -> bool:

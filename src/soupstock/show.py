@@ -71,8 +71,13 @@ def show_plan(plan: Plan) -> None:
         revision = f", revision {model.revision}" if model.revision else ""
         where = f" at {model.base_url}" if model.base_url else ""
         console.print(_cell(f"{role}: {model.reference} ({model.name}{revision}){where}"))
+        if model.launch:
+            command = " ".join(model.launch.command)
+            console.print(_cell(f"  started by the run: {command}"), soft_wrap=True)
         if model.missing:
             console.print(_cell(f"  missing: {model.missing}"), style="yellow")
+    if crowding := plan.crowding():
+        console.print(_cell(crowding), style="yellow", soft_wrap=True)
     if plan.rows is not None:
         total = plan.rows * sum(step.calls for step in plan.steps)
         console.print(f"calls: at most {total:,}, fewer as rows are dropped; none is asked twice")
@@ -170,6 +175,10 @@ def show_run(run: "Run") -> None:
     for line in _failures(said):
         console.print(_cell(line), style="yellow")
     console.print(_cell(_summary(said)), soft_wrap=True)
+    for server in said.paid.servers:
+        if server.prefix_hits is not None:
+            share = f"{server.prefix_hits:.0%} of its prompt tokens were in its prefix cache"
+            console.print(_cell(f"{server.model}: {share}"))
     if said.outcome == "partial":
         console.print(_cell(f"partial: {said.reason}"), style="bold yellow")
         console.print("every answer is kept; the same command goes on")
