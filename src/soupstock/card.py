@@ -19,7 +19,7 @@ from soupstock.hub import front_matter
 from soupstock.loader import parse_yaml, validate
 from soupstock.manifest import DatasetRecord, Manifest, ModelRecord
 from soupstock.markdown import Markdown, fenced, joined, listed, one_line, paragraphs, prose
-from soupstock.narrative import public_path, source_told, steps_told
+from soupstock.narrative import filter_told, public_path, source_told, steps_told
 from soupstock.records import Row
 from soupstock.rubrics import Rubric
 from soupstock.weights import SMOLLM2
@@ -92,7 +92,7 @@ def _escaped(value: object) -> Markdown:
 
 def _asked(said: Manifest, verb: str) -> list[ModelRecord]:
     """Return the models that steps of a verb asked."""
-    roles = {step.model for step in said.steps if step.verb == verb}
+    roles = {role for step in said.steps if step.verb == verb for role in step.models}
     return [model for model in said.models if model.role in roles]
 
 
@@ -139,8 +139,10 @@ def _criteria(said: Manifest) -> Iterator[Markdown]:
     """Say what the judges looked at."""
     for part in said.rubrics:
         rubric = validate(parse_yaml(part.text, Path(part.file)), Rubric).value
-        for name, criterion in rubric.criteria.items():
+        for name, criterion in rubric.judged.items():
             yield Markdown(f"{cell(name)}: {prose(criterion.question, _LONGEST_DESCRIPTION)}")
+        for name, rule in rubric.rules.items():
+            yield Markdown(f"{cell(name)}: by the rule {filter_told(rule.rule)}")
 
 
 def _fitness(said: Manifest) -> Iterator[Markdown]:

@@ -199,7 +199,7 @@ def _criterion(found: pl.DataFrame, place: int, name: str, rubric: Rubric | None
         .agg(kept=pl.col("kept").sum(), rows=pl.len())
         .iter_rows()
     }
-    asked = rubric.criteria.get(name) if rubric else None
+    asked = rubric.judged.get(name) if rubric else None
     words = asked.levels if asked else [""] * max(counts, default=0)
     levels = []
     for level, word in enumerate(words, 1):

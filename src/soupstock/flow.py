@@ -18,7 +18,7 @@ from soupstock.records import Gatherer, Ids, Row, Table, column, dropped, frame
 from soupstock.steps.dedup import Deduplication, duplicates
 from soupstock.steps.filter import Filtering, filter_rows
 from soupstock.steps.generate import Generation, generate
-from soupstock.steps.judge import Judging, judge
+from soupstock.steps.judge import Judging, judge, rule
 from soupstock.steps.publish import Publication, check
 from soupstock.stream import Indexed, Stage, Stream, Tally
 
@@ -139,13 +139,32 @@ def stage_of(step: Step, plan: Plan) -> Stage:
         case Generation():
             return Stage(step.title, step=lambda row, ask: generate(bound, row, ask))
         case Judging():
-            return Stage(step.title, step=lambda row, ask: judge(bound, row, ask))
+            return _judged(step.title, bound, step.reads, plan)
         case Filtering():
             return Stage(step.title, check=_filter(bound, step.reads, plan))
         case Publication():
             return Stage(step.title, check=lambda rows: check(bound, rows))
         case Deduplication():
             raise ValueError("dedup needs the whole set; it does not stream")
+
+
+def _judged(title: str, bound: Judging, reads: Sequence[str], plan: Plan) -> Stage:
+    columns = _columns(reads, plan)
+
+    def check(rows: list[Row]) -> list[Row]:
+        return rule(bound, rows, frame(rows, columns))
+
+    return Stage(
+        title,
+        step=(lambda row, ask: judge(bound, row, ask)) if bound.members else None,
+        check=check if bound.rules else None,
+    )
+
+
+def _columns(paths: Sequence[str], plan: Plan) -> dict[str, pl.DataType]:
+    """Return the columns that are read; a rule or filter may read none, but a frame has some."""
+    names = [path.partition(".")[0] for path in paths]
+    return {name: plan.columns[name] for name in names or ("id",)}
 
 
 def _filter(bound: Filtering, reads: Sequence[str], plan: Plan) -> Callable[[list[Row]], list[Row]]:

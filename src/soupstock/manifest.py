@@ -57,6 +57,8 @@ class StepRecord(Spec):
     label: str
     """What a person reads: `generate response`, `filter length, not_refusal`."""
     model: str | None = None
+    models: tuple[str, ...] = ()
+    """The roles of the models that were asked; `model` is all of them in one text."""
     rows_in: int
     rows_kept: int
     dropped: dict[str, int] = {}

@@ -35,7 +35,7 @@ from soupstock.report import write_report
 from soupstock.servers import Model
 from soupstock.steps.judge import Judging
 from soupstock.steps.publish import Publication, write
-from soupstock.stream import Tally
+from soupstock.stream import Spent, Tally
 from soupstock.weights import SMOLLM2
 
 PACKAGES = (
@@ -151,6 +151,7 @@ def _step(flow: Flow, index: int, tally: Tally, failures: tuple[FailureRecord, .
         verb=tally.label.split(":")[0],
         label=tally.label,
         model=step.role if step else None,
+        models=tuple(role for role, _ in step.models) if step else (),
         rows_in=tally.rows_in,
         rows_kept=tally.kept,
         dropped=dict(sorted(tally.reasons.items())),
@@ -158,7 +159,7 @@ def _step(flow: Flow, index: int, tally: Tally, failures: tuple[FailureRecord, .
         failures=failures,
         answers=tally.answers,
         tokens=tokens,
-        cost=_cost(step.model, tokens) if step and step.model else None,
+        cost=_costs(step.models, tally) if step else None,
     )
 
 
@@ -208,6 +209,17 @@ def _spread(numbers: pl.Series) -> SpreadRecord | None:
     mean = math.fsum(numbers) / len(numbers)
     rounded = {n: round(q, _DIGITS) for n, q in zip(names, quarters, strict=True)}
     return SpreadRecord(rows=len(numbers), mean=round(mean, _DIGITS), **rounded)
+
+
+def _costs(models: Sequence[tuple[str, Model]], tally: Tally) -> float | None:
+    """Add up what each model's tokens cost; null where a price is not known, or none was asked."""
+    costs = []
+    for model in {model for _, model in models}:
+        spent = tally.by_model.get(model, Spent())
+        tokens = TokenRecord(prompt=spent.prompt, cached=spent.cached, completion=spent.completion)
+        costs.append(_cost(model, tokens))
+    known = [cost for cost in costs if cost is not None]
+    return round(math.fsum(known), 9) if costs and len(known) == len(costs) else None
 
 
 def _cost(model: Model, tokens: TokenRecord) -> float | None:

@@ -47,7 +47,9 @@ class Finding:
     """What a judge found for one criterion."""
 
     criterion: str
-    level: int
+    score: float
+    level: int | None
+    """None for a rule, and for several judges together."""
     levels: int
     words: str
     reason: str
@@ -237,12 +239,12 @@ class _Teller:
         rubric = self._told.columns.judged[name]
         findings = []
         for criterion, found in value["criteria"].items():
-            asked = rubric.criteria.get(criterion) if rubric else None
+            asked = rubric.judged.get(criterion) if rubric else None
             levels = asked.levels if asked else ()
             level = found["level"]
-            words = levels[level - 1] if 0 < level <= len(levels) else ""
-            reason = _cut(found["reason"], self._cut)[0]
-            findings.append(Finding(criterion, level, len(levels), words, reason))
+            words = levels[level - 1] if level and 0 < level <= len(levels) else ""
+            reason = _cut(found["reason"] or "", self._cut)[0]
+            findings.append(Finding(criterion, found["score"], level, len(levels), words, reason))
         return {"score": value["score"], "findings": findings}
 
 

@@ -286,7 +286,7 @@ def _value(value: Any) -> Text:
     if isinstance(value, dict) and "criteria" in value:
         lines = [f"{value['score']:.2f}"]
         lines += [
-            f"  {name} {verdict['level']}: {verdict['reason']}"
+            f"  {name} {_level(verdict)}: {verdict['reason'] or ''}".rstrip(": ")
             for name, verdict in value["criteria"].items()
         ]
         return Text("\n".join(shown(line) for line in lines))
@@ -294,6 +294,12 @@ def _value(value: Any) -> Text:
         text = value if len(value) <= _LONGEST_TEXT else f"{value[:_LONGEST_TEXT]}…"
         return Text("\n".join(shown(line) for line in text.splitlines()))
     return _cell(value)
+
+
+def _level(verdict: dict[str, Any]) -> str:
+    """Say a level, or the score where there is none: of a rule, or of several judges."""
+    level, score = verdict["level"], verdict["score"]
+    return f"{score:.2f}" if level is None else f"{level}"
 
 
 @contextmanager
