@@ -12,7 +12,10 @@ from pathlib import Path
 
 import polars as pl
 
-from soupstock.calls import Answering
+from soupstock import spec
+from soupstock.assessment import sentence
+from soupstock.calls import Answering, Failure
+from soupstock.examination import Examination, examine, sample
 from soupstock.plan import Plan, Step
 from soupstock.records import Gatherer, Ids, Row, Table, column, dropped, frame
 from soupstock.steps.dedup import Deduplication, duplicates
@@ -21,6 +24,9 @@ from soupstock.steps.generate import Generation, generate
 from soupstock.steps.judge import Judging, judge, rule
 from soupstock.steps.publish import Publication, check
 from soupstock.stream import Indexed, Stage, Stream, Tally
+
+UNFIT = "Unfit"
+"""The cause where a judge that is not fit ends the run."""
 
 
 @dataclass
@@ -33,8 +39,12 @@ class Flow:
     """A folder for the parts of tables."""
     rows: int | None
     """How many source rows to take; all where it is None."""
+    are_judges_examined: bool = True
+    """Whether judges are asked about canaries, too."""
     tallies: list[Tally] = field(default_factory=list)
     """One for each step; they grow while the flow runs."""
+    examinations: dict[str, Examination] = field(default_factory=dict)
+    """What came of the canaries, by the judge's column."""
     taken: int = 0
     """How many source rows were taken so far."""
 
@@ -74,10 +84,24 @@ class Flow:
         stages = [stage_of(step, self.plan) for step, _ in group]
         tallies = [tally for _, tally in group]
         source = self._source() if before is None else _indexed(before)
-        table = await self._stream(stages, tallies, source, number)
+        table = await self._stream(stages, tallies, source, number, takes_all=before is not None)
         if before is not None:
             before.clear()
+        for step, _ in group:
+            await self._examine(step, table)
         return table
+
+    async def _examine(self, step: Step, table: Table) -> None:
+        """Ask a judge about canaries made from the rows that it scored; end the run, if told so."""
+        judging, said = step.bound, step.spec
+        if not (isinstance(judging, Judging) and isinstance(said, spec.Judge)):
+            return
+        if not (self.are_judges_examined and said.canaries and judging.members):
+            return
+        rows = sample(judging, table, said.canaries, step.reads)
+        told = self.examinations[judging.column] = await examine(judging, rows, self.client)
+        if told.is_unfit and said.on_unfit == "stop":
+            self.client.stop(Failure(UNFIT, f"{judging.label}: {sentence(told)}"))
 
     async def _stream(
         self,
@@ -85,10 +109,17 @@ class Flow:
         tallies: Sequence[Tally],
         source: Iterator[list[Indexed]],
         number: int,
+        *,
+        takes_all: bool = False,
     ) -> Table:
         gatherer = Gatherer(Table(self.work / str(number), self.plan.columns))
         stream = Stream(
-            stages, self.client, gatherer.add, tallies, is_full=lambda: gatherer.is_full
+            stages,
+            self.client,
+            gatherer.add,
+            tallies,
+            is_full=lambda: gatherer.is_full,
+            takes_all=takes_all,
         )
         await stream.run(source)
         return gatherer.finish()

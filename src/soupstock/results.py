@@ -10,10 +10,12 @@ from typing import Any
 import polars as pl
 
 from soupstock import __version__, folder, hub, manifest, spec
+from soupstock.assessment import fitness_record, jury_record
 from soupstock.budget import PICO, Price
 from soupstock.card import render_card
 from soupstock.client import Client, Lane
-from soupstock.flow import Flow
+from soupstock.flow import UNFIT, Flow
+from soupstock.judge_records import JudgeRecord
 from soupstock.manifest import (
     DatasetRecord,
     FailureRecord,
@@ -132,6 +134,7 @@ def _manifest(flow: Flow, client: Client, timing: TimingRecord, table: Table) ->
         rows=flow.taken,
         kept=tallies[-1].kept,
         scores=tuple(found for step in plan.steps for found in _scores(step, table)),
+        judges=tuple(found for step in plan.steps for found in _judges(step, flow, table)),
         versions=_versions(),
         paid=_paid(flow, client),
         timing=timing,
@@ -187,16 +190,32 @@ def _hashed(record: ModelRecord) -> ModelRecord:
 
 def _scores(step: Step, table: Table) -> Iterator[ScoreRecord]:
     """Say how a judge's scores are spread."""
-    if not isinstance(step.bound, Judging) or step.role is None:
+    if not isinstance(step.bound, Judging):
         return
     score = pl.col(step.bound.column).struct.field("score").alias("score")
     kept = (pl.col("dropped_by").list.len() == 0).alias("kept")
     found = table.scan().select(score, kept).drop_nulls("score").collect()
     yield ScoreRecord(
         column=step.bound.column,
-        model=step.role,
+        model=step.role or "",
         judged=_spread(found["score"]),
         kept=_spread(found.filter("kept")["score"]),
+    )
+
+
+def _judges(step: Step, flow: Flow, table: Table) -> Iterator[JudgeRecord]:
+    """Say what is known of a judge step's judge."""
+    judging, said = step.bound, step.spec
+    if not (isinstance(judging, Judging) and isinstance(said, spec.Judge) and judging.members):
+        return
+    told = flow.examinations.get(judging.column)
+    fitness = fitness_record(told, _costs(step.models, told.tally)) if told else None
+    yield JudgeRecord(
+        column=judging.column,
+        models=said.roles,
+        rubric=said.rubric,
+        fitness=fitness,
+        jury=jury_record(judging, table, told),
     )
 
 
@@ -233,6 +252,8 @@ def _cost(model: Model, tokens: TokenRecord) -> float | None:
 def _shortfall(flow: Flow, client: Client) -> str | None:
     """Say why the dataset is not all that was asked for; None where it is."""
     wanted, tallies = flow.plan.pipeline.target, flow.tallies
+    if client.stopped is not None and client.stopped.cause == UNFIT:
+        return client.stopped.message
     if client.stopped is not None:
         return f"stopped: {client.stopped.message}"
     if wanted is None or tallies[-1].kept >= wanted:
@@ -249,7 +270,8 @@ def _shortfall(flow: Flow, client: Client) -> str | None:
 def _paid(flow: Flow, client: Client) -> PaidRecord:
     usage = client.usage
     servers = tuple(_server(lane) for lane in client.lanes.values())
-    answers = sum(tally.answers for tally in flow.tallies)
+    examined = [told.tally for told in flow.examinations.values()]
+    answers = sum(tally.answers for tally in (*flow.tallies, *examined))
     known = [server.cost for server in servers if server.cost is not None]
     return PaidRecord(
         calls=usage.calls,

@@ -117,7 +117,9 @@ async def _run(plan: Plan, budget: Budget, watch: Watch, into: Path | None = Non
         ):
             progress.client = client
             with _interruptible(client):
-                table, flow = await _enough(plan, client, work, progress)
+                table, flow = await _enough(
+                    plan, client, work, progress, is_preview=into is not None
+                )
             _raise_broken(client, flow)
         timing = TimingRecord(
             started=started.isoformat(timespec="seconds"),
@@ -139,7 +141,9 @@ def _raise_broken(client: Client, flow: Flow) -> None:
         raise error
 
 
-async def _enough(plan: Plan, client: Client, work: Path, progress: Progress) -> tuple[Table, Flow]:
+async def _enough(
+    plan: Plan, client: Client, work: Path, progress: Progress, *, is_preview: bool
+) -> tuple[Table, Flow]:
     """Take rows through until the target is met, where there is one.
 
     Each round starts over with more source rows; what was asked before is in the store. How many
@@ -148,7 +152,8 @@ async def _enough(plan: Plan, client: Client, work: Path, progress: Progress) ->
     wanted, rows = plan.pipeline.target, first_rows(plan)
     while True:
         progress.round += 1
-        flow = progress.flow = Flow(plan, client, work / str(progress.round), rows)
+        place = work / str(progress.round)
+        flow = progress.flow = Flow(plan, client, place, rows, not is_preview)
         table = await flow.run()
         more = None if client.stopped else next_rows(flow)
         if more is None:

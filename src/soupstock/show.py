@@ -170,9 +170,12 @@ def show_run(run: "Run") -> None:
     for line in _failures(said):
         console.print(_cell(line), style="yellow")
     console.print(_cell(_summary(said)), soft_wrap=True)
+    for line, style in _judges(said):
+        console.print(_cell(line), style=style, soft_wrap=True)
     if said.outcome == "partial":
-        console.print(_cell(f"partial: {said.reason}"), style="bold yellow")
-        console.print("every answer is kept; the same command goes on")
+        console.print(_cell(f"partial: {said.reason}"), style="bold yellow", soft_wrap=True)
+        if (said.reason or "").startswith("stopped"):
+            console.print("every answer is kept; the same command goes on")
     if not said.kept and said.steps:
         worst = max(said.steps, key=lambda step: sum(step.dropped.values()))
         why = f"no row was kept, so there is no dataset; '{worst.label}' dropped most"
@@ -208,6 +211,20 @@ def _failures(said: Manifest) -> Iterator[str]:
                 f"{step.label}: {failure.rows:,} failed with {failure.cause}, "
                 f"for example: {failure.example}"
             )
+
+
+def _judges(said: Manifest) -> Iterator[tuple[str, str]]:
+    """Say of each judge whether it is fit, with the style that this takes."""
+    for judge in said.judges:
+        fitness = judge.fitness
+        if fitness is None:
+            continue
+        yield (
+            f"{judge.column}: {fitness.sentence}",
+            "" if fitness.verdict == "fit" else "bold yellow",
+        )
+        if fitness.padding is not None and fitness.padding.is_biased:
+            yield f"{judge.column}: {fitness.padding.sentence}", "yellow"
 
 
 def _summary(said: Manifest) -> str:

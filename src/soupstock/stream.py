@@ -154,7 +154,8 @@ Indexed = tuple[int, Row]
 class Stream:
     """Drives rows through stages. `done` gets each row with its place in the source.
 
-    As long as `is_full` says so, no more rows are taken up.
+    As long as `is_full` says so, no more rows are taken up. With `takes_all` rows are taken up
+    although the client has stopped: those that come from a table would be lost otherwise.
     """
 
     def __init__(  # noqa: PLR0913 - each is one thing that a stream is between
@@ -165,6 +166,7 @@ class Stream:
         tallies: Sequence[Tally],
         *,
         is_full: Callable[[], bool] = lambda: False,
+        takes_all: bool = False,
         window: int = WINDOW,
     ) -> None:
         self.tallies = tallies
@@ -172,6 +174,7 @@ class Stream:
         self._client = client
         self._done = done
         self._is_full = is_full
+        self._takes_all = takes_all
         self._window = window
         self._inbox: list[deque[Indexed]] = [deque() for _ in stages]
         self._rests: list[float] = [0.0 for _ in stages]
@@ -184,8 +187,8 @@ class Stream:
     async def run(self, source: Iterator[list[Indexed]]) -> None:
         """Take every row of the source through the stages.
 
-        When the client stops, no further row is taken from the source, and those under way come
-        out with the reason.
+        When the client stops, no further row is taken from the source (but see `takes_all`), and
+        those under way come out with the reason.
         """
         with _rarely_collected():
             while True:
@@ -205,7 +208,8 @@ class Stream:
     @property
     def _may_take(self) -> bool:
         has_room = self._under_way < self._window and not self._is_full()
-        return self._more and has_room and self._client.stopped is None
+        goes_on = self._takes_all or self._client.stopped is None
+        return self._more and has_room and goes_on
 
     async def _rest(self) -> None:
         """Wait for an answer, or until rows that wait for a check have waited long enough."""
