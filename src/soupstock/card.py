@@ -19,6 +19,7 @@ from soupstock.hub import front_matter
 from soupstock.loader import parse_yaml, validate
 from soupstock.manifest import DatasetRecord, Manifest, ModelRecord
 from soupstock.markdown import Markdown, fenced, joined, listed, one_line, paragraphs, prose
+from soupstock.measured import measured
 from soupstock.narrative import filter_told, public_path, source_told, steps_told
 from soupstock.records import Row
 from soupstock.rubrics import Rubric
@@ -59,7 +60,7 @@ def render_card(said: Manifest, dataset: DatasetRecord, samples: Sequence[Row]) 
         failures=accounts.failures(said),
         scores=accounts.scores(said),
         criteria=listed(_criteria(said)),
-        fitness=paragraphs(_fitness(said)),
+        fitness=paragraphs(measured(said)),
         effort=accounts.effort(said),
         limits=listed(_limits(said)),
         command=_command(said),
@@ -143,22 +144,6 @@ def _criteria(said: Manifest) -> Iterator[Markdown]:
             yield Markdown(f"{cell(name)}: {prose(criterion.question, _LONGEST_DESCRIPTION)}")
         for name, rule in rubric.rules.items():
             yield Markdown(f"{cell(name)}: by the rule {filter_told(rule.rule)}")
-
-
-def _fitness(said: Manifest) -> Iterator[Markdown]:
-    """Say what the scores are worth: nobody has measured the judges against people."""
-    for model in _unique(_asked(said, "judge")):
-        if model.model == SMOLLM2.model:
-            yield Markdown(
-                f"**{cell(model.model)} cannot judge.** It is so small that it does not tell a good"
-                " answer from an empty one: its scores show that the pipeline works, and say"
-                " nothing of how good a row is."
-            )
-        else:
-            yield Markdown(
-                f"**{cell(model.model)} has not been measured against people.** Its scores are one"
-                " model's opinion."
-            )
 
 
 def _limits(said: Manifest) -> Iterator[Markdown]:

@@ -91,6 +91,92 @@ class JuryRecord(Spec):
     members: tuple[MemberRecord, ...]
 
 
+class CriterionRecord(Spec):
+    """How well one criterion agrees with people."""
+
+    name: str
+    rows: int
+    statistic: Literal["kappa", "AUC"]
+    """Quadratically weighted kappa with people's levels; where they gave none, how often a row that
+    they keep has the higher score than one that they drop."""
+    value: IntervalRecord | None
+    is_beyond_chance: bool
+    sentence: str
+
+
+class PromiseRecord(Spec):
+    """Which threshold keeps a promise of few bad rows."""
+
+    bad: float
+    """The promise: at most this share of the kept rows is bad."""
+    confidence: float
+    threshold: float | None
+    """Null where none is proven."""
+    kept: IntervalRecord | None
+    """The share of the rows that it keeps."""
+    needed: int | None
+    """How many more labels would probably prove it; null where none would."""
+    sentence: str
+
+
+class RateRecord(Spec):
+    """How many rows people would keep."""
+
+    method: str
+    rate: IntervalRecord | None
+    by_judge: float | None
+    """The judge's own rate, uncorrected."""
+    by_people: IntervalRecord | None
+    """What the labelled rows say alone."""
+    rows: int
+    sentence: str
+
+
+class CalibrationRecord(Spec):
+    """A judge beside people."""
+
+    column: str
+    identity: dict[str, str]
+    """Hashes of what the judge was: its model, rubric, prompt and settings."""
+    run: str
+    """The fingerprint of the run whose rows were labelled."""
+    labels_sha256: str
+    labels: int
+    """Rows with a label and a score."""
+    unscored: int
+    """Labelled rows without a score, or that are not in the run."""
+    annotators: int
+    are_chosen: bool
+    """Whether the labelled rows were chosen, not drawn at random."""
+    threshold: float
+    """From which score on the judge keeps a row here."""
+    kappa: IntervalRecord | None = None
+    accuracy: IntervalRecord | None = None
+    base_rate: float | None = None
+    """How often somebody is right who always says what people say most."""
+    auc: IntervalRecord | None = None
+    people: IntervalRecord | None = None
+    """How far people agree among themselves (Krippendorff's alpha)."""
+    criteria: tuple[CriterionRecord, ...] = ()
+    promise: PromiseRecord | None = None
+    rate: RateRecord | None = None
+    sentences: tuple[str, ...] = ()
+    """The same in plain words."""
+    void: tuple[str, ...] = ()
+    """What of the judge has changed since; where anything has, the calibration is void."""
+
+    @property
+    def summary(self) -> str:
+        """Say in a line on how many labels it rests, or why it is void."""
+        over = f"{self.labels:,} {'label' if self.labels == 1 else 'labels'}"
+        if self.void:
+            is_one = len(self.void) == 1 and self.void[0] != "settings"
+            changed = f"{' and '.join(self.void)} {'has' if is_one else 'have'}"
+            return f"The judge's calibration ({over}) is void: its {changed} changed since."
+        people = "1 person" if self.annotators == 1 else f"{self.annotators:,} people"
+        return f"The judge was calibrated with {over} of {people}."
+
+
 class JudgeRecord(Spec):
     """What is known of a judge step's judge."""
 
@@ -101,3 +187,9 @@ class JudgeRecord(Spec):
     fitness: FitnessRecord | None = None
     """Null where no canaries were asked for."""
     jury: JuryRecord | None = None
+    calibration: CalibrationRecord | None = None
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether anything is known of it."""
+        return bool(self.fitness or self.jury or self.calibration)

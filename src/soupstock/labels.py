@@ -131,7 +131,7 @@ def _object(line: str, place: Place) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise MistakeError("it is not JSON", place) from error
     if not isinstance(value, dict):
-        raise MistakeError("each line should be an object: {\"id\": …, \"label\": …}", place)
+        raise MistakeError('each line should be an object: {"id": …, "label": …}', place)
     return value
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from soupstock import __version__, folder, hub, manifest, spec
+from soupstock import __version__, calibration, folder, hub, manifest, spec
 from soupstock.assessment import fitness_record, jury_record
 from soupstock.budget import PICO, Price
 from soupstock.card import render_card
@@ -67,7 +67,7 @@ def write_results(
     """
     fresh = target / ".work" / "results"
     fresh.mkdir(parents=True)
-    said = _manifest(flow, client, timing, table)
+    said = _calibrated(_manifest(flow, client, timing, table), flow.plan)
     table.save(fresh / folder.ROWS)
     said = _with_dataset(said, flow.plan, table, fresh / folder.DATASET)
     write_report(fresh, said, pl.scan_parquet(fresh / folder.ROWS, glob=False))
@@ -206,7 +206,7 @@ def _scores(step: Step, table: Table) -> Iterator[ScoreRecord]:
 def _judges(step: Step, flow: Flow, table: Table) -> Iterator[JudgeRecord]:
     """Say what is known of a judge step's judge."""
     judging, said = step.bound, step.spec
-    if not (isinstance(judging, Judging) and isinstance(said, spec.Judge) and judging.members):
+    if not (isinstance(judging, Judging) and isinstance(said, spec.Judge)):
         return
     told = flow.examinations.get(judging.column)
     fitness = fitness_record(told, _costs(step.models, told.tally)) if told else None
@@ -217,6 +217,19 @@ def _judges(step: Step, flow: Flow, table: Table) -> Iterator[JudgeRecord]:
         fitness=fitness,
         jury=jury_record(judging, table, told),
     )
+
+
+def _calibrated(said: Manifest, plan: Plan) -> Manifest:
+    """Put beside each judge what its calibration by people says, if there is one."""
+    known = calibration.read(plan.project.root, plan.name)
+    steps = {step.spec.judge: step.spec for step in plan.steps if isinstance(step.spec, spec.Judge)}
+    judges = (
+        judge.model_copy(
+            update={"calibration": calibration.standing(known, said, steps[judge.column])}
+        )
+        for judge in said.judges
+    )
+    return said.model_copy(update={"judges": tuple(judges)})
 
 
 def _spread(numbers: pl.Series) -> SpreadRecord | None:

@@ -24,6 +24,7 @@ from soupstock.project import Project
 from soupstock.spec import RESERVED, Dedup, Pipeline
 
 if TYPE_CHECKING:
+    from soupstock.calibration import Calibrated
     from soupstock.client import Lane
     from soupstock.estimate import Estimate, Interval
     from soupstock.explain import Chapter, Life
@@ -214,17 +215,40 @@ def _failures(said: Manifest) -> Iterator[str]:
 
 
 def _judges(said: Manifest) -> Iterator[tuple[str, str]]:
-    """Say of each judge whether it is fit, with the style that this takes."""
+    """Say of each judge what it is worth, with the style that this takes."""
     for judge in said.judges:
-        fitness = judge.fitness
-        if fitness is None:
-            continue
-        yield (
-            f"{judge.column}: {fitness.sentence}",
-            "" if fitness.verdict == "fit" else "bold yellow",
-        )
-        if fitness.padding is not None and fitness.padding.is_biased:
-            yield f"{judge.column}: {fitness.padding.sentence}", "yellow"
+        if (fitness := judge.fitness) is not None:
+            is_fit = fitness.verdict == "fit"
+            yield f"{judge.column}: {fitness.sentence}", "" if is_fit else "bold yellow"
+            if fitness.padding is not None and fitness.padding.is_biased:
+                yield f"{judge.column}: {fitness.padding.sentence}", "yellow"
+        if judge.calibration is not None:
+            style = "bold yellow" if judge.calibration.void else ""
+            yield f"{judge.column}: {judge.calibration.summary}", style
+
+
+def show_calibration(found: "Calibrated") -> None:
+    """Print how a judge compares with people."""
+    console, record = _console(), found.record
+    console.print(_cell(f"{record.column}: {record.summary}"), soft_wrap=True)
+    for sentence in record.sentences:
+        console.print(_cell(sentence), soft_wrap=True)
+    table = _table("criterion", "rows", "measure", "value", "interval", right=("rows", "value"))
+    for one in record.criteria:
+        value, limits = "unknown", ""
+        if one.value is not None:
+            value = f"{one.value.estimate:.2f}"
+            limits = f"{one.value.low:.2f} to {one.value.high:.2f}"
+        style = "" if one.is_beyond_chance else "yellow"
+        table.add_row(_cell(one.name), f"{one.rows:,}", one.statistic, value, limits, style=style)
+    console.print(table)
+    if record.unscored:
+        rest = f"{record.unscored:,} labelled rows have no score in the last run"
+        console.print(_cell(rest), style="yellow")
+    if found.ignored:
+        console.print(_cell(f"no labels, so left out: {', '.join(found.ignored)}"), style="yellow")
+    told = f"kept in {found.path}; run again to have it in card and report"
+    console.print(_cell(told), soft_wrap=True)
 
 
 def _summary(said: Manifest) -> str:
