@@ -42,6 +42,7 @@ steps:
   - judge: quality
     model: judge
     rubric: plain
+    canaries: false
   - filter:
       - score: {column: quality, min: 0.5}
   - publish: me/mine

@@ -203,7 +203,7 @@ def test_what_a_table_says_is_what_the_manifest_says(said: Manifest) -> None:
     score = said.scores[0].kept
     assert score is not None
     assert any(
-        line.startswith(f"| `quality` | published | {score.rows} | {score.lowest:g} |")
+        line.startswith(f"| `quality` | published | {score.rows} | {round(score.lowest, 2):g} |")
         for line in lines
     )
 

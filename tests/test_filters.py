@@ -330,6 +330,21 @@ CASES = {
     "no_prompt_leak": Case(FILTERS["no_prompt_leak"]("text"), [*PROSE, *NO_PROMPTS], PROMPTS),
     "no_placeholders": Case(FILTERS["no_placeholders"]("text"), [*PROSE, *FILLED], PLACEHOLDERS),
     "valid_markdown": Case(FILTERS["valid_markdown"]("text"), [*PROSE, *MARKDOWN], BROKEN_MARKDOWN),
+    "contains": Case(
+        FILTERS["contains"]("text", ["Tea", "cup"]),
+        ["Tea in a cup", "a cupboard, Teatime"],
+        ["tea in a cup", "Tea", ""],
+    ),
+    "contains, whatever the case": Case(
+        FILTERS["contains"]("text", "ÄPFEL (2)", ignore_case=True),
+        ["zwei Äpfel (2)"],
+        ["zwei Äpfel 2"],
+    ),
+    "matches": Case(
+        FILTERS["matches"]("text", r"(?m)^Answer: \d+$"),
+        ["So:\nAnswer: 42", "Answer: 1\nbye"],
+        ["Answer: many", "The Answer: 42", ""],
+    ),
     "valid_json": Case(FILTERS["valid_json"]("text", "object"), JSON, NO_JSON),
     "valid_json of any kind": Case(
         FILTERS["valid_json"]("text"), [*JSON, "[1]", '"a"', "1", "true", "null"], NO_JSON[:-1]

@@ -76,9 +76,10 @@ def test_columns_have_types_before_there_are_rows(project: Folder) -> None:
     columns = project.plan().columns
     assert columns["question"] == pl.List(pl.Struct({"text": pl.String, "year": pl.Int64}))
     assert columns["answer"] == pl.String()
-    criterion = pl.Struct({"level": pl.Int64, "score": pl.Float64, "reason": pl.String})
+    numbers = {"score": pl.Float64, "uncertainty": pl.Float64}
+    criterion = pl.Struct({"level": pl.Int64, **numbers, "reason": pl.String})
     assert columns["quality"] == pl.Struct(
-        {"score": pl.Float64, "criteria": pl.Struct({"right": criterion, "kind": criterion})}
+        {**numbers, "criteria": pl.Struct({"right": criterion, "kind": criterion})}
     )
 
 
@@ -115,7 +116,7 @@ PYTHON = spec.Pipeline(
     steps=(
         spec.Generate(generate="question", model="writer", prompt="ask"),
         spec.Generate(generate="answer", model="writer", prompt="reply"),
-        spec.Judge(judge="quality", model="judge", rubric="plain"),
+        spec.Judge(judge="quality", model="judge", rubric="plain", canaries=False),
         spec.Filter(
             filter=(spec.FilterUse(name="score", arguments={"column": "quality", "min": 0.5}),)
         ),

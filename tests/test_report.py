@@ -45,10 +45,10 @@ UNSEEN = "nul \0 escape \x1b[31m bell \a next\x85 line\u2028 turn \u202egnp.exe\
 SAFE_TAGS = set(
     re.findall(
         r"\w+",
-        "a body button caption code dd defs details div dl dt figcaption figure footer form g h1 h2"
-        " h3 head header html input label li line link main meta nav ol option p pattern pre rect"
-        " script section select span strong style summary svg table tbody td text tfoot th thead"
-        " title tr ul br",
+        "a body button caption code dd defs details div dl dt figcaption figure footer form g h1"
+        " h2 h3 h4 head header html input label li line link main meta nav ol option p pattern pre"
+        " rect script section select span strong style summary svg table tbody td text tfoot th"
+        " thead title tr ul br",
     )
 )
 
@@ -491,7 +491,7 @@ def test_links_lead_to_what_is_there_and_headings_are_in_order(folder: Folder) -
     assert len(ids) == len(set(ids))
     for attributes in page.attributes("a"):
         assert (attributes["href"] or "")[1:] in ids
-    levels = [int(tag[1]) for tag, _ in page.tags if tag in {"h1", "h2", "h3"}]
+    levels = [int(tag[1]) for tag, _ in page.tags if tag in {"h1", "h2", "h3", "h4"}]
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))

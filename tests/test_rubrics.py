@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 
 from conftest import RUBRIC
 from soupstock.errors import MistakeError
+from soupstock.exhibits import exhibits
 from soupstock.loader import parse_yaml, validate
 from soupstock.project import Project
 from soupstock.rubrics import MAX_REASON, Rubric, Verdict, read_verdict, verdict_schema
@@ -104,7 +105,7 @@ def test_every_reply_that_fits_the_schema_is_read_and_scored_from_0_to_1(
 ) -> None:
     reply = {
         name: {"reason": "x", "level": chance.randint(1, len(one.levels))}
-        for name, one in rubric.criteria.items()
+        for name, one in rubric.judged.items()
     }
     Draft202012Validator(verdict_schema(rubric)).validate(reply)
     verdict = read_verdict(rubric, json.dumps(reply))
@@ -113,7 +114,7 @@ def test_every_reply_that_fits_the_schema_is_read_and_scored_from_0_to_1(
     for best in (True, False):
         ends = {
             name: {"reason": "x", "level": len(one.levels) if best else 1}
-            for name, one in rubric.criteria.items()
+            for name, one in rubric.judged.items()
         }
         extreme = read_verdict(rubric, json.dumps(ends))
         assert isinstance(extreme, Verdict)
@@ -166,7 +167,7 @@ def test_a_reason_is_asked_for_before_its_level_and_nothing_else_is_allowed() ->
         (
             "columns:",
             "model: x\ncolumns:",
-            ":1: unknown key 'model'; there are: columns,",
+            ":1: unknown key 'model'; there are: answer, columns,",
         ),
     ],
 )
@@ -185,11 +186,11 @@ def test_a_shipped_rubric_puts_everything_to_its_judge(path: Path, tmp_path: Pat
     project = Project(tmp_path)
     rubric = project.rubric(path.stem).value
     assert rubric.description
-    shown = dict.fromkeys(rubric.columns, "the very text")
+    row = dict.fromkeys(rubric.shown, "the very text")
     prompt = project.prompt(rubric.prompt).value.given({"rubric": rubric})
-    messages = prompt.messages({"rubric": rubric, "shown": shown})
+    messages = prompt.messages(exhibits(rubric, row))
     asked = "\n".join(message["content"] for message in messages)
-    assert asked.count("the very text") == len(rubric.columns)
-    for name, criterion in rubric.criteria.items():
+    assert asked.count("the very text") == len(rubric.shown)
+    for name, criterion in rubric.judged.items():
         places = [asked.index(part) for part in (name, criterion.question, *criterion.levels)]
         assert places == sorted(places)

@@ -19,7 +19,8 @@ from soupstock.hub import front_matter
 from soupstock.loader import parse_yaml, validate
 from soupstock.manifest import DatasetRecord, Manifest, ModelRecord
 from soupstock.markdown import Markdown, fenced, joined, listed, one_line, paragraphs, prose
-from soupstock.narrative import public_path, source_told, steps_told
+from soupstock.measured import measured
+from soupstock.narrative import filter_told, public_path, source_told, steps_told
 from soupstock.records import Row
 from soupstock.rubrics import Rubric
 from soupstock.weights import SMOLLM2
@@ -59,7 +60,7 @@ def render_card(said: Manifest, dataset: DatasetRecord, samples: Sequence[Row]) 
         failures=accounts.failures(said),
         scores=accounts.scores(said),
         criteria=listed(_criteria(said)),
-        fitness=paragraphs(_fitness(said)),
+        fitness=paragraphs(measured(said)),
         effort=accounts.effort(said),
         limits=listed(_limits(said)),
         command=_command(said),
@@ -92,7 +93,7 @@ def _escaped(value: object) -> Markdown:
 
 def _asked(said: Manifest, verb: str) -> list[ModelRecord]:
     """Return the models that steps of a verb asked."""
-    roles = {step.model for step in said.steps if step.verb == verb}
+    roles = {role for step in said.steps if step.verb == verb for role in step.models}
     return [model for model in said.models if model.role in roles]
 
 
@@ -139,24 +140,10 @@ def _criteria(said: Manifest) -> Iterator[Markdown]:
     """Say what the judges looked at."""
     for part in said.rubrics:
         rubric = validate(parse_yaml(part.text, Path(part.file)), Rubric).value
-        for name, criterion in rubric.criteria.items():
+        for name, criterion in rubric.judged.items():
             yield Markdown(f"{cell(name)}: {prose(criterion.question, _LONGEST_DESCRIPTION)}")
-
-
-def _fitness(said: Manifest) -> Iterator[Markdown]:
-    """Say what the scores are worth: nobody has measured the judges against people."""
-    for model in _unique(_asked(said, "judge")):
-        if model.model == SMOLLM2.model:
-            yield Markdown(
-                f"**{cell(model.model)} cannot judge.** It is so small that it does not tell a good"
-                " answer from an empty one: its scores show that the pipeline works, and say"
-                " nothing of how good a row is."
-            )
-        else:
-            yield Markdown(
-                f"**{cell(model.model)} has not been measured against people.** Its scores are one"
-                " model's opinion."
-            )
+        for name, rule in rubric.rules.items():
+            yield Markdown(f"{cell(name)}: by the rule {filter_told(rule.rule)}")
 
 
 def _limits(said: Manifest) -> Iterator[Markdown]:

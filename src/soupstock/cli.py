@@ -259,6 +259,42 @@ def explain(context: click.Context, /, name: str, row: str) -> None:
 
 
 @main.command()
+@click.argument("name")
+@click.option(
+    "--labels",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A .jsonl or .csv file: id, label (keep or drop) or criteria's levels, annotator.",
+)
+@click.option("--column", help="Which judge's column, where the pipeline has several.")
+@click.option(
+    "--bad",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.05,
+    show_default=True,
+    help="The share of bad rows that the promised threshold may keep.",
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    help="From which score on the judge keeps a row; what the pipeline's filter asks, or 0.5.",
+)
+@click.option(
+    "--chosen",
+    "are_chosen",
+    is_flag=True,
+    help="The labelled rows were chosen, not drawn at random: promise nothing from them.",
+)
+@click.pass_context
+def calibrate(context: click.Context, /, name: str, labels: Path, **choices: Any) -> None:
+    """Compare the judge of pipeline NAME with people's labels of rows of its last run."""
+    from soupstock.calibration import calibrate as compared
+    from soupstock.show import show_calibration
+
+    show_calibration(compared(_project(context), name, labels, **choices))
+
+
+@main.command()
 @click.option("--prune", "is_pruned", is_flag=True, help="Remove what no pipeline leads to.")
 @click.option("--yes", is_flag=True, help="Do not ask before removing.")
 @click.pass_context

@@ -1,6 +1,6 @@
 """The columns that are there at a step: what a step names is looked up here, and typed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import polars as pl
@@ -10,9 +10,6 @@ from soupstock.project import Part
 from soupstock.prompts import Prompt
 from soupstock.records import Columns
 from soupstock.rubrics import Rubric
-
-JUDGED = ("rubric", "shown")
-"""What a judge's prompt is given: the rubric, and the columns that it shows, by name."""
 
 
 def check_new(column: str, columns: Columns, place: Place | None) -> None:
@@ -46,8 +43,26 @@ def type_at(path: str, columns: Columns, place: Place | None, why: str = "") -> 
     return dtype
 
 
-def verdict_type(rubric: Rubric) -> pl.Struct:
-    """Return the type of the column that a judge makes."""
-    criterion = pl.Struct({"level": pl.Int64, "score": pl.Float64, "reason": pl.String})
-    criteria = pl.Struct(dict.fromkeys(rubric.criteria, criterion))
-    return pl.Struct({"score": pl.Float64, "criteria": criteria})
+CRITERION = pl.Struct(
+    {
+        "level": pl.Int64,
+        "score": pl.Float64,
+        "uncertainty": pl.Float64,
+        "reason": pl.String,
+    }
+)
+"""What was found for one criterion."""
+
+
+def verdict_type(rubric: Rubric, members: Sequence[str]) -> pl.Struct:
+    """Return the type of the column that a judge makes, or a jury of several."""
+    if len(members) < 2:  # noqa: PLR2004 - one is no jury
+        return _verdict(rubric.criteria)
+    own = pl.Struct(dict.fromkeys(members, _verdict(rubric.judged)))
+    jury = {"disagreement": pl.Float64(), "members": own}
+    return pl.Struct({**_verdict(rubric.criteria).to_schema(), **jury})
+
+
+def _verdict(criteria: Iterable[str]) -> pl.Struct:
+    inner = pl.Struct(dict.fromkeys(criteria, CRITERION))
+    return pl.Struct({"score": pl.Float64, "uncertainty": pl.Float64, "criteria": inner})

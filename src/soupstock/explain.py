@@ -15,12 +15,13 @@ from pydantic import ValidationError
 
 from soupstock import folder, manifest, spec
 from soupstock.errors import MistakeError, Place, quoted, shown
+from soupstock.exhibits import exhibits
 from soupstock.loader import parse_yaml, validate
 from soupstock.manifest import Manifest, ModelRecord, PartRecord
 from soupstock.measures import derive
 from soupstock.project import Project, name_of
 from soupstock.prompts import Prompt, PromptError, parse_prompt
-from soupstock.records import Row, flatten
+from soupstock.records import Row
 from soupstock.rubrics import Rubric
 from soupstock.steps.filter import Bound, called
 
@@ -171,8 +172,9 @@ class _Teller:
     def _asked(self, name: str) -> Sequence[Mapping[str, str]]:
         part = _part(self._said.rubrics, name)
         rubric = validate(parse_yaml(part.text, Path(part.file)), Rubric).value
-        told = flatten(self._row, rubric.columns)
-        return _messages(self._prompt(rubric.prompt), {"rubric": rubric, "shown": told})
+        if not rubric.judged:
+            return ()
+        return _messages(self._prompt(rubric.prompt), exhibits(rubric, self._row))
 
     def _figures(self, step: spec.Filter) -> Iterator[tuple[str, str]]:
         """Say for each filter what it looked at, where it is still the filter of the run."""

@@ -28,16 +28,19 @@ Columns = Mapping[str, pl.DataType | None]
 """The columns that are there; None where the type is not known before the run."""
 
 
-def evaluate(keeps: Sequence[pl.Expr], rows: pl.DataFrame) -> list[pl.Series]:
-    """Evaluate all expressions in one query: one Boolean or null per row."""
+def evaluate(
+    keeps: Sequence[pl.Expr], rows: pl.DataFrame, *, are_scores: bool = False
+) -> list[pl.Series]:
+    """Evaluate all expressions in one query: a Boolean or null per row, or a number."""
     named = [keep.alias(str(n)) for n, keep in enumerate(keeps)]
     # Lazily, because only then is what several filters look at computed once.
     answers = derive(rows, keeps).lazy().select(named).collect()
     if answers.height != rows.height:
         raise ValueError(f"it gives {answers.height} values for {rows.height} rows")
     for answer in answers:
-        if answer.dtype != pl.Boolean:
-            raise ValueError(f"it gives {answer.dtype}, not true or false")
+        if answer.dtype != pl.Boolean and not (are_scores and answer.dtype.is_numeric()):
+            number = ", nor a number" if are_scores else ""
+            raise ValueError(f"it gives {answer.dtype}, not true or false{number}")
     return answers.get_columns()
 
 
@@ -76,7 +79,7 @@ def _is_python(part: Any) -> bool:
             return False
 
 
-def try_out(expression: pl.Expr, columns: Columns) -> None:
+def try_out(expression: pl.Expr, columns: Columns, *, is_score: bool = False) -> None:
     """Try an expression on rows of nulls and on made-up ones of these types.
 
     Raises:
@@ -89,7 +92,7 @@ def try_out(expression: pl.Expr, columns: Columns) -> None:
     if None in types.values():
         return
     for height in _HEIGHTS:
-        evaluate([expression], _rows(types, height))
+        evaluate([expression], _rows(types, height), are_scores=is_score)
     _check_speed(expression, types)
 
 

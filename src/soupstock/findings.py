@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from soupstock import spec
+from soupstock.doubts import Doubts, doubts
 from soupstock.measures import derive
 from soupstock.outline import Outline, Repeat, Twins, fields_of
 from soupstock.rubrics import Rubric
@@ -86,6 +87,9 @@ class Judged:
 
     scores: Distribution
     criteria: Sequence[Criterion]
+    spreads: Sequence[Distribution] = ()
+    """Scores for criteria without levels: rules, and what several judges found together."""
+    doubts: Doubts | None = None
 
 
 @dataclass(frozen=True)
@@ -172,14 +176,15 @@ def _counted(name: str, values: pl.DataFrame) -> Shares:
 
 
 def _judged(rows: pl.LazyFrame, columns: Outline, name: str) -> Iterator[Judged]:
+    if "criteria" not in fields_of(columns.schema[name]):
+        return
     names = list(fields_of(fields_of(columns.schema[name])["criteria"]))
     verdict = columns.refer(name).struct
-    levels = [
-        verdict.field("criteria").struct.field(one).struct.field("level").alias(f"{n}")
-        for n, one in enumerate(names)
-    ]
+    inner = [verdict.field("criteria").struct.field(one).struct for one in names]
+    levels = [one.field("level").alias(f"{n}") for n, one in enumerate(inner)]
+    scored = [one.field("score").alias(f"score {n}") for n, one in enumerate(inner)]
     found = (
-        rows.select(verdict.field("score").alias("value"), _KEPT.alias("kept"), *levels)
+        rows.select(verdict.field("score").alias("value"), _KEPT.alias("kept"), *levels, *scored)
         .drop_nulls("value")
         .collect()
     )
@@ -188,7 +193,17 @@ def _judged(rows: pl.LazyFrame, columns: Outline, name: str) -> Iterator[Judged]
     edges = [n / _MOST_BINS for n in range(_MOST_BINS)]
     scores = _distribution(name, found, edges, 1.0, _limits(columns, "score", name))
     rubric = columns.judged[name]
-    yield Judged(scores, [_criterion(found, n, one, rubric) for n, one in enumerate(names)])
+    spreads = [
+        _distribution(f"{name}: {one}", found.select("kept", value=f"score {n}"), edges, 1.0, ())
+        for n, one in enumerate(names)
+        if found[f"{n}"].is_null().all()
+    ]
+    criteria = [
+        _criterion(found, n, one, rubric)
+        for n, one in enumerate(names)
+        if not found[f"{n}"].is_null().all()
+    ]
+    yield Judged(scores, criteria, spreads, doubts(rows, columns, name))
 
 
 def _criterion(found: pl.DataFrame, place: int, name: str, rubric: Rubric | None) -> Criterion:
@@ -199,7 +214,7 @@ def _criterion(found: pl.DataFrame, place: int, name: str, rubric: Rubric | None
         .agg(kept=pl.col("kept").sum(), rows=pl.len())
         .iter_rows()
     }
-    asked = rubric.criteria.get(name) if rubric else None
+    asked = rubric.judged.get(name) if rubric else None
     words = asked.levels if asked else [""] * max(counts, default=0)
     levels = []
     for level, word in enumerate(words, 1):

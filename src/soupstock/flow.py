@@ -12,16 +12,22 @@ from pathlib import Path
 
 import polars as pl
 
+from soupstock import spec
+from soupstock.assessment import sentence
 from soupstock.batches import MOST_LINES
-from soupstock.calls import Answering
+from soupstock.calls import Answering, Failure
+from soupstock.examination import Examination, examine, sample
 from soupstock.plan import Plan, Step
 from soupstock.records import Gatherer, Ids, Row, Table, column, dropped, frame
 from soupstock.steps.dedup import Deduplication, duplicates
 from soupstock.steps.filter import Filtering, filter_rows
 from soupstock.steps.generate import Generation, generate
-from soupstock.steps.judge import Judging, judge
+from soupstock.steps.judge import Judging, judge, rule
 from soupstock.steps.publish import Publication, check
 from soupstock.stream import WINDOW, Indexed, Stage, Stream, Tally
+
+UNFIT = "Unfit"
+"""The cause where a judge that is not fit ends the run."""
 
 
 @dataclass
@@ -36,8 +42,12 @@ class Flow:
     """How many source rows to take; all where it is None."""
     turn: Callable[[], Awaitable[None]] | None = None
     """Called before another model takes its turn, where models that a run serves take turns."""
+    are_judges_examined: bool = True
+    """Whether judges are asked about canaries, too."""
     tallies: list[Tally] = field(default_factory=list)
     """One for each step; they grow while the flow runs."""
+    examinations: dict[str, Examination] = field(default_factory=dict)
+    """What came of the canaries, by the judge's column."""
     taken: int = 0
     """How many source rows were taken so far."""
 
@@ -95,10 +105,24 @@ class Flow:
         stages = [stage_of(step, self.plan) for step, _ in group]
         tallies = [tally for _, tally in group]
         source = self._source() if before is None else _indexed(before)
-        table = await self._stream(stages, tallies, source, number)
+        table = await self._stream(stages, tallies, source, number, takes_all=before is not None)
         if before is not None:
             before.clear()
+        for step, _ in group:
+            await self._examine(step, table)
         return table
+
+    async def _examine(self, step: Step, table: Table) -> None:
+        """Ask a judge about canaries made from the rows that it scored; end the run, if told so."""
+        judging, said = step.bound, step.spec
+        if not (isinstance(judging, Judging) and isinstance(said, spec.Judge)):
+            return
+        if not (self.are_judges_examined and said.canaries and judging.members):
+            return
+        rows = sample(judging, table, said.canaries, step.reads)
+        told = self.examinations[judging.column] = await examine(judging, rows, self.client)
+        if told.is_unfit and said.on_unfit == "stop":
+            self.client.stop(Failure(UNFIT, f"{judging.label}: {sentence(told)}"))
 
     async def _stream(
         self,
@@ -106,6 +130,8 @@ class Flow:
         tallies: Sequence[Tally],
         source: Iterator[list[Indexed]],
         number: int,
+        *,
+        takes_all: bool = False,
     ) -> Table:
         gatherer = Gatherer(Table(self.work / str(number), self.plan.columns))
         stream = Stream(
@@ -115,6 +141,7 @@ class Flow:
             tallies,
             is_full=lambda: gatherer.is_full,
             window=self._window,
+            takes_all=takes_all,
         )
         await stream.run(source)
         return gatherer.finish()
@@ -171,13 +198,32 @@ def stage_of(step: Step, plan: Plan) -> Stage:
         case Generation():
             return Stage(step.title, step=lambda row, ask: generate(bound, row, ask))
         case Judging():
-            return Stage(step.title, step=lambda row, ask: judge(bound, row, ask))
+            return _judged(step.title, bound, step.reads, plan)
         case Filtering():
             return Stage(step.title, check=_filter(bound, step.reads, plan))
         case Publication():
             return Stage(step.title, check=lambda rows: check(bound, rows))
         case Deduplication():
             raise ValueError("dedup needs the whole set; it does not stream")
+
+
+def _judged(title: str, bound: Judging, reads: Sequence[str], plan: Plan) -> Stage:
+    columns = _columns(reads, plan)
+
+    def check(rows: list[Row]) -> list[Row]:
+        return rule(bound, rows, frame(rows, columns))
+
+    return Stage(
+        title,
+        step=(lambda row, ask: judge(bound, row, ask)) if bound.members else None,
+        check=check if bound.rules else None,
+    )
+
+
+def _columns(paths: Sequence[str], plan: Plan) -> dict[str, pl.DataType]:
+    """Return the columns that are read; a rule or filter may read none, but a frame has some."""
+    names = [path.partition(".")[0] for path in paths]
+    return {name: plan.columns[name] for name in names or ("id",)}
 
 
 def _filter(bound: Filtering, reads: Sequence[str], plan: Plan) -> Callable[[list[Row]], list[Row]]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
+from soupstock.judge_records import JudgeRecord
 from soupstock.spec import Spec
 
 MANIFEST = "manifest.json"
@@ -57,6 +58,8 @@ class StepRecord(Spec):
     label: str
     """What a person reads: `generate response`, `filter length, not_refusal`."""
     model: str | None = None
+    models: tuple[str, ...] = ()
+    """The roles of the models that were asked; `model` is all of them in one text."""
     rows_in: int
     rows_kept: int
     dropped: dict[str, int] = {}
@@ -196,6 +199,8 @@ class Manifest(Spec):
     cost: float | None = None
     """US dollars for those answers; null where a model's prices are not known."""
     scores: tuple[ScoreRecord, ...] = ()
+    judges: tuple[JudgeRecord, ...] = ()
+    """What is known of each judge step's judge."""
     dataset: DatasetRecord | None = None
     """Null where the pipeline publishes nothing, or no row was kept."""
     files: dict[str, str] = {}

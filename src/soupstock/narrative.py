@@ -60,15 +60,10 @@ def _told(step: spec.Step, said: Manifest) -> str:
         case spec.Generate():
             return f"**generate**: {_generated(step, said)}"
         case spec.Judge():
-            role, rubric = _model(step.model, said), code(step.rubric, _LONGEST)
-            return (
-                f"**judge**: {role} scored each row by the rubric {rubric}: {code(step.judge)}"
-                f"{_settings(step)}."
-            )
+            return f"**judge**: {_judged(step, said)}."
         case spec.Filter():
-            return (
-                f"**filter**: rows were kept that pass {joined(list(map(_filter, step.filter)))}."
-            )
+            passed = joined(list(map(filter_told, step.filter)))
+            return f"**filter**: rows were kept that pass {passed}."
         case spec.Dedup():
             return f"**dedup**: {_deduplicated(step)}"
         case spec.Publish():
@@ -85,6 +80,15 @@ def _generated(step: spec.Generate, said: Manifest) -> str:
         f"{_model(step.model, said)} wrote {made}, asked by the prompt {prompt}{answers}{shape}"
         f"{_settings(step)}."
     )
+
+
+def _judged(step: spec.Judge, said: Manifest) -> str:
+    rubric, made = code(step.rubric, _LONGEST), code(step.judge)
+    if not step.roles:
+        return f"each row was scored by the rules of the rubric {rubric}: {made}"
+    who = joined([Markdown(_model(role, said)) for role in step.roles])
+    jury = f", put together by {step.aggregate}" if len(step.roles) > 1 else ""
+    return f"{who} scored each row by the rubric {rubric}{jury}: {made}{_settings(step)}"
 
 
 def _deduplicated(step: spec.Dedup) -> str:
@@ -115,7 +119,8 @@ def _model(role: str, said: Manifest) -> str:
     return f"{code(found, _LONGEST)} ({code(role)})"
 
 
-def _filter(use: spec.FilterUse) -> Markdown:
+def filter_told(use: spec.FilterUse) -> Markdown:
+    """Write a filter and its arguments as a code span."""
     arguments = ", ".join(f"{name}: {_value(value)}" for name, value in use.arguments.items())
     return code(f"{use.name}({arguments})" if arguments else use.name, _LONGEST)
 

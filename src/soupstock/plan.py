@@ -10,14 +10,14 @@ import polars as pl
 
 from soupstock import shapes, sources, spec
 from soupstock.calls import Form
-from soupstock.columns import JUDGED, check_new, check_variables, type_at, verdict_type
+from soupstock.columns import check_new, check_variables, type_at
 from soupstock.errors import MistakeError, Place, UnknownNameError, hint, quoted
+from soupstock.judges import Judges
 from soupstock.loader import load
 from soupstock.manifest import ModelRecord, PartRecord
 from soupstock.measures import requires
 from soupstock.project import Project, name_of
 from soupstock.records import AFTER, BEFORE, Columns
-from soupstock.rubrics import verdict_schema
 from soupstock.servers import Model, resolve
 from soupstock.steps.dedup import Deduplication
 from soupstock.steps.filter import Filtering, bind
@@ -45,10 +45,19 @@ class Step:
     """The columns it makes."""
     role: str | None = None
     model: Model | None = None
+    members: tuple[tuple[str, Model], ...] = ()
+    """The roles and models of a judge step, which may be several; `role` names all of them."""
     parts: tuple[tuple[str, PartRecord], ...] = ()
     """The files it is made from, each with its kind: prompt, rubric, schema, filter."""
     calls: int = 0
     """Calls for each row that reaches it, when no answer must be asked for again."""
+
+    @property
+    def models(self) -> tuple[tuple[str, Model], ...]:
+        """The models that it asks, with their roles."""
+        if self.members:
+            return self.members
+        return ((self.role, self.model),) if self.role and self.model else ()
 
 
 @dataclass(frozen=True)
@@ -211,7 +220,7 @@ class _Planner:
             _sampling(step),
             json_schema,
             step.output_schema or "answer",
-            self._pipeline.seed,
+            seed=self._pipeline.seed,
         )
         bound = Generation(
             step.generate, form, prompt.value, step.n, step.retries, model_schema, step.reasoning
@@ -233,32 +242,19 @@ class _Planner:
         )
 
     def _judge(self, step: spec.Judge, columns: Columns, at: "_At") -> Step:
-        check_new(step.judge, columns, at("judge"))
-        model = self._model(step.model, at("model"))
-        rubric = self._project.rubric(step.rubric, at("rubric"))
-        for path in rubric.value.columns:
-            type_at(path, columns, at("rubric"), f" (the rubric {step.rubric} shows it)")
-        prompt = self._project.prompt(rubric.value.prompt, at("rubric"))
-        check_variables(prompt, JUDGED, at("rubric"))
-        form = Form(
-            model,
-            {"temperature": step.temperature, "max_tokens": step.max_tokens},
-            verdict_schema(rubric.value),
-            "verdict",
-            self._pipeline.seed,
-        )
-        asked = prompt.value.given({"rubric": rubric.value})
-        bound = Judging(step.judge, form, asked, rubric.value, step.retries)
+        judges = Judges(self._project, self.models, self._pipeline.seed)
+        planned = judges.plan(step, columns, at)
         return Step(
             step,
-            bound,
+            planned.bound,
             title=f"judge: {step.judge}",
-            reads=rubric.value.columns,
-            adds={step.judge: verdict_type(rubric.value)},
-            role=step.model,
-            model=model,
-            parts=(("rubric", rubric.record), ("prompt", prompt.record)),
-            calls=1,
+            reads=planned.reads,
+            adds=planned.adds,
+            role=", ".join(step.roles) or None,
+            model=planned.members[0][1] if planned.members else None,
+            members=planned.members,
+            parts=planned.parts,
+            calls=planned.calls,
         )
 
     def _filter(self, step: spec.Filter, columns: Columns, at: "_At") -> Step:
@@ -346,8 +342,11 @@ def _shaping(
         # A filter is what it computes: an edited comment changes nothing.
         yield from (part.text.encode() for kind, part in step.parts if kind != "filter")
         match step.bound:
-            case Generation(form=form) | Judging(form=form):
+            case Generation(form=form):
                 yield form.identity()
+            case Judging(members=members, rules=rules):
+                yield from (member.form.identity() for member in members)
+                yield from (rule.expression.meta.serialize() for rule in rules)
             case Filtering(keeps=keeps):
                 yield from (name.encode() + keep.meta.serialize() for name, keep in keeps)
             case _:

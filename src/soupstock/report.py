@@ -23,6 +23,7 @@ from markupsafe import Markup
 from soupstock import charts, folder, spec
 from soupstock.findings import LANGUAGE_TEXTS, Bin, Distribution, Findings, Share, find
 from soupstock.manifest import Manifest, PartRecord, StepRecord
+from soupstock.measured import SPOILED
 from soupstock.outline import Outline, index_of, outline
 from soupstock.samples import CUTS, Biographer, Biography, Told, choose
 
@@ -50,6 +51,8 @@ class Sample:
     rows: Sequence[Markup] = ()
     kept: int = 0
     """How many of them were kept."""
+    numbers: frozenset[int] = frozenset()
+    """Their places in the source, from 1."""
     reasons: Mapping[str, int] = field(default_factory=dict)
     """How many of them were dropped for each reason."""
 
@@ -78,7 +81,9 @@ def render_report(manifest: Manifest, rows: pl.LazyFrame) -> str:
     found = find(rows, index, columns)
     page = _page(manifest, columns, found, Sample())
     room = min(_ROWS_BYTES, PAGE_BYTES - len(page.encode()))
-    told = Biographer(manifest, rows, index, columns).fetch(choose(index, MOST_ROWS))
+    first = [d.row_id for judged in found.judged if judged.doubts for d in judged.doubts.rows]
+    chosen = list(dict.fromkeys([*first, *choose(index, MOST_ROWS)]))[:MOST_ROWS]
+    told = Biographer(manifest, rows, index, columns).fetch(chosen)
     return _page(manifest, columns, found, _sample(told, _numbers(manifest), room))
 
 
@@ -89,6 +94,7 @@ def _page(manifest: Manifest, columns: Outline, found: Findings, sample: Sample)
         pipeline=_cut(json.dumps(manifest.pipeline, indent=2, ensure_ascii=False), 40_000),
         found=found,
         sample=sample,
+        shown=sample.numbers,
         totals=_totals(manifest.steps),
         numbers=_numbers(manifest),
         has_dedup=any(isinstance(step, spec.Dedup) for step in columns.pipeline.steps),
@@ -138,7 +144,7 @@ def _sample(told: Iterator[Told], numbers: dict[str, int], room: int) -> Sample:
         kept += not life.reasons
         reasons.update(set(life.reasons))
     ordered = {reason: reasons[reason] for reason in numbers if reason in reasons}
-    return Sample([rows[number] for number in sorted(rows)], kept, ordered)
+    return Sample([rows[number] for number in sorted(rows)], kept, frozenset(rows), ordered)
 
 
 def _row(told: Told, numbers: dict[str, int], most: int) -> tuple[Biography, Markup]:
@@ -196,6 +202,7 @@ def _template(name: str) -> Template:
         seconds=_seconds,
         sentence=_sentence,
         shortened=_shortened,
+        spoiled=lambda kind: SPOILED.get(kind, kind),
     )
     return environment.get_template(name)
 

@@ -9,11 +9,13 @@ from typing import Any
 
 import polars as pl
 
-from soupstock import __version__, folder, hub, manifest, spec
+from soupstock import __version__, calibration, folder, hub, manifest, spec
+from soupstock.assessment import fitness_record, jury_record
 from soupstock.budget import PICO, Price
 from soupstock.card import render_card
 from soupstock.client import Client, Lane
-from soupstock.flow import Flow
+from soupstock.flow import UNFIT, Flow
+from soupstock.judge_records import JudgeRecord
 from soupstock.manifest import (
     DatasetRecord,
     FailureRecord,
@@ -35,7 +37,7 @@ from soupstock.report import write_report
 from soupstock.servers import Model
 from soupstock.steps.judge import Judging
 from soupstock.steps.publish import Publication, write
-from soupstock.stream import Tally
+from soupstock.stream import Spent, Tally
 from soupstock.weights import SMOLLM2
 
 PACKAGES = (
@@ -65,7 +67,7 @@ def write_results(
     """
     fresh = target / ".work" / "results"
     fresh.mkdir(parents=True)
-    said = _manifest(flow, client, timing, table)
+    said = _calibrated(_manifest(flow, client, timing, table), flow.plan)
     table.save(fresh / folder.ROWS)
     said = _with_dataset(said, flow.plan, table, fresh / folder.DATASET)
     write_report(fresh, said, pl.scan_parquet(fresh / folder.ROWS, glob=False))
@@ -132,6 +134,7 @@ def _manifest(flow: Flow, client: Client, timing: TimingRecord, table: Table) ->
         rows=flow.taken,
         kept=tallies[-1].kept,
         scores=tuple(found for step in plan.steps for found in _scores(step, table)),
+        judges=tuple(found for step in plan.steps for found in _judges(step, flow, table)),
         versions=_versions(),
         paid=_paid(flow, client),
         timing=timing,
@@ -151,6 +154,7 @@ def _step(flow: Flow, index: int, tally: Tally, failures: tuple[FailureRecord, .
         verb=tally.label.split(":")[0],
         label=tally.label,
         model=step.role if step else None,
+        models=tuple(role for role, _ in step.models) if step else (),
         rows_in=tally.rows_in,
         rows_kept=tally.kept,
         dropped=dict(sorted(tally.reasons.items())),
@@ -158,7 +162,7 @@ def _step(flow: Flow, index: int, tally: Tally, failures: tuple[FailureRecord, .
         failures=failures,
         answers=tally.answers,
         tokens=tokens,
-        cost=_cost(step.model, tokens) if step and step.model else None,
+        cost=_costs(step.models, tally) if step else None,
     )
 
 
@@ -186,17 +190,46 @@ def _hashed(record: ModelRecord) -> ModelRecord:
 
 def _scores(step: Step, table: Table) -> Iterator[ScoreRecord]:
     """Say how a judge's scores are spread."""
-    if not isinstance(step.bound, Judging) or step.role is None:
+    if not isinstance(step.bound, Judging):
         return
     score = pl.col(step.bound.column).struct.field("score").alias("score")
     kept = (pl.col("dropped_by").list.len() == 0).alias("kept")
     found = table.scan().select(score, kept).drop_nulls("score").collect()
     yield ScoreRecord(
         column=step.bound.column,
-        model=step.role,
+        model=step.role or "",
         judged=_spread(found["score"]),
         kept=_spread(found.filter("kept")["score"]),
     )
+
+
+def _judges(step: Step, flow: Flow, table: Table) -> Iterator[JudgeRecord]:
+    """Say what is known of a judge step's judge."""
+    judging, said = step.bound, step.spec
+    if not (isinstance(judging, Judging) and isinstance(said, spec.Judge)):
+        return
+    told = flow.examinations.get(judging.column)
+    fitness = fitness_record(told, _costs(step.models, told.tally)) if told else None
+    yield JudgeRecord(
+        column=judging.column,
+        models=said.roles,
+        rubric=said.rubric,
+        fitness=fitness,
+        jury=jury_record(judging, table, told),
+    )
+
+
+def _calibrated(said: Manifest, plan: Plan) -> Manifest:
+    """Put beside each judge what its calibration by people says, if there is one."""
+    known = calibration.read(plan.project.root, plan.name)
+    steps = {step.spec.judge: step.spec for step in plan.steps if isinstance(step.spec, spec.Judge)}
+    judges = (
+        judge.model_copy(
+            update={"calibration": calibration.standing(known, said, steps[judge.column])}
+        )
+        for judge in said.judges
+    )
+    return said.model_copy(update={"judges": tuple(judges)})
 
 
 def _spread(numbers: pl.Series) -> SpreadRecord | None:
@@ -210,6 +243,17 @@ def _spread(numbers: pl.Series) -> SpreadRecord | None:
     return SpreadRecord(rows=len(numbers), mean=round(mean, _DIGITS), **rounded)
 
 
+def _costs(models: Sequence[tuple[str, Model]], tally: Tally) -> float | None:
+    """Add up what each model's tokens cost; null where a price is not known, or none was asked."""
+    costs = []
+    for model in {model for _, model in models}:
+        spent = tally.by_model.get(model, Spent())
+        tokens = TokenRecord(prompt=spent.prompt, cached=spent.cached, completion=spent.completion)
+        costs.append(_cost(model, tokens))
+    known = [cost for cost in costs if cost is not None]
+    return round(math.fsum(known), 9) if costs and len(known) == len(costs) else None
+
+
 def _cost(model: Model, tokens: TokenRecord) -> float | None:
     """Return US dollars; null where a price is not known."""
     if model.input_price is None or model.output_price is None:
@@ -221,6 +265,8 @@ def _cost(model: Model, tokens: TokenRecord) -> float | None:
 def _shortfall(flow: Flow, client: Client) -> str | None:
     """Say why the dataset is not all that was asked for; None where it is."""
     wanted, tallies = flow.plan.pipeline.target, flow.tallies
+    if client.stopped is not None and client.stopped.cause == UNFIT:
+        return client.stopped.message
     if client.stopped is not None:
         return f"stopped: {client.stopped.message}"
     if wanted is None or tallies[-1].kept >= wanted:
@@ -237,7 +283,8 @@ def _shortfall(flow: Flow, client: Client) -> str | None:
 def _paid(flow: Flow, client: Client) -> PaidRecord:
     usage = client.usage
     servers = tuple(_server(lane) for lane in client.lanes.values())
-    answers = sum(tally.answers for tally in flow.tallies)
+    examined = [told.tally for told in flow.examinations.values()]
+    answers = sum(tally.answers for tally in (*flow.tallies, *examined))
     known = [server.cost for server in servers if server.cost is not None]
     return PaidRecord(
         calls=usage.calls,

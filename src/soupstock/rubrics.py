@@ -1,20 +1,23 @@
 """Criteria and levels; what a judge is asked for, and its verdict as a score."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import orjson
-from pydantic import Field, StringConstraints
+from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
 from soupstock.errors import quoted
-from soupstock.spec import Name, Path_, Spec
+from soupstock.levels import Numbers, chances, entropy
+from soupstock.spec import Name, Path_, Spec, Use
 
 MAX_REASON = 200
 """How long a judge's reason for one level may be, in characters."""
 
 CriterionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 Level = Annotated[str, StringConstraints(min_length=1)]
+Weight = Annotated[float, Field(gt=0, le=1000)]
 
 
 class Criterion(Spec):
@@ -26,8 +29,24 @@ class Criterion(Spec):
     levels: Annotated[tuple[Level, ...], Field(min_length=2, max_length=10)]
     """What the answers mean, in words, the worst first."""
 
-    weight: Annotated[float, Field(gt=0, le=1000)] = 1
+    weight: Weight = 1
     """How much it counts beside the other criteria."""
+
+
+class Rule(Spec):
+    """One thing that a filter looks at, without a model."""
+
+    rule: Use
+    """A filter and its arguments: true is a score of 1 and false of 0; a number from 0 to 1 is the
+    score itself."""
+
+    weight: Weight = 1
+    """How much it counts beside the other criteria."""
+
+
+def _kind(value: object) -> str:
+    is_rule = isinstance(value, Rule) or (isinstance(value, Mapping) and "rule" in value)
+    return "rule" if is_rule else "question"
 
 
 class Rubric(Spec):
@@ -36,34 +55,85 @@ class Rubric(Spec):
     description: str = ""
     """What is judged, in a sentence; the judge reads it too."""
 
-    columns: Annotated[tuple[Path_, ...], Field(min_length=1)]
-    """Which columns the judge is shown, in order; nothing else of the row."""
+    columns: Annotated[tuple[Path_, ...], Field(min_length=1, validate_default=False)] = ()
+    """Which columns the judge is shown, in order; nothing else of the row but `context`."""
+
+    context: tuple[Path_, ...] = ()
+    """Columns that the judge is shown to hold the others against: a source, a reference."""
+
+    answer: Path_ | None = None
+    """Which of the columns is judged: the last, where it is left out. Canaries spoil it."""
 
     prompt: Name = "judge"
     """The prompt that puts rubric and columns to the judge."""
 
-    criteria: Annotated[dict[CriterionName, Criterion], Field(min_length=1)]
+    criteria: Annotated[
+        dict[
+            CriterionName,
+            Annotated[
+                Annotated[Criterion, Tag("question")] | Annotated[Rule, Tag("rule")],
+                Discriminator(_kind),
+            ],
+        ],
+        Field(min_length=1),
+    ]
     """The criteria by name, in the order in which the judge answers them."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.judged and not self.columns:
+            raise ValueError("a rubric with questions needs `columns`: what the judge is shown")
+        if self.answer is not None and self.answer not in self.columns:
+            raise ValueError(f"the answer {quoted(self.answer)} is not among the columns")
+        if both := [path for path in self.context if path in self.columns]:
+            raise ValueError(f"{quoted(both[0])} is among the columns and the context, too")
+        return self
+
+    @property
+    def judged(self) -> dict[str, Criterion]:
+        """The criteria that a judge looks at."""
+        return {n: one for n, one in self.criteria.items() if isinstance(one, Criterion)}
+
+    @property
+    def rules(self) -> dict[str, Rule]:
+        """The criteria that need no judge."""
+        return {n: one for n, one in self.criteria.items() if isinstance(one, Rule)}
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """All columns that the judge is shown."""
+        return (*self.context, *self.columns)
+
+    @property
+    def subject(self) -> str | None:
+        """The column that is judged."""
+        return self.answer or (self.columns[-1] if self.columns else None)
 
 
 @dataclass(frozen=True, slots=True)
 class CriterionVerdict:
-    """What a judge found for one criterion."""
+    """What was found for one criterion."""
 
-    level: int
-    """From 1, the worst."""
+    level: int | None
+    """From 1, the worst; None for a rule, or where several judges were asked."""
     score: float
-    """The level from 0, the worst, to 1."""
-    reason: str
+    """From 0, the worst level, to 1: the mean over the levels' probabilities where they are known,
+    else the level that was given."""
+    reason: str | None = None
+    uncertainty: float | None = None
+    """The entropy of the levels' probabilities: 0 is sure of one, 1 finds all alike. None where
+    they are not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a judge found for a row."""
+    """What was found for a row."""
 
     score: float
     """The criteria's scores, weighted: from 0 to 1."""
-    criteria: dict[str, CriterionVerdict]
+    criteria: Mapping[str, CriterionVerdict]
+    uncertainty: float | None = None
+    """That of the criteria where it is known, weighted."""
 
 
 def verdict_schema(rubric: Rubric) -> dict[str, Any]:
@@ -71,20 +141,21 @@ def verdict_schema(rubric: Rubric) -> dict[str, Any]:
 
     A model writes in the schema's order, so its level follows from its reason.
     """
-    return _object(
+    return record_of(
         {
-            name: _object(
+            name: record_of(
                 {
                     "reason": {"type": "string", "maxLength": MAX_REASON},
                     "level": {"type": "integer", "enum": list(range(1, len(one.levels) + 1))},
                 }
             )
-            for name, one in rubric.criteria.items()
+            for name, one in rubric.judged.items()
         }
     )
 
 
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
+def record_of(properties: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON Schema of an object with these properties, all of them and no others."""
     return {
         "type": "object",
         "properties": properties,
@@ -93,24 +164,44 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_verdict(rubric: Rubric, text: str) -> Verdict | str:
+def read_verdict(rubric: Rubric, text: str, numbers: Numbers = None) -> Verdict | str:
     """Read a judge's reply, or say in a sentence why it cannot be read; never raises.
 
-    The reply is JSON as in `verdict_schema`; a code fence or words around it do no harm.
+    The reply is JSON as in `verdict_schema`; a code fence or words around it do no harm. `numbers`
+    are the probabilities of the reply's numbers, where the server gave them. The verdict is that
+    on the judged criteria alone.
     """
-    found = _json_object(text)
+    found = json_object(text)
     if found is None:
         return f"the reply is no JSON object: {quoted(text)}" if text else "the reply is empty"
+    known = chances(text, numbers) if numbers else {}
     criteria: dict[str, CriterionVerdict] = {}
-    total = weights = 0.0
-    for name, criterion in rubric.criteria.items():
+    for name, criterion in rubric.judged.items():
         verdict = _criterion_verdict(name, len(criterion.levels), found.get(name))
         if isinstance(verdict, str):
             return verdict
-        criteria[name] = verdict
-        total += criterion.weight * verdict.score
-        weights += criterion.weight
-    return Verdict(total / weights, criteria)
+        place = (name, "level")
+        criteria[name] = _expected(verdict, len(criterion.levels), known.get(place, {}))
+    return weighted(rubric, criteria)
+
+
+def weighted(rubric: Rubric, criteria: Mapping[str, CriterionVerdict]) -> Verdict:
+    """Put criteria together, in the rubric's order: those that are there."""
+    ordered = {name: criteria[name] for name in rubric.criteria if name in criteria}
+    weights = [rubric.criteria[name].weight for name in ordered]
+    score = _mean([one.score for one in ordered.values()], weights)
+    known = [
+        (one.uncertainty, weight)
+        for one, weight in zip(ordered.values(), weights, strict=True)
+        if one.uncertainty is not None
+    ]
+    uncertainty = _mean(*zip(*known, strict=True)) if known else None
+    return Verdict(score, ordered, uncertainty)
+
+
+def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
+    total = math.fsum(v * w for v, w in zip(values, weights, strict=True))
+    return total / math.fsum(weights)
 
 
 def _criterion_verdict(name: str, levels: int, value: object) -> CriterionVerdict | str:
@@ -125,7 +216,24 @@ def _criterion_verdict(name: str, levels: int, value: object) -> CriterionVerdic
     return CriterionVerdict(level, (level - 1) / (levels - 1), reason)
 
 
-def _json_object(text: str) -> Mapping[str, Any] | None:
+def _expected(
+    verdict: CriterionVerdict, levels: int, chances: Mapping[str, float]
+) -> CriterionVerdict:
+    """Take the mean over the levels' probabilities for the score, where they are known."""
+    shares = [chances.get(str(level), 0.0) for level in range(1, levels + 1)]
+    total = math.fsum(shares)
+    # In a token `1` one cannot see whether a 0 follows.
+    is_told = str(levels) in chances or levels < 10  # noqa: PLR2004 - two digits
+    if not total or not is_told:
+        return verdict
+    shares = [share / total for share in shares]
+    score = math.fsum(n * share for n, share in enumerate(shares)) / (levels - 1)
+    return CriterionVerdict(
+        verdict.level, min(1.0, score), verdict.reason, entropy(shares) / math.log(levels)
+    )
+
+
+def json_object(text: str) -> Mapping[str, Any] | None:
     """Find the JSON object that is the text, or else reaches from its first `{` to its last `}`."""
     for part in (text, text[text.find("{") : text.rfind("}") + 1]):
         try:

@@ -143,7 +143,9 @@ async def _run(plan: Plan, way: _Way, into: Path | None = None) -> Run:
             if turn is None and (crowding := plan.crowding()):
                 progress.note(crowding)
             with _interruptible(client):
-                table, flow = await _enough(plan, client, work, progress, turn)
+                table, flow = await _enough(
+                    plan, client, work, progress, turn, is_preview=into is not None
+                )
             _raise_broken(client, flow)
         for lane in client.lanes.values():
             lane.prefix_hits = servers.prefix_hits(lane.model)
@@ -175,8 +177,14 @@ def _turn(servers: Servers, client: Client) -> Turn:
     return turn
 
 
-async def _enough(
-    plan: Plan, client: Client, work: Path, progress: Progress, turn: Turn | None
+async def _enough(  # noqa: PLR0913 - each is one thing that a run is between
+    plan: Plan,
+    client: Client,
+    work: Path,
+    progress: Progress,
+    turn: Turn | None,
+    *,
+    is_preview: bool,
 ) -> tuple[Table, Flow]:
     """Take rows through until the target is met, where there is one.
 
@@ -186,7 +194,10 @@ async def _enough(
     wanted, rows = plan.pipeline.target, first_rows(plan)
     while True:
         progress.round += 1
-        flow = progress.flow = Flow(plan, client, work / str(progress.round), rows, turn)
+        place = work / str(progress.round)
+        flow = progress.flow = Flow(
+            plan, client, place, rows, turn=turn, are_judges_examined=not is_preview
+        )
         table = await flow.run()
         more = None if client.stopped else next_rows(flow)
         if more is None:

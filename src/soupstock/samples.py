@@ -47,10 +47,21 @@ class Finding:
     """What a judge found for one criterion."""
 
     criterion: str
-    level: int
+    score: float
+    level: int | None
+    """None for a rule, and for several judges together."""
     levels: int
     words: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Fellow:
+    """What one of several judges found."""
+
+    role: str
+    score: float
+    findings: Sequence[Finding]
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,8 @@ class Chapter:
     passages: Sequence[Passage] = ()
     score: float | None = None
     findings: Sequence[Finding] = ()
+    fellows: Sequence[Fellow] = ()
+    """The judges one by one, where there are several."""
     twin: Repeat | None = None
     failures: Sequence[tuple[str, str]] = ()
     """Causes and messages."""
@@ -148,7 +161,7 @@ class Told:
     def biography(self, cut: int) -> Biography:
         """Tell the row's life, each text cut to so many characters."""
         teller = _Teller(self, cut)
-        scores = [value["score"] for name in self.columns.judged if (value := self.row[name])]
+        scores = [v["score"] for n in self.columns.judged if (v := self.row[n]) and "score" in v]
         return Biography(
             number=self.number,
             row_id=self.row["id"],
@@ -234,16 +247,30 @@ class _Teller:
         value = self._row[name]
         if value is None:
             return {}
+        if "criteria" not in value:
+            return {}
+        fellows = [
+            Fellow(role, own["score"], self._findings(name, own))
+            for role, own in (value.get("members") or {}).items()
+            if own is not None
+        ]
+        return {
+            "score": value["score"],
+            "findings": self._findings(name, value),
+            "fellows": fellows,
+        }
+
+    def _findings(self, name: str, value: Mapping[str, Any]) -> list[Finding]:
         rubric = self._told.columns.judged[name]
         findings = []
         for criterion, found in value["criteria"].items():
-            asked = rubric.criteria.get(criterion) if rubric else None
+            asked = rubric.judged.get(criterion) if rubric else None
             levels = asked.levels if asked else ()
             level = found["level"]
-            words = levels[level - 1] if 0 < level <= len(levels) else ""
-            reason = _cut(found["reason"], self._cut)[0]
-            findings.append(Finding(criterion, level, len(levels), words, reason))
-        return {"score": value["score"], "findings": findings}
+            words = levels[level - 1] if level and 0 < level <= len(levels) else ""
+            reason = _cut(found["reason"] or "", self._cut)[0]
+            findings.append(Finding(criterion, found["score"], level, len(levels), words, reason))
+        return findings
 
 
 def _made(step: spec.Step) -> str | None:

@@ -24,6 +24,7 @@ from soupstock.project import Project
 from soupstock.spec import RESERVED, Dedup, Pipeline
 
 if TYPE_CHECKING:
+    from soupstock.calibration import Calibrated
     from soupstock.client import Lane
     from soupstock.estimate import Estimate, Interval
     from soupstock.explain import Chapter, Life
@@ -179,9 +180,12 @@ def show_run(run: "Run") -> None:
         if server.prefix_hits is not None:
             share = f"{server.prefix_hits:.0%} of its prompt tokens were in its prefix cache"
             console.print(_cell(f"{server.model}: {share}"))
+    for line, style in _judges(said):
+        console.print(_cell(line), style=style, soft_wrap=True)
     if said.outcome == "partial":
-        console.print(_cell(f"partial: {said.reason}"), style="bold yellow")
-        console.print("every answer is kept; the same command goes on")
+        console.print(_cell(f"partial: {said.reason}"), style="bold yellow", soft_wrap=True)
+        if (said.reason or "").startswith("stopped"):
+            console.print("every answer is kept; the same command goes on")
     if not said.kept and said.steps:
         worst = max(said.steps, key=lambda step: sum(step.dropped.values()))
         why = f"no row was kept, so there is no dataset; '{worst.label}' dropped most"
@@ -217,6 +221,43 @@ def _failures(said: Manifest) -> Iterator[str]:
                 f"{step.label}: {failure.rows:,} failed with {failure.cause}, "
                 f"for example: {failure.example}"
             )
+
+
+def _judges(said: Manifest) -> Iterator[tuple[str, str]]:
+    """Say of each judge what it is worth, with the style that this takes."""
+    for judge in said.judges:
+        if (fitness := judge.fitness) is not None:
+            is_fit = fitness.verdict == "fit"
+            yield f"{judge.column}: {fitness.sentence}", "" if is_fit else "bold yellow"
+            if fitness.padding is not None and fitness.padding.is_biased:
+                yield f"{judge.column}: {fitness.padding.sentence}", "yellow"
+        if judge.calibration is not None:
+            style = "bold yellow" if judge.calibration.void else ""
+            yield f"{judge.column}: {judge.calibration.summary}", style
+
+
+def show_calibration(found: "Calibrated") -> None:
+    """Print how a judge compares with people."""
+    console, record = _console(), found.record
+    console.print(_cell(f"{record.column}: {record.summary}"), soft_wrap=True)
+    for sentence in record.sentences:
+        console.print(_cell(sentence), soft_wrap=True)
+    table = _table("criterion", "rows", "measure", "value", "interval", right=("rows", "value"))
+    for one in record.criteria:
+        value, limits = "unknown", ""
+        if one.value is not None:
+            value = f"{one.value.estimate:.2f}"
+            limits = f"{one.value.low:.2f} to {one.value.high:.2f}"
+        style = "" if one.is_beyond_chance else "yellow"
+        table.add_row(_cell(one.name), f"{one.rows:,}", one.statistic, value, limits, style=style)
+    console.print(table)
+    if record.unscored:
+        rest = f"{record.unscored:,} labelled rows have no score in the last run"
+        console.print(_cell(rest), style="yellow")
+    if found.ignored:
+        console.print(_cell(f"no labels, so left out: {', '.join(found.ignored)}"), style="yellow")
+    told = f"kept in {found.path}; run again to have it in card and report"
+    console.print(_cell(told), soft_wrap=True)
 
 
 def _summary(said: Manifest) -> str:
@@ -295,7 +336,7 @@ def _value(value: Any) -> Text:
     if isinstance(value, dict) and "criteria" in value:
         lines = [f"{value['score']:.2f}"]
         lines += [
-            f"  {name} {verdict['level']}: {verdict['reason']}"
+            f"  {name} {_level(verdict)}: {verdict['reason'] or ''}".rstrip(": ")
             for name, verdict in value["criteria"].items()
         ]
         return Text("\n".join(shown(line) for line in lines))
@@ -303,6 +344,12 @@ def _value(value: Any) -> Text:
         text = value if len(value) <= _LONGEST_TEXT else f"{value[:_LONGEST_TEXT]}…"
         return Text("\n".join(shown(line) for line in text.splitlines()))
     return _cell(value)
+
+
+def _level(verdict: dict[str, Any]) -> str:
+    """Say a level, or the score where there is none: of a rule, or of several judges."""
+    level, score = verdict["level"], verdict["score"]
+    return f"{score:.2f}" if level is None else f"{level}"
 
 
 @contextmanager

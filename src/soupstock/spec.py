@@ -203,11 +203,25 @@ class Judge(Spec):
     judge: Column
     """The column to make: a score from 0 to 1, and each criterion's level and reason."""
 
-    model: Role
-    """Which of the pipeline's models is the judge."""
+    model: Role | Annotated[tuple[Role, ...], Field(min_length=1)] | None = None
+    """Which of the pipeline's models is the judge; a list is a jury. None for rules alone."""
 
     rubric: Name
     """Which rubric to judge by: `chat` is prompts/rubrics/chat.yaml."""
+
+    aggregate: Literal["mean", "median", "majority", "unanimity"] = "mean"
+    """How a jury's scores become one, criterion by criterion. `majority`: the level that most give,
+    the lowest of several. `unanimity`: the level that all grant, which is the lowest."""
+
+    canaries: Annotated[int, Field(ge=8, le=1000)] | Literal[False] = 20
+    """How many of the rows are spoiled, each in several ways, to see whether the judge notices."""
+
+    on_unfit: Literal["warn", "stop"] = "warn"
+    """What to do when the judge does not notice: say so, or also end the run there, partial."""
+
+    logprobs: bool = True
+    """Whether to ask how likely each level was: the mean is a better score than the likeliest one.
+    Servers that tell nothing of it do no harm."""
 
     temperature: Annotated[float, Field(ge=0, le=5)] = 0
     """How freely the judge draws its tokens."""
@@ -217,6 +231,12 @@ class Judge(Spec):
 
     retries: Annotated[int, Field(ge=0, le=16)] = 2
     """How often to ask again, with another seed, when a verdict cannot be read."""
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The judges' roles; none where only rules judge."""
+        model = self.model or ()
+        return (model,) if isinstance(model, str) else model
 
 
 class FilterUse(Spec):
@@ -246,12 +266,14 @@ def _filter_use(value: object) -> object:
     )
 
 
+Use = Annotated[FilterUse, BeforeValidator(_filter_use)]
+"""A filter as it is written: `not_refusal` or `length: {column: response}`."""
+
+
 class Filter(Spec):
     """Drop the rows that a filter does not keep."""
 
-    filter: Annotated[
-        tuple[Annotated[FilterUse, BeforeValidator(_filter_use)], ...], Field(min_length=1)
-    ]
+    filter: Annotated[tuple[Use, ...], Field(min_length=1)]
     """The filters, each from filters/*.py. Every one is asked, so every reason is kept."""
 
 

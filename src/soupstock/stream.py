@@ -19,6 +19,7 @@ from typing import Any
 
 from soupstock.calls import Answer, Answering, Ask, Call, Failure, Reply
 from soupstock.records import Row, dropped, is_kept
+from soupstock.servers import Model
 
 WINDOW = 4096
 """How many rows may be under way at once."""
@@ -53,7 +54,7 @@ def ask(calls: Sequence[Call]) -> Awaitable[list[Reply]]:
 
 @dataclass(frozen=True)
 class Stage:
-    """A row-wise step, ready to run: either it asks, or it checks rows by the block."""
+    """A row-wise step, ready to run: it asks, or checks rows by the block, or does both in turn."""
 
     label: str
     """What the step is called in reasons and tables: `generate: response`."""
@@ -61,6 +62,21 @@ class Stage:
     """Takes a row to the row with more columns."""
     check: Callable[[list[Row]], list[Row]] | None = None
     """Takes a block of rows to the same rows, some of them with reasons to be dropped."""
+
+
+@dataclass(slots=True)
+class Spent:
+    """The tokens of answers, and of the prompts that they answer."""
+
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+
+    def add(self, answer: Answer) -> None:
+        """Add those of an answer."""
+        self.prompt += answer.prompt_tokens
+        self.cached += answer.cached_tokens
+        self.completion += answer.completion_tokens
 
 
 @dataclass
@@ -78,6 +94,8 @@ class Tally:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    by_model: dict[Model, Spent] = field(default_factory=dict)
+    """The same tokens, for each model by itself."""
     reasons: Counter[str] = field(default_factory=Counter)
     """Rows dropped, by the first of their reasons."""
     flagged: Counter[str] = field(default_factory=Counter)
@@ -136,7 +154,8 @@ Indexed = tuple[int, Row]
 class Stream:
     """Drives rows through stages. `done` gets each row with its place in the source.
 
-    As long as `is_full` says so, no more rows are taken up.
+    As long as `is_full` says so, no more rows are taken up. With `takes_all` rows are taken up
+    although the client has stopped: those that come from a table would be lost otherwise.
     """
 
     def __init__(  # noqa: PLR0913 - each is one thing that a stream is between
@@ -147,6 +166,7 @@ class Stream:
         tallies: Sequence[Tally],
         *,
         is_full: Callable[[], bool] = lambda: False,
+        takes_all: bool = False,
         window: int = WINDOW,
     ) -> None:
         self.tallies = tallies
@@ -154,6 +174,7 @@ class Stream:
         self._client = client
         self._done = done
         self._is_full = is_full
+        self._takes_all = takes_all
         self._window = window
         self._inbox: list[deque[Indexed]] = [deque() for _ in stages]
         self._rests: list[float] = [0.0 for _ in stages]
@@ -166,8 +187,8 @@ class Stream:
     async def run(self, source: Iterator[list[Indexed]]) -> None:
         """Take every row of the source through the stages.
 
-        When the client stops, no further row is taken from the source, and those under way come
-        out with the reason.
+        When the client stops, no further row is taken from the source (but see `takes_all`), and
+        those under way come out with the reason.
         """
         with _rarely_collected():
             while True:
@@ -187,7 +208,8 @@ class Stream:
     @property
     def _may_take(self) -> bool:
         has_room = self._under_way < self._window and not self._is_full()
-        return self._more and has_room and self._client.stopped is None
+        goes_on = self._takes_all or self._client.stopped is None
+        return self._more and has_room and goes_on
 
     async def _rest(self) -> None:
         """Wait for an answer, or until rows that wait for a check have waited long enough."""
@@ -237,15 +259,21 @@ class Stream:
         block = [inbox.popleft() for _ in range(min(BLOCK, len(inbox)))]
         tally.rows_in += len(block)
         tally.first = self._loop.time() if tally.first is None else tally.first
+        rows = [row for _, row in block]
         if stage.check is not None:
-            rows = stage.check([row for _, row in block])
+            rows = stage.check(rows)
             self._rests[step] = self._loop.time() + REST
+        if stage.step is None:
             for (index, _), row in zip(block, rows, strict=True):
                 self._leave(index, row, step)
-        elif stage.step is not None:
-            flights = [_Flight(i, row, step, stage.step(row, ask)) for i, row in block]
-            tally.waiting += len(flights)
-            self._drive([(flight, None) for flight in flights])
+            return
+        # Where the step is never asked, a row comes out as it came in.
+        flights = [
+            _Flight(index, before, step, stage.step(row, ask))
+            for (index, before), row in zip(block, rows, strict=True)
+        ]
+        tally.waiting += len(flights)
+        self._drive([(flight, None) for flight in flights])
 
     def _resume(self) -> None:
         """Take the steps on whose replies have all come."""
@@ -318,8 +346,10 @@ class Stream:
 
     def _counted(self, flight: _Flight) -> list[Reply | None]:
         tally = self.tallies[flight.step]
-        for reply in flight.replies:
+        for call, reply in zip(flight.calls, flight.replies, strict=True):
             if isinstance(reply, Answer):
+                spent = tally.by_model.setdefault(call.model, Spent())
+                spent.add(reply)
                 tally.answers += 1
                 tally.prompt_tokens += reply.prompt_tokens
                 tally.cached_tokens += reply.cached_tokens

@@ -102,18 +102,21 @@ def _line(error: BaseException) -> str:
     return said or type(error).__name__
 
 
-def bind(
+def bind(  # noqa: PLR0913 - a filter is bound to all of these
     name: str,
     function: Callable[..., object],
     arguments: Mapping[str, object],
     columns: Columns,
     place: Place | None = None,
+    *,
+    is_score: bool = False,
 ) -> Bound:
     """Call a filter's function with a pipeline's arguments, and check what it gives.
 
     Everything that can be known before the run is: arguments and their types, the columns, by a
     trial on rows of nulls that the expression gives one Boolean for each row, and by one on rows
-    that are made up that it does not take all day. Not known is whether a row's answer depends on
+    that are made up that it does not take all day. A rule of a rubric may
+    give numbers, too (`is_score`). Not known is whether a row's answer depends on
     other rows (`over`, `shift`).
 
     Raises:
@@ -124,7 +127,7 @@ def bind(
     try:
         check_shape(bound.expression)
         _check_columns(bound.expression, columns, place)
-        try_out(bound.expression, columns)
+        try_out(bound.expression, columns, is_score=is_score)
     except FAULTS as error:
         raise MistakeError(f"filter {quoted(name)}: {_line(error)}", place) from error
     return bound

@@ -1,11 +1,29 @@
-"""Score rows against a rubric with a model. The judge's failure is null, never 0."""
+"""Score rows against a rubric: with one model, with several, or by rules alone.
 
-from dataclasses import dataclass
+The judge's failure is null, never 0.
+"""
 
-from soupstock.calls import Answer, Ask, Failure, Form, Reply
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import polars as pl
+
+from soupstock.calls import Answer, Ask, Call, Failure, Form, Reply
+from soupstock.exhibits import exhibits
+from soupstock.juries import Aggregate, aggregated, disagreement
 from soupstock.prompts import Prompt, PromptError
-from soupstock.records import Row, failed, flatten
-from soupstock.rubrics import Rubric, Verdict, read_verdict
+from soupstock.records import Row, failed
+from soupstock.rubrics import CriterionVerdict, Rubric, Verdict, read_verdict, weighted
+from soupstock.rules import BoundRule, Ruled, apply
+
+
+@dataclass(frozen=True)
+class Member:
+    """A judge: its role, and how it is asked."""
+
+    role: str
+    form: Form
 
 
 @dataclass(frozen=True)
@@ -13,16 +31,39 @@ class Judging:
     """A judge step, bound."""
 
     column: str
-    form: Form
+    members: tuple[Member, ...]
+    """The judges; none where the rubric has rules alone."""
     prompt: Prompt
     rubric: Rubric
     retries: int = 2
     """How often an unreadable verdict is asked for again, with another seed."""
+    rules: tuple[BoundRule, ...] = ()
+    aggregate: Aggregate = "mean"
 
     @property
     def label(self) -> str:
         """Name the step in tables and reasons."""
         return f"judge: {self.column}"
+
+    @property
+    def is_jury(self) -> bool:
+        """Whether several judges are asked."""
+        return len(self.members) > 1
+
+    def messages(self, row: Row) -> list[dict[str, str]]:
+        """Render what the judges are asked about a row; raises PromptError."""
+        return self.prompt.messages(exhibits(self.rubric, row))
+
+
+def rule(step: Judging, rows: list[Row], frame: pl.DataFrame) -> list[Row]:
+    """Apply the rules to a block of rows; `judge` finds what they say in the step's column.
+
+    Where nobody is asked the column is whole then.
+    """
+    found = apply(step.rules, frame)
+    if step.members:
+        return [row | {step.column: one} for row, one in zip(rows, found, strict=True)]
+    return [_ended(step, row, one, {}) for row, one in zip(rows, found, strict=True)]
 
 
 async def judge(step: Judging, row: Row, ask: Ask) -> Row:
@@ -30,37 +71,109 @@ async def judge(step: Judging, row: Row, ask: Ask) -> Row:
 
     It is null where there is no verdict; why is among the row's failures.
     """
-    verdict = await _verdict(step, row, ask)
-    if isinstance(verdict, Failure):
-        return failed(row | {step.column: None}, step.label, *verdict)
-    criteria = {
-        name: {"level": one.level, "score": one.score, "reason": one.reason}
-        for name, one in verdict.criteria.items()
-    }
-    return row | {step.column: {"score": verdict.score, "criteria": criteria}}
-
-
-async def _verdict(step: Judging, row: Row, ask: Ask) -> Verdict | Failure:
-    purpose = f"{row['id']}/{step.column}"
-    shown = flatten(row, step.rubric.columns)
+    ruled: Ruled = row.get(step.column) or {}
+    if isinstance(ruled, Failure):
+        return failed(row | {step.column: None}, step.label, *ruled)
     try:
-        messages = step.prompt.messages({"rubric": step.rubric, "shown": shown})
+        messages = step.messages(row)
     except PromptError as error:
-        return Failure("PromptError", str(error))
-    verdict: Verdict | Failure = Failure("Unreadable", "no verdict")
-    for attempt in range(step.retries + 1):
-        (reply,) = await ask([step.form.call(messages, purpose, attempt=attempt)])
-        verdict = _read(step, reply)
-        if isinstance(verdict, Verdict) or verdict.cause != "Unreadable":
-            break
-    return verdict
+        return failed(row | {step.column: None}, step.label, "PromptError", str(error))
+    return _ended(step, row, ruled, await _verdicts(step, row["id"], messages, ask))
+
+
+@dataclass
+class _Asking:
+    """A judge who is asked until there is a verdict, or no hope of one."""
+
+    form: Form
+    attempt: int = 0
+    reply: Verdict | Failure = field(default_factory=lambda: Failure("Unreadable", "no verdict"))
+
+    def call(self, messages: Sequence[Mapping[str, str]], purpose: str) -> Call:
+        return self.form.call(messages, purpose, attempt=self.attempt)
+
+    def take(self, step: Judging, reply: Reply) -> bool:
+        """Read a reply; whether to ask again."""
+        if _refuses_logprobs(self.form, reply):
+            self.form = replace(self.form, top_logprobs=0)
+            return True
+        self.reply = _read(step, reply)
+        if isinstance(self.reply, Verdict) or self.reply.cause != "Unreadable":
+            return False
+        self.attempt += 1
+        return self.attempt <= step.retries
+
+
+async def _verdicts(
+    step: Judging, row_id: str, messages: Sequence[Mapping[str, str]], ask: Ask
+) -> dict[str, Verdict | Failure]:
+    """Ask all judges at once, and again those whose verdict cannot be read."""
+    purpose = f"{row_id}/{step.column}"
+    asked = {member.role: _Asking(member.form) for member in step.members}
+    waiting = list(asked.values())
+    while waiting:
+        replies = await ask([one.call(messages, purpose) for one in waiting])
+        waiting = [
+            one for one, reply in zip(waiting, replies, strict=True) if one.take(step, reply)
+        ]
+    return {role: one.reply for role, one in asked.items()}
+
+
+def _refuses_logprobs(form: Form, reply: Reply) -> bool:
+    """Tell whether a server refuses a question because of what else is asked for."""
+    return bool(form.top_logprobs) and isinstance(reply, Failure) and "logprobs" in reply.message
 
 
 def _read(step: Judging, reply: Reply) -> Verdict | Failure:
     if not isinstance(reply, Answer):
         return reply
-    verdict = read_verdict(step.rubric, reply.text)
+    verdict = read_verdict(step.rubric, reply.text, reply.numbers)
     if isinstance(verdict, str):
         cut = "; it was cut off at max_tokens" if reply.finish == "length" else ""
         return Failure("Unreadable", f"{verdict}{cut}")
     return verdict
+
+
+def _ended(step: Judging, row: Row, ruled: Ruled, found: Mapping[str, Verdict | Failure]) -> Row:
+    """Put rules and judges together into the column, and keep why a verdict is missing."""
+    if isinstance(ruled, Failure):
+        return failed(row | {step.column: None}, step.label, *ruled)
+    for role, reply in found.items():
+        if isinstance(reply, Failure):
+            who = f"{role}: " if step.is_jury else ""
+            row = failed(row, step.label, reply.cause, f"{who}{reply.message}")
+    members = {r: one if isinstance(one, Verdict) else None for r, one in found.items()}
+    judged = _together(step, members)
+    if judged is None:
+        return row | {step.column: None}
+    cell = written(weighted(step.rubric, {**judged, **ruled}))
+    if step.is_jury:
+        own = {role: one and written(one) for role, one in members.items()}
+        cell |= {"disagreement": disagreement(members), "members": own}
+    return row | {step.column: cell}
+
+
+def _together(
+    step: Judging, members: Mapping[str, Verdict | None]
+) -> Mapping[str, CriterionVerdict] | None:
+    if not members:
+        return {}
+    if step.is_jury:
+        verdict = aggregated(step.rubric, members, step.aggregate)
+    else:
+        (verdict,) = members.values()
+    return verdict.criteria if verdict else None
+
+
+def written(verdict: Verdict) -> dict[str, Any]:
+    """Write a verdict as its column holds it."""
+    criteria = {
+        name: {
+            "level": one.level,
+            "score": one.score,
+            "uncertainty": one.uncertainty,
+            "reason": one.reason,
+        }
+        for name, one in verdict.criteria.items()
+    }
+    return {"score": verdict.score, "uncertainty": verdict.uncertainty, "criteria": criteria}

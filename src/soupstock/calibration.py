@@ -1,0 +1,318 @@
+"""A judge beside people: how far it agrees with their labels, and what its scores are worth.
+
+A calibration lies beside a pipeline's runs and names what the judge was. When the model, the
+rubric, the prompt or the settings are others, it is void, and every place that shows it says so.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import TypeAdapter, ValidationError
+
+from soupstock import folder, manifest, spec
+from soupstock.agreement import accuracy, alpha, kappa
+from soupstock.assessment import DIGITS, interval
+from soupstock.errors import MistakeError, Place, UnknownNameError
+from soupstock.judge_records import CalibrationRecord, CriterionRecord, PromiseRecord, RateRecord
+from soupstock.labels import Labels, read_labels
+from soupstock.loader import parse_yaml, validate
+from soupstock.manifest import Manifest
+from soupstock.project import Project, name_of
+from soupstock.rates import PassRate, errors, prediction_powered, rogan_gladen
+from soupstock.rubrics import Criterion, Rubric
+from soupstock.separation import auc
+from soupstock.thresholds import Promise, promise
+
+CALIBRATION = "calibration.json"
+BAD = 0.05
+"""The share of bad rows that a promise allows where nothing else is said."""
+
+PASSES = 0.5
+"""From which score on a judge keeps a row, where no filter says so."""
+
+_RECORDS = TypeAdapter(dict[str, CalibrationRecord])
+
+Scores = list[float | None]
+
+
+def path_of(root: Path, name: str) -> Path:
+    """Return where a pipeline's calibrations are kept."""
+    return folder.runs_folder(root) / spec.slug(name) / CALIBRATION
+
+
+def read(root: Path, name: str) -> dict[str, CalibrationRecord]:
+    """Read a pipeline's calibrations by the judge's column; raises MistakeError."""
+    path = path_of(root, name)
+    try:
+        return _RECORDS.validate_json(path.read_bytes()) if path.is_file() else {}
+    except ValidationError as error:
+        problem = "it is no calibration of this version of soupstock; calibrate again"
+        raise MistakeError(problem, Place(path)) from error
+
+
+def identity(said: Manifest, step: spec.Judge) -> dict[str, str]:
+    """Hash what a judge is, part by part."""
+    roles = {model.role: (model.model, model.revision) for model in said.models}
+    rubric = next((part for part in said.rubrics if part.name == step.rubric), None)
+    prompt = _rubric(said, step).prompt if rubric else ""
+    prompts = [part.sha256 for part in said.prompts if part.name == prompt]
+    settings = {"temperature", "max_tokens", "aggregate", "logprobs"}
+    return {
+        "model": _hash([roles.get(role) for role in step.roles]),
+        "rubric": rubric.sha256 if rubric else "",
+        "prompt": prompts[0] if prompts and step.roles else "",
+        "settings": _hash(step.model_dump(mode="json", include=settings)) if step.roles else "",
+    }
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _rubric(said: Manifest, step: spec.Judge) -> Rubric:
+    part = next(part for part in said.rubrics if part.name == step.rubric)
+    return validate(parse_yaml(part.text, Path(part.file)), Rubric).value
+
+
+def standing(
+    found: Mapping[str, CalibrationRecord], said: Manifest, step: spec.Judge
+) -> CalibrationRecord | None:
+    """Return a judge's calibration, void where the judge is not what it was then."""
+    record = found.get(step.judge)
+    if record is None:
+        return None
+    now = identity(said, step)
+    void = tuple(part for part in now if now[part] != record.identity.get(part))
+    return record.model_copy(update={"void": void})
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What came of the labels."""
+
+    record: CalibrationRecord
+    path: Path
+    ignored: Sequence[str]
+    """Fields of the file that are no labels."""
+
+
+def calibrate(  # noqa: PLR0913 - each is a choice of the person who asks
+    project: Project,
+    name: str,
+    labels: Path,
+    *,
+    column: str | None = None,
+    bad: float = BAD,
+    threshold: float | None = None,
+    are_chosen: bool = False,
+) -> Calibrated:
+    """Compare a judge's scores in a pipeline's last run with labels, and keep what comes of it.
+
+    Raises:
+        MistakeError: There is no such run or judge, or the labels cannot be used.
+    """
+    place = folder.latest(project.root, name_of(name))
+    said = manifest.read(place)
+    step = _judge(said, column)
+    rubric = _rubric(said, step)
+    given = read_labels(labels, {n: one.levels for n, one in rubric.judged.items()})
+    rows = _judged(place / folder.ROWS, step.judge)
+    least = _passing(said, step.judge) if threshold is None else threshold
+    case = _Case(rubric, given, rows, least)
+    if not case.labelled:
+        problem = f"none of its ids is a row that the judge of {step.judge} scored in the last run"
+        raise MistakeError(problem, Place(labels))
+    record = CalibrationRecord(
+        column=step.judge,
+        identity=identity(said, step),
+        run=said.fingerprint,
+        labels_sha256=hashlib.sha256(labels.read_bytes()).hexdigest(),
+        labels=len(case.labelled),
+        unscored=len(given.rows) - len(case.labelled),
+        annotators=len(given.annotators),
+        are_chosen=are_chosen,
+        threshold=least,
+        **case.told(bad, are_chosen=are_chosen),
+    )
+    path = path_of(project.root, name_of(name))
+    _write(path, read(project.root, name_of(name)) | {step.judge: record})
+    return Calibrated(record, path, given.ignored)
+
+
+def _judge(said: Manifest, column: str | None) -> spec.Judge:
+    pipeline = spec.Pipeline.model_validate(said.pipeline)
+    steps = {step.judge: step for step in pipeline.steps if isinstance(step, spec.Judge)}
+    if not steps:
+        raise MistakeError(f"no step of {said.name} judges")
+    if column is None and len(steps) > 1:
+        raise MistakeError(f"{said.name} has several judges; name one: --column {min(steps)}")
+    if column is not None and column not in steps:
+        raise UnknownNameError("judge's column", column, steps)
+    return steps[column or min(steps)]
+
+
+def _passing(said: Manifest, column: str) -> float:
+    """Return what the pipeline's own filter asks of the score, where it asks anything."""
+    pipeline = spec.Pipeline.model_validate(said.pipeline)
+    filters = [use for s in pipeline.steps if isinstance(s, spec.Filter) for use in s.filter]
+    asked = [
+        float(least)
+        for use in filters
+        if use.name == "score" and use.arguments.get("column") == column
+        if isinstance(least := use.arguments.get("min"), int | float) and least > 0
+    ]
+    return max(asked, default=PASSES)
+
+
+def _judged(path: Path, column: str) -> dict[str, Any]:
+    """Return by id the verdicts of the rows that reached the judge; None where there is none."""
+    label = f"judge: {column}"
+    has_failed = pl.col("failures").list.eval(pl.element().struct.field("step") == label).list.any()
+    rows = pl.scan_parquet(path, glob=False).filter(pl.col(column).is_not_null() | has_failed)
+    return dict(rows.select("id", column).collect().iter_rows())
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A judge's verdicts and people's labels."""
+
+    rubric: Rubric
+    given: Labels
+    verdicts: Mapping[str, Any]
+    threshold: float
+
+    @property
+    def labelled(self) -> list[str]:
+        """The labelled rows that have a verdict."""
+        return [row for row in self.given.rows if self.verdicts.get(row) is not None]
+
+    def told(self, bad: float, *, are_chosen: bool) -> dict[str, Any]:
+        """Compute all figures."""
+        criteria = tuple(self._criteria())
+        found: dict[str, Any] = {"criteria": criteria}
+        keeps = self.given.keeps()
+        if any(keep is not None for keep in keeps.values()):
+            found |= self._overall(keeps, bad, are_chosen=are_chosen)
+        weak = [one.name for one in criteria if not one.is_beyond_chance]
+        sentences = list(found.get("sentences", ()))
+        if weak:
+            sentences.append(f"Not provably better than chance: {', '.join(weak)}.")
+        return found | {"sentences": tuple(sentences)}
+
+    def _overall(
+        self, keeps: Mapping[str, float | None], bad: float, *, are_chosen: bool
+    ) -> dict[str, Any]:
+        people = [keeps[row] for row in self.labelled]
+        scores = [float(self.verdicts[row]["score"]) for row in self.labelled]
+        passes: Scores = [float(score >= self.threshold) for score in scores]
+        agreed, right = kappa(people, passes, levels=(0, 1)), accuracy(people, passes)
+        apart = auc(people, scores)
+        rate = self._rate(keeps, are_chosen=are_chosen)
+        held = None if are_chosen else promise(people, scores, bad=bad)
+        among = alpha(self.given.by_annotator(), metric="nominal") if self._is_shared else None
+        told = [agreed, right, apart, errors(people, passes), held, rate]
+        people_told = [f"People among themselves: {among.sentence()}"] if among is not None else []
+        return {
+            "kappa": interval(agreed.interval),
+            "accuracy": interval(right.right),
+            "base_rate": None if math.isnan(right.base_rate) else round(right.base_rate, DIGITS),
+            "auc": interval(apart.auc),
+            "people": interval(among.interval) if among is not None else None,
+            "promise": _promise(held) if held is not None else None,
+            "rate": _rate_record(rate),
+            "sentences": tuple([one.sentence() for one in told if one is not None] + people_told),
+        }
+
+    @property
+    def _is_shared(self) -> bool:
+        """Whether several people looked."""
+        return len(self.given.annotators) > 1
+
+    def _rate(self, keeps: Mapping[str, float | None], *, are_chosen: bool) -> PassRate:
+        passes: dict[str, float | None] = {
+            row: None if verdict is None else float(verdict["score"] >= self.threshold)
+            for row, verdict in self.verdicts.items()
+        }
+        if not are_chosen:
+            return prediction_powered([keeps.get(row) for row in passes], list(passes.values()))
+        people = [keeps[row] for row in self.labelled]
+        others = [value for row, value in passes.items() if row not in keeps]
+        return rogan_gladen(people, [passes[row] for row in self.labelled], others)
+
+    def _criteria(self) -> Iterator[CriterionRecord]:
+        keeps = self.given.keeps()
+        for name, one in self.rubric.criteria.items():
+            levels = self.given.levels(name)
+            if isinstance(one, Criterion) and any(found is not None for found in levels.values()):
+                yield self._by_levels(name, len(one.levels), levels)
+            elif any(keep is not None for keep in keeps.values()):
+                yield self._by_keeping(name, keeps)
+
+    def _by_levels(
+        self, name: str, most: int, levels: Mapping[str, float | None]
+    ) -> CriterionRecord:
+        people = [levels[row] for row in self.labelled]
+        said = [_level(self.verdicts[row]["criteria"][name], most) for row in self.labelled]
+        found = kappa(people, said, levels=range(1, most + 1), weights="quadratic")
+        right = accuracy(people, said)
+        return CriterionRecord(
+            name=name,
+            rows=found.rows,
+            statistic="kappa",
+            value=interval(found.interval),
+            is_beyond_chance=found.is_beyond_chance,
+            sentence=f"{found.sentence()} {right.sentence()}",
+        )
+
+    def _by_keeping(self, name: str, keeps: Mapping[str, float | None]) -> CriterionRecord:
+        scores = [self.verdicts[row]["criteria"][name]["score"] for row in self.labelled]
+        found = auc([keeps[row] for row in self.labelled], scores)
+        return CriterionRecord(
+            name=name,
+            rows=found.good + found.bad,
+            statistic="AUC",
+            value=interval(found.auc),
+            is_beyond_chance=found.is_beyond_chance,
+            sentence=found.sentence(),
+        )
+
+
+def _level(found: Mapping[str, Any], most: int) -> float:
+    """Return the level; of several judges the one that is nearest to their score."""
+    level = found["level"]
+    return float(round(found["score"] * (most - 1)) + 1 if level is None else level)
+
+
+def _promise(found: Promise) -> PromiseRecord:
+    return PromiseRecord(
+        bad=found.bad,
+        confidence=found.confidence,
+        threshold=found.threshold,
+        kept=interval(found.kept),
+        needed=found.needed,
+        sentence=found.sentence(),
+    )
+
+
+def _rate_record(found: PassRate) -> RateRecord:
+    return RateRecord(
+        method=found.method,
+        rate=interval(found.rate),
+        by_judge=None if math.isnan(found.by_judge) else round(found.by_judge, DIGITS),
+        by_people=interval(found.by_people),
+        rows=found.rows,
+        sentence=found.sentence(),
+    )
+
+
+def _write(path: Path, records: Mapping[str, CalibrationRecord]) -> None:
+    """Write calibrations whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(_RECORDS.dump_json(dict(sorted(records.items())), indent=2) + b"\n")
+    partial.replace(path)

@@ -1,0 +1,34 @@
+"""What a judge is shown of a row, and how it is kept apart from what the judge is told."""
+
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from typing import Any
+
+from soupstock.records import Row, flatten
+from soupstock.rubrics import Rubric
+
+JUDGED = ("rubric", "shown", "context", "mark")
+"""What a judge's prompt is given: the rubric; the columns that are judged and those that they are
+held against, by name; and a mark for the tags between which they stand."""
+
+
+def exhibits(rubric: Rubric, row: Row) -> dict[str, Any]:
+    """Return what a judge's prompt is given about a row."""
+    shown, context = flatten(row, rubric.columns), flatten(row, rubric.context)
+    return {"rubric": rubric, "shown": shown, "context": context, "mark": mark(shown, context)}
+
+
+def mark(*shown: Mapping[str, object]) -> str:
+    """Make a mark that no text among those shown can hold, as it is a hash of all of them.
+
+    In a tag it keeps a text from closing the tag that it stands in: `</response>` does not.
+    """
+    return _hash(str(text) for texts in shown for text in texts.values())
+
+
+def _hash(texts: Iterable[str]) -> str:
+    digest = blake2b(digest_size=4)
+    for text in texts:
+        # Half a character may be in what a model wrote.
+        digest.update(text.encode(errors="surrogatepass") + b"\0")
+    return digest.hexdigest()
