@@ -21,6 +21,7 @@ from soupstock.measures import derive
 from soupstock.project import Project, name_of
 from soupstock.prompts import Prompt, PromptError, parse_prompt
 from soupstock.records import Row, flatten
+from soupstock.references import is_reference
 from soupstock.rubrics import Rubric
 from soupstock.steps.filter import Bound, called
 
@@ -82,7 +83,9 @@ def explain(project: Project, name: str, row_id: str) -> Life:
     frame = find_row(place / folder.ROWS, row_id)
     row: Row = frame.row(0, named=True)
     chapters = list(_Teller(project, said, frame).chapters(pipeline.steps))
-    twin = find_row(place / folder.ROWS, row["twin"]).row(0, named=True) if row["twin"] else None
+    twin = None
+    if row["twin"] and not is_reference(row["twin"]):
+        twin = find_row(place / folder.ROWS, row["twin"]).row(0, named=True)
     return Life(row, _source(row, pipeline), chapters, twin)
 
 
@@ -96,7 +99,8 @@ def _last_run(project: Project, name: str) -> Path:
 
 
 def _source(row: Row, pipeline: spec.Pipeline) -> Mapping[str, Any]:
-    made = {getattr(step, "generate", getattr(step, "judge", None)) for step in pipeline.steps}
+    kinds = ("generate", "judge", "into")
+    made = {getattr(step, kind, None) for step in pipeline.steps for kind in kinds}
     return {
         name: value for name, value in row.items() if name not in made and name not in spec.RESERVED
     }
@@ -145,7 +149,14 @@ class _Teller:
                 told = {"value": dict(self._figures(step))}
             case spec.Dedup():
                 similarity = self._row["similarity"]
-                told = {"value": {"similarity": similarity} if reasons else None}
+                twin = self._row["twin"] or ""
+                there = {"there before": twin} if is_reference(twin) else {}
+                told = {"value": there | {"similarity": similarity} if reasons else None}
+            case spec.Decontaminate() | spec.Select():
+                like = {name: self._row[name] for name in ("twin", "similarity")}
+                told = {"value": like if reasons and like["twin"] else None}
+            case spec.Mask():
+                told = {"value": {step.into: self._row[step.into]}}
             case spec.Publish():
                 pass
             case _:

@@ -61,6 +61,10 @@ class StepRecord(Spec):
     """Rows dropped, by the first of their reasons."""
     flagged: dict[str, int] = {}
     """Rows that each reason named; a row with two reasons is counted under both."""
+    masked: dict[str, int] = {}
+    """Identifiers that a placeholder stands for now, by kind."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of the step."""
     failures: tuple[FailureRecord, ...] = ()
     answers: int = 0
     """Model answers that the step's rows rest on."""
@@ -123,6 +127,36 @@ class ScoreRecord(Spec):
     """Of all rows that have a score; null where none has."""
     kept: SpreadRecord | None = None
     """Of those rows among them that were kept to the end."""
+
+
+class EvaluationRecord(Spec):
+    """A set of texts that rows were compared with."""
+
+    name: str
+    column: str
+    rows: int
+    sha256: str
+    """The hash of its content."""
+
+
+class RecallRecord(Spec):
+    """How many canaries of a kind were found: items of the sets, edited."""
+
+    kind: str
+    planted: int
+    found: int
+    low: float
+    high: float
+    """The interval of the share that is found, for nineteen in twenty."""
+
+
+class DecontaminationRecord(Spec):
+    """What rows were compared with, and how well that finds what it looks for."""
+
+    step: str
+    column: str
+    sets: tuple[EvaluationRecord, ...]
+    canaries: tuple[RecallRecord, ...]
 
 
 class ServerRecord(Spec):
@@ -190,6 +224,7 @@ class Manifest(Spec):
     cost: float | None = None
     """US dollars for those answers; null where a model's prices are not known."""
     scores: tuple[ScoreRecord, ...] = ()
+    decontamination: tuple[DecontaminationRecord, ...] = ()
     dataset: DatasetRecord | None = None
     """Null where the pipeline publishes nothing, or no row was kept."""
     files: dict[str, str] = {}

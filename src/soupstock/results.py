@@ -11,6 +11,7 @@ import polars as pl
 
 from soupstock import __version__, folder, hub, manifest, spec
 from soupstock.card import render_card
+from soupstock.certificates import certificates
 from soupstock.client import Client, Lane
 from soupstock.flow import Flow
 from soupstock.manifest import (
@@ -131,6 +132,7 @@ def _manifest(flow: Flow, client: Client, timing: TimingRecord, table: Table) ->
         rows=flow.taken,
         kept=tallies[-1].kept,
         scores=tuple(found for step in plan.steps for found in _scores(step, table)),
+        decontamination=tuple(certificates(plan.steps)),
         versions=_versions(),
         paid=_paid(flow, client),
         timing=timing,
@@ -150,6 +152,8 @@ def _step(flow: Flow, index: int, tally: Tally, failures: tuple[FailureRecord, .
         rows_kept=tally.kept,
         dropped=dict(sorted(tally.reasons.items())),
         flagged=dict(sorted(tally.flagged.items())),
+        masked=dict(sorted(tally.masked.items())),
+        notes=tuple(tally.notes),
         failures=failures,
         answers=tally.answers,
         tokens=tokens,

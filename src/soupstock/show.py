@@ -167,7 +167,7 @@ def show_run(run: "Run") -> None:
     console, said = _console(), run.manifest
     console.print(steps_table(said.steps))
     console.print()
-    for line in _failures(said):
+    for line in (*notes(said.steps), *_failures(said)):
         console.print(_cell(line), style="yellow")
     console.print(_cell(_summary(said)), soft_wrap=True)
     if said.outcome == "partial":
@@ -199,6 +199,15 @@ def steps_table(steps: Sequence[StepRecord]) -> Table:
 def _short(label: str) -> str:
     """Leave out what a step of many filters is called in full: it would fill the table."""
     return _FILTER.rstrip(": ") if label.startswith(_FILTER) and "," in label else label
+
+
+def notes(steps: Sequence[StepRecord]) -> Iterator[str]:
+    """Say what a person should know of each step."""
+    for step in steps:
+        yield from (f"{step.label}: {note}" for note in step.notes)
+        if step.masked:
+            masked = ", ".join(f"{count:,} {kind}" for kind, count in step.masked.items())
+            yield f"{step.label}: {masked} masked"
 
 
 def _failures(said: Manifest) -> Iterator[str]:
