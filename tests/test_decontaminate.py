@@ -17,21 +17,21 @@ from test_pruning import jsonl, pipeline, texts
 
 ITEMS = [
     (
-        "Natalia sold 48 clips to her friends in April, and then she sold half as many clips in May. "
-        "How many clips did Natalia sell altogether in April and May?"
+        "Natalia sold 48 clips to her friends in April, and then she sold half as many clips in "
+        "May. How many clips did Natalia sell altogether in April and May?"
     ),
     (
-        "A train leaves the city at nine in the morning and travels at sixty miles an hour. When does "
-        "it reach the coast, which is two hundred and ten miles away?"
+        "A train leaves the city at nine in the morning and travels at sixty miles an hour. When "
+        "does it reach the coast, which is two hundred and ten miles away?"
     ),
     "Which planet of the solar system has the longest day, and how long is it in hours?",
     (
-        "Write a function that takes a list of words and returns the longest palindrome among them, "
-        "or an empty string if there is none."
+        "Write a function that takes a list of words and returns the longest palindrome among "
+        "them, or an empty string if there is none."
     ),
     (
-        "Betty is saving money for a new wallet which costs a hundred dollars. Her parents give her "
-        "fifteen dollars, and her grandparents twice as much. How much more does she need?"
+        "Betty is saving money for a new wallet which costs a hundred dollars. Her parents give "
+        "her fifteen dollars, and her grandparents twice as much. How much more does she need?"
     ),
     "What is the boiling point of water at the top of a mountain four kilometres high?",
 ]

@@ -26,7 +26,8 @@ PLACEHOLDERS: dict[Kind, str] = {
 # The first line of a private key is found; what must not stay are those after it.
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN (?:[A-Z0-9]+ ){0,2}PRIVATE KEY(?: BLOCK)?-----"
-    r"(?:.*?-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|[A-Za-z0-9+/=\s\\]*)",
+    r"(?:.*?-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
+    r"|(?:(?:\s|\\n)*[A-Za-z0-9+/]{16,}={0,2})*(?:\s*[A-Za-z0-9+/]+={1,2})?)",
     re.DOTALL,
 )
 
