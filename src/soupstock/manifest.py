@@ -195,6 +195,23 @@ class TimingRecord(Spec):
     """For each step the seconds from its first row to its last; steps that stream overlap."""
 
 
+class PruningRecord(Spec):
+    """What pruning a file says of itself."""
+
+    soupstock: str
+    pipeline: str
+    file: str
+    sha256: tuple[str, ...]
+    """The hashes of the file, or of the files in the folder."""
+    columns: dict[str, str]
+    """What the pipeline calls a column, and what the file does, where they differ."""
+    rows: int
+    kept: int
+    steps: tuple[StepRecord, ...]
+    decontamination: tuple[DecontaminationRecord, ...] = ()
+    seconds: float
+
+
 class Manifest(Spec):
     """Everything a run says of itself. Only `paid` and `timing` differ from run to run."""
 

@@ -159,6 +159,23 @@ def plan(
     )
 
 
+def plan_pruning(
+    pipeline: spec.Pipeline, project: Project, columns: Columns, *, name: str, places: Places
+) -> tuple[Step, ...]:
+    """Plan the steps of a pipeline that ask no model, for rows with these columns.
+
+    Each step's `places` index is its place among those steps. Raises MistakeError.
+    """
+    planner = _Planner(pipeline.model_copy(update={"models": {}}), project, name, places)
+    columns = dict(columns)
+    steps = []
+    for index, step in enumerate(pipeline.steps):
+        planned = planner.step(index, step, columns)
+        columns |= planned.adds
+        steps.append(planned)
+    return tuple(steps)
+
+
 class _Planner:
     """Binds steps one after the other, to the columns that are there by then."""
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from soupstock.client import Lane
     from soupstock.estimate import Estimate, Interval
     from soupstock.explain import Chapter, Life
+    from soupstock.manifest import DecontaminationRecord
+    from soupstock.prune import Pruned
     from soupstock.run import Progress, Run
     from soupstock.store import Size
 
@@ -180,6 +182,29 @@ def show_run(run: "Run") -> None:
     for name in (DATASET, REPORT):
         if (run.folder / name).exists():
             console.print(_cell(f"{name}: {run.folder / name}"), soft_wrap=True)
+
+
+def show_pruned(pruned: "Pruned") -> None:
+    """Print the accounts of a file that was pruned."""
+    console, said = _console(), pruned.account
+    console.print(steps_table(said.steps))
+    console.print()
+    for line in (*notes(said.steps), *_canaries(said.decontamination)):
+        console.print(_cell(line), style="yellow")
+    rate = f"{said.rows / max(said.seconds, 1e-9):,.0f} rows/s"
+    dropped = said.rows - said.kept
+    console.print(f"{said.rows:,} rows in, {said.kept:,} kept, {dropped:,} dropped; {rate}")
+    for label, path in (("kept", pruned.kept), ("dropped", pruned.dropped)):
+        console.print(_cell(f"{label}: {path}"), soft_wrap=True)
+
+
+def _canaries(records: "Sequence[DecontaminationRecord]") -> Iterator[str]:
+    for record in records:
+        for one in record.canaries:
+            yield (
+                f"{record.step}: {one.found:,} of {one.planted:,} canaries found ({one.kind};"
+                f" {one.low:.0%} to {one.high:.0%})"
+            )
 
 
 def steps_table(steps: Sequence[StepRecord]) -> Table:

@@ -100,7 +100,9 @@ def _vectors(step: Selection, rows: pl.DataFrame) -> Vectors | None:
 
 def _order(step: Selection, rows: pl.DataFrame) -> Counts:
     """Return the rows' indices, the best first."""
-    names = rows["id"].rank("ordinal").to_numpy()
+    # Row numbers, which stand for ids where there are none, go by their size.
+    ids = rows["id"]
+    names = (ids.str.len_chars().cast(pl.String).str.zfill(3) + ids).rank("ordinal").to_numpy()
     score = pl.Series([0.0]).new_from_index(0, rows.height)
     if step.by is not None:
         score = read_scores(rows, step.by).cast(pl.Float64).fill_nan(None)
