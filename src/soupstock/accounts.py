@@ -109,6 +109,34 @@ def funnel(said: Manifest) -> Markdown:
     return table(header, rows, right=("rows in", "rows kept"))
 
 
+def evaluations(said: Manifest) -> Markdown:
+    """Make the table of the evaluation sets that rows were compared with."""
+    rows = [
+        (cell(one.name), cell(one.column), count(one.rows), cell(one.sha256[:_HASH]))
+        for record in said.decontamination
+        for one in record.sets
+    ]
+    return table(("evaluation set", "column", "items", "SHA-256"), rows, right=("items",))
+
+
+def recalls(said: Manifest) -> Markdown:
+    """Make the table of the canaries that were found, by what was done to an item."""
+    several = len(said.decontamination) > 1
+    rows = [
+        (
+            Markdown(f"{code(record.column)}: {one.kind}" if several else one.kind),
+            count(one.planted),
+            count(one.found),
+            Markdown(f"{one.found / one.planted:.0%}"),
+            Markdown(f"{one.low:.0%} to {one.high:.0%}"),
+        )
+        for record in said.decontamination
+        for one in record.canaries
+    ]
+    header = ("what was done to an item", "canaries", "found", "share", "19 in 20")
+    return table(header, rows, right=header[1:])
+
+
 def failures(said: Manifest) -> Markdown:
     """Count failures by cause. What servers said is not for strangers; the manifest has it."""
     rows = [

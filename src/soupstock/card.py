@@ -6,7 +6,7 @@ template takes nothing else. No number is written by hand.
 """
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -61,6 +61,8 @@ def render_card(said: Manifest, dataset: DatasetRecord, samples: Sequence[Row]) 
         scores=accounts.scores(said),
         criteria=listed(_criteria(said)),
         fitness=paragraphs(measured(said)),
+        evaluations=accounts.evaluations(said),
+        recalls=accounts.recalls(said),
         effort=accounts.effort(said),
         limits=listed(_limits(said)),
         command=_command(said),
@@ -155,7 +157,20 @@ def _limits(said: Manifest) -> Iterator[Markdown]:
         yield Markdown("No person has reviewed the rows.")
     if "decontaminate" not in done:
         yield Markdown("The rows were not compared with benchmarks: some may resemble their tests.")
-    yield Markdown("The rows were not searched for personal data.")
+    uses = {
+        use for step in said.pipeline["steps"] for use in map(_filter_name, step.get("filter", ()))
+    }
+    if "mask" in done or "no_personal_data" in uses:
+        yield Markdown(
+            "Personal data was looked for by its form, as numbers and addresses have it; names of"
+            " people and places are not found so."
+        )
+    else:
+        yield Markdown("The rows were not searched for personal data.")
+
+
+def _filter_name(use: str | Mapping[str, object]) -> str:
+    return use if isinstance(use, str) else next(iter(use))
 
 
 def _command(said: Manifest) -> Markdown:

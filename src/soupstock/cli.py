@@ -130,9 +130,7 @@ def _plan(context: click.Context, name: str, models: tuple[str, ...], rows: int 
 
     roles = {}
     for choice in models:
-        role, equals, model = choice.partition("=")
-        if not (role and equals and model):
-            raise MistakeError(f"--model {shown(choice)} is not ROLE=MODEL")
+        role, model = _pair(choice, "--model", "ROLE=MODEL")
         roles[role] = model
     return plan_file(name, _project(context), models=roles, rows=rows)
 
@@ -244,6 +242,52 @@ def preview(
         watch=watch,
         one_model_at_a_time=one_model_at_a_time,
     )
+
+
+@main.command(name="filter")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--pipeline", "name", required=True, help="Whose steps are applied.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the rows that are kept are written: a .parquet file.",
+)
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="NAME=COLUMN",
+    help="What the pipeline calls NAME is COLUMN in the file: response=text.",
+)
+@click.option(
+    "--without",
+    multiple=True,
+    metavar="NAME",
+    help="Leave out the steps and filters that need the column NAME.",
+)
+@click.pass_context
+def filter_(context: click.Context, /, file: Path, name: str, **options: Any) -> None:
+    """Prune the rows of FILE (.parquet, .jsonl, .csv, or a folder of .parquet files).
+
+    The steps of a pipeline that ask no model are applied: filter, mask, dedup, decontaminate and
+    select. What is dropped is written too, with its reasons: OUTPUT's name and .dropped.parquet.
+    """
+    from soupstock.prune import Pruning, prune
+    from soupstock.show import show_pruned
+
+    columns = dict(_pair(choice, "--column", "NAME=COLUMN") for choice in options["columns"])
+    pruning = Pruning(file, options["output"], columns, frozenset(options["without"]))
+    show_pruned(prune(pruning, _project(context), name))
+
+
+def _pair(choice: str, flag: str, form: str) -> tuple[str, str]:
+    """Take a flag's value apart at its first `=`."""
+    one, equals, other = choice.partition("=")
+    if not (one and equals and other):
+        raise MistakeError(f"{flag} {shown(choice)} is not {form}")
+    return one, other
 
 
 @main.command()

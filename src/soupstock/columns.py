@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from soupstock import conversations
 from soupstock.errors import MistakeError, Place, hint, quoted
 from soupstock.project import Part
 from soupstock.prompts import Prompt
@@ -41,6 +42,27 @@ def type_at(path: str, columns: Columns, place: Place | None, why: str = "") -> 
             raise MistakeError(problem + hint(field, inner), place)
         dtype = inner[field]
     return dtype
+
+
+def check_texts(path: str, columns: Columns, place: Place | None, why: str = "") -> None:
+    """Check that a column holds texts, lists of texts or conversations; raises MistakeError."""
+    name, _, role = path.partition("::")
+    dtype = type_at(name, columns, place, why)
+    values = pl.Series(name, dtype=dtype)
+    try:
+        conversations.said(role, values) if role else conversations.text(values)
+    except ValueError as error:
+        texts = [name for name, dtype in columns.items() if dtype == pl.String()]
+        raise MistakeError(f"{quoted(name)} is no text{why}{hint('', texts)}", place) from error
+
+
+def check_quality(path: str, columns: Columns, place: Place | None) -> None:
+    """Check that a column holds numbers or a judge's verdicts; raises MistakeError."""
+    dtype: Any = type_at(path, columns, place)
+    if isinstance(dtype, pl.Struct) and "score" in dict(dtype.to_schema()):
+        return
+    if not dtype.is_numeric():
+        raise MistakeError(f"{quoted(path)} holds no numbers and no scores", place)
 
 
 CRITERION = pl.Struct(

@@ -22,6 +22,7 @@ from soupstock.measures import derive
 from soupstock.project import Project, name_of
 from soupstock.prompts import Prompt, PromptError, parse_prompt
 from soupstock.records import Row
+from soupstock.references import is_reference
 from soupstock.rubrics import Rubric
 from soupstock.steps.filter import Bound, called
 
@@ -83,7 +84,9 @@ def explain(project: Project, name: str, row_id: str) -> Life:
     frame = find_row(place / folder.ROWS, row_id)
     row: Row = frame.row(0, named=True)
     chapters = list(_Teller(project, said, frame).chapters(pipeline.steps))
-    twin = find_row(place / folder.ROWS, row["twin"]).row(0, named=True) if row["twin"] else None
+    twin = None
+    if row["twin"] and not is_reference(row["twin"]):
+        twin = find_row(place / folder.ROWS, row["twin"]).row(0, named=True)
     return Life(row, _source(row, pipeline), chapters, twin)
 
 
@@ -97,7 +100,7 @@ def _last_run(project: Project, name: str) -> Path:
 
 
 def _source(row: Row, pipeline: spec.Pipeline) -> Mapping[str, Any]:
-    keys = ("generate", "reasoning", "judge")
+    keys = ("generate", "reasoning", "judge", "into")
     made = {getattr(step, key, None) for step in pipeline.steps for key in keys}
     return {
         name: value for name, value in row.items() if name not in made and name not in spec.RESERVED
@@ -149,7 +152,14 @@ class _Teller:
                 told = {"value": dict(self._figures(step))}
             case spec.Dedup():
                 similarity = self._row["similarity"]
-                told = {"value": {"similarity": similarity} if reasons else None}
+                twin = self._row["twin"] or ""
+                there = {"there before": twin} if is_reference(twin) else {}
+                told = {"value": there | {"similarity": similarity} if reasons else None}
+            case spec.Decontaminate() | spec.Select():
+                like = {name: self._row[name] for name in ("twin", "similarity")}
+                told = {"value": like if reasons and like["twin"] else None}
+            case spec.Mask():
+                told = {"value": {step.into: self._row[step.into]}}
             case spec.Publish():
                 pass
             case _:

@@ -119,6 +119,10 @@ def find(rows: pl.LazyFrame, index: pl.DataFrame, columns: Outline) -> Findings:
     """Take all figures from the rows."""
     counted, worded = _kinds(rows, columns)
     paths = [*columns.texts(), *worded][:_MOST_COLUMNS]
+    # What repeats a row that was there before repeats none of this run's.
+    index = index.with_columns(
+        twin=pl.when(pl.col("twin").is_in(index["id"].implode())).then("twin")
+    )
     clusters = _clusters(rows, index, columns)
     repeats = index["twin"].drop_nulls()
     return Findings(

@@ -14,16 +14,20 @@ import polars as pl
 
 from soupstock import spec
 from soupstock.assessment import sentence
+from soupstock.barriers import BARRIERS, taken_whole
 from soupstock.batches import MOST_LINES
 from soupstock.calls import Answering, Failure
 from soupstock.examination import Examination, examine, sample
 from soupstock.plan import Plan, Step
-from soupstock.records import Gatherer, Ids, Row, Table, column, dropped, frame
-from soupstock.steps.dedup import Deduplication, duplicates
+from soupstock.records import Gatherer, Ids, Row, Table, dropped, frame
+from soupstock.steps.decontaminate import Decontamination, decontaminate
+from soupstock.steps.dedup import Deduplication
 from soupstock.steps.filter import Filtering, filter_rows
 from soupstock.steps.generate import Generation, generate
 from soupstock.steps.judge import Judging, judge, rule
+from soupstock.steps.mask import Masking, mask_rows
 from soupstock.steps.publish import Publication, check
+from soupstock.steps.select import Selection
 from soupstock.stream import WINDOW, Indexed, Stage, Stream, Tally
 
 UNFIT = "Unfit"
@@ -68,9 +72,7 @@ class Flow:
         steps = zip(self.turns(), self.plan.steps, self.tallies, strict=True)
         turn = None
         for number, ((now, is_barrier), parts) in enumerate(
-            itertools.groupby(
-                steps, lambda part: (part[0], isinstance(part[1].bound, Deduplication))
-            )
+            itertools.groupby(steps, lambda part: (part[0], isinstance(part[1].bound, BARRIERS)))
         ):
             group = [(step, tally) for _, step, tally in parts]
             if self.turn is not None and now != turn:
@@ -79,9 +81,9 @@ class Flow:
             for place, (step, tally) in enumerate(group if is_barrier else []):
                 if table is None:
                     table = await self._stream([], [], self._source(), number)
-                if isinstance(step.bound, Deduplication):
+                if isinstance(step.bound, BARRIERS):
                     folder = self.work / f"{number}-{place}"
-                    table = deduplicated(step.bound, table, folder, tally)
+                    table = taken_whole(step.bound, table, folder, tally)
             if not is_barrier:
                 table = await self._segment(group, table, number)
         if table is None:
@@ -102,7 +104,7 @@ class Flow:
     async def _segment(
         self, group: Sequence[tuple[Step, Tally]], before: Table | None, number: int
     ) -> Table:
-        stages = [stage_of(step, self.plan) for step, _ in group]
+        stages = [stage_of(step, self.plan, tally) for step, tally in group]
         tallies = [tally for _, tally in group]
         source = self._source() if before is None else _indexed(before)
         table = await self._stream(stages, tallies, source, number, takes_all=before is not None)
@@ -191,9 +193,10 @@ def _indexed(table: Table) -> Iterator[list[Indexed]]:
         yield list(zip(index, rows, strict=False))
 
 
-def stage_of(step: Step, plan: Plan) -> Stage:
+def stage_of(step: Step, plan: Plan, tally: Tally) -> Stage:
     """Make a row-wise step ready to stream."""
     bound = step.bound
+    reads = {name: plan.columns[name] for name in map(_column_of, step.reads)}
     match bound:
         case Generation():
             return Stage(step.title, step=lambda row, ask: generate(bound, row, ask))
@@ -201,10 +204,19 @@ def stage_of(step: Step, plan: Plan) -> Stage:
             return _judged(step.title, bound, step.reads, plan)
         case Filtering():
             return Stage(step.title, check=_filter(bound, step.reads, plan))
+        case Masking():
+            return Stage(step.title, check=lambda rows: mask_rows(bound, rows, reads, tally.masked))
+        case Decontamination():
+            return Stage(step.title, check=lambda rows: decontaminate(bound, rows, reads))
         case Publication():
             return Stage(step.title, check=lambda rows: check(bound, rows))
-        case Deduplication():
-            raise ValueError("dedup needs the whole set; it does not stream")
+        case Deduplication() | Selection():
+            raise ValueError("it needs the whole set; it does not stream")
+
+
+def _column_of(path: str) -> str:
+    """Name the column that a path leads into: `item.question`, `messages::user`."""
+    return path.partition("::")[0].partition(".")[0]
 
 
 def _judged(title: str, bound: Judging, reads: Sequence[str], plan: Plan) -> Stage:
@@ -238,41 +250,3 @@ def _filter(bound: Filtering, reads: Sequence[str], plan: Plan) -> Callable[[lis
         ]
 
     return check_rows
-
-
-def deduplicated(step: Deduplication, table: Table, folder: Path, tally: Tally) -> Table:
-    """Drop the rows of a table that repeat an earlier one; each names its twin."""
-    kept = pl.col("dropped_by").list.len() == 0
-    texts = (
-        table.scan()
-        .with_row_index("index")
-        .filter(kept)
-        .select("index", "id", text=column(step.column))
-        .collect()
-    )
-    found = duplicates(step, texts["text"])
-    # Null takes no row: gathering with a null index gives null.
-    twins = texts["id"].gather(found.twin)
-    repeats = pl.DataFrame(
-        {"index": texts["index"], "_twin": twins, "_similarity": found.similarity}
-    ).filter(pl.col("_twin").is_not_null())
-    tally.rows_in += texts.height
-    reason = f"dedup: {step.column}"
-    tally.count_many(texts.height - repeats.height, repeats.height, reason)
-    return table.map(folder, _marked(table, repeats, reason))
-
-
-def _marked(table: Table, repeats: pl.DataFrame, reason: str) -> Iterator[pl.DataFrame]:
-    start = 0
-    repeated = pl.col("_twin").is_not_null()
-    for part in table.frames():
-        indexed = part.with_row_index("index", offset=start)
-        start += part.height
-        joined = indexed.join(repeats, on="index", how="left", maintain_order="left")
-        yield joined.with_columns(
-            twin=pl.coalesce("_twin", "twin"),
-            similarity=pl.coalesce("_similarity", "similarity"),
-            dropped_by=pl.when(repeated)
-            .then(pl.col("dropped_by").list.concat(pl.lit([reason])))
-            .otherwise(pl.col("dropped_by")),
-        ).select(part.columns)

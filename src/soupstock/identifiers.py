@@ -115,6 +115,12 @@ class Identifier:
     confirms: Callable[[str], bool] | None = None
     """Decides on a candidate; without it every one counts."""
 
+    def find(self, text: str) -> list[str]:
+        """Return the identifiers in a text, in order."""
+        pattern = self.pattern.replace(r"\b", _EDGE)
+        found: list[str] = pl.Series([text]).str.extract_all(pattern)[0].to_list()
+        return [one for one in found if self.confirms is None or self.confirms(one)]
+
     def count(self, texts: pl.Series) -> pl.Series:
         """Count the identifiers in each text; null of null."""
         pattern = self.pattern.replace(r"\b", _EDGE)
@@ -136,11 +142,16 @@ def is_card(candidate: str) -> bool:
     return (doubled + sum(map(int, digits[-1::-2]))) % 10 == 0
 
 
+def iban_length(candidate: str) -> int:
+    """Say how many letters and digits an account's number has in the country it begins with."""
+    return _IBAN_LENGTHS.get(candidate[:2], 0)
+
+
 def is_iban(candidate: str) -> bool:
     """Say whether letters and digits begin with an account's number, right modulo 97."""
     text = re.sub(r"\s", "", candidate)
-    length = _IBAN_LENGTHS.get(text[:2])
-    if length is None or len(text) < length:
+    length = iban_length(text)
+    if not length or len(text) < length:
         return False
     turned = text[4:length] + text[:4]
     return int("".join(str(int(letter, 36)) for letter in turned)) % 97 == 1

@@ -66,6 +66,10 @@ class StepRecord(Spec):
     """Rows dropped, by the first of their reasons."""
     flagged: dict[str, int] = {}
     """Rows that each reason named; a row with two reasons is counted under both."""
+    masked: dict[str, int] = {}
+    """Identifiers that a placeholder stands for now, by kind."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of the step."""
     failures: tuple[FailureRecord, ...] = ()
     answers: int = 0
     """Model answers that the step's rows rest on."""
@@ -130,6 +134,36 @@ class ScoreRecord(Spec):
     """Of those rows among them that were kept to the end."""
 
 
+class EvaluationRecord(Spec):
+    """A set of texts that rows were compared with."""
+
+    name: str
+    column: str
+    rows: int
+    sha256: str
+    """The hash of its content."""
+
+
+class RecallRecord(Spec):
+    """How many canaries of a kind were found: items of the sets, edited."""
+
+    kind: str
+    planted: int
+    found: int
+    low: float
+    high: float
+    """The interval of the share that is found, for nineteen in twenty."""
+
+
+class DecontaminationRecord(Spec):
+    """What rows were compared with, and how well that finds what it looks for."""
+
+    step: str
+    column: str
+    sets: tuple[EvaluationRecord, ...]
+    canaries: tuple[RecallRecord, ...]
+
+
 class ServerRecord(Spec):
     """What one server did in a run."""
 
@@ -170,6 +204,23 @@ class TimingRecord(Spec):
     """For each step the seconds from its first row to its last; steps that stream overlap."""
 
 
+class PruningRecord(Spec):
+    """What pruning a file says of itself."""
+
+    soupstock: str
+    pipeline: str
+    file: str
+    sha256: tuple[str, ...]
+    """The hashes of the file, or of the files in the folder."""
+    columns: dict[str, str]
+    """What the pipeline calls a column, and what the file does, where they differ."""
+    rows: int
+    kept: int
+    steps: tuple[StepRecord, ...]
+    decontamination: tuple[DecontaminationRecord, ...] = ()
+    seconds: float
+
+
 class Manifest(Spec):
     """Everything a run says of itself. Only `paid` and `timing` differ from run to run."""
 
@@ -201,6 +252,7 @@ class Manifest(Spec):
     scores: tuple[ScoreRecord, ...] = ()
     judges: tuple[JudgeRecord, ...] = ()
     """What is known of each judge step's judge."""
+    decontamination: tuple[DecontaminationRecord, ...] = ()
     dataset: DatasetRecord | None = None
     """Null where the pipeline publishes nothing, or no row was kept."""
     files: dict[str, str] = {}

@@ -218,3 +218,26 @@ MEASURES: Mapping[str, Measure] = {
     "number": _number,
 }
 """What can be measured of a column. Besides these, `tokens(…)` counts a tokenizer's tokens."""
+
+
+def read_texts(frame: pl.DataFrame, path: str) -> pl.Series:
+    """Read the texts of a column, a field or a role: `answer`, `item.answer`, `messages::user`.
+
+    Raises:
+        ValueError: The column holds no texts; the message is one for the user.
+    """
+    return _read(frame, path, "text")
+
+
+def read_scores(frame: pl.DataFrame, path: str) -> pl.Series:
+    """Read a column's numbers, or its verdicts' scores; null where there is none.
+
+    Raises:
+        ValueError: The column holds neither.
+    """
+    return _read(frame, path, "score")
+
+
+def _read(frame: pl.DataFrame, path: str, measure: str) -> pl.Series:
+    root = pl.col(f"{path}::{measure}")
+    return derive(frame, [root]).select(root.alias("")).to_series()

@@ -47,7 +47,7 @@ _UNSPACED = (
 
 
 class Shingles(NamedTuple):
-    """Each text's shingles, hashed: `flat[starts[i]:starts[i + 1]]`, at least one."""
+    """Each text's shingles, hashed: `flat[starts[i]:starts[i + 1]]`."""
 
     flat: Words
     starts: Counts
@@ -120,6 +120,13 @@ def shingles(texts: Sequence[str]) -> Shingles:
     return joined([_shingles(texts[start:end]) for start, end in cut(lengths, _PIECE)])
 
 
+def words(texts: Sequence[str]) -> Shingles:
+    """Hash each folded text's words, in order; a text may have none."""
+    lengths = np.fromiter(map(len, texts), np.int64, len(texts)) + 1
+    parts = [_hashed_words(texts[start:end]) for start, end in cut(lengths, _PIECE)]
+    return joined([Shingles(found, np.concatenate(([0], ends))) for found, ends in parts])
+
+
 def joined(parts: Sequence[Shingles]) -> Shingles:
     """Put the shingles of several lists of texts into one."""
     starts = np.concatenate(([0], *(part.sizes for part in parts))).cumsum()
@@ -128,16 +135,22 @@ def joined(parts: Sequence[Shingles]) -> Shingles:
     )
 
 
-def _shingles(texts: Sequence[str]) -> Shingles:
-    lengths = np.fromiter(map(len, texts), np.int64, len(texts)) + 1
-    text = "\n".join([*texts, ""])
+def code_points(text: str) -> Codes:
+    """Return a text's code points."""
     if text.isascii():
-        codes: Codes = np.frombuffer(text.encode("ascii"), np.uint8)
-    else:
-        codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-    words, first = _words(codes)
-    ends = np.searchsorted(first, np.cumsum(lengths))
-    hashes, counts = _grams(words, ends)
+        return np.frombuffer(text.encode("ascii"), np.uint8)
+    return np.frombuffer(text.encode("utf-32-le"), np.uint32)
+
+
+def _hashed_words(texts: Sequence[str]) -> tuple[Words, Counts]:
+    """Hash the texts' words, and say where each text's end."""
+    lengths = np.fromiter(map(len, texts), np.int64, len(texts)) + 1
+    hashes, first = _words(code_points("\n".join([*texts, ""])))
+    return hashes, np.searchsorted(first, np.cumsum(lengths))
+
+
+def _shingles(texts: Sequence[str]) -> Shingles:
+    hashes, counts = _grams(*_hashed_words(texts))
     starts = np.concatenate(([0], np.cumsum(counts)))
     bare = np.flatnonzero(counts == 0)
     if bare.size:
@@ -145,6 +158,18 @@ def _shingles(texts: Sequence[str]) -> Shingles:
         hashes = np.insert(hashes, starts[bare], np.array(whole, np.uint64))
         starts[1:] += np.cumsum(counts == 0)
     return Shingles(hashes, starts)
+
+
+def grams(sets: Shingles, size: int) -> Shingles:
+    """Hash every run of `size` words within a text; none where it has fewer."""
+    factors, number = _odd(4, size), max(0, len(sets.flat) - size + 1)
+    hashes = np.zeros(number, np.uint64)
+    for k in range(size):
+        hashes += sets.flat[k : number + k] * factors[k]
+    text = np.repeat(np.arange(len(sets.sizes)), sets.sizes)
+    inside = text[:number] == text[size - 1 :][:number]
+    counts = np.maximum(sets.sizes - size + 1, 0)
+    return Shingles(mixed(hashes[inside]), np.concatenate(([0], np.cumsum(counts))))
 
 
 def _grams(words: Words, ends: Counts) -> tuple[Words, Counts]:

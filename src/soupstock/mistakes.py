@@ -50,6 +50,11 @@ def _pattern(kind: Any) -> str:
 _NAMES = {
     _pattern(spec.Column): "a name of letters, digits and underscores that begins with a letter",
     _pattern(spec.Path_): "a column's name, or a field of a column: `answer`, `item.question`",
+    _pattern(spec.Texts): (
+        "a column's name, a field of one or a role of one: `answer`, `item.question`,"
+        " `messages::user`"
+    ),
+    _pattern(spec.Amount): "a number of rows, a share such as `50%`, or `all`",
     _pattern(spec.Name): "a name of letters, digits, `_`, `.`, `-`, with `/` between folders",
     _pattern(spec.Role): "a name of letters, digits, `_` and `-` that begins with a letter",
     _pattern(spec.ModelName): "a model's name, without spaces",

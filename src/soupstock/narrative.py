@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any, assert_never
 
-from soupstock import spec
+from soupstock import pruned, spec
 from soupstock.manifest import Manifest, StepRecord
 from soupstock.markdown import Markdown, code, joined
 
@@ -40,7 +40,7 @@ def steps_told(said: Manifest) -> Markdown:
     """Say what each step did, as a numbered list."""
     pipeline = spec.Pipeline.model_validate(said.pipeline)
     lines = [
-        f"{record.index}. {_told(step, said)}"
+        f"{record.index}. {_told(step, record, said)}"
         for step, record in zip(pipeline.steps, said.steps, strict=False)
     ]
     return Markdown("\n".join([*lines, *_beyond(said.steps[len(pipeline.steps) :])]))
@@ -55,7 +55,7 @@ def _beyond(records: tuple[StepRecord, ...]) -> Iterator[str]:
         )
 
 
-def _told(step: spec.Step, said: Manifest) -> str:
+def _told(step: spec.Step, record: StepRecord, said: Manifest) -> str:
     match step:
         case spec.Generate():
             return f"**generate**: {_generated(step, said)}"
@@ -66,6 +66,12 @@ def _told(step: spec.Step, said: Manifest) -> str:
             return f"**filter**: rows were kept that pass {passed}."
         case spec.Dedup():
             return f"**dedup**: {_deduplicated(step)}"
+        case spec.Mask():
+            return f"**mask**: {pruned.masked(step, record)}."
+        case spec.Decontaminate():
+            return f"**decontaminate**: {pruned.decontaminated(step)}."
+        case spec.Select():
+            return f"**select**: {pruned.selected(step, record)}."
         case spec.Publish():
             return f"**publish**: {_published(step)}"
         case _:
@@ -99,11 +105,16 @@ def _deduplicated(step: spec.Dedup) -> str:
         case "minhash":
             same = (
                 f"whose {column} is nearly an earlier row's: a Jaccard similarity of their word"
-                f" trigrams of at least {step.threshold:g}"
+                f" trigrams of at least {step.similar:g}"
+            )
+        case "semantic":
+            same = (
+                f"whose {column} means nearly the same as an earlier row's: a cosine of their"
+                f" embeddings of at least {step.similar:g}"
             )
         case _:
             assert_never(step.method)
-    return f"rows were dropped {same}."
+    return f"rows were dropped {same}{pruned.preferred(step)}."
 
 
 def _published(step: spec.Publish) -> str:

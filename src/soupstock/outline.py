@@ -39,6 +39,11 @@ class Outline:
         """Say whether a column, or a field in a generated one, holds several values a row."""
         return isinstance(self._type(path), pl.List)
 
+    def is_text(self, path: str) -> bool:
+        """Say whether a column, or a field in a generated one, holds one text a row."""
+        name = path if path in self.schema else path.partition(".")[0]
+        return name in self.schema and self._type(path) == pl.String()
+
     def _type(self, path: str) -> object:
         if path in self.schema:
             return self.schema[path]
@@ -64,7 +69,8 @@ def outline(said: Manifest, schema: Mapping[str, pl.DataType]) -> Outline:
     pipeline = spec.Pipeline.model_validate(said.pipeline)
     generated = [s.generate for s in pipeline.steps if isinstance(s, spec.Generate)]
     judges = {s.judge: s.rubric for s in pipeline.steps if isinstance(s, spec.Judge)}
-    made = {*generated, *judges, *spec.RESERVED}
+    masked = [s.into for s in pipeline.steps if isinstance(s, spec.Mask)]
+    made = {*generated, *judges, *masked, *spec.RESERVED}
     return Outline(
         pipeline=pipeline,
         schema=schema,
@@ -106,6 +112,8 @@ class Twins:
         self, rows: pl.LazyFrame, index: pl.DataFrame, columns: Outline, ids: Sequence[str]
     ) -> None:
         steps = [s for s in columns.pipeline.steps if isinstance(s, spec.Dedup)]
+        # What a role says in a conversation is no column that could be shown as it is.
+        steps = [s for s in steps if columns.is_text(s.dedup)]
         self._reasons = {f"dedup: {step.dedup}": n for n, step in enumerate(steps)}
         wanted = pl.Series(list(dict.fromkeys(ids)), dtype=pl.String)
         texts = (columns.refer(s.dedup).alias(f"{n}") for n, s in enumerate(steps))

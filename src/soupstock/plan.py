@@ -10,23 +10,42 @@ import polars as pl
 
 from soupstock import shapes, sources, spec
 from soupstock.calls import Form
-from soupstock.columns import check_new, check_variables, type_at
-from soupstock.errors import MistakeError, Place, UnknownNameError, hint, quoted
+from soupstock.columns import check_new, check_variables
+from soupstock.errors import MistakeError, Place, UnknownNameError
 from soupstock.judges import Judges
 from soupstock.loader import load
 from soupstock.manifest import ModelRecord, PartRecord
 from soupstock.measures import requires
 from soupstock.project import Project, name_of
+from soupstock.pruning import (
+    bind_decontaminate,
+    bind_dedup,
+    bind_mask,
+    bind_select,
+    contents,
+)
 from soupstock.records import AFTER, BEFORE, Columns
 from soupstock.servers import Model, resolve
+from soupstock.steps.decontaminate import Decontamination
 from soupstock.steps.dedup import Deduplication
 from soupstock.steps.filter import Filtering, bind
 from soupstock.steps.generate import Generation
 from soupstock.steps.judge import Judging
+from soupstock.steps.mask import Masking
 from soupstock.steps.publish import Publication
+from soupstock.steps.select import Selection
 from soupstock.vllm import crowding
 
-Bound = Generation | Judging | Filtering | Deduplication | Publication
+Bound = (
+    Generation
+    | Judging
+    | Filtering
+    | Masking
+    | Deduplication
+    | Decontamination
+    | Selection
+    | Publication
+)
 Places = Callable[..., Place | None]
 """Finds the line of a key: `places("steps", 0, "prompt")`."""
 
@@ -134,7 +153,7 @@ def plan(
     pipeline: spec.Pipeline, project: Project, *, name: str, places: Places = lambda *_: None
 ) -> Plan:
     """Plan a pipeline: find its names, check its columns. Raises MistakeError."""
-    planner = _Planner(pipeline, project, places)
+    planner = _Planner(pipeline, project, name, places)
     source = planner.source()
     columns = dict(source.columns)
     steps = []
@@ -155,11 +174,31 @@ def plan(
     )
 
 
+def plan_pruning(
+    pipeline: spec.Pipeline, project: Project, columns: Columns, *, name: str, places: Places
+) -> tuple[Step, ...]:
+    """Plan the steps of a pipeline that ask no model, for rows with these columns.
+
+    Each step's `places` index is its place among those steps. Raises MistakeError.
+    """
+    planner = _Planner(pipeline.model_copy(update={"models": {}}), project, name, places)
+    columns = dict(columns)
+    steps = []
+    for index, step in enumerate(pipeline.steps):
+        planned = planner.step(index, step, columns)
+        columns |= planned.adds
+        steps.append(planned)
+    return tuple(steps)
+
+
 class _Planner:
     """Binds steps one after the other, to the columns that are there by then."""
 
-    def __init__(self, pipeline: spec.Pipeline, project: Project, places: Places) -> None:
+    def __init__(
+        self, pipeline: spec.Pipeline, project: Project, name: str, places: Places
+    ) -> None:
         self._pipeline = pipeline
+        self._name = name
         self._project = project
         self._place = places
         endpoints = project.endpoints()
@@ -195,8 +234,8 @@ class _Planner:
                 return self._judge(step, columns, at)
             case spec.Filter():
                 return self._filter(step, columns, at)
-            case spec.Dedup():
-                return _dedup(step, columns, at)
+            case spec.Mask() | spec.Dedup() | spec.Decontaminate() | spec.Select():
+                return self._prune(step, columns, at)
             case spec.Publish():
                 return self._publish(step, columns, at)
             case _:
@@ -274,8 +313,38 @@ class _Planner:
             parts=tuple(parts),
         )
 
+    def _prune(
+        self,
+        step: spec.Mask | spec.Dedup | spec.Decontaminate | spec.Select,
+        columns: Columns,
+        at: "_At",
+    ) -> Step:
+        bound: Masking | Deduplication | Decontamination | Selection
+        adds: Columns = {}
+        reads: tuple[str, ...]
+        match step:
+            case spec.Mask():
+                bound = bind_mask(step, columns, at)
+                title, reads = f"mask: {step.mask}", (step.mask,)
+                adds = {bound.into: bound.dtype}
+            case spec.Dedup():
+                bound = bind_dedup(step, columns, self._project, self._name, at)
+                title = f"dedup: {step.dedup}"
+                reads = tuple(filter(None, (step.dedup, bound.best)))
+            case spec.Decontaminate():
+                bound = bind_decontaminate(step, columns, self._project, at)
+                title, reads = f"decontaminate: {step.decontaminate}", (step.decontaminate,)
+            case spec.Select():
+                bound = bind_select(step, columns, self._project, at)
+                title, reads = f"select: {step.select}", tuple(bound.reads)
+        return Step(step, bound, title=title, reads=reads, adds=adds)
+
     def _publish(self, step: spec.Publish, columns: Columns, at: "_At") -> Step:
-        published, schema = columns, None
+        # What was masked is published as the column that was made of it.
+        masked = {
+            s.mask.partition("::")[0] for s in self._pipeline.steps if isinstance(s, spec.Mask)
+        }
+        published, schema = {n: t for n, t in columns.items() if n not in masked}, None
         parts: tuple[tuple[str, PartRecord], ...] = ()
         if step.output_schema:
             found = self._project.schema(step.output_schema, at("schema"))
@@ -301,14 +370,6 @@ class _At:
 
     def __call__(self, *keys: str | int) -> Place | None:
         return self.places("steps", self.index, *keys)
-
-
-def _dedup(step: spec.Dedup, columns: Columns, at: _At) -> Step:
-    if type_at(step.dedup, columns, at("dedup")) != pl.String():
-        texts = [name for name, dtype in columns.items() if dtype == pl.String()]
-        raise MistakeError(f"{quoted(step.dedup)} is no text{hint('', texts)}", at("dedup"))
-    bound = Deduplication(step.dedup, step.method, step.threshold)
-    return Step(step, bound, title=f"dedup: {step.dedup}", reads=(step.dedup,), adds={})
 
 
 def _sampling(step: spec.Sampling) -> dict[str, Any]:
@@ -349,5 +410,7 @@ def _shaping(
                 yield from (rule.expression.meta.serialize() for rule in rules)
             case Filtering(keeps=keeps):
                 yield from (name.encode() + keep.meta.serialize() for name, keep in keeps)
+            case Deduplication() | Decontamination() | Selection():
+                yield from contents(step.bound)
             case _:
                 pass

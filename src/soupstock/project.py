@@ -99,6 +99,10 @@ class Project:
         """Return the model servers of `[tool.soupstock.models]` in the project's pyproject.toml."""
         return dict(read_settings(self.root).models)
 
+    def embedder(self) -> str | None:
+        """Return the embedding model of `[tool.soupstock]`, for steps that name none."""
+        return read_settings(self.root).embedder
+
     @functools.cached_property
     def _filters(self) -> Mapping[str, Definition]:
         return self._definitions("filters", inspect.isfunction)

@@ -13,6 +13,7 @@ from soupstock import __version__, calibration, folder, hub, manifest, spec
 from soupstock.assessment import fitness_record, jury_record
 from soupstock.budget import PICO, Price
 from soupstock.card import render_card
+from soupstock.certificates import certificates
 from soupstock.client import Client, Lane
 from soupstock.flow import UNFIT, Flow
 from soupstock.judge_records import JudgeRecord
@@ -135,6 +136,7 @@ def _manifest(flow: Flow, client: Client, timing: TimingRecord, table: Table) ->
         kept=tallies[-1].kept,
         scores=tuple(found for step in plan.steps for found in _scores(step, table)),
         judges=tuple(found for step in plan.steps for found in _judges(step, flow, table)),
+        decontamination=tuple(certificates(plan.steps)),
         versions=_versions(),
         paid=_paid(flow, client),
         timing=timing,
@@ -159,6 +161,8 @@ def _step(flow: Flow, index: int, tally: Tally, failures: tuple[FailureRecord, .
         rows_kept=tally.kept,
         dropped=dict(sorted(tally.reasons.items())),
         flagged=dict(sorted(tally.flagged.items())),
+        masked=dict(sorted(tally.masked.items())),
+        notes=tuple(tally.notes),
         failures=failures,
         answers=tally.answers,
         tokens=tokens,

@@ -11,6 +11,7 @@ from soupstock import spec
 from soupstock.manifest import Manifest, StepRecord
 from soupstock.outline import Outline, Repeat, Twins
 from soupstock.records import Row
+from soupstock.references import is_reference
 
 KEPT = ""
 """What stands for the reason of a row that was kept."""
@@ -222,9 +223,11 @@ class _Teller:
             case spec.Judge():
                 told = self._verdict(step.judge)
             case spec.Dedup():
-                if reasons and self._row["twin"]:
+                if reasons and self._row["twin"] and not is_reference(self._row["twin"]):
                     told = {"twin": self._twin(reasons[0])}
-            case spec.Filter() | spec.Publish() | None:
+            case spec.Mask():
+                told = {"passages": self._passages(step.into)[:_MOST_PASSAGES]}
+            case spec.Decontaminate() | spec.Select() | spec.Filter() | spec.Publish() | None:
                 pass
             case _:
                 assert_never(step)

@@ -36,6 +36,9 @@ class Settings(Spec):
     models: dict[ModelName, Entry] = {}
     """Model servers, by the name that a pipeline calls them."""
 
+    embedder: str | None = None
+    """The static embedding model of steps that name none: a folder, or an id on the Hub."""
+
 
 def has_settings(folder: Path) -> bool:
     """Tell whether a folder's pyproject.toml has `[tool.soupstock]`."""

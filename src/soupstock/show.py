@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from soupstock.client import Lane
     from soupstock.estimate import Estimate, Interval
     from soupstock.explain import Chapter, Life
+    from soupstock.manifest import DecontaminationRecord
+    from soupstock.prune import Pruned
     from soupstock.run import Progress, Run
     from soupstock.store import Size
 
@@ -173,7 +175,7 @@ def show_run(run: "Run") -> None:
     console, said = _console(), run.manifest
     console.print(steps_table(said.steps))
     console.print()
-    for line in _failures(said):
+    for line in (*notes(said.steps), *_failures(said)):
         console.print(_cell(line), style="yellow")
     console.print(_cell(_summary(said)), soft_wrap=True)
     for server in said.paid.servers:
@@ -195,6 +197,29 @@ def show_run(run: "Run") -> None:
             console.print(_cell(f"{name}: {run.folder / name}"), soft_wrap=True)
 
 
+def show_pruned(pruned: "Pruned") -> None:
+    """Print the accounts of a file that was pruned."""
+    console, said = _console(), pruned.account
+    console.print(steps_table(said.steps))
+    console.print()
+    for line in (*notes(said.steps), *_canaries(said.decontamination)):
+        console.print(_cell(line), style="yellow")
+    rate = f"{said.rows / max(said.seconds, 1e-9):,.0f} rows/s"
+    dropped = said.rows - said.kept
+    console.print(f"{said.rows:,} rows in, {said.kept:,} kept, {dropped:,} dropped; {rate}")
+    for label, path in (("kept", pruned.kept), ("dropped", pruned.dropped)):
+        console.print(_cell(f"{label}: {path}"), soft_wrap=True)
+
+
+def _canaries(records: "Sequence[DecontaminationRecord]") -> Iterator[str]:
+    for record in records:
+        for one in record.canaries:
+            yield (
+                f"{record.step}: {one.found:,} of {one.planted:,} canaries found ({one.kind};"
+                f" {one.low:.0%} to {one.high:.0%})"
+            )
+
+
 def steps_table(steps: Sequence[StepRecord]) -> Table:
     """Make the table of rows in, kept and dropped, with the reasons under each step."""
     columns = ("in", "kept", "dropped", "failed", "answers")
@@ -212,6 +237,15 @@ def steps_table(steps: Sequence[StepRecord]) -> Table:
 def _short(label: str) -> str:
     """Leave out what a step of many filters is called in full: it would fill the table."""
     return _FILTER.rstrip(": ") if label.startswith(_FILTER) and "," in label else label
+
+
+def notes(steps: Sequence[StepRecord]) -> Iterator[str]:
+    """Say what a person should know of each step."""
+    for step in steps:
+        yield from (f"{step.label}: {note}" for note in step.notes)
+        if step.masked:
+            masked = ", ".join(f"{count:,} {kind}" for kind, count in step.masked.items())
+            yield f"{step.label}: {masked} masked"
 
 
 def _failures(said: Manifest) -> Iterator[str]:

@@ -120,11 +120,11 @@ class _Scanned:
 
 def read_file(source: FileSource, root: Path, place: Place | None) -> Source:
     """Read a .jsonl, .csv or .parquet file. Mistakes in it name its line."""
-    path = _resolved(source.file, root)
+    path = resolved(source.file, root)
     if path is None or not path.is_file():
         raise MistakeError(f"there is no file {quoted(source.file)} in {shown(root)}", place)
     try:
-        frame = _scanned(path, place)
+        frame = scanned(path, place)
         columns = dict(frame.collect_schema())
         _check_columns(columns, Place(path))
         # Counting the values reads them all, so what cannot be read is found now.
@@ -141,7 +141,7 @@ def read_file(source: FileSource, root: Path, place: Place | None) -> Source:
     return Source("file", columns, rows, sha256, _Scanned(frame), sha256)
 
 
-def _resolved(written: str, root: Path) -> Path | None:
+def resolved(written: str, root: Path) -> Path | None:
     """Find what a path leads to; None where it can lead nowhere, being too long or no path."""
     try:
         path = (root / Path(written).expanduser()).resolve()
@@ -150,7 +150,8 @@ def _resolved(written: str, root: Path) -> Path | None:
         return None
 
 
-def _scanned(path: Path, place: Place | None) -> pl.LazyFrame:
+def scanned(path: Path, place: Place | None) -> pl.LazyFrame:
+    """Scan a .jsonl, .csv or .parquet file; raises MistakeError for one of another kind."""
     match path.suffix.lower():
         case ".jsonl" | ".ndjson":
             check_jsonl(path)
@@ -180,20 +181,21 @@ def read_dataset(source: DatasetSource, root: Path, place: Place | None) -> Sour
     """Read a split with the `datasets` library: an id on the Hub, or a folder."""
     name, folder = source.dataset, None
     if name.startswith((".", "/", "~")):
-        folder = _resolved(name, root)
+        folder = resolved(name, root)
         if folder is None or not folder.is_dir():
             raise MistakeError(f"there is no folder {quoted(name)} in {shown(root)}", place)
-    data = _loaded(source, str(folder or name), place)
+    data = loaded(source, str(folder or name), place)
     columns = dict(pl.DataFrame(data.with_format("arrow")[:0]).schema)
     _check_columns(columns, place)
     # Its own fingerprint would be another one wherever else the same folder lies.
-    content = _folder_hash(folder) if folder else data._fingerprint  # noqa: SLF001
+    content = folder_hash(folder) if folder else data._fingerprint  # noqa: SLF001
     what = json.dumps([None if folder else name, source.config, source.split, content])
     rows = min(len(data), source.rows or len(data))
     return Source("dataset", columns, rows, what, _Loaded(data))
 
 
-def _loaded(source: DatasetSource, name: str, place: Place | None) -> Any:
+def loaded(source: DatasetSource, name: str, place: Place | None) -> Any:
+    """Load a split with the `datasets` library; raises MistakeError."""
     from datasets import disable_progress_bars, load_dataset
 
     disable_progress_bars()
@@ -209,7 +211,8 @@ def _loaded(source: DatasetSource, name: str, place: Place | None) -> Any:
         ) from error
 
 
-def _folder_hash(folder: Path) -> str:
+def folder_hash(folder: Path) -> str:
+    """Hash the files of a folder, with their names."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file():

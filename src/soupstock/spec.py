@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -60,6 +60,14 @@ Path_ = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*$")
 ]
 """A column that is there, or a field of one: `answer`, `item.question`."""
+
+Texts = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*(::(user|assistant|system|tool))?$"
+    ),
+]
+"""A column of texts, a field of one, or what one role says in a conversation: `messages::user`."""
 
 Name = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*$")
@@ -277,17 +285,163 @@ class Filter(Spec):
     """The filters, each from filters/*.py. Every one is asked, so every reason is kept."""
 
 
-class Dedup(Spec):
-    """Drop the rows that repeat an earlier one, naming the twin."""
+class _There(Spec):
+    """Rows that were there before this pipeline."""
 
-    dedup: Path_
+    column: Texts | None = None
+    """Which of its columns is compared; that of the same name where it is left out."""
+
+
+class FileThere(_There):
+    """The rows of a file."""
+
+    file: str
+    """A .jsonl, .csv or .parquet file; a relative path starts at the project's folder."""
+
+
+class DatasetThere(_There):
+    """The rows of a dataset."""
+
+    dataset: str
+    """An id on the Hugging Face Hub, or a folder (one that begins with `.`, `/` or `~`)."""
+
+    split: str = "train"
+    """Which split to read."""
+
+    config: str | None = None
+    """Which configuration to read, where the dataset has several."""
+
+    revision: str | None = None
+    """Which revision to read: a commit, tag or branch of the dataset's repository."""
+
+
+class RunThere(_There):
+    """The rows that a run kept."""
+
+    run: Name
+    """A pipeline, for its last run: `chat`; or one run of it, by its folder: `chat/3f2a1b`."""
+
+
+THERE = ("file", "dataset", "run")
+
+There = Annotated[
+    Annotated[FileThere, Tag("file")]
+    | Annotated[DatasetThere, Tag("dataset")]
+    | Annotated[RunThere, Tag("run")],
+    _kind(*THERE),
+]
+
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class Best(Spec):
+    """Of rows that are twins, the best stays."""
+
+    best: Path_
+    """The column that says how good a row is: numbers, or a judge's scores."""
+
+
+Kind = Literal["secrets", "emails", "ibans", "cards", "phones", "ips"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""What can be masked, in the order in which it is looked for."""
+
+SIMILAR: Mapping[str, float] = {"exact": 1.0, "minhash": 0.7, "semantic": 0.9}
+"""From which similarity on two texts are twins, where a step does not say."""
+
+
+class Dedup(Spec):
+    """Drop the rows that repeat another one, naming the twin."""
+
+    dedup: Texts
     """The column whose texts are compared."""
 
-    method: Literal["exact", "minhash"] = "minhash"
-    """`exact`: the same after case and spacing are evened out. `minhash`: nearly the same words."""
+    method: Literal["exact", "minhash", "semantic"] = "minhash"
+    """`exact`: the same after case and spacing are evened out. `minhash`: nearly the same words.
+    `semantic`: nearly the same meaning, by the embedder."""
 
-    threshold: Annotated[float, Field(gt=0, le=1)] = 0.7
-    """For minhash: from which Jaccard similarity of word 3-grams on two texts are twins."""
+    threshold: Share | None = None
+    """From which similarity on two texts are twins: for minhash the Jaccard similarity of their
+    word 3-grams (0.7), for semantic the cosine of their embeddings (0.9)."""
+
+    keep: Literal["first"] | Best = "first"
+    """Which of several twins stays: the first, or the best by a column: `{best: quality}`."""
+
+    against: tuple[There, ...] = ()
+    """Rows that were there before: what repeats one of them is dropped too."""
+
+    embedder: str | None = None
+    """For semantic: a static model of model2vec, a folder or an id on the Hub."""
+
+    @property
+    def similar(self) -> float:
+        """From which similarity on two texts are twins."""
+        return SIMILAR[self.method] if self.threshold is None else self.threshold
+
+
+class Mask(Spec):
+    """Write a column anew, with placeholders for personal data and secrets."""
+
+    mask: Texts
+    """The column that is read: texts, or conversations."""
+
+    into: Column
+    """The column to make."""
+
+    kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = KINDS
+    """What is masked: an e-mail address becomes `[email]`, and so on."""
+
+
+class Decontaminate(Spec):
+    """Drop the rows that resemble an item of an evaluation set, naming the item."""
+
+    decontaminate: Texts
+    """The column whose texts are compared."""
+
+    against: Annotated[tuple[There, ...], Field(min_length=1)]
+    """The evaluation sets, each with the column that holds its questions."""
+
+    overlap: Share = 0.5
+    """From which share of an item's 8-grams (of words) on a row holds the item."""
+
+    threshold: Share = 0.6
+    """From which cosine on a row rephrases an item: of their character n-grams, by TF-IDF."""
+
+
+Amount = Annotated[str, StringConstraints(pattern=r"^(all|(100|[0-9]{1,2}(\.[0-9]+)?)%)$")]
+"""A share of the rows, `50%`, or `all`."""
+
+
+class Select(Spec):
+    """Keep so many rows: the best, the most different, or as many of each kind."""
+
+    select: Rows | Amount
+    """How many rows to keep: a number, a share such as `50%`, or `all` (with `at_most`)."""
+
+    by: Path_ | None = None
+    """How good a row is: a column of numbers, or a judge's scores. All are equal without it."""
+
+    method: Literal["best", "deita", "k_center"] = "best"
+    """`best`: the best by `by`. `deita`: the best, leaving out what is like one that is selected
+    already. `k_center`: rows as different from each other as can be."""
+
+    column: Texts | None = None
+    """The column whose texts are compared, for deita, k_center and clusters."""
+
+    threshold: Share = 0.9
+    """For deita: from which cosine on two texts are alike."""
+
+    per: Path_ | None = None
+    """A column, of whose values each gets the same number of rows, as far as it has them."""
+
+    clusters: Annotated[int, Field(gt=1, le=10_000)] | None = None
+    """So many clusters of similar texts, each of which gets the same number of rows."""
+
+    at_most: Rows | None = None
+    """How many rows of each value of `per`, or of each cluster, to keep at most."""
+
+    embedder: str | None = None
+    """Compare texts by a static model of model2vec, a folder or an id on the Hub; without it by
+    their words."""
 
 
 class Publish(Spec):
@@ -306,13 +460,16 @@ class Publish(Spec):
     """The languages of the texts, as ISO 639 codes: `[en]`."""
 
 
-VERBS = ("generate", "judge", "filter", "dedup", "publish")
+VERBS = ("generate", "judge", "filter", "mask", "dedup", "decontaminate", "select", "publish")
 
 Step = Annotated[
     Annotated[Generate, Tag("generate")]
     | Annotated[Judge, Tag("judge")]
     | Annotated[Filter, Tag("filter")]
+    | Annotated[Mask, Tag("mask")]
     | Annotated[Dedup, Tag("dedup")]
+    | Annotated[Decontaminate, Tag("decontaminate")]
+    | Annotated[Select, Tag("select")]
     | Annotated[Publish, Tag("publish")],
     _kind(*VERBS),
 ]

@@ -100,6 +100,10 @@ class Tally:
     """Rows dropped, by the first of their reasons."""
     flagged: Counter[str] = field(default_factory=Counter)
     """Rows dropped, under each of their reasons."""
+    notes: list[str] = field(default_factory=list)
+    """What a person should know of it, in sentences."""
+    masked: Counter[str] = field(default_factory=Counter)
+    """How many identifiers were masked, by kind."""
     recent: deque[bool] = field(default_factory=lambda: deque(maxlen=_RECENT))
     """Of the last rows that asked, whether each failed."""
     first: float | None = None

@@ -14,6 +14,7 @@ from soupstock.buckets import (
     first_of_each,
     shared_buckets,
 )
+from soupstock.embedding import StaticModel
 from soupstock.errors import MistakeError
 from soupstock.minhash import (
     Bands,
@@ -30,6 +31,7 @@ from soupstock.minhash import (
     joined,
     shingles,
 )
+from soupstock.references import Reference
 from soupstock.semantic import Embedder, similar
 
 _CHUNK_CHARACTERS = 1 << 19
@@ -42,6 +44,12 @@ class Deduplication:
     column: str
     method: Literal["exact", "minhash", "semantic"] = "minhash"
     threshold: float = 0.7
+    best: str | None = None
+    """The column that says which of several twins is the best; the first stays without it."""
+    against: tuple[Reference, ...] = ()
+    """What was there before."""
+    embedder: StaticModel | None = None
+    """What turns texts into vectors, for `semantic`."""
 
 
 class Duplicates(NamedTuple):

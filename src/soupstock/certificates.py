@@ -1,0 +1,38 @@
+"""What a decontaminate step vouches for: what rows were compared with, and what that finds."""
+
+from collections.abc import Iterable, Iterator
+
+from soupstock.manifest import DecontaminationRecord, EvaluationRecord, RecallRecord
+from soupstock.plan import Step
+from soupstock.steps.decontaminate import Decontamination
+
+_DIGITS = 4
+
+
+def certificates(steps: Iterable[Step]) -> Iterator[DecontaminationRecord]:
+    """Make the certificate of each decontaminate step; its canaries are looked for now."""
+    for step in steps:
+        if isinstance(step.bound, Decontamination):
+            yield DecontaminationRecord(
+                step=step.title,
+                column=step.bound.column,
+                sets=tuple(
+                    EvaluationRecord(
+                        name=one.label, column=one.column, rows=one.rows, sha256=one.content
+                    )
+                    for one in step.bound.against
+                ),
+                canaries=tuple(_recalls(step.bound)),
+            )
+
+
+def _recalls(bound: Decontamination) -> Iterator[RecallRecord]:
+    for recall in bound.recall:
+        if recall.planted:
+            yield RecallRecord(
+                kind=recall.kind,
+                planted=recall.planted,
+                found=recall.found,
+                low=round(recall.interval.low, _DIGITS),
+                high=round(recall.interval.high, _DIGITS),
+            )

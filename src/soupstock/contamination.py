@@ -1,0 +1,147 @@
+"""Find texts that are, hold or rephrase an item of an evaluation set.
+
+Each text is compared by itself, with what the items alone say of how rare a word or an n-gram is;
+so neither other texts nor their order make a difference. Knows no rows and no files.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from soupstock.bags import Bags, Weights, bags_of, letters, sketch
+from soupstock.minhash import Shingles, digest, folded, grams, words
+from soupstock.semantic import Vectors
+
+STAGES = ("exact", "13-gram", "8-gram", "rephrased")
+"""What tells that a text is contaminated, the surest first."""
+
+COMMON = 10
+"""An n-gram that more items have than this is no sign of one of them (GPT-3, Brown et al. 2020)."""
+
+_WIDTH = 512
+_ROUND = 4000.0
+_SLACK = 0.15
+"""How far the cosine of two sketches is off, at the most: three times its deviation."""
+
+
+class Contamination(NamedTuple):
+    """What a text has of the items: each stage that tells so, and the item that the first names."""
+
+    stages: tuple[str, ...] = ()
+    item: int = -1
+    similarity: float = 0.0
+
+
+class _Grams:
+    """Which items have an n-gram."""
+
+    def __init__(self, items: Shingles, size: int) -> None:
+        bags = bags_of(grams(items, size))
+        self.size = size
+        self.sizes = np.diff(bags.starts)
+        order = np.lexsort((bags.texts, bags.flat))
+        self._items = bags.texts[order]
+        self._keys, self._starts, often = np.unique(
+            bags.flat[order], return_index=True, return_counts=True
+        )
+        self._often = np.where(often <= COMMON, often, 0)
+
+    def shares(self, texts: Shingles) -> Iterator[tuple[int, int, float]]:
+        """Yield for texts and items the share of the item's n-grams that the text has."""
+        bags = bags_of(grams(texts, self.size))
+        if not (self._keys.size and bags.flat.size):
+            return
+        place = np.minimum(np.searchsorted(self._keys, bags.flat), len(self._keys) - 1)
+        often = np.where(self._keys[place] == bags.flat, self._often[place], 0)
+        owner = np.repeat(bags.texts, often)
+        first = np.repeat(self._starts[place] - np.cumsum(often) + often, often)
+        item = self._items[first + np.arange(len(first))]
+        pairs, count = np.unique(owner * len(self.sizes) + item, return_counts=True)
+        for pair, held in zip(pairs.tolist(), count.tolist(), strict=True):
+            text, which = divmod(pair, len(self.sizes))
+            yield text, which, held / int(self.sizes[which])
+
+
+class Detector:
+    """Compares texts with items."""
+
+    def __init__(self, items: Sequence[str], overlap: float, threshold: float) -> None:
+        """Take texts for the items; `overlap` and `threshold` are those of a decontaminate step."""
+        self._overlap, self._threshold = overlap, threshold
+        self._exact: dict[bytes, int] = {}
+        for place, item in enumerate(items):
+            self._exact.setdefault(digest(folded(item)), place)
+        hashed = words([folded(item) for item in items])
+        self._eight, self._thirteen = _Grams(hashed, 8), _Grams(hashed, 13)
+        self._bags = bags_of(letters(items))
+        self._known, self._seen = np.unique(self._bags.flat, return_counts=True)
+        self._weights = self._weigh(self._bags)
+        self._lengths = _lengths(self._bags, self._weights)
+        self._sketches = self._rounded(self._bags, self._weights)
+
+    def find(self, texts: Sequence[str]) -> list[Contamination]:
+        """Say of each text what it has of the items."""
+        found: list[dict[str, tuple[float, int]]] = [{} for _ in texts]
+        for text, content in enumerate(texts):
+            if (item := self._exact.get(digest(folded(content)))) is not None:
+                found[text]["exact"] = (1.0, item)
+        hashed = words([folded(text) for text in texts])
+        for grams_, least in ((self._thirteen, 0.0), (self._eight, self._overlap)):
+            for text, item, share in grams_.shares(hashed):
+                if share >= least:
+                    _note(found[text], f"{grams_.size}-gram", share, item)
+        for text, item, cosine in self._rephrased(texts):
+            _note(found[text], "rephrased", cosine, item)
+        return [_contamination(stages) for stages in found]
+
+    def _rephrased(self, texts: Sequence[str]) -> Iterator[tuple[int, int, float]]:
+        bags = bags_of(letters(texts))
+        weights = self._weigh(bags)
+        lengths = _lengths(bags, weights)
+        products = self._rounded(bags, weights) @ self._sketches.T
+        near = np.argwhere(products >= (self._threshold - _SLACK) * _ROUND**2)
+        for text, item in near.tolist():
+            own = slice(bags.starts[text], bags.starts[text + 1])
+            other = slice(self._bags.starts[item], self._bags.starts[item + 1])
+            _, one, two = np.intersect1d(
+                bags.flat[own], self._bags.flat[other], assume_unique=True, return_indices=True
+            )
+            product = (weights[own][one] * self._weights[other][two]).sum()
+            cosine = float(product / max(lengths[text] * self._lengths[item], 1e-300))
+            if cosine >= self._threshold:
+                yield text, item, min(cosine, 1.0)
+
+    def _weigh(self, bags: Bags) -> Weights:
+        """Weigh features: those count more that are frequent in the text and rare among items."""
+        seen = np.zeros(len(bags.flat), np.int64)
+        if self._known.size:
+            place = np.minimum(np.searchsorted(self._known, bags.flat), len(self._known) - 1)
+            seen = np.where(self._known[place] == bags.flat, self._seen[place], 0)
+        items = len(self._bags.starts) - 1
+        weights: Weights = (1 + np.log(bags.counts)) * (np.log((1 + items) / (1 + seen)) + 1)
+        return weights
+
+    def _rounded(self, bags: Bags, weights: Weights) -> Vectors:
+        # Products of integers are exact, whatever the order in which a machine adds them up.
+        rounded: Vectors = np.rint(sketch(bags, weights, _WIDTH) * _ROUND)
+        return rounded
+
+
+def _lengths(bags: Bags, weights: Weights) -> Weights:
+    return np.sqrt(np.bincount(bags.texts, np.square(weights), len(bags.starts) - 1))
+
+
+def _note(stages: dict[str, tuple[float, int]], stage: str, similarity: float, item: int) -> None:
+    """Keep the most similar item, and of equally similar ones the first."""
+    known = stages.get(stage)
+    if known is None or (-similarity, item) < (-known[0], known[1]):
+        stages[stage] = (similarity, item)
+
+
+def _contamination(found: dict[str, tuple[float, int]]) -> Contamination:
+    stages = tuple(stage for stage in STAGES if stage in found)
+    if not stages:
+        return Contamination()
+    similarity, item = found[stages[0]]
+    return Contamination(stages, item, similarity)

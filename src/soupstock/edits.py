@@ -1,0 +1,119 @@
+"""Spoil texts in known ways, so that what looks for them can be measured.
+
+A canary is an item of an evaluation set that was edited as somebody would who copies it, quotes it
+or says it in other words. The edits are rules and no model's: a paraphrase by a person or a large
+model is further from its item than any of these.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
+
+MOST = 200
+"""How many items are made canaries of, in each way."""
+
+FEWEST_WORDS = 6
+"""Shorter items are not edited: too little of them would be left."""
+
+_WORD = re.compile(r"[A-Za-z]+")
+_BREAK = re.compile(r"(?<=[.!?;,])\s+")
+
+_SAME = (
+    "answer reply", "area region", "arrive come", "ask request", "assume suppose", "automobile car",
+    "begin start", "big large", "boy lad", "build construct", "buy purchase", "calculate compute",
+    "child kid", "choose pick", "complete finish", "correct right", "daily everyday",
+    "decide determine", "describe depict", "different distinct", "each every", "earn make",
+    "end conclude", "error mistake", "evaluate assess", "example instance", "explain clarify",
+    "fast quick", "find determine", "following next", "function routine", "gift present",
+    "give hand", "happen occur", "help assist", "house home", "however but", "idea notion",
+    "identify recognise", "important crucial", "increase rise", "input argument", "job task",
+    "kind type", "leave depart", "list sequence", "little small", "many numerous", "method way",
+    "money cash", "month month's", "most majority", "need require", "new recent", "number count",
+    "obtain get", "often frequently", "old elderly", "order sequence", "part portion",
+    "people persons", "person individual", "place location", "price cost", "problem question",
+    "provide supply", "quickly rapidly", "remaining leftover", "result outcome", "return yield",
+    "sell vend", "several multiple", "shop store", "show demonstrate", "sick ill", "speak talk",
+    "spend use", "statement claim", "street road", "string text", "student pupil", "sum total",
+    "take grab", "teacher instructor", "think believe", "total overall", "trip journey", "true so",
+    "value figure", "want wish", "week week's", "which what", "whole entire", "word term",
+    "work labour", "write compose", "wrong false", "year annum",
+)  # fmt: skip
+SYNONYMS: Mapping[str, str] = {
+    word: other
+    for pair in _SAME
+    for one, two in [pair.split()]
+    for word, other in ((one, two), (two, one))
+}
+
+_BEFORE = "Hello, I am preparing for an exam and came across this one."
+_AFTER = "Please show how you get there, step by step, and check the result at the end."
+
+
+def copied(text: str) -> str:
+    """Change case, spaces and signs."""
+    return re.sub(r"[,;:!?.]", "", text.upper()).replace(" ", "  ")
+
+
+def cut(text: str) -> str:
+    """Leave out the last quarter."""
+    words = text.split()
+    return " ".join(words[: max(1, len(words) * 3 // 4)])
+
+
+def framed(text: str) -> str:
+    """Put words before and after, in which it stands as it is."""
+    return f"{_BEFORE} {text} {_AFTER}"
+
+
+def reordered(text: str) -> str:
+    """Turn sentences and clauses around; without any, the two halves."""
+    parts = _BREAK.split(text)
+    if len(parts) == 1:
+        words = text.split()
+        parts = [" ".join(words[: len(words) // 2]), " ".join(words[len(words) // 2 :])]
+    return " ".join(reversed(parts))
+
+
+def reworded(text: str) -> str:
+    """Put other words for those that have a synonym here."""
+    return _WORD.sub(_synonym, text)
+
+
+def _synonym(found: re.Match[str]) -> str:
+    other = SYNONYMS.get(found[0].lower(), found[0])
+    return other.capitalize() if found[0][0].isupper() else other
+
+
+def rewritten(text: str) -> str:
+    """Put other words, turn clauses around, and exchange every sixth word with the next."""
+    words = reordered(reworded(text)).split()
+    for place in range(2, len(words) - 1, 6):
+        words[place], words[place + 1] = words[place + 1], words[place]
+    return " ".join(words)
+
+
+EDITS: Mapping[str, Callable[[str], str]] = {
+    "case, spaces and signs": copied,
+    "last quarter cut off": cut,
+    "text put around it": framed,
+    "clauses turned around": reordered,
+    "synonyms": reworded,
+    "synonyms, clauses and word order": rewritten,
+}
+"""The ways in which items are edited, by what is done."""
+
+
+def planted(items: Sequence[str], most: int = MOST) -> dict[str, list[str]]:
+    """Edit some of the items in each way; an item that an edit leaves as it was is left out.
+
+    Which items are taken depends on what they hold, not on their order.
+    """
+    chosen = sorted({item for item in items if len(item.split()) >= FEWEST_WORDS}, key=_draw)
+    return {
+        name: [edited for item in chosen[:most] if (edited := edit(item)) != item]
+        for name, edit in EDITS.items()
+    }
+
+
+def _draw(text: str) -> bytes:
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()

@@ -1,0 +1,38 @@
+"""Write a column anew with placeholders for personal data and secrets."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from soupstock.masking import mask
+from soupstock.records import Row, column, frame
+from soupstock.spec import KINDS, Kind
+
+
+@dataclass(frozen=True)
+class Masking:
+    """A mask step: the column that is read, and the one that is made."""
+
+    column: str
+    into: str
+    dtype: pl.DataType
+    """The type of what is read, and made."""
+    kinds: tuple[Kind, ...] = KINDS
+
+
+def mask_frame(step: Masking, rows: pl.DataFrame, counts: Counter[str]) -> pl.Series:
+    """Make the column, and count by kind what was masked."""
+    path, _, role = step.column.partition("::")
+    found = mask(rows.select(column(path).alias("")).to_series(), step.kinds, role)
+    counts.update(found.counts)
+    return found.texts.alias(step.into)
+
+
+def mask_rows(
+    step: Masking, rows: Sequence[Row], columns: dict[str, pl.DataType], counts: Counter[str]
+) -> list[Row]:
+    """Add the column to rows; `columns` are those that the step reads, with their types."""
+    made = mask_frame(step, frame(rows, columns), counts).to_list()
+    return [row | {step.into: value} for row, value in zip(rows, made, strict=True)]

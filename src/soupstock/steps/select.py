@@ -1,0 +1,171 @@
+"""Choose rows by how good they are and how they differ: exactly so many, where there are."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from soupstock.bags import sketched
+from soupstock.coverage import Chosen, clustered, differing, farthest
+from soupstock.embedding import StaticModel
+from soupstock.measures import read_scores, read_texts
+from soupstock.minhash import Counts
+from soupstock.quotas import shared_out
+from soupstock.records import column
+from soupstock.semantic import Vectors, directions
+
+Flags = npt.NDArray[np.bool_]
+
+ENOUGH, ALIKE = "select: enough", "select: alike"
+"""Why a row is dropped: others came before it, or it is like one that is selected."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A select step: how many rows, and which."""
+
+    rows: int | None = None
+    """How many rows to keep; all of them, or their `share`, where it is None."""
+    share: float = 1.0
+    by: str | None = None
+    method: Literal["best", "deita", "k_center"] = "best"
+    column: str | None = None
+    threshold: float = 0.9
+    per: str | None = None
+    clusters: int | None = None
+    at_most: int | None = None
+    embedder: StaticModel | None = None
+
+    @property
+    def reads(self) -> list[str]:
+        """The columns that are looked at."""
+        return [path for path in (self.by, self.column, self.per) if path]
+
+    @property
+    def compares(self) -> bool:
+        """Whether texts are compared."""
+        return self.method != "best" or self.clusters is not None
+
+
+class Selected(NamedTuple):
+    """For each row the reason why it is dropped, null where it is selected."""
+
+    reason: pl.Series
+    twin: pl.Series
+    """The index of the selected row that it is like (UInt32), where that is the reason."""
+    similarity: pl.Series
+    notes: list[str]
+    """What a person should know: that there were fewer rows than asked for."""
+
+
+def select(step: Selection, rows: pl.DataFrame) -> Selected:
+    """Select rows of a frame with the columns `id` and those that the step reads.
+
+    Rows are taken by quality, the best first; null and NaN are worst, and equal ones go by their
+    id, which is a hash of what they hold. So neither the rows' order nor threads make a
+    difference. Every method goes through that order:
+
+    - `best` takes the first ones.
+    - `deita` takes the next one that is not like one taken before: a cosine of at least
+      `threshold` (Liu et al. 2023, arXiv:2312.15685, which compares with the selected ones too).
+    - `k_center` takes the first, and then always the one that is farthest from those taken
+      (Gonzalez 1985; Sener and Savarese 2018, arXiv:1708.00489).
+
+    With `per` or `clusters` each group gets the same number, as far as it has rows; what one
+    lacks the others get.
+    """
+    vectors = _vectors(step, rows)
+    order = _order(step, rows)
+    near = None if vectors is None else directions(vectors)[order]
+    groups = _groups(step, rows, order, near)
+    sizes = np.bincount(groups)
+    wanted = rows.height if step.rows is None else step.rows
+    if step.rows is None:
+        wanted = int(np.ceil(round(step.share * rows.height, 6)))
+    caps = sizes if step.at_most is None else np.minimum(sizes, step.at_most)
+    found = _chosen(step, groups, caps, wanted, near)
+    return _said(step, rows, order, found, wanted)
+
+
+def _vectors(step: Selection, rows: pl.DataFrame) -> Vectors | None:
+    if not step.compares or step.column is None:
+        return None
+    texts = read_texts(rows, step.column).fill_null("").to_list()
+    if step.embedder is None:
+        return sketched(texts)
+    return step.embedder.load().embed(texts)
+
+
+def _order(step: Selection, rows: pl.DataFrame) -> Counts:
+    """Return the rows' indices, the best first."""
+    # Row numbers, which stand for ids where there are none, go by their size.
+    ids = rows["id"]
+    names = (ids.str.len_chars().cast(pl.String).str.zfill(3) + ids).rank("ordinal").to_numpy()
+    score = pl.Series([0.0]).new_from_index(0, rows.height)
+    if step.by is not None:
+        score = read_scores(rows, step.by).cast(pl.Float64).fill_nan(None)
+    texts = pl.Series([True]).new_from_index(0, rows.height)
+    if step.column is not None:
+        texts = read_texts(rows, step.column).is_not_null()
+    there = (score.is_not_null() & texts).to_numpy()
+    return np.lexsort(
+        (names, -score.fill_null(0.0).to_numpy(), ~score.is_not_null().to_numpy(), ~there)
+    )
+
+
+def _groups(step: Selection, rows: pl.DataFrame, order: Counts, near: Vectors | None) -> Counts:
+    """Number the groups in the order of their best rows: for each row, in order, its group."""
+    if step.clusters is not None and near is not None:
+        names = clustered(near, step.clusters)
+    elif step.per is not None:
+        values = rows.select(column(step.per)).to_series()
+        names = values.rank("dense").fill_null(0).to_numpy().astype(np.int64)[order]
+    else:
+        return np.zeros(len(order), np.int64)
+    _, first, group = np.unique(names, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[group]
+
+
+def _chosen(
+    step: Selection, groups: Counts, caps: Counts, wanted: int, near: Vectors | None
+) -> Chosen:
+    """Choose among rows in order, group by group as much as its quota."""
+    if step.method == "best" or near is None:
+        quotas = shared_out(wanted, caps)
+        places = np.empty(len(groups), np.int64)
+        by_group = np.argsort(groups, kind="stable")
+        starts = np.cumsum(np.bincount(groups, minlength=len(caps))) - np.bincount(
+            groups, minlength=len(caps)
+        )
+        places[by_group] = np.arange(len(groups)) - starts[groups[by_group]]
+        return Chosen.of(places < quotas[groups])
+    if step.method == "deita":
+        return differing(near, step.threshold, groups, caps, wanted)
+    return farthest(near, groups, shared_out(wanted, caps))
+
+
+def _said(
+    step: Selection, rows: pl.DataFrame, order: Counts, found: Chosen, wanted: int
+) -> Selected:
+    """Say it in the indices of the frame's rows."""
+    height = rows.height
+    alike = np.flatnonzero(found.twin >= 0)
+    reason = pl.Series([None], dtype=pl.String).new_from_index(0, height)
+    reason = reason.scatter(order[~found.is_taken], ENOUGH).scatter(order[alike], ALIKE)
+    twin = pl.Series([None], dtype=pl.UInt32).new_from_index(0, height)
+    similarity = pl.Series([None], dtype=pl.Float64).new_from_index(0, height)
+    taken = int(found.is_taken.sum())
+    notes = []
+    if step.rows is not None and taken < wanted:
+        more = "there are no more"
+        if alike.size or step.at_most is not None:
+            more = "no more of them differ enough" if alike.size else f"of {step.at_most:,} each"
+        notes = [f"{taken:,} of the {wanted:,} wanted rows are selected: {more}"]
+    return Selected(
+        reason,
+        twin.scatter(order[alike], order[found.twin[alike]]),
+        similarity.scatter(order[alike], found.similarity[alike]),
+        notes,
+    )
