@@ -26,6 +26,9 @@ class RecordsError(SoupstockError):
 Row = dict[str, Any]
 """A row under way: its columns by name. A column that is not there is null."""
 
+ROW_GROUP = 2048
+"""How many rows of a file are compressed together: one row is read with so many others."""
+
 PART_ROWS = 8192
 """How many rows a part of a table holds."""
 
@@ -189,7 +192,7 @@ def save(path: Path, columns: Columns, frames: Iterable[pl.DataFrame]) -> None:
     with _writing(path), pq.ParquetWriter(partial, schema, compression="zstd") as writer:
         for part in frames:
             arrow = part.to_arrow(compat_level=plain).cast(schema)
-            writer.write_table(arrow, row_group_size=PART_ROWS)
+            writer.write_table(arrow, row_group_size=ROW_GROUP)
     partial.replace(path)
 
 
