@@ -209,6 +209,11 @@ class Client:
             if task is not None:
                 task.cancel()
 
+    def interrupt(self) -> None:
+        """Stop because a person wants it; from any thread."""
+        why = Failure("Interrupted", "the run was interrupted")
+        self._loop.call_soon_threadsafe(self.stop, why)
+
     def fail(self, error: Exception) -> None:
         """Stop because going on makes no sense."""
         self.broken = self.broken or error

@@ -128,7 +128,7 @@ def plan_file(
     """Plan a pipeline by its name; `models` and `rows` stand in for what its file says."""
     models = models or {}
     loaded = load(project.pipeline(name), spec.Pipeline)
-    pipeline = _changed(loaded.value, models, rows)
+    pipeline = changed(loaded.value, models, rows)
 
     def places(*keys: str | int) -> Place | None:
         is_flag = keys[0] == "models" and keys[1] in models
@@ -137,7 +137,8 @@ def plan_file(
     return plan(pipeline, project, name=name_of(name), places=places)
 
 
-def _changed(pipeline: spec.Pipeline, models: Mapping[str, str], rows: int | None) -> spec.Pipeline:
+def changed(pipeline: spec.Pipeline, models: Mapping[str, str], rows: int | None) -> spec.Pipeline:
+    """Put other models (by role) and another number of rows into a pipeline."""
     for role in models:
         if role not in pipeline.models:
             raise UnknownNameError("role", role, pipeline.models)

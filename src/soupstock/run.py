@@ -16,10 +16,10 @@ import polars as pl
 
 from soupstock import folder
 from soupstock.budget import Budget
-from soupstock.calls import Failure
 from soupstock.client import Client
 from soupstock.errors import SoupstockError
 from soupstock.flow import Flow
+from soupstock.glance import glance
 from soupstock.manifest import Manifest, TimingRecord
 from soupstock.plan import Plan
 from soupstock.records import Table
@@ -61,7 +61,7 @@ class Progress:
             self.listener(sentence)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """What a run left: its folder and what it says of itself."""
 
@@ -72,6 +72,28 @@ class Run:
     def rows(self) -> pl.DataFrame:
         """All rows, kept and dropped, in source order."""
         return pl.read_parquet(self.folder / folder.ROWS, glob=False)
+
+    @property
+    def kept(self) -> pl.DataFrame:
+        """The rows that nothing dropped."""
+        return self.rows.filter(pl.col("dropped_by").list.len() == 0)
+
+    @property
+    def dataset(self) -> Path | None:
+        """The dataset's folder, for `datasets.load_dataset`; None where there is none."""
+        return None if self.manifest.dataset is None else self.folder / folder.DATASET
+
+    @property
+    def report(self) -> Path:
+        """The report, one HTML file."""
+        return self.folder / folder.REPORT
+
+    def __repr__(self) -> str:
+        said = self.manifest
+        return f"Run({said.name}: {said.rows:,} rows in, {said.kept:,} kept, {said.outcome})"
+
+    def _repr_html_(self) -> str:
+        return glance(self.manifest)
 
 
 Turn = Callable[[], Awaitable[None]]
@@ -247,7 +269,7 @@ def _interruptible(client: Client) -> Iterator[None]:
 
     def interrupt() -> None:
         if client.stopped is None:
-            client.stop(Failure("Interrupted", "the run was interrupted"))
+            client.interrupt()
         elif task is not None:
             task.cancel()
 

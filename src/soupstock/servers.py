@@ -126,6 +126,7 @@ def _from_vllm(reference: str, told: Vllm, root: Path) -> Model:
         name_of(told, root),
         revision=revision_of(told, root),
         missing=missing(told, root),
+        logprobs=True,
         launch=launch_of(told, root),
         **told.model_dump(include=shared | {"extra"}),
     )

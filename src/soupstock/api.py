@@ -1,0 +1,141 @@
+"""Pipelines in Python, for scripts and notebooks: the same models, the same engine, the same store.
+
+    from soupstock.api import Generate, Pipeline, SampleSource, run
+
+    made = run(
+        Pipeline(
+            models={"writer": "embedded"},
+            source=SampleSource(rows=4, sample={"topic": ["cooking", "travel"]}),
+            steps=(Generate(generate="tip", model="writer", prompt="tips/ask"),),
+        ),
+        name="tips",
+    )
+    made.rows  # a polars DataFrame
+
+Prompts, rubrics, filters and schemas are those of the project, which is the folder that this runs
+in or one above it; the results lie in its `runs/`, as those of `soupstock run` do.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from soupstock import run as runs
+from soupstock import show, spec
+from soupstock.budget import Budget
+from soupstock.plan import Plan, changed, plan_file
+from soupstock.plan import plan as plan_pipeline
+from soupstock.project import Project
+from soupstock.run import Progress, Run
+from soupstock.spec import (
+    DatasetSource,
+    Decontaminate,
+    Dedup,
+    FileSource,
+    Filter,
+    FilterUse,
+    Generate,
+    Judge,
+    Mask,
+    Pipeline,
+    Publish,
+    SampleSource,
+    Select,
+)
+
+__all__ = [
+    "Budget",
+    "DatasetSource",
+    "Decontaminate",
+    "Dedup",
+    "FileSource",
+    "Filter",
+    "FilterUse",
+    "Generate",
+    "Judge",
+    "Mask",
+    "Pipeline",
+    "Plan",
+    "Publish",
+    "Run",
+    "SampleSource",
+    "Select",
+    "plan",
+    "run",
+]
+
+
+def plan(
+    pipeline: str | Pipeline,
+    *,
+    name: str = "notebook",
+    project: Path | str = ".",
+    models: Mapping[str, str] | None = None,
+    rows: int | None = None,
+) -> Plan:
+    """Plan a pipeline: one of the project by its name, or one written here, which is given one.
+
+    `models` (by role) and `rows` stand in for what the pipeline says. Raises MistakeError, whose
+    message says what is wrong and what would be right.
+    """
+    found = Project.at(Path(project))
+    if isinstance(pipeline, str):
+        return plan_file(pipeline, found, models=models, rows=rows)
+    return plan_pipeline(changed(pipeline, models or {}, rows), found, name=spec.slug(name))
+
+
+def run(  # noqa: PLR0913 - each is one thing that a run can be told
+    pipeline: str | Pipeline | Plan,
+    *,
+    name: str = "notebook",
+    project: Path | str = ".",
+    models: Mapping[str, str] | None = None,
+    rows: int | None = None,
+    budget: Budget | None = None,
+    is_shown: bool = True,
+) -> Run:
+    """Run a pipeline, and return what it left: rows, dataset, manifest, and how it looks.
+
+    It goes on where an earlier run of the same plan ended. An interrupt stops it politely: what
+    is under way is finished, and the rows that are there are returned. With `is_shown`, progress
+    goes to the standard error output.
+    """
+    planned = pipeline
+    if not isinstance(planned, Plan):
+        planned = plan(planned, name=name, project=project, models=models, rows=rows)
+    watched = _Watched(show.watch if is_shown else None)
+    return _anywhere(lambda: runs.run(planned, budget=budget, watch=watched.watch), watched)
+
+
+@dataclass
+class _Watched:
+    """A run's progress, shown and remembered."""
+
+    shown: runs.Watch | None
+    progress: Progress | None = field(default=None, init=False)
+
+    @contextlib.contextmanager
+    def watch(self, progress: Progress) -> Iterator[None]:
+        self.progress = progress
+        with self.shown(progress) if self.shown else contextlib.nullcontext():
+            yield
+
+
+def _anywhere(work: Callable[[], Run], watched: _Watched) -> Run:
+    """Run also where an event loop is at work, as in a notebook: in a thread of its own then."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return work()
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(work)
+        while True:
+            try:
+                return ended.result()
+            except KeyboardInterrupt:
+                if watched.progress is None or watched.progress.client is None:
+                    raise
+                watched.progress.client.interrupt()
