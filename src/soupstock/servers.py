@@ -127,6 +127,7 @@ def _from_vllm(reference: str, told: Vllm, root: Path) -> Model:
         revision=revision_of(told, root),
         missing=missing(told, root),
         launch=launch_of(told, root),
+        logprobs=True,
         **told.model_dump(include=shared | {"extra"}),
     )
 
