@@ -35,6 +35,9 @@ _EVERY = 0.1
 _DYING = 15.0
 """How long a server that answers no more may take to end, in seconds."""
 
+_LAST_WORDS = 20_000
+"""In how many characters at a log's end the reason is looked for why a server died."""
+
 _ANSWER = 5.0
 """How long an answer about its health or its counters may take, in seconds."""
 
@@ -152,12 +155,14 @@ class VllmServers:
 
     async def _bury(self, launch: Launch, server: "_Server") -> None:
         """Note that a server died; raises ModelError when it is not the first time."""
+        how = server.ending
         await server.stop()
         del self._running[launch]
         self._deaths[launch] += 1
-        why = reason(server.said())
-        told = f": {why.text}" if why else ""
-        how = f"{_title(launch)}: the server ended early ({server.ending}{told})"
+        # Who is killed leaves no word, and what went wrong earlier is not why.
+        why = None if how == "SIGKILL" else reason(server.said()[-_LAST_WORDS:])
+        told = f"{how}: {why.text}" if why else how
+        how = f"{_title(launch)}: the server ended early ({told})"
         if self._deaths[launch] > 1:
             raise ModelError(f"{how} for the second time; its log is {shown(server.log)}")
         self._notify(f"{how}; starting it again")
