@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Folder, running, until
+from conftest import RUBRIC, Folder, running, until
 from processes import ended, left_of, server_of
 from soupstock import manifest
 from soupstock.errors import ModelError
@@ -20,6 +20,7 @@ from soupstock.serving import Cached, read_cached
 SCRIPT = """\
 import fcntl, os, sys, time
 from pathlib import Path
+from soupstock.imitation import write
 from soupstock.testing import Server
 
 given = dict(zip(sys.argv, sys.argv[1:]))
@@ -51,7 +52,7 @@ def answer(request):
     if request.number == 5 and (trick == "dies" or (trick == "dies once" and not again)):
         print("EngineDeadError: the engine is gone", flush=True)
         os._exit(3)
-    return "An answer."
+    return write(request.body, 0)
 
 with Server(answer, port=int(given["--port"]), api_key=key, models=[name]) as server:
     time.sleep(600)
@@ -189,6 +190,20 @@ def test_models_that_do_not_fit_side_by_side_take_turns(project: Folder) -> None
     side_by_side = project.run().manifest
     assert side_by_side.paid.calls == 0
     assert side_by_side.files["rows.parquet"] == taking_turns.files["rows.parquet"]
+
+
+def test_the_models_of_a_jury_take_their_turn_together(project: Folder) -> None:
+    declare(project)
+    jury = "  - {judge: quality, model: [writer, editor], rubric: plain, canaries: false}\n"
+    start = PIPELINE.index("  - {generate: answer")
+    project.write("pipelines/mine.yaml", PIPELINE[:start] + jury + "  - {publish: me/mine}\n")
+    project.write("prompts/rubrics/plain.yaml", RUBRIC.replace("[question, answer]", "[draft]"))
+    assert "org/first 0.9 and org/second 0.9" in (project.plan().crowding() or "")
+    run, notes = ran(project, one_model_at_a_time=True)
+    assert (run.manifest.outcome, run.manifest.paid.calls) == ("complete", 36)
+    starts = [note.partition(":")[0] for note in notes if "starting vLLM" in note]
+    assert starts[0] == "vllm/org/first"
+    assert sorted(starts[1:]) == ["vllm/org/first", "vllm/org/second"]
 
 
 def test_a_model_that_is_too_large_ends_the_run_in_one_line(project: Folder) -> None:

@@ -119,7 +119,10 @@ MODEL = "[tool.soupstock.models.a]\n"
             MODEL + "base_url = 'http://'\n",
             ":2: base_url should be like `http://localhost:8000/v1`",
         ),
-        ('[tool.soupstock]\n"\\u001b[2J" = 1\n', ":2: unknown key '\\x1b[2J'; there are: models"),
+        (
+            '[tool.soupstock]\n"\\u001b[2J" = 1\n',
+            ":2: unknown key '\\x1b[2J'; there are: embedder, models",
+        ),
         ("[tool.soupstock]\na = " + "[" * 300 + "]" * 300, ": it is nested too deeply"),
         ("[tool.soupstock]\na = " + "[" * 9000, ": not TOML: "),
         (MODEL + "vllm = 'a b'\n", ":2: vllm should be a model's name, without spaces, not 'a b'"),

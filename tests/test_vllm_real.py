@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
+import polars as pl
 import pytest
 
 from conftest import Folder, running, until
@@ -41,7 +42,7 @@ steps:
   - {generate: answer, model: writer, prompt: reply, max_tokens: 24}
 """
 PUBLISH = "  - {publish: me/mine}\n"
-JUDGE = "  - {judge: quality, model: writer, rubric: plain, max_tokens: 300}\n"
+JUDGE = "  - {judge: quality, model: writer, rubric: plain, max_tokens: 300, canaries: false}\n"
 RUBRIC = """\
 columns: [question, answer]
 criteria:
@@ -128,6 +129,13 @@ def test_writer_and_judge_share_the_server(ran: Ran) -> None:
     (server,) = said.paid.servers
     assert server.prefix_hits is not None
     assert f"small: {server.prefix_hits:.0%} of its prompt tokens were in its prefix" in ran.said
+
+
+def test_a_score_is_the_mean_over_levels_by_how_likely_each_was(ran: Ran) -> None:
+    rows = pl.read_parquet(ran.folder.root / "runs/mine/latest/rows.parquet", glob=False)
+    scores = rows["quality"].struct.field("score").to_list()
+    assert all(0 <= score <= 1 for score in scores)
+    assert any(0 < score < 1 for score in scores)
 
 
 def test_a_second_run_starts_no_server(ran: Ran) -> None:

@@ -83,6 +83,30 @@ def test_what_a_command_started_ends_with_it() -> None:
         wait_for_end(pids)
 
 
+def test_what_a_command_left_may_clean_up_before_it_ends(tmp_path: Path) -> None:
+    note = tmp_path / "cleaned"
+    child = (
+        "import signal, sys, time\n"
+        "def clean(*_):\n"
+        "    time.sleep(0.2)\n"
+        f"    open({str(note)!r}, 'w').close()\n"
+        "    sys.exit()\n"
+        "signal.signal(signal.SIGTERM, clean)\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(600)"
+    )
+    code = (
+        "import os, signal, subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {child!r}], stdout=subprocess.PIPE)\n"
+        "child.stdout.readline()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    command = [sys.executable, "-m", "soupstock.watchdog", sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:  # noqa: S603 - our own words
+        assert process.wait() == 128 + signal.SIGKILL
+    assert note.exists()
+
+
 def test_a_command_that_ends_by_a_signal_gives_its_number_as_a_shell_does() -> None:
     with watched() as process:
         pids = started(process)

@@ -29,6 +29,7 @@ from soupstock.steps.mask import Masking, mask_rows
 from soupstock.steps.publish import Publication, check
 from soupstock.steps.select import Selection
 from soupstock.stream import WINDOW, Indexed, Stage, Stream, Tally
+from soupstock.vllm import Launch
 
 UNFIT = "Unfit"
 """The cause where a judge that is not fit ends the run."""
@@ -91,13 +92,16 @@ class Flow:
         return table
 
     def turns(self) -> list[int]:
-        """Number each step's turn: a new one begins where another model must be served."""
+        """Number each step's turn: a new one begins where another model must be served.
+
+        The models of a jury stand side by side, for they judge the same rows at once.
+        """
         numbers: list[int] = []
-        served, number = None, 0
+        served, number = frozenset[Launch](), 0
         for step in self.plan.steps:
-            launch = step.model.launch if step.model and self.turn else None
-            number += served is not None and launch not in (None, served)
-            served = launch or served
+            needed = frozenset(step.launches if self.turn else ())
+            number += bool(served and needed and needed != served)
+            served = needed or served
             numbers.append(number)
         return numbers
 

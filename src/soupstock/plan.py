@@ -34,7 +34,7 @@ from soupstock.steps.judge import Judging
 from soupstock.steps.mask import Masking
 from soupstock.steps.publish import Publication
 from soupstock.steps.select import Selection
-from soupstock.vllm import crowding
+from soupstock.vllm import Launch, crowding
 
 Bound = (
     Generation
@@ -78,6 +78,12 @@ class Step:
             return self.members
         return ((self.role, self.model),) if self.role and self.model else ()
 
+    @property
+    def launches(self) -> tuple[Launch, ...]:
+        """The servers that a run starts for it, each once."""
+        found = (model.launch for _, model in self.models if model.launch)
+        return tuple(dict.fromkeys(found))
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -105,8 +111,7 @@ class Plan:
 
     def crowding(self) -> str | None:
         """Say so where models that a run serves want more of the same GPUs than there is."""
-        models = [step.model for step in self.steps if step.model]
-        return crowding([model.launch for model in models if model.launch])
+        return crowding([launch for step in self.steps for launch in step.launches])
 
     def model_records(self) -> tuple[ModelRecord, ...]:
         """Return the models as the manifest names them; they hold no secrets."""

@@ -8,10 +8,12 @@ import contextlib
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -22,7 +24,7 @@ from soupstock.errors import ModelError, shown
 from soupstock.spec import slug
 from soupstock.vllm import ADVICE, VLLM, Launch
 from soupstock.vllm_log import STAGES, Reason, last_line, reason, stage
-from soupstock.watchdog import PATIENCE
+from soupstock.watchdog import GRACE, PATIENCE
 
 Notify = Callable[[str], None]
 
@@ -34,6 +36,9 @@ _EVERY = 0.1
 
 _DYING = 15.0
 """How long a server that answers no more may take to end, in seconds."""
+
+_LAST_WORDS = 20_000
+"""In how many characters at a log's end the reason is looked for why a server died."""
 
 _ANSWER = 5.0
 """How long an answer about its health or its counters may take, in seconds."""
@@ -152,12 +157,14 @@ class VllmServers:
 
     async def _bury(self, launch: Launch, server: "_Server") -> None:
         """Note that a server died; raises ModelError when it is not the first time."""
+        how = server.ending
         await server.stop()
         del self._running[launch]
         self._deaths[launch] += 1
-        why = reason(server.said())
-        told = f": {why.text}" if why else ""
-        how = f"{_title(launch)}: the server ended early ({server.ending}{told})"
+        # Who is killed leaves no word, and what went wrong earlier is not why.
+        why = None if how == "SIGKILL" else reason(server.said()[-_LAST_WORDS:])
+        told = f"{how}: {why.text}" if why else how
+        how = f"{_title(launch)}: the server ended early ({told})"
         if self._deaths[launch] > 1:
             raise ModelError(f"{how} for the second time; its log is {shown(server.log)}")
         self._notify(f"{how}; starting it again")
@@ -188,7 +195,10 @@ class _Server:
         self._sink = file.sink
         self._from = file.sink.seek(0, os.SEEK_END)
         self._port = _free_port()
-        self._process = _begun(launch, self._port, self.key, file.sink)
+        # vLLM's processes talk over sockets in a folder, and leave them there.
+        self._sockets = tempfile.mkdtemp(prefix="soupstock-")
+        own = {"VLLM_API_KEY": self.key, "VLLM_RPC_BASE_PATH": self._sockets}
+        self._process = _begun(launch, self._port, own, file.sink)
 
     @property
     def base_url(self) -> str:
@@ -249,24 +259,24 @@ class _Server:
         process = self._process
         if process.stdin is not None:
             process.stdin.close()
-        for _ in range(round((PATIENCE + _ANSWER) / _EVERY)):
-            if process.poll() is not None:
-                return
-            await asyncio.sleep(_EVERY)
-        process.kill()
-        process.wait()
+        try:
+            for _ in range(round((PATIENCE + GRACE + _ANSWER) / _EVERY)):
+                if process.poll() is not None:
+                    return
+                await asyncio.sleep(_EVERY)
+            process.kill()
+            process.wait()
+        finally:
+            shutil.rmtree(self._sockets, ignore_errors=True)
 
 
-def _begun(launch: Launch, port: int, key: str, log: IO[bytes]) -> "subprocess.Popen[bytes]":
-    """Start a server; the key goes by the environment, for everybody sees a command line."""
+def _begun(
+    launch: Launch, port: int, own: Mapping[str, str], log: IO[bytes]
+) -> "subprocess.Popen[bytes]":
+    """Start a server; its key goes by the environment, for everybody sees a command line."""
     # Safe path: no file of the folder where the run is stands in for one of Python's modules.
     watchdog = (sys.executable, "-P", "-m", "soupstock.watchdog")
-    environment: Mapping[str, str] = {
-        **_QUIET,
-        **os.environ,
-        **dict(launch.env),
-        "VLLM_API_KEY": key,
-    }
+    environment = {**_QUIET, **os.environ, **dict(launch.env), **own}
     return subprocess.Popen(  # noqa: S603 - the command of the user's own settings
         [*watchdog, *launch.command, "--port", str(port)],
         stdin=subprocess.PIPE,

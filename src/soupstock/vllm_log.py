@@ -88,6 +88,8 @@ def reason(log: str) -> Reason | None:
             if found := re.search(pattern, line):
                 return Reason(kind, _short(found.expand(words)))
     first = next(_errors(lines), None)
+    if first is None and any("EngineDeadError" in line for line in lines):
+        first = "its engine ended"
     return Reason("other", _short(first)) if first else None
 
 

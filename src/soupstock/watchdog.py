@@ -12,21 +12,30 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 
 PATIENCE = 5.0
 """How long a command has to end by itself once it is told to, in seconds."""
+
+GRACE = 3.0
+"""How long what a command left has to end, in seconds."""
 
 NOT_FOUND = 127
 """The exit status where the command cannot be run at all."""
 
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_NONE = 0
+"""No signal at all: asks whether there is anybody to get one."""
 
 
 def main(command: Sequence[str]) -> int:
     """Run a command until it ends, standard input closes or a signal comes; returns its status."""
     woken = _signals()
+    # Whoever loses its parent becomes a child of this process, which then knows of its end.
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     try:
         process = subprocess.Popen(  # noqa: S603 - the run's own command
             command,
@@ -42,16 +51,19 @@ def main(command: Sequence[str]) -> int:
             if _is_over(woken):
                 _end(process)
     finally:
-        # What the command started may outlive it.
-        _tell(process, signal.SIGKILL)
+        _sweep(process)
     status = process.returncode
     return status if status >= 0 else 128 - status
 
 
 def _die_with_parent() -> None:
     """Have Linux kill this process when the watchdog dies, itself killed by force."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _prctl(what: int, value: int) -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(what, value, 0, 0, 0)
 
 
 def _signals() -> int:
@@ -84,10 +96,30 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def _tell(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
-    """Send a signal to the command and to all that it started."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+def _sweep(process: "subprocess.Popen[bytes]") -> None:
+    """End what the command started and left: at first kindly, for some of it cleans up."""
+    deadline = time.monotonic() + GRACE
+    _tell(process, signal.SIGTERM)
+    while _reaped(process) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    _tell(process, signal.SIGKILL)
+
+
+def _reaped(process: "subprocess.Popen[bytes]") -> bool:
+    """Take note of who ended; tell whether there is anybody left of the command."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    return _tell(process, _NONE)
+
+
+def _tell(process: "subprocess.Popen[bytes]", number: int) -> bool:
+    """Send a signal to the command and to all that it started; tell whether there is any of it."""
+    try:
         os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 if __name__ == "__main__":
