@@ -149,7 +149,7 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     ),
     "a word that is none of the choices": (
         swap("  - publish", "  - dedup: answer\n    method: fuzzy\n  - publish"),
-        "pipelines/mine.yaml:20: method should be 'exact' or 'minhash', not 'fuzzy'",
+        "pipelines/mine.yaml:21: method should be 'exact', 'minhash' or 'semantic', not 'fuzzy'",
     ),
     "no rows": (
         swap("  rows: 20\n", ""),
@@ -176,37 +176,37 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     ),
     "an unknown filter": (
         swap("- score:", "- scroe:"),
-        "pipelines/mine.yaml:18: no filter is called 'scroe'; did you mean 'score'?",
+        "pipelines/mine.yaml:19: no filter is called 'scroe'; did you mean 'score'?",
     ),
     "an unknown schema": (
         swap("publish: me/mine", "publish: me/mine\n    schema: Conversatoin"),
-        "pipelines/mine.yaml:20: no schema is called 'Conversatoin'; did you mean 'Conversation'?",
+        "pipelines/mine.yaml:21: no schema is called 'Conversatoin'; did you mean 'Conversation'?",
     ),
     "a filter's argument that is missing": (
         swap("column: quality, ", ""),
-        "pipelines/mine.yaml:18: filter 'score': it needs the argument 'column'",
+        "pipelines/mine.yaml:19: filter 'score': it needs the argument 'column'",
     ),
     "a filter's argument that it has not": (
         swap("min: 0.5", "mni: 0.5"),
-        "pipelines/mine.yaml:18: filter 'score': it has no argument 'mni'; did you mean 'min'?",
+        "pipelines/mine.yaml:19: filter 'score': it has no argument 'mni'; did you mean 'min'?",
     ),
     "a filter's argument of a wrong type": (
         swap("min: 0.5", "min: half"),
         (
-            "pipelines/mine.yaml:18: filter 'score': min is 'half', "
+            "pipelines/mine.yaml:19: filter 'score': min is 'half', "
             "but the input should be a valid number"
         ),
     ),
     "what is no filter": (
         swap("- score: {column: quality, min: 0.5}", "- 3"),
         (
-            "pipelines/mine.yaml:18: a filter is a name, or one name with its arguments: "
+            "pipelines/mine.yaml:19: a filter is a name, or one name with its arguments: "
             "`length: {column: response}`; '3' is none"
         ),
     ),
     "a filter on a column that is not there": (
         swap("column: quality", "column: qualty"),
-        "pipelines/mine.yaml:18: no column is called 'qualty'; did you mean 'quality'?",
+        "pipelines/mine.yaml:19: no column is called 'qualty'; did you mean 'quality'?",
     ),
     "a column that is made twice": (
         swap("generate: answer", "generate: question"),
@@ -229,11 +229,11 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     ),
     "dedup of a column that is no text": (
         swap("  - publish", "  - dedup: quality\n  - publish"),
-        "pipelines/mine.yaml:19: 'quality' is no text; there are: answer, question, style, topic",
+        "pipelines/mine.yaml:20: 'quality' is no text; there are: answer, question, style, topic",
     ),
     "dedup of a field that is not there": (
         swap("  - publish", "  - dedup: quality.scor\n  - publish"),
-        "pipelines/mine.yaml:19: no field 'scor' in 'quality.scor'; did you mean 'score'?",
+        "pipelines/mine.yaml:20: no field 'scor' in 'quality.scor'; did you mean 'score'?",
     ),
     "publish before the end": (
         swap("  - judge", "  - publish: me/mine\n  - judge"),
@@ -241,7 +241,7 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     ),
     "a dataset's id that is none": (
         swap("me/mine", "me/my set"),
-        "pipelines/mine.yaml:19: publish should be a dataset's id: `my-org/chat`, not 'me/my set'",
+        "pipelines/mine.yaml:20: publish should be a dataset's id: `my-org/chat`, not 'me/my set'",
     ),
     "several mistakes": (
         both(swap("rows: 20", "rows: 0"), swap("prompt: ask", "promt: ask")),
@@ -381,7 +381,7 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
         a_folder("prompts/ask.md"),
         (
             "pipelines/mine.yaml:10: no prompt is called 'ask'; "
-            "there are: chat/instruction, chat/response, judge, reply"
+            "there are: chat/instruction, chat/response, compare, judge, reply"
         ),
     ),
     "a rubric's unknown key": (
@@ -455,46 +455,46 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     ),
     "a filter that gives no expression": (
         own("return len(column) > 3"),
-        "pipelines/mine.yaml:18: filter 'own': it gives bool, not a polars expression",
+        "pipelines/mine.yaml:19: filter 'own': it gives bool, not a polars expression",
     ),
     "a filter that is a coroutine": (
         own("return 1", FILTER.replace("def", "async def")),
-        "pipelines/mine.yaml:18: filter 'own': it gives coroutine, not a polars expression",
+        "pipelines/mine.yaml:19: filter 'own': it gives coroutine, not a polars expression",
     ),
     "a filter that raises": (
         own("raise KeyError('\\x1b[2J')"),
-        "pipelines/mine.yaml:18: filter 'own': it raised KeyError: '\\x1b[2J'",
+        "pipelines/mine.yaml:19: filter 'own': it raised KeyError: '\\x1b[2J'",
     ),
     "a filter that ends the process": (
         own("raise SystemExit(7)"),
-        "pipelines/mine.yaml:18: filter 'own': it raised SystemExit: 7",
+        "pipelines/mine.yaml:19: filter 'own': it raised SystemExit: 7",
     ),
     "a filter that holds Python": (
         own("return pl.col(column).map_elements(bool, return_dtype=pl.Boolean)"),
         (
-            "pipelines/mine.yaml:18: filter 'own': it holds a Python function (map_elements, "
+            "pipelines/mine.yaml:19: filter 'own': it holds a Python function (map_elements, "
             "map_batches), which cannot go to another process; "
             "write it with polars expressions alone"
         ),
     ),
     "a filter that gives numbers": (
         own("return pl.col(column).str.len_chars()"),
-        "pipelines/mine.yaml:18: filter 'own': it gives UInt32, not true or false",
+        "pipelines/mine.yaml:19: filter 'own': it gives UInt32, not true or false",
     ),
     "a filter that gives one value for all rows": (
         own("return pl.col(column).is_null().all()"),
-        "pipelines/mine.yaml:18: filter 'own': it gives 1 values for 0 rows",
+        "pipelines/mine.yaml:19: filter 'own': it gives 1 values for 0 rows",
     ),
     "a filter with a broken pattern": (
         own("return pl.col(column).str.contains('(')"),
         (
-            "pipelines/mine.yaml:18: filter 'own': "
+            "pipelines/mine.yaml:19: filter 'own': "
             "regex error: regex parse error: ( ^ error: unclosed group"
         ),
     ),
     "a filter with an annotation that cannot be evaluated": (
         own("return pl.col(column) > at_most", FILTER.replace("int", "'1 / 0'")),
-        "pipelines/mine.yaml:18: filter 'own': cannot compare string with numeric type (i32)",
+        "pipelines/mine.yaml:19: filter 'own': cannot compare string with numeric type (i32)",
     ),
     "a schema that raises when it is imported": (
         both(
@@ -620,8 +620,8 @@ FLAGS = {
     ("plan", "mine", "--model", "writer"): "--model writer is not ROLE=MODEL",
     ("plan", "mine", "--model", "writr=test"): "no role is called 'writr'; did you mean 'writer'?",
     ("plan", "mine", "--model", "writer=\x1b[2J"): (
-        "no model is called '\\x1b[2J'; there are: embedded, openai/NAME, test "
-        "(further ones are declared in [tool.soupstock.models.NAME] of pyproject.toml)"
+        "no model is called '\\x1b[2J'; there are: embedded, openai/NAME, test, vllm/NAME"
+        " (further ones are declared in [tool.soupstock.models.NAME] of pyproject.toml)"
     ),
     ("run", "mine", "--max-cost", "nan"): "--max-cost should be a number of US dollars, not nan",
     ("run", "mine", "--max-cost", "1"): (

@@ -18,9 +18,12 @@ from soupstock.judge_records import (
     JuryRecord,
     KindRecord,
     MemberRecord,
+    OrderRecord,
     PaddingRecord,
 )
+from soupstock.ranking import both_orders
 from soupstock.records import Table
+from soupstock.steps.compare import Comparing
 from soupstock.steps.judge import Judging
 
 DIGITS = 4
@@ -121,6 +124,30 @@ def _padding(found: LengthBias) -> PaddingRecord | None:
         change=round(found.change, DIGITS),
         is_biased=found.is_biased,
         sentence=found.sentence(),
+    )
+
+
+def order_record(step: Comparing, table: Table) -> OrderRecord:
+    """Say what the order in which answers are shown does to a judge."""
+    better = pl.col("pairs").struct.field("better").list
+    found = (
+        table.scan()
+        .select(pairs=pl.col(step.column).struct.field("pairs"))
+        .explode("pairs")
+        .drop_nulls("pairs")
+        .select(better.get(0).alias("forward"), better.get(1).alias("backward"))
+        .collect()
+    )
+    orders = both_orders(found["forward"].to_list(), found["backward"].to_list())
+    return OrderRecord(
+        pairs=orders.pairs,
+        same=interval(orders.same),
+        flips=orders.flips,
+        wavers=orders.wavers,
+        bias=interval(orders.bias),
+        is_biased=orders.is_biased,
+        missing=orders.missing,
+        sentence=orders.sentence(),
     )
 
 

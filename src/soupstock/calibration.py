@@ -147,9 +147,10 @@ def calibrate(  # noqa: PLR0913 - each is a choice of the person who asks
 
 def _judge(said: Manifest, column: str | None) -> spec.Judge:
     pipeline = spec.Pipeline.model_validate(said.pipeline)
-    steps = {step.judge: step for step in pipeline.steps if isinstance(step, spec.Judge)}
+    judges = (step for step in pipeline.steps if isinstance(step, spec.Judge))
+    steps = {step.judge: step for step in judges if step.compare is None}
     if not steps:
-        raise MistakeError(f"no step of {said.name} judges")
+        raise MistakeError(f"no step of {said.name} scores rows")
     if column is None and len(steps) > 1:
         raise MistakeError(f"{said.name} has several judges; name one: --column {min(steps)}")
     if column is not None and column not in steps:

@@ -85,6 +85,28 @@ def verdict_type(rubric: Rubric, members: Sequence[str]) -> pl.Struct:
     return pl.Struct({**_verdict(rubric.criteria).to_schema(), **jury})
 
 
+def comparison_type(answer: pl.DataType) -> pl.Struct:
+    """Return the type of the column that a judge makes who compares answers of this type."""
+    pair = {
+        "judge": pl.String(),
+        "first": pl.Int64(),
+        "second": pl.Int64(),
+        "outcome": pl.Int64(),
+        "reasons": pl.List(pl.String),
+        "better": pl.List(pl.Int64),
+    }
+    return pl.Struct(
+        {
+            "best": answer,
+            "worst": answer,
+            "margin": pl.Float64(),
+            "ranks": pl.List(pl.Int64),
+            "flips": pl.Int64(),
+            "pairs": pl.List(pl.Struct(pair)),
+        }
+    )
+
+
 def _verdict(criteria: Iterable[str]) -> pl.Struct:
     inner = pl.Struct(dict.fromkeys(criteria, CRITERION))
     return pl.Struct({"score": pl.Float64, "uncertainty": pl.Float64, "criteria": inner})

@@ -32,3 +32,16 @@ def _hash(texts: Iterable[str]) -> str:
         # Half a character may be in what a model wrote.
         digest.update(text.encode(errors="surrogatepass") + b"\0")
     return digest.hexdigest()
+
+
+PAIRED = (*JUDGED, "first", "second")
+"""What the prompt is given that compares two answers: these stand apart from what is `shown`."""
+
+
+def compared(rubric: Rubric, row: Row, first: object, second: object) -> dict[str, Any]:
+    """Return what a judge's prompt is given about two answers to a row."""
+    beside = [path for path in rubric.columns if path != rubric.subject]
+    shown, context = flatten(row, beside), flatten(row, rubric.context)
+    pair = {"first": first, "second": second}
+    given = {"rubric": rubric, "shown": shown, "context": context, **pair}
+    return given | {"mark": mark(shown, context, pair)}

@@ -15,13 +15,13 @@ from pydantic import ValidationError
 
 from soupstock import folder, manifest, spec
 from soupstock.errors import MistakeError, Place, quoted, shown
-from soupstock.exhibits import exhibits
+from soupstock.exhibits import compared, exhibits
 from soupstock.loader import parse_yaml, validate
 from soupstock.manifest import Manifest, ModelRecord, PartRecord
 from soupstock.measures import derive
 from soupstock.project import Project, name_of
 from soupstock.prompts import Prompt, PromptError, parse_prompt
-from soupstock.records import Row
+from soupstock.records import Row, flatten
 from soupstock.references import is_reference
 from soupstock.rubrics import Rubric
 from soupstock.steps.filter import Bound, called
@@ -147,7 +147,7 @@ class _Teller:
                 values = {name: self._row[name] for name in names}
                 told = {"messages": asked, "value": values if step.reasoning else values[names[0]]}
             case spec.Judge():
-                told = {"messages": self._asked(step.rubric), "value": self._row[step.judge]}
+                told = {"messages": self._asked(step), "value": self._row[step.judge]}
             case spec.Filter():
                 told = {"value": dict(self._figures(step))}
             case spec.Dedup():
@@ -179,11 +179,18 @@ class _Teller:
         part = _part(self._said.prompts, name)
         return parse_prompt(name, part.text, Path(part.file))
 
-    def _asked(self, name: str) -> Sequence[Mapping[str, str]]:
-        part = _part(self._said.rubrics, name)
+    def _asked(self, step: spec.Judge) -> Sequence[Mapping[str, str]]:
+        """Tell what the judge was asked; of a comparison the first question."""
+        part = _part(self._said.rubrics, step.rubric)
         rubric = validate(parse_yaml(part.text, Path(part.file)), Rubric).value
         if not rubric.judged:
             return ()
+        if step.compare is not None:
+            answers = flatten(self._row, [step.compare])[step.compare] or []
+            if len(answers) < 2:  # noqa: PLR2004 - one answer has nobody to meet
+                return ()
+            given = compared(rubric, self._row, *answers[:2])
+            return _messages(self._prompt(rubric.compare_prompt), given)
         return _messages(self._prompt(rubric.prompt), exhibits(rubric, self._row))
 
     def _figures(self, step: spec.Filter) -> Iterator[tuple[str, str]]:

@@ -181,6 +181,7 @@ def _counted(name: str, values: pl.DataFrame) -> Shares:
 
 def _judged(rows: pl.LazyFrame, columns: Outline, name: str) -> Iterator[Judged]:
     if "criteria" not in fields_of(columns.schema[name]):
+        yield from _compared(rows, columns, name)
         return
     names = list(fields_of(fields_of(columns.schema[name])["criteria"]))
     verdict = columns.refer(name).struct
@@ -208,6 +209,16 @@ def _judged(rows: pl.LazyFrame, columns: Outline, name: str) -> Iterator[Judged]
         if not found[f"{n}"].is_null().all()
     ]
     yield Judged(scores, criteria, spreads, doubts(rows, columns, name))
+
+
+def _compared(rows: pl.LazyFrame, columns: Outline, name: str) -> Iterator[Judged]:
+    """Say how far apart the best and the worst answers are."""
+    margin = columns.refer(name).struct.field("margin").alias("value")
+    found = rows.select(margin, _KEPT.alias("kept")).drop_nulls("value").collect()
+    if not found.is_empty():
+        edges = [n / _MOST_BINS for n in range(_MOST_BINS)]
+        limits = _limits(columns, "number", f"{name}.margin")
+        yield Judged(_distribution(f"{name}.margin", found, edges, 1.0, limits), [])
 
 
 def _criterion(found: pl.DataFrame, place: int, name: str, rubric: Rubric | None) -> Criterion:

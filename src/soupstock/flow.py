@@ -20,6 +20,7 @@ from soupstock.calls import Answering, Failure
 from soupstock.examination import Examination, examine, sample
 from soupstock.plan import Plan, Step
 from soupstock.records import Gatherer, Ids, Row, Table, dropped, frame
+from soupstock.steps.compare import Comparing, compare
 from soupstock.steps.decontaminate import Decontamination, decontaminate
 from soupstock.steps.dedup import Deduplication
 from soupstock.steps.filter import Filtering, filter_rows
@@ -206,6 +207,8 @@ def stage_of(step: Step, plan: Plan, tally: Tally) -> Stage:
             return Stage(step.title, step=lambda row, ask: generate(bound, row, ask))
         case Judging():
             return _judged(step.title, bound, step.reads, plan)
+        case Comparing():
+            return Stage(step.title, step=lambda row, ask: compare(bound, row, ask))
         case Filtering():
             return Stage(step.title, check=_filter(bound, step.reads, plan))
         case Masking():

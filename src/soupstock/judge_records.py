@@ -177,6 +177,24 @@ class CalibrationRecord(Spec):
         return f"The judge was calibrated with {over} of {people}."
 
 
+class OrderRecord(Spec):
+    """What became of pairs of answers that were shown in both orders."""
+
+    pairs: int
+    """Pairs with a verdict in both orders."""
+    same: IntervalRecord | None
+    """The share with the same verdict in both."""
+    flips: int
+    """Pairs whose winner is the one shown first, or second, both times; they count as ties."""
+    wavers: int
+    """Pairs with a winner in one order and a tie in the other; they count as ties, too."""
+    bias: IntervalRecord | None
+    """By how much more often the order favours the one shown first than the other."""
+    is_biased: bool
+    missing: int
+    sentence: str
+
+
 class JudgeRecord(Spec):
     """What is known of a judge step's judge."""
 
@@ -187,9 +205,11 @@ class JudgeRecord(Spec):
     fitness: FitnessRecord | None = None
     """Null where no canaries were asked for."""
     jury: JuryRecord | None = None
+    orders: OrderRecord | None = None
+    """Of a judge who compares answers."""
     calibration: CalibrationRecord | None = None
 
     @property
     def is_measured(self) -> bool:
         """Whether anything is known of it."""
-        return bool(self.fitness or self.jury or self.calibration)
+        return bool(self.fitness or self.jury or self.orders or self.calibration)

@@ -6,11 +6,11 @@ from typing import Any
 
 import polars as pl
 
-from soupstock import spec
+from soupstock import pairs, spec
 from soupstock.calls import Form
-from soupstock.columns import check_new, check_variables, type_at, verdict_type
+from soupstock.columns import check_new, check_variables, comparison_type, type_at, verdict_type
 from soupstock.errors import MistakeError, Place, UnknownNameError
-from soupstock.exhibits import JUDGED
+from soupstock.exhibits import JUDGED, PAIRED
 from soupstock.manifest import PartRecord
 from soupstock.measures import requires
 from soupstock.project import Part, Project
@@ -18,6 +18,7 @@ from soupstock.records import Columns
 from soupstock.rubrics import Rubric, verdict_schema
 from soupstock.rules import BoundRule
 from soupstock.servers import Model
+from soupstock.steps.compare import Comparing
 from soupstock.steps.filter import bind
 from soupstock.steps.judge import Judging, Member
 
@@ -32,7 +33,7 @@ At = Callable[..., Place | None]
 class Planned:
     """A judge step with everything it needs."""
 
-    bound: Judging
+    bound: Judging | Comparing
     reads: tuple[str, ...]
     adds: Columns
     members: tuple[tuple[str, Model], ...]
@@ -46,14 +47,23 @@ class Planned:
 class Judges:
     """Binds judge steps to a project and the models of a pipeline."""
 
-    def __init__(self, project: Project, models: Mapping[str, Model], seed: int) -> None:
+    def __init__(
+        self, project: Project, models: Mapping[str, Model], pipeline: spec.Pipeline
+    ) -> None:
         self._project = project
         self._models = models
-        self._seed = seed
+        self._seed = pipeline.seed
+        steps = (step for step in pipeline.steps if isinstance(step, spec.Generate))
+        self._answers = {step.generate: step.n for step in steps}
 
     def plan(self, step: spec.Judge, columns: Columns, at: At) -> Planned:
         """Bind a step to the columns that are there by then; raises MistakeError."""
         check_new(step.judge, columns, at("judge"))
+        if step.compare is not None:
+            return self._comparing(step, step.compare, columns, at)
+        return self._judging(step, columns, at)
+
+    def _judging(self, step: spec.Judge, columns: Columns, at: At) -> Planned:
         rubric = self._project.rubric(step.rubric, at("rubric"))
         members = self._members(step, rubric.value, at)
         for path in rubric.value.shown:
@@ -98,14 +108,52 @@ class Judges:
 
     def _form(self, step: spec.Judge, rubric: Rubric, model: Model) -> Form:
         levels = max(len(one.levels) for one in rubric.judged.values())
+        # A level is one token or two: with a blank before it, and without.
+        alternatives = min(MOST_LOGPROBS, 2 * levels) if step.logprobs else 0
+        return self._asking(step, model, verdict_schema(rubric), alternatives)
+
+    def _asking(
+        self, step: spec.Judge, model: Model, schema: Mapping[str, Any], alternatives: int = 0
+    ) -> Form:
         return Form(
             model,
             {"temperature": step.temperature, "max_tokens": step.max_tokens},
-            verdict_schema(rubric),
+            schema,
             "verdict",
-            # A level is one token or two: with a blank before it, and without.
-            top_logprobs=min(MOST_LOGPROBS, 2 * levels) if step.logprobs else 0,
+            top_logprobs=alternatives,
             seed=self._seed,
+        )
+
+    def _comparing(self, step: spec.Judge, of: str, columns: Columns, at: At) -> Planned:
+        answers = type_at(of, columns, at("compare"))
+        if not isinstance(answers, pl.List):
+            problem = f"{of} is no column of several answers; `n` of a generate step makes one"
+            raise MistakeError(problem, at("compare"))
+        rubric = self._project.rubric(step.rubric, at("rubric"))
+        members = self._members(step, rubric.value, at)
+        if not members:
+            raise MistakeError("rules alone cannot compare two answers", at("rubric"))
+        beside = [path for path in rubric.value.shown if path != rubric.value.subject]
+        for path in beside:
+            type_at(path, columns, at("rubric"), f" (the rubric {step.rubric} shows it)")
+        prompt = self._project.prompt(rubric.value.compare_prompt, at("rubric"))
+        check_variables(prompt, PAIRED, at("rubric"))
+        bound = Comparing(
+            step.judge,
+            of,
+            tuple((role, self._asking(step, model, pairs.schema())) for role, model in members),
+            prompt.value.given({"rubric": rubric.value}),
+            rubric.value,
+            step.retries,
+        )
+        met = len(pairs.pairs(self._answers.get(of, pairs.MOST_TO_MEET_ALL)))
+        return Planned(
+            bound,
+            reads=(*beside, of),
+            adds={step.judge: comparison_type(_of(answers))},
+            members=members,
+            parts=(("rubric", rubric.record), ("prompt", prompt.record)),
+            calls=2 * met * len(members),
         )
 
     def _rules(
@@ -123,3 +171,9 @@ class Judges:
             rules.append(BoundRule(criterion, bound.full_label, bound.expression))
             parts.append(("filter", found.record))
         return tuple(rules), parts
+
+
+def _of(answers: pl.List) -> pl.DataType:
+    """Return the type of one answer."""
+    inner = answers.inner
+    return inner() if isinstance(inner, type) else inner

@@ -38,6 +38,10 @@ def measured(said: Manifest) -> Iterator[Markdown]:
 def _judge(judge: JudgeRecord, models: list[ModelRecord]) -> Iterator[Markdown]:
     if judge.fitness is not None:
         yield from _fitness(judge.column, judge.fitness)
+    if judge.orders is not None:
+        told = prose(judge.orders.sentence, _LONGEST)
+        is_biased = judge.orders.is_biased
+        yield Markdown(f"{cell(judge.column)}: {f'**{told}**' if is_biased else told}")
     if judge.jury is not None:
         yield from _jury(judge.column, judge.jury)
     is_measured = judge.calibration is not None and not judge.calibration.void

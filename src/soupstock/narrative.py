@@ -92,6 +92,12 @@ def _judged(step: spec.Judge, said: Manifest) -> str:
     rubric, made = code(step.rubric, _LONGEST), code(step.judge)
     if not step.roles:
         return f"each row was scored by the rules of the rubric {rubric}: {made}"
+    if step.compare is not None:
+        who = joined([Markdown(_model(role, said)) for role in step.roles])
+        return (
+            f"{who} compared the answers in {code(step.compare, _LONGEST)} two at a time, each"
+            f" shown first once, by the rubric {rubric}: {made}{_settings(step)}"
+        )
     who = joined([Markdown(_model(role, said)) for role in step.roles])
     jury = f", put together by {step.aggregate}" if len(step.roles) > 1 else ""
     return f"{who} scored each row by the rubric {rubric}{jury}: {made}{_settings(step)}"

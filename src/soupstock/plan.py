@@ -26,6 +26,7 @@ from soupstock.pruning import (
 )
 from soupstock.records import AFTER, BEFORE, Columns
 from soupstock.servers import Model, resolve
+from soupstock.steps.compare import Comparing
 from soupstock.steps.decontaminate import Decontamination
 from soupstock.steps.dedup import Deduplication
 from soupstock.steps.filter import Filtering, bind
@@ -39,6 +40,7 @@ from soupstock.vllm import Launch, crowding
 Bound = (
     Generation
     | Judging
+    | Comparing
     | Filtering
     | Masking
     | Deduplication
@@ -287,7 +289,7 @@ class _Planner:
         )
 
     def _judge(self, step: spec.Judge, columns: Columns, at: "_At") -> Step:
-        judges = Judges(self._project, self.models, self._pipeline.seed)
+        judges = Judges(self._project, self.models, self._pipeline)
         planned = judges.plan(step, columns, at)
         return Step(
             step,
@@ -414,6 +416,8 @@ def _shaping(
             case Judging(members=members, rules=rules):
                 yield from (member.form.identity() for member in members)
                 yield from (rule.expression.meta.serialize() for rule in rules)
+            case Comparing(members=judges):
+                yield from (form.identity() for _, form in judges)
             case Filtering(keeps=keeps):
                 yield from (name.encode() + keep.meta.serialize() for name, keep in keeps)
             case Deduplication() | Decontamination() | Selection():

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from soupstock import __version__, calibration, folder, hub, manifest, spec
-from soupstock.assessment import fitness_record, jury_record
+from soupstock.assessment import fitness_record, jury_record, order_record
 from soupstock.budget import PICO, Price
 from soupstock.card import render_card
 from soupstock.certificates import certificates
@@ -36,6 +36,7 @@ from soupstock.plan import Plan, Step
 from soupstock.records import Row, Table
 from soupstock.report import write_report
 from soupstock.servers import Model
+from soupstock.steps.compare import Comparing
 from soupstock.steps.judge import Judging
 from soupstock.steps.publish import Publication, write
 from soupstock.stream import Spent, Tally
@@ -194,13 +195,18 @@ def _hashed(record: ModelRecord) -> ModelRecord:
 
 def _scores(step: Step, table: Table) -> Iterator[ScoreRecord]:
     """Say how a judge's scores are spread."""
-    if not isinstance(step.bound, Judging):
-        return
-    score = pl.col(step.bound.column).struct.field("score").alias("score")
+    match step.bound:
+        case Judging(column=column):
+            name, field = column, "score"
+        case Comparing(column=column):
+            name, field = f"{column}.margin", "margin"
+        case _:
+            return
+    score = pl.col(column).struct.field(field).alias("score")
     kept = (pl.col("dropped_by").list.len() == 0).alias("kept")
     found = table.scan().select(score, kept).drop_nulls("score").collect()
     yield ScoreRecord(
-        column=step.bound.column,
+        column=name,
         model=step.role or "",
         judged=_spread(found["score"]),
         kept=_spread(found.filter("kept")["score"]),
@@ -209,17 +215,21 @@ def _scores(step: Step, table: Table) -> Iterator[ScoreRecord]:
 
 def _judges(step: Step, flow: Flow, table: Table) -> Iterator[JudgeRecord]:
     """Say what is known of a judge step's judge."""
-    judging, said = step.bound, step.spec
-    if not (isinstance(judging, Judging) and isinstance(said, spec.Judge)):
+    if not isinstance(step.spec, spec.Judge):
         return
-    told = flow.examinations.get(judging.column)
-    fitness = fitness_record(told, _costs(step.models, told.tally)) if told else None
+    known: dict[str, Any] = {}
+    match step.bound:
+        case Judging() as judging:
+            told = flow.examinations.get(judging.column)
+            if told is not None:
+                known["fitness"] = fitness_record(told, _costs(step.models, told.tally))
+            known["jury"] = jury_record(judging, table, told)
+        case Comparing() as comparing:
+            known["orders"] = order_record(comparing, table)
+        case _:
+            pass
     yield JudgeRecord(
-        column=judging.column,
-        models=said.roles,
-        rubric=said.rubric,
-        fitness=fitness,
-        jury=jury_record(judging, table, told),
+        column=step.spec.judge, models=step.spec.roles, rubric=step.spec.rubric, **known
     )
 
 

@@ -67,6 +67,9 @@ class Rubric(Spec):
     prompt: Name = "judge"
     """The prompt that puts rubric and columns to the judge."""
 
+    compare_prompt: Name = "compare"
+    """The prompt that puts rubric and two answers to the judge, for a step that compares."""
+
     criteria: Annotated[
         dict[
             CriterionName,

@@ -22,6 +22,7 @@ CUTS = (4000, 800, 160)
 _ASKED = frozenset({"instruction", "question", "prompt", "input", "query", "user", "problem"})
 _ANSWERED = frozenset({"response", "answer", "output", "completion", "assistant", "solution"})
 _SHORT = 60
+_OUTCOMES = {1: "the first is better", -1: "the second is better", 0: "neither is better"}
 _EXCERPT = 160
 _MOST_PASSAGES = 40
 
@@ -66,6 +67,17 @@ class Fellow:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """What one judge said of two answers, each shown first once."""
+
+    judge: str
+    places: tuple[int, int]
+    """Which answers, from 1."""
+    outcome: str
+    reasons: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Chapter:
     """What one step meant for a row."""
 
@@ -77,6 +89,7 @@ class Chapter:
     findings: Sequence[Finding] = ()
     fellows: Sequence[Fellow] = ()
     """The judges one by one, where there are several."""
+    pairs: Sequence[Pair] = ()
     twin: Repeat | None = None
     failures: Sequence[tuple[str, str]] = ()
     """Causes and messages."""
@@ -251,7 +264,7 @@ class _Teller:
         if value is None:
             return {}
         if "criteria" not in value:
-            return {}
+            return self._comparison(name, value)
         fellows = [
             Fellow(role, own["score"], self._findings(name, own))
             for role, own in (value.get("members") or {}).items()
@@ -262,6 +275,26 @@ class _Teller:
             "findings": self._findings(name, value),
             "fellows": fellows,
         }
+
+    def _comparison(self, name: str, value: Mapping[str, Any]) -> dict[str, Any]:
+        """Tell which answer is best and worst, and what was said of each pair in both orders."""
+        told = f"{name}: best, by a margin of {value['margin']:.2f}"
+        passages = [
+            *_passages(told, value["best"], self._cut),
+            *_passages(f"{name}: worst", value["worst"], self._cut),
+        ]
+        ranks = ", ".join(map(str, value["ranks"]))
+        passages.append(Passage(f"{name}: ranks of the answers", ranks))
+        pairs = [
+            Pair(
+                one["judge"],
+                (one["first"], one["second"]),
+                _OUTCOMES.get(one["outcome"], "no verdict"),
+                [_cut(reason or "", self._cut)[0] for reason in one["reasons"]],
+            )
+            for one in value["pairs"]
+        ]
+        return {"passages": passages[:_MOST_PASSAGES], "pairs": pairs}
 
     def _findings(self, name: str, value: Mapping[str, Any]) -> list[Finding]:
         rubric = self._told.columns.judged[name]

@@ -265,6 +265,8 @@ def _judges(said: Manifest) -> Iterator[tuple[str, str]]:
             yield f"{judge.column}: {fitness.sentence}", "" if is_fit else "bold yellow"
             if fitness.padding is not None and fitness.padding.is_biased:
                 yield f"{judge.column}: {fitness.padding.sentence}", "yellow"
+        if (orders := judge.orders) is not None:
+            yield f"{judge.column}: {orders.sentence}", "bold yellow" if orders.is_biased else ""
         if judge.calibration is not None:
             style = "bold yellow" if judge.calibration.void else ""
             yield f"{judge.column}: {judge.calibration.summary}", style

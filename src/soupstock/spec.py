@@ -217,6 +217,10 @@ class Judge(Spec):
     rubric: Name
     """Which rubric to judge by: `chat` is prompts/rubrics/chat.yaml."""
 
+    compare: Path_ | None = None
+    """A column of several answers (by `n`). They are compared with each other, two at a time, by
+    the rubric, and the new column holds the best, the worst, the margin and all ranks."""
+
     aggregate: Literal["mean", "median", "majority", "unanimity"] = "mean"
     """How a jury's scores become one, criterion by criterion. `majority`: the level that most give,
     the lowest of several. `unanimity`: the level that all grant, which is the lowest."""

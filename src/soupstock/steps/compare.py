@@ -1,0 +1,151 @@
+"""Compare the answers of a row with each other, two at a time, each shown first once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from soupstock.calls import Answer, Ask, Call, Failure, Form, Reply
+from soupstock.exhibits import compared
+from soupstock.pairs import Meeting, Preference, Standing, pairs, read_preference, standing
+from soupstock.prompts import Prompt, PromptError
+from soupstock.records import Row, failed, flatten
+from soupstock.rubrics import Rubric
+
+
+@dataclass(frozen=True)
+class Comparing:
+    """A judge step that compares, bound."""
+
+    column: str
+    of: str
+    """The column of answers."""
+    members: tuple[tuple[str, Form], ...]
+    """The judges: roles, and how each is asked."""
+    prompt: Prompt
+    rubric: Rubric
+    retries: int = 2
+    """How often an unreadable verdict is asked for again, with another seed."""
+
+    @property
+    def label(self) -> str:
+        """Name the step in tables and reasons."""
+        return f"judge: {self.column}"
+
+    def messages(self, row: Row, first: Any, second: Any) -> list[dict[str, str]]:
+        """Render what a judge is asked about two answers; raises PromptError."""
+        return self.prompt.messages(compared(self.rubric, row, first, second))
+
+
+async def compare(step: Comparing, row: Row, ask: Ask) -> Row:
+    """Add the column: the best answer and the worst, the margin between them, and all ranks.
+
+    It is null where there are no verdicts to rank by; why is among the row's failures.
+    """
+    answers = flatten(row, [step.of])[step.of] or []
+    if len(answers) < 2:  # noqa: PLR2004 - one answer has nobody to meet
+        message = f"there is nothing to compare: {len(answers)} answers"
+        return failed(row | {step.column: None}, step.label, "Single", message)
+    try:
+        asked = list(_questions(step, row, answers))
+    except PromptError as error:
+        return failed(row | {step.column: None}, step.label, "PromptError", str(error))
+    await _ask_all(step, asked, ask)
+    meetings = list(_meetings(asked))
+    for failure in dict.fromkeys(q.reply for q in asked if isinstance(q.reply, Failure)):
+        row = failed(row, step.label, *failure)
+    found = standing(len(answers), meetings)
+    return row | {step.column: found and _written(answers, found, meetings)}
+
+
+@dataclass
+class _Question:
+    """Two answers in one order, put to one judge."""
+
+    role: str
+    form: Form
+    pair: tuple[int, int]
+    messages: Sequence[Mapping[str, str]]
+    purpose: str
+    attempt: int = 0
+    reply: Preference | Failure = field(default_factory=lambda: Failure("Unreadable", "no verdict"))
+
+    def call(self) -> Call:
+        return self.form.call(self.messages, self.purpose, attempt=self.attempt)
+
+    def take(self, reply: Reply, retries: int) -> bool:
+        """Read a reply; whether to ask again."""
+        self.reply = _read(reply)
+        if isinstance(self.reply, Preference) or self.reply.cause != "Unreadable":
+            return False
+        self.attempt += 1
+        return self.attempt <= retries
+
+
+def _read(reply: Reply) -> Preference | Failure:
+    if not isinstance(reply, Answer):
+        return reply
+    found = read_preference(reply.text)
+    if isinstance(found, str):
+        cut = "; it was cut off at max_tokens" if reply.finish == "length" else ""
+        return Failure("Unreadable", f"{found}{cut}")
+    return found
+
+
+def _questions(step: Comparing, row: Row, answers: Sequence[Any]) -> list[_Question]:
+    """Put each pair to each judge in both orders, one after the other."""
+    return [
+        _Question(
+            role,
+            form,
+            (a, b),
+            step.messages(row, answers[a], answers[b]),
+            f"{row['id']}/{step.column}/{a}/{b}",
+        )
+        for one, other in pairs(len(answers))
+        for role, form in step.members
+        for a, b in ((one, other), (other, one))
+    ]
+
+
+async def _ask_all(step: Comparing, asked: Sequence[_Question], ask: Ask) -> None:
+    waiting = list(asked)
+    while waiting:
+        replies = await ask([question.call() for question in waiting])
+        waiting = [
+            question
+            for question, reply in zip(waiting, replies, strict=True)
+            if question.take(reply, step.retries)
+        ]
+
+
+def _meetings(asked: Sequence[_Question]) -> list[Meeting]:
+    """Put the two orders of each pair together."""
+    said = [one.reply if isinstance(one.reply, Preference) else None for one in asked]
+    return [
+        Meeting(asked[n].role, *asked[n].pair, said[n], said[n + 1])
+        for n in range(0, len(asked), 2)
+    ]
+
+
+def _written(
+    answers: Sequence[Any], found: Standing, meetings: Sequence[Meeting]
+) -> dict[str, Any]:
+    met = [
+        {
+            "judge": one.judge,
+            "first": one.first + 1,
+            "second": one.second + 1,
+            "outcome": outcome,
+            "reasons": [p.reason if p else None for p in (one.forward, one.backward)],
+            "better": [None if v is None else int(v) for v in one.verdicts],
+        }
+        for one, outcome in zip(meetings, found.outcomes, strict=True)
+    ]
+    return {
+        "best": answers[found.best],
+        "worst": answers[found.worst],
+        "margin": found.margin,
+        "ranks": found.ranks,
+        "flips": found.flips,
+        "pairs": met,
+    }
