@@ -128,7 +128,6 @@ def _from_vllm(reference: str, told: Vllm, root: Path) -> Model:
         missing=missing(told, root),
         logprobs=True,
         launch=launch_of(told, root),
-        logprobs=True,
         **told.model_dump(include=shared | {"extra"}),
     )
 
