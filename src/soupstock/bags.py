@@ -33,7 +33,7 @@ WIDTH = 256
 """How many dimensions a sketch of words has."""
 
 _CHUNK = 1 << 18
-_BUCKETS = 20
+_BUCKETS = 18
 """In how many buckets (as a power of two) words are counted."""
 
 

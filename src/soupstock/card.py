@@ -61,6 +61,9 @@ def render_card(said: Manifest, dataset: DatasetRecord, samples: Sequence[Row]) 
         scores=accounts.scores(said),
         criteria=listed(_criteria(said)),
         fitness=paragraphs(measured(said)),
+        diversity=accounts.diversity(said),
+        alarms=listed(_alarms(said)),
+        topics=accounts.topics(said),
         evaluations=accounts.evaluations(said),
         recalls=accounts.recalls(said),
         effort=accounts.effort(said),
@@ -146,6 +149,13 @@ def _criteria(said: Manifest) -> Iterator[Markdown]:
             yield Markdown(f"{cell(name)}: {prose(criterion.question, _LONGEST_DESCRIPTION)}")
         for name, rule in rubric.rules.items():
             yield Markdown(f"{cell(name)}: by the rule {filter_told(rule.rule)}")
+
+
+def _alarms(said: Manifest) -> Iterator[Markdown]:
+    """Say which columns look as if a model had fallen into one way of answering."""
+    for one in said.diversity:
+        for alarm in one.alarms:
+            yield Markdown(f"{cell(one.column)}: {prose(alarm, _LONGEST_DESCRIPTION)}")
 
 
 def _limits(said: Manifest) -> Iterator[Markdown]:

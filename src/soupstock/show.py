@@ -175,7 +175,7 @@ def show_run(run: "Run") -> None:
     console, said = _console(), run.manifest
     console.print(steps_table(said.steps))
     console.print()
-    for line in (*notes(said.steps), *_failures(said)):
+    for line in (*notes(said.steps), *_failures(said), *_alarms(said)):
         console.print(_cell(line), style="yellow")
     console.print(_cell(_summary(said)), soft_wrap=True)
     for server in said.paid.servers:
@@ -246,6 +246,11 @@ def notes(steps: Sequence[StepRecord]) -> Iterator[str]:
         if step.masked:
             masked = ", ".join(f"{count:,} {kind}" for kind, count in step.masked.items())
             yield f"{step.label}: {masked} masked"
+
+
+def _alarms(said: Manifest) -> Iterator[str]:
+    for one in said.diversity:
+        yield from (f"{one.column} may have collapsed: {alarm}" for alarm in one.alarms)
 
 
 def _failures(said: Manifest) -> Iterator[str]:
