@@ -96,6 +96,10 @@ def _details(step: Step, rows: int | None) -> Iterator[tuple[str, str]]:
     if step.model:
         calls = f"{step.calls} a row" if rows is None else f"at most {rows * step.calls:,}"
         yield "asks", f"{step.role} = {step.model.reference}, calls: {calls}"
+    for reference in getattr(step.bound, "against", ()):
+        yield "against", f"{reference.label}, {reference.column}: {reference.rows:,} rows"
+    if embedder := getattr(step.bound, "embedder", None):
+        yield "embedder", embedder.name
     for kind, part in dict.fromkeys(step.parts):
         yield kind, part.file
 
