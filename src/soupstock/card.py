@@ -191,8 +191,10 @@ def _command(said: Manifest) -> Markdown:
 def _pipeline(said: Manifest) -> Markdown:
     pipeline = spec.Pipeline.model_validate(said.pipeline)
     data = pipeline.model_dump(mode="json", exclude_defaults=True)
-    for kind in {"file", "dataset"} & data["source"].keys():
-        data["source"][kind] = public_path(data["source"][kind])
+    steps = data["steps"]
+    for part in (data["source"], *steps, *(one for s in steps for one in s.get("against", ()))):
+        for kind in {"file", "dataset", "embedder"} & part.keys():
+            part[kind] = public_path(part[kind])
     data["steps"] = [
         {verb: step[verb] for verb in spec.VERBS if verb in step} | step for step in data["steps"]
     ]
