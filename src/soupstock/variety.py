@@ -86,10 +86,8 @@ def _holds_texts(path: str, plan: Plan) -> bool:
 
 
 def _embedder(plan: Plan) -> StaticModel | None:
-    for step in plan.steps:
-        if isinstance(step.bound, Deduplication | Selection) and step.bound.embedder:
-            return step.bound.embedder
-    return None
+    found = (getattr(step.bound, "embedder", None) for step in plan.steps)
+    return next((one for one in found if isinstance(one, StaticModel)), None)
 
 
 def _record(path: str, found: Diversity, embedder: str | None) -> DiversityRecord:
