@@ -10,15 +10,17 @@ _NEAR = 300
 
 _A = r"['\x{2019}]"
 _CANNOT = (
-    rf"I ?(?:can(?:no|{_A})t|can not|(?:won{_A}t|will not)(?: be able to)?"
-    rf"|(?:am|{_A}m) (?:not (?:able|allowed|permitted|going|programmed|designed|equipped"
-    r"|qualified) to"
-    r"|unable to|not comfortable(?: with)?))"
+    rf"I ?(?:can(?:no|{_A})?t|can not|(?:won{_A}?t|will not)(?: be able to)?"
+    rf"|(?:wouldn{_A}?t|would not) be able to|(?:do not|don{_A}?t) (?:think|believe) I can"
+    rf"|(?:am|{_A}?m) (?:not (?:able|allowed|permitted|going|programmed|designed|equipped"
+    r"|qualified|trained|authori[sz]ed|in a position) to"
+    r"|not capable of|unable to|not comfortable(?: with)?))"
 )
 # What a model says that it cannot do. "I can't make it tonight" is none of these.
 _OBLIGE = (
-    r"(?:\w+ ){0,2}?(?:assist|help(?:ing)?(?: you)? (?:with|to|you)|comply|fulfill?"
-    r"|provid(?:e|ing)|generat(?:e|ing)|engage|support|condone|participate|produce|discuss"
+    r"(?:\w+ ){0,2}?(?:assist(?:ing)?|help(?:ing)?(?: you)? (?:with|to|you)|comply|fulfill?"
+    r"|provid(?:e|ing)|generat(?:e|ing)|engag(?:e|ing)|support|condone|participate|produce"
+    r"|discuss(?:ing)?"
     r"|respond|recommend (?:any|specific|a specific|particular)|prescribe|diagnose"
     r"|continue with|complete th(?:is|at|e)|answer (?:that|this|your|the)"
     r"|do (?:that|this)|offer|accommodate|browse"
@@ -52,6 +54,12 @@ _AS_MODEL = (
     rf"\bas (?:{_MODEL}|an ai)[\s,]+(?:\w+ (?:by|at) \w+[\s,]+)?(?:I\b|my\b|it{_A}s\b|it is\b)"
 )
 _AM_MODEL = rf"\bI(?: am|{_A}m) (?:just |only |merely )?{_MODEL}"
+# "I'm not an AI, but I can try": who says so is one, and speaks of nothing else.
+_NO_MODEL = (
+    rf"^\W*(?:(?:hello|hi|sorry|well|no|yes)\b[^.!?\n]{{0,40}}[.!,]\s+)?I(?: am|{_A}?m) not"
+    r" (?:just |only |really |actually )?(?:an? (?:\w+ ){0,2}?(?:ai|artificial intelligence"
+    r"|(?:large )?language model|chatbot|virtual assistant)\b|a human(?: being)?[,.;:])"
+)
 _RULES = (
     rf"\b(?:against|violates?|violating) (?:my|openai{_A}?s?) (?:\w+ )?"
     r"(?:programming|guidelines|polic(?:y|ies)|principles)"
@@ -66,7 +74,8 @@ _TRAINED = (
     r"|google|meta|microsoft|alibaba|mistral|deepseek|a team)"
 )
 _DISCLAIMER = f"(?i){_AS_MODEL}|{_AM_MODEL}|{_RULES}|{_LACKS}|{_TRAINED}"
-_REFUSAL = f"(?i){_SOFTENED}|{_DECLINES}|{_PLAIN}|{_AS_MODEL}|{_AM_MODEL}|{_RULES}|{_LACKS}"
+_REFUSAL = f"(?i){_SOFTENED}|{_DECLINES}|{_PLAIN}|{_AS_MODEL}|{_AM_MODEL}|{_NO_MODEL}|{_RULES}"
+_REFUSAL += f"|{_LACKS}"
 
 
 def not_refusal(column: str) -> pl.Expr:

@@ -53,6 +53,10 @@ PROSE = [
         "2. Leave the phone in another room.\n3. Drink no coffee after lunch."
     ),
     "Here is a short function:\n\n```python\ndef double(x):\n    return 2 * x\n```",
+    (
+        "I won't be able to make it tonight, and I'm not an expert in wine, but I would not be "
+        "surprised if the red one is the better of the two."
+    ),
     "What you need:\n- two eggs\n- a pinch of salt\n- half a cup of flour",
     'She looked at the sea and said, "It will be a long winter."',
     "Great question! Compound interest is interest on interest 🎉",
@@ -89,6 +93,13 @@ REFUSALS = [
     "I don't have personal experiences, but many people like hiking.",
     "  AS A LARGE LANGUAGE MODEL, I cannot feel.",
     "Thank you for asking. I won't provide instructions for that.",
+    "I won't be able to assist you with this request.",
+    "Sorry, I wont be able to help with that.",
+    "I would not be able to provide such a list.",
+    "I'm not an AI assistant, but I can try to answer.",
+    "Hello, I'm not a human, so I do not eat soup.",
+    "I am not capable of providing legal advice.",
+    "I don't think I can help you with that.",
     (
         "That goes against my programming guidelines and I must stop here, and it is against my "
         "guidelines."
@@ -354,7 +365,7 @@ CASES = {
         [*PROSE, "```json\n{}\n```", "```python\n{1: 2}\n```", "{'a'"],
         ["```json\n{'a'}\n```", "```json\n{}\n```\n\n``` JSON\n{\n```", "```json\n{"],
     ),
-    "urls": Case(FILTERS["urls"]("text", 1, 1), [PROSE[11]], ["none", "www.a.org, http://b.org"]),
+    "urls": Case(FILTERS["urls"]("text", 1, 1), [PROSE[12]], ["none", "www.a.org, http://b.org"]),
     "no_links_to": Case(
         FILTERS["no_links_to"]("text", ["bit.ly", "ads.example.org"]),
         [*PROSE, "https://orbit.ly/a, https://bit.lyon.fr, the bit.ly service, example.org"],

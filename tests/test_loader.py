@@ -260,6 +260,11 @@ SAMPLING = {
 }
 ARGUMENTS = st.dictionaries(COLUMNS, PLAIN | NUMBERS | st.lists(TEXTS, max_size=2), max_size=3)
 SCALARS = TEXTS | st.integers(-(2**63), 2**63 - 1) | NUMBERS | st.booleans()
+THERE = st.one_of(
+    st.builds(spec.FileThere, file=TEXTS, column=st.none() | COLUMNS),
+    st.builds(spec.DatasetThere, dataset=TEXTS, split=TEXTS, config=st.none() | TEXTS),
+    st.builds(spec.RunThere, run=NAMES),
+)
 STEPS = st.one_of(
     st.builds(
         spec.Generate,
@@ -281,7 +286,37 @@ STEPS = st.one_of(
         ).map(tuple),
     ),
     st.builds(
-        spec.Dedup, dedup=COLUMNS, method=st.sampled_from(["exact", "minhash"]), threshold=SHARES
+        spec.Dedup,
+        dedup=COLUMNS | COLUMNS.map("{}::user".format),
+        method=st.sampled_from(["exact", "minhash", "semantic"]),
+        threshold=st.none() | SHARES,
+        keep=st.just("first") | st.builds(spec.Best, best=COLUMNS),
+        against=st.lists(THERE, max_size=2).map(tuple),
+        embedder=st.none() | TEXTS,
+    ),
+    st.builds(
+        spec.Mask,
+        mask=COLUMNS,
+        into=COLUMNS,
+        kinds=st.lists(st.sampled_from(spec.KINDS), min_size=1, max_size=2).map(tuple),
+    ),
+    st.builds(
+        spec.Decontaminate,
+        decontaminate=COLUMNS,
+        against=st.lists(THERE, min_size=1, max_size=2).map(tuple),
+        overlap=SHARES,
+        threshold=SHARES,
+    ),
+    st.builds(
+        spec.Select,
+        select=st.integers(1, 9) | st.sampled_from(["all", "50%", "0.5%", "100%"]),
+        by=st.none() | COLUMNS,
+        method=st.sampled_from(["best", "deita", "k_center"]),
+        column=st.none() | COLUMNS,
+        threshold=SHARES,
+        per=st.none() | COLUMNS,
+        clusters=st.none() | st.integers(2, 9),
+        at_most=st.none() | st.integers(1, 9),
     ),
     st.builds(
         spec.Publish,

@@ -111,6 +111,14 @@ def test_rows_that_repeat_an_earlier_file_are_dropped_and_name_its_row(folder: F
     assert life.chapters[0].value["there before"] == "old.jsonl row 3"
 
 
+def test_where_a_file_lies_on_somebodys_disk_is_not_in_the_card(folder: Folder) -> None:
+    old = folder.write("private/old.jsonl", jsonl(texts(TRAIN)))
+    pipeline(folder, f"  - dedup: text\n    against: [{{file: {old}}}]\n", texts(SOUP))
+    card = (folder.run().folder / "dataset" / "README.md").read_text(encoding="utf-8")
+    assert "old.jsonl" in card
+    assert "private" not in card
+
+
 def test_rows_of_a_published_dataset_and_of_a_run_can_be_compared_with(folder: Folder) -> None:
     pipeline(folder, "  - dedup: text\n", texts(SOUP, SOUP, TRAIN))
     first = folder.run()

@@ -109,6 +109,40 @@ def funnel(said: Manifest) -> Markdown:
     return table(header, rows, right=("rows in", "rows kept"))
 
 
+def diversity(said: Manifest) -> Markdown:
+    """Make the table of how different the texts of each column are."""
+    rows = [
+        (
+            cell(one.column),
+            count(one.texts),
+            _decimal(one.distinct_1),
+            _decimal(one.distinct_2),
+            _decimal(one.distinct_3),
+            _decimal(one.compression),
+            _decimal(one.vendi),
+            _decimal(one.opening_share),
+            cell(one.opening),
+            _decimal(one.repeats),
+        )
+        for one in said.diversity
+    ]
+    figures = (
+        *("texts", "distinct words", "pairs", "threes", "compression", "Vendi score"),
+        "commonest opening",
+    )
+    return table(("column", *figures, "", "repeats"), rows, right=(*figures, "repeats"))
+
+
+def topics(said: Manifest) -> Markdown:
+    """Make the table of how evenly the source's values are spread."""
+    rows = [
+        (cell(one.column), count(one.values), _decimal(one.drawn), _decimal(one.kept))
+        for one in said.topics
+    ]
+    header = ("column", "values", "as diverse as, of all rows", "of those kept")
+    return table(header, rows, right=header[1:])
+
+
 def evaluations(said: Manifest) -> Markdown:
     """Make the table of the evaluation sets that rows were compared with."""
     rows = [
@@ -127,13 +161,13 @@ def recalls(said: Manifest) -> Markdown:
             Markdown(f"{code(record.column)}: {one.kind}" if several else one.kind),
             count(one.planted),
             count(one.found),
-            Markdown(f"{one.found / one.planted:.0%}"),
-            Markdown(f"{one.low:.0%} to {one.high:.0%}"),
+            _decimal(one.share),
+            Markdown(f"{_decimal(one.low)} to {_decimal(one.high)}"),
         )
         for record in said.decontamination
         for one in record.canaries
     ]
-    header = ("what was done to an item", "canaries", "found", "share", "19 in 20")
+    header = ("what was done to an item", "canaries", "found", "share", "interval")
     return table(header, rows, right=header[1:])
 
 

@@ -11,8 +11,10 @@ from typing import assert_never
 
 import polars as pl
 
+from soupstock.embedding import StaticModel
 from soupstock.measures import read_scores, read_texts
 from soupstock.records import Table
+from soupstock.semantic import Embedder
 from soupstock.steps.dedup import Deduplication, Duplicates, duplicates
 from soupstock.steps.select import Selection, select
 from soupstock.stream import Tally
@@ -25,15 +27,26 @@ MARKS = {"index": pl.UInt32(), "twin": pl.String(), "similarity": pl.Float64(), 
 """What a step says of the rows that it drops: their place, their twin, and the reason."""
 
 
-def taken_whole(step: Deduplication | Selection, table: Table, folder: Path, tally: Tally) -> Table:
-    """Let a step say which rows of a table it drops, and why."""
+def taken_whole(
+    step: Deduplication | Selection,
+    table: Table,
+    folder: Path,
+    tally: Tally,
+    embedder: Embedder | None = None,
+) -> Table:
+    """Let a step say which rows of a table it drops, and why.
+
+    `embedder` has the vectors of a step that asks a model server; a static one loads its own.
+    """
+    if isinstance(step.embedder, StaticModel):
+        embedder = step.embedder.load()
     match step:
         case Deduplication():
-            rows = _read(table, [step.column, step.best])
-            marks = _repeats(step, rows)
+            rows = read_kept(table, [step.column, step.best])
+            marks = _repeats(step, rows, embedder)
         case Selection():
-            rows = _read(table, step.reads)
-            marks = _unselected(step, rows, tally)
+            rows = read_kept(table, step.reads)
+            marks = _unselected(step, rows, tally, embedder)
         case _:
             assert_never(step)
     tally.rows_in += rows.height
@@ -43,14 +56,14 @@ def taken_whole(step: Deduplication | Selection, table: Table, folder: Path, tal
     return table.map(folder, _marked(table, marks))
 
 
-def _read(table: Table, paths: Sequence[str | None]) -> pl.DataFrame:
+def read_kept(table: Table, paths: Sequence[str | None]) -> pl.DataFrame:
     """Read of the rows that are there some columns, with `index` and `id`."""
     names = {path.partition("::")[0].partition(".")[0] for path in paths if path}
     lazy = table.scan().with_row_index("index").filter(_KEPT)
     return lazy.select("index", "id", *sorted(names - {"id"})).collect()
 
 
-def _repeats(step: Deduplication, rows: pl.DataFrame) -> pl.DataFrame:
+def _repeats(step: Deduplication, rows: pl.DataFrame, embedder: Embedder | None) -> pl.DataFrame:
     there = [reference.texts() for reference in step.against]
     before = pl.concat([part["text"] for part in there]) if there else None
     found = duplicates(
@@ -58,7 +71,7 @@ def _repeats(step: Deduplication, rows: pl.DataFrame) -> pl.DataFrame:
         read_texts(rows, step.column),
         scores=None if step.best is None else read_scores(rows, step.best),
         against=before,
-        embedder=step.embedder.load() if step.embedder else None,
+        embedder=embedder,
     )
     reason = f"dedup: {step.column}"
     marks = pl.DataFrame(
@@ -94,8 +107,10 @@ def _named(
     )
 
 
-def _unselected(step: Selection, rows: pl.DataFrame, tally: Tally) -> pl.DataFrame:
-    found = select(step, rows)
+def _unselected(
+    step: Selection, rows: pl.DataFrame, tally: Tally, embedder: Embedder | None
+) -> pl.DataFrame:
+    found = select(step, rows, embedder)
     tally.notes.extend(found.notes)
     marks = pl.DataFrame(
         {

@@ -61,6 +61,9 @@ def render_card(said: Manifest, dataset: DatasetRecord, samples: Sequence[Row]) 
         scores=accounts.scores(said),
         criteria=listed(_criteria(said)),
         fitness=paragraphs(measured(said)),
+        diversity=accounts.diversity(said),
+        alarms=listed(_alarms(said)),
+        topics=accounts.topics(said),
         evaluations=accounts.evaluations(said),
         recalls=accounts.recalls(said),
         effort=accounts.effort(said),
@@ -148,6 +151,13 @@ def _criteria(said: Manifest) -> Iterator[Markdown]:
             yield Markdown(f"{cell(name)}: by the rule {filter_told(rule.rule)}")
 
 
+def _alarms(said: Manifest) -> Iterator[Markdown]:
+    """Say which columns look as if a model had fallen into one way of answering."""
+    for one in said.diversity:
+        for alarm in one.alarms:
+            yield Markdown(f"{cell(one.column)}: {prose(alarm, _LONGEST_DESCRIPTION)}")
+
+
 def _limits(said: Manifest) -> Iterator[Markdown]:
     """Say what was not done, as plainly as what was."""
     if _asked(said, "generate"):
@@ -181,8 +191,10 @@ def _command(said: Manifest) -> Markdown:
 def _pipeline(said: Manifest) -> Markdown:
     pipeline = spec.Pipeline.model_validate(said.pipeline)
     data = pipeline.model_dump(mode="json", exclude_defaults=True)
-    for kind in {"file", "dataset"} & data["source"].keys():
-        data["source"][kind] = public_path(data["source"][kind])
+    steps = data["steps"]
+    for part in (data["source"], *steps, *(one for s in steps for one in s.get("against", ()))):
+        for kind in {"file", "dataset", "embedder"} & part.keys():
+            part[kind] = public_path(part[kind])
     data["steps"] = [
         {verb: step[verb] for verb in spec.VERBS if verb in step} | step for step in data["steps"]
     ]

@@ -33,6 +33,7 @@ def _recalls(bound: Decontamination) -> Iterator[RecallRecord]:
                 kind=recall.kind,
                 planted=recall.planted,
                 found=recall.found,
+                share=round(recall.interval.estimate, _DIGITS),
                 low=round(recall.interval.low, _DIGITS),
                 high=round(recall.interval.high, _DIGITS),
             )

@@ -78,9 +78,14 @@ async def _replies(calls: Sequence[Call], answering: Answering) -> list[Reply]:
     return [replies[call.key] for call in calls]
 
 
+def vector_of(answer: Answer) -> Vectors:
+    """Read the vector that an answer holds."""
+    return np.frombuffer(base64.b64decode(answer.text), "<f4")
+
+
 def _vector(model: Model, reply: Reply) -> Vectors:
     match reply:
-        case Answer(text=text):
-            return np.frombuffer(base64.b64decode(text), "<f4")
+        case Answer():
+            return vector_of(reply)
         case Failure(message=message):
             raise ModelError(f"{model.reference} gave no vector: {message}")

@@ -13,13 +13,16 @@ from pathlib import Path
 import polars as pl
 
 from soupstock import spec
+from soupstock.asking import Asking
 from soupstock.assessment import sentence
 from soupstock.barriers import BARRIERS, taken_whole
 from soupstock.batches import MOST_LINES
 from soupstock.calls import Answering, Failure
+from soupstock.embeddings import EmbeddingForm
 from soupstock.examination import Examination, examine, sample
 from soupstock.plan import Plan, Step
 from soupstock.records import Gatherer, Ids, Row, Table, dropped, frame
+from soupstock.semantic import Embedder
 from soupstock.steps.compare import Comparing, compare
 from soupstock.steps.decontaminate import Decontamination, decontaminate
 from soupstock.steps.dedup import Deduplication
@@ -84,8 +87,9 @@ class Flow:
                 if table is None:
                     table = await self._stream([], [], self._source(), number)
                 if isinstance(step.bound, BARRIERS):
-                    folder = self.work / f"{number}-{place}"
-                    table = taken_whole(step.bound, table, folder, tally)
+                    name = f"{number}-{place}"
+                    table, embedder = await self._embedded(step.bound, table, tally, name)
+                    table = taken_whole(step.bound, table, self.work / name, tally, embedder)
             if not is_barrier:
                 table = await self._segment(group, table, number)
         if table is None:
@@ -105,6 +109,18 @@ class Flow:
             served = needed or served
             numbers.append(number)
         return numbers
+
+    async def _embedded(
+        self, bound: Deduplication | Selection, table: Table, tally: Tally, name: str
+    ) -> tuple[Table, Embedder | None]:
+        """Ask for the vectors that a step compares; rows that get none are dropped."""
+        form = bound.embedder
+        if not isinstance(form, EmbeddingForm):
+            return table, None
+        asking = Asking(tally.label, form, bound, table)
+        embedded = Table(self.work / f"{name}-asked", self.plan.columns)
+        table = await asking.take(table, embedded, self.client, tally)
+        return table, asking.embedder
 
     async def _segment(
         self, group: Sequence[tuple[Step, Tally]], before: Table | None, number: int

@@ -150,6 +150,7 @@ class RecallRecord(Spec):
     kind: str
     planted: int
     found: int
+    share: float
     low: float
     high: float
     """The interval of the share that is found, for nineteen in twenty."""
@@ -162,6 +163,45 @@ class DecontaminationRecord(Spec):
     column: str
     sets: tuple[EvaluationRecord, ...]
     canaries: tuple[RecallRecord, ...]
+
+
+class DiversityRecord(Spec):
+    """How different the texts of a column are from each other, of the rows that were kept."""
+
+    column: str
+    texts: int
+    """How many were looked at."""
+    distinct_1: float
+    """Different words, as a share of all words; `distinct_2` of pairs, `distinct_3` of threes."""
+    distinct_2: float
+    distinct_3: float
+    compression: float
+    """How many times smaller zlib makes them."""
+    vendi: float
+    """How many texts that have nothing in common are as diverse."""
+    embedder: str | None = None
+    """What they are compared by for that; their words where it is null."""
+    opening: str
+    """The commonest first three words."""
+    opening_share: float
+    phrase: str
+    """The commonest six words in a row."""
+    phrase_share: float
+    repeats: float
+    """The share of texts that nearly repeat another one."""
+    alarms: tuple[str, ...] = ()
+    """What looks as if a model had fallen into one way of answering."""
+
+
+class TopicRecord(Spec):
+    """How evenly a column's values are spread: how many equally frequent ones are as diverse."""
+
+    column: str
+    values: int
+    drawn: float
+    """Of all rows."""
+    kept: float
+    """Of those that were kept."""
 
 
 class ServerRecord(Spec):
@@ -253,6 +293,8 @@ class Manifest(Spec):
     judges: tuple[JudgeRecord, ...] = ()
     """What is known of each judge step's judge."""
     decontamination: tuple[DecontaminationRecord, ...] = ()
+    diversity: tuple[DiversityRecord, ...] = ()
+    topics: tuple[TopicRecord, ...] = ()
     dataset: DatasetRecord | None = None
     """Null where the pipeline publishes nothing, or no row was kept."""
     files: dict[str, str] = {}

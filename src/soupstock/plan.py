@@ -11,13 +11,15 @@ import polars as pl
 from soupstock import shapes, sources, spec
 from soupstock.calls import Form
 from soupstock.columns import check_new, check_variables
-from soupstock.errors import MistakeError, Place, UnknownNameError
+from soupstock.embeddings import EmbeddingForm
+from soupstock.errors import MistakeError, Place, UnknownNameError, quoted
 from soupstock.judges import Judges
 from soupstock.loader import load
 from soupstock.manifest import ModelRecord, PartRecord
 from soupstock.measures import requires
 from soupstock.project import Project, name_of
 from soupstock.pruning import (
+    Within,
     bind_decontaminate,
     bind_dedup,
     bind_mask,
@@ -189,6 +191,11 @@ def plan_pruning(
 
     Each step's `places` index is its place among those steps. Raises MistakeError.
     """
+    for index, step in enumerate(pipeline.steps):
+        role = getattr(step, "embedder", None)
+        if role in pipeline.models:
+            problem = f"{quoted(role)} is a model server, which only a run asks"
+            raise MistakeError(problem, places("steps", index, "embedder"))
     planner = _Planner(pipeline.model_copy(update={"models": {}}), project, name, places)
     columns = dict(columns)
     steps = []
@@ -330,22 +337,27 @@ class _Planner:
         bound: Masking | Deduplication | Decontamination | Selection
         adds: Columns = {}
         reads: tuple[str, ...]
+        within = Within(self._project, self._name, self.models)
         match step:
             case spec.Mask():
                 bound = bind_mask(step, columns, at)
                 title, reads = f"mask: {step.mask}", (step.mask,)
                 adds = {bound.into: bound.dtype}
             case spec.Dedup():
-                bound = bind_dedup(step, columns, self._project, self._name, at)
+                bound = bind_dedup(step, columns, within, at)
                 title = f"dedup: {step.dedup}"
                 reads = tuple(filter(None, (step.dedup, bound.best)))
             case spec.Decontaminate():
                 bound = bind_decontaminate(step, columns, self._project, at)
                 title, reads = f"decontaminate: {step.decontaminate}", (step.decontaminate,)
             case spec.Select():
-                bound = bind_select(step, columns, self._project, at)
+                bound = bind_select(step, columns, within, at)
                 title, reads = f"select: {step.select}", tuple(bound.reads)
-        return Step(step, bound, title=title, reads=reads, adds=adds)
+        form = getattr(bound, "embedder", None)
+        if not isinstance(form, EmbeddingForm):
+            return Step(step, bound, title=title, reads=reads, adds=adds)
+        role = next(role for role, model in self.models.items() if model is form.model)
+        return Step(step, bound, title, reads, adds, role=role, model=form.model, calls=1)
 
     def _publish(self, step: spec.Publish, columns: Columns, at: "_At") -> Step:
         # What was masked is published as the column that was made of it.

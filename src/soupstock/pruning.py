@@ -3,7 +3,8 @@
 Knows no pipelines and no plans; `plan` gives it the project, and where to point at a mistake.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -11,10 +12,12 @@ import polars as pl
 from soupstock import spec
 from soupstock.columns import check_new, check_quality, check_texts, type_at
 from soupstock.embedding import StaticModel, find_embedder
+from soupstock.embeddings import EmbeddingForm
 from soupstock.errors import MistakeError, Place, shown
 from soupstock.project import Project
 from soupstock.records import Columns
 from soupstock.references import Reference, find_there
+from soupstock.servers import Model
 from soupstock.steps.decontaminate import Decontamination
 from soupstock.steps.dedup import Deduplication
 from soupstock.steps.mask import Masking
@@ -22,6 +25,21 @@ from soupstock.steps.select import Selection
 
 At = Callable[..., Place | None]
 """Finds the line of a key of the step: `at("against", 0)`."""
+
+
+@dataclass(frozen=True)
+class Within:
+    """Where a step is: its project, and the name and models of its pipeline."""
+
+    project: Project
+    pipeline: str
+    models: Mapping[str, Model]
+
+    def embedder(self, name: str | None, place: Place | None) -> StaticModel | EmbeddingForm:
+        """Find what turns texts into vectors: a model of the pipeline's, or a static one."""
+        if name is not None and name in self.models:
+            return EmbeddingForm(self.models[name])
+        return find_embedder(name or self.project.embedder(), self.project.root, place)
 
 
 def bind_mask(step: spec.Mask, columns: Columns, at: At) -> Masking:
@@ -32,9 +50,7 @@ def bind_mask(step: spec.Mask, columns: Columns, at: At) -> Masking:
     return Masking(step.mask, step.into, dtype, step.kinds)
 
 
-def bind_dedup(
-    step: spec.Dedup, columns: Columns, project: Project, pipeline: str, at: At
-) -> Deduplication:
+def bind_dedup(step: spec.Dedup, columns: Columns, within: Within, at: At) -> Deduplication:
     """Check a dedup step's columns, and find what it compares with; raises MistakeError."""
     check_texts(step.dedup, columns, at("dedup"))
     best = step.keep.best if isinstance(step.keep, spec.Best) else None
@@ -43,12 +59,12 @@ def bind_dedup(
     if step.method == "exact" and step.threshold is not None:
         raise MistakeError("exact needs no threshold: texts are the same or not", at("threshold"))
     against = tuple(
-        _there(there, step.dedup, project, at("against", number), pipeline)
+        _there(there, step.dedup, within.project, at("against", number), within.pipeline)
         for number, there in enumerate(step.against)
     )
     embedder = None
     if step.method == "semantic":
-        embedder = _embedder(step.embedder, project, at)
+        embedder = within.embedder(step.embedder, at("embedder"))
     elif step.embedder is not None:
         raise MistakeError("an embedder is for `method: semantic`", at("embedder"))
     return Deduplication(step.dedup, step.method, step.similar, best, against, embedder)
@@ -75,7 +91,7 @@ def bind_decontaminate(
     return Decontamination(step.decontaminate, against, step.overlap, step.threshold)
 
 
-def bind_select(step: spec.Select, columns: Columns, project: Project, at: At) -> Selection:
+def bind_select(step: spec.Select, columns: Columns, within: Within, at: At) -> Selection:
     """Check a select step's columns, and that its keys go together; raises MistakeError."""
     _check_select(step, at)
     if step.by is not None:
@@ -95,7 +111,7 @@ def bind_select(step: spec.Select, columns: Columns, project: Project, at: At) -
         per=step.per,
         clusters=step.clusters,
         at_most=step.at_most,
-        embedder=None if step.embedder is None else _embedder(step.embedder, project, at),
+        embedder=within.embedder(step.embedder, at("embedder")) if step.embedder else None,
     )
 
 
@@ -121,13 +137,9 @@ def _is_groupable(dtype: pl.DataType) -> bool:
     return dtype.is_integer() or dtype in (pl.String, pl.Boolean, pl.Categorical, pl.Enum)
 
 
-def _embedder(name: str | None, project: Project, at: At) -> StaticModel:
-    return find_embedder(name or project.embedder(), project.root, at("embedder"))
-
-
 def contents(bound: Deduplication | Decontamination | Selection) -> Iterator[bytes]:
     """Yield the hashes of what a step compares with and by, for the plan's fingerprint."""
     if not isinstance(bound, Selection):
         yield from (reference.content.encode() for reference in bound.against)
     if not isinstance(bound, Decontamination) and bound.embedder is not None:
-        yield bound.embedder.content.encode()
+        yield bound.embedder.identity()

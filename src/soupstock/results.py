@@ -40,6 +40,7 @@ from soupstock.steps.compare import Comparing
 from soupstock.steps.judge import Judging
 from soupstock.steps.publish import Publication, write
 from soupstock.stream import Spent, Tally
+from soupstock.variety import diversities, topics
 from soupstock.weights import SMOLLM2
 
 PACKAGES = (
@@ -138,6 +139,8 @@ def _manifest(flow: Flow, client: Client, timing: TimingRecord, table: Table) ->
         scores=tuple(found for step in plan.steps for found in _scores(step, table)),
         judges=tuple(found for step in plan.steps for found in _judges(step, flow, table)),
         decontamination=tuple(certificates(plan.steps)),
+        diversity=tuple(diversities(plan, table)),
+        topics=tuple(topics(plan, table)),
         versions=_versions(),
         paid=_paid(flow, client),
         timing=timing,

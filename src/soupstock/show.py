@@ -96,6 +96,10 @@ def _details(step: Step, rows: int | None) -> Iterator[tuple[str, str]]:
     if step.model:
         calls = f"{step.calls} a row" if rows is None else f"at most {rows * step.calls:,}"
         yield "asks", f"{step.role} = {step.model.reference}, calls: {calls}"
+    for reference in getattr(step.bound, "against", ()):
+        yield "against", f"{reference.label}, {reference.column}: {reference.rows:,} rows"
+    if embedder := getattr(step.bound, "embedder", None):
+        yield "embedder", embedder.name
     for kind, part in dict.fromkeys(step.parts):
         yield kind, part.file
 
@@ -175,7 +179,7 @@ def show_run(run: "Run") -> None:
     console, said = _console(), run.manifest
     console.print(steps_table(said.steps))
     console.print()
-    for line in (*notes(said.steps), *_failures(said)):
+    for line in (*notes(said.steps), *_failures(said), *_alarms(said)):
         console.print(_cell(line), style="yellow")
     console.print(_cell(_summary(said)), soft_wrap=True)
     for server in said.paid.servers:
@@ -246,6 +250,11 @@ def notes(steps: Sequence[StepRecord]) -> Iterator[str]:
         if step.masked:
             masked = ", ".join(f"{count:,} {kind}" for kind, count in step.masked.items())
             yield f"{step.label}: {masked} masked"
+
+
+def _alarms(said: Manifest) -> Iterator[str]:
+    for one in said.diversity:
+        yield from (f"{one.column} may have collapsed: {alarm}" for alarm in one.alarms)
 
 
 def _failures(said: Manifest) -> Iterator[str]:

@@ -374,7 +374,8 @@ class Dedup(Spec):
     """Rows that were there before: what repeats one of them is dropped too."""
 
     embedder: str | None = None
-    """For semantic: a static model of model2vec, a folder or an id on the Hub."""
+    """For semantic: one of the pipeline's models, asked for embeddings; or a static model of
+    model2vec, a folder or an id on the Hub."""
 
     @property
     def similar(self) -> float:
@@ -444,8 +445,8 @@ class Select(Spec):
     """How many rows of each value of `per`, or of each cluster, to keep at most."""
 
     embedder: str | None = None
-    """Compare texts by a static model of model2vec, a folder or an id on the Hub; without it by
-    their words."""
+    """Compare texts by one of the pipeline's models, asked for embeddings, or by a static model of
+    model2vec, a folder or an id on the Hub; without it by their words."""
 
 
 class Publish(Spec):

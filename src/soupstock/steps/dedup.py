@@ -15,6 +15,7 @@ from soupstock.buckets import (
     shared_buckets,
 )
 from soupstock.embedding import StaticModel
+from soupstock.embeddings import EmbeddingForm
 from soupstock.errors import MistakeError
 from soupstock.minhash import (
     Bands,
@@ -48,7 +49,7 @@ class Deduplication:
     """The column that says which of several twins is the best; the first stays without it."""
     against: tuple[Reference, ...] = ()
     """What was there before."""
-    embedder: StaticModel | None = None
+    embedder: StaticModel | EmbeddingForm | None = None
     """What turns texts into vectors, for `semantic`."""
 
 

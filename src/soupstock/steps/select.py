@@ -10,11 +10,12 @@ import polars as pl
 from soupstock.bags import sketched
 from soupstock.coverage import Chosen, clustered, differing, farthest
 from soupstock.embedding import StaticModel
+from soupstock.embeddings import EmbeddingForm
 from soupstock.measures import read_scores, read_texts
 from soupstock.minhash import Counts
 from soupstock.quotas import shared_out
 from soupstock.records import column
-from soupstock.semantic import Vectors, directions
+from soupstock.semantic import Embedder, Vectors, directions
 
 Flags = npt.NDArray[np.bool_]
 
@@ -36,7 +37,7 @@ class Selection:
     per: str | None = None
     clusters: int | None = None
     at_most: int | None = None
-    embedder: StaticModel | None = None
+    embedder: StaticModel | EmbeddingForm | None = None
 
     @property
     def reads(self) -> list[str]:
@@ -60,7 +61,7 @@ class Selected(NamedTuple):
     """What a person should know: that there were fewer rows than asked for."""
 
 
-def select(step: Selection, rows: pl.DataFrame) -> Selected:
+def select(step: Selection, rows: pl.DataFrame, embedder: Embedder | None = None) -> Selected:
     """Select rows of a frame with the columns `id` and those that the step reads.
 
     Rows are taken by quality, the best first; null and NaN are worst, and equal ones go by their
@@ -74,9 +75,9 @@ def select(step: Selection, rows: pl.DataFrame) -> Selected:
       (Gonzalez 1985; Sener and Savarese 2018, arXiv:1708.00489).
 
     With `per` or `clusters` each group gets the same number, as far as it has rows; what one
-    lacks the others get.
+    lacks the others get. Texts are compared by `embedder`, and without it by their words.
     """
-    vectors = _vectors(step, rows)
+    vectors = _vectors(step, rows, embedder)
     order = _order(step, rows)
     near = None if vectors is None else directions(vectors)[order]
     groups = _groups(step, rows, order, near)
@@ -89,13 +90,11 @@ def select(step: Selection, rows: pl.DataFrame) -> Selected:
     return _said(step, rows, order, found, wanted)
 
 
-def _vectors(step: Selection, rows: pl.DataFrame) -> Vectors | None:
+def _vectors(step: Selection, rows: pl.DataFrame, embedder: Embedder | None) -> Vectors | None:
     if not step.compares or step.column is None:
         return None
     texts = read_texts(rows, step.column).fill_null("").to_list()
-    if step.embedder is None:
-        return sketched(texts)
-    return step.embedder.load().embed(texts)
+    return sketched(texts) if embedder is None else embedder.embed(texts)
 
 
 def _order(step: Selection, rows: pl.DataFrame) -> Counts:
