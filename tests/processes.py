@@ -2,6 +2,7 @@
 
 import contextlib
 import subprocess
+import time
 from pathlib import Path
 
 
@@ -32,6 +33,12 @@ def server_of(run: int) -> int | None:
 def left_of(server: int) -> list[int]:
     """Return the processes of a server that live: itself, its engine and workers."""
     return [pid for pid in processes() if status(pid)[2] == server and status(pid)[0] != "Z"]
+
+
+def wait_for_end(server: int) -> None:
+    """Wait until nothing of a server lives."""
+    while left_of(server):
+        time.sleep(0.02)
 
 
 def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:

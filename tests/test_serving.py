@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from conftest import RUBRIC, Folder, running, until
-from processes import ended, left_of, server_of
+from processes import ended, left_of, server_of, wait_for_end
 from soupstock import manifest
 from soupstock.errors import ModelError
 from soupstock.run import Progress, Run
-from soupstock.serving import Cached, read_cached
+from soupstock.serving import Cached, VllmServers, read_cached
 
 # It takes the arguments of `vllm serve`, and does what the variable TRICK says.
 SCRIPT = """\
@@ -247,6 +247,27 @@ def test_a_server_that_dies_again_ends_the_run_with_everything_kept(project: Fol
         f"the engine is gone) for the second time; its log is {log_of(project, 'first')}"
     )
     assert run.manifest.paid.calls >= 8
+
+
+async def test_a_server_that_died_twice_is_started_no_more(project: Folder) -> None:
+    declare(project, first="")
+    model = project.plan().models["writer"]
+    assert model.launch is not None
+    servers = VllmServers(project.root / "logs", lambda _: None)
+    try:
+        for _ in range(2):
+            await servers.address(model.launch)
+            server = server_of(os.getpid())
+            assert server is not None
+            os.kill(server, signal.SIGKILL)
+            wait_for_end(server)
+        for _ in range(2):
+            with pytest.raises(ModelError, match=r"ended early \(SIGKILL\) for the second time"):
+                await servers.address(model.launch)
+        assert server_of(os.getpid()) is None
+    finally:
+        await servers.stop()
+        servers.close()
 
 
 def test_an_interrupt_leaves_no_server_that_is_starting(project: Folder) -> None:

@@ -9,7 +9,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ import polars as pl
 import pytest
 
 from conftest import Folder, running, until
-from processes import ended, left_of, server_of
+from processes import ended, left_of, server_of, wait_for_end
 from soupstock import manifest
 from soupstock.manifest import Manifest
 from soupstock.servers import Servers
@@ -243,8 +242,7 @@ def test_a_run_that_is_killed_leaves_no_server(tmp_path: Path, place: Path) -> N
         assert len(left_of(server)) > 1
         process.kill()
         process.wait()
-    while left_of(server):
-        time.sleep(0.05)
+    wait_for_end(server)
 
 
 def test_an_interrupt_ends_a_server_that_is_starting(tmp_path: Path, place: Path) -> None:

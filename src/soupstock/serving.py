@@ -159,7 +159,6 @@ class VllmServers:
         """Note that a server died; raises ModelError when it is not the first time."""
         how = server.ending
         await server.stop()
-        del self._running[launch]
         self._deaths[launch] += 1
         # Who is killed leaves no word, and what went wrong earlier is not why.
         why = None if how == "SIGKILL" else reason(server.said()[-_LAST_WORDS:])
@@ -167,6 +166,7 @@ class VllmServers:
         how = f"{_title(launch)}: the server ended early ({told})"
         if self._deaths[launch] > 1:
             raise ModelError(f"{how} for the second time; its log is {shown(server.log)}")
+        del self._running[launch]
         self._notify(f"{how}; starting it again")
 
 
