@@ -413,3 +413,79 @@ def test_the_pipeline_in_the_card_makes_the_same_plan(folder: Folder, said: Mani
     before = folder.plan().fingerprint
     folder.write("pipelines/mine.yaml", block)
     assert folder.plan().fingerprint == before
+
+
+LIMITS = {"estimate": 0.41, "low": 0.21, "high": 0.61, "level": 0.95}
+MEASURED = {
+    "column": "quality",
+    "models": ["judge"],
+    "rubric": "plain",
+    "fitness": {
+        "verdict": "not fit",
+        "sentence": "The judge is not fit: in 41 % of cases <b>",
+        "rows": 4711,
+        "mean": 0.77,
+        "bar": 0.75,
+        "auc": LIMITS,
+        "kinds": [
+            {"kind": "empty", "canaries": 4712, "mean": 0.13, "auc": LIMITS, "tells": "not apart"}
+        ],
+        "padding": {
+            "rows": 4713,
+            "rises": 4714,
+            "falls": 1,
+            "change": 0.2,
+            "is_biased": True,
+            "sentence": "Padding an answer raises its score for 4714 rows.",
+        },
+    },
+    "jury": {
+        "agreement": LIMITS,
+        "rows": 4715,
+        "disagreement": 0.17,
+        "members": [{"role": "judge", "scores": 4716, "agreement": None, "fit": "cannot tell"}],
+    },
+    "calibration": {
+        "column": "quality",
+        "identity": {},
+        "run": "f",
+        "labels_sha256": "a",
+        "labels": 4717,
+        "unscored": 0,
+        "annotators": 4718,
+        "are_chosen": False,
+        "threshold": 0.55,
+        "criteria": [
+            {
+                "name": "right",
+                "rows": 4719,
+                "statistic": "kappa",
+                "value": LIMITS,
+                "is_beyond_chance": False,
+                "sentence": "",
+            }
+        ],
+        "sentences": ["Not provably better than chance: right."],
+    },
+}
+
+
+def test_every_number_about_the_judge_is_one_of_the_manifests(said: Manifest) -> None:
+    text = rendered(said, judges=[MEASURED])
+    section = text.split("## How the judge scored it")[1].split("\n## ")[0]
+    section = section.split("`quality`: **")[1]
+    numbers = set(re.findall(r"\d[\d,]*(?:\.\d+)?", section.replace("&", "")))
+    known = json.dumps(MEASURED)
+    assert len(numbers) > 15
+    assert {one for one in numbers if one.replace(",", "") not in known} == set()
+    assert "**The judge is not fit: in 41 % of cases \\<b\\>**" in text
+    assert "| left empty | 4,712 | 0.13 | not apart: 0.41 (0.21 to 0.61) |" in section
+    assert "has not been measured against people" not in section
+
+
+def test_a_void_calibration_says_so_and_gives_no_figure(said: Manifest) -> None:
+    calibration = MEASURED["calibration"] | {"void": ["model", "rubric"]}  # type: ignore[operator]
+    text = rendered(said, judges=[MEASURED | {"calibration": calibration}])
+    assert "is void: its model and rubric have changed since.**" in text
+    assert "4,719" not in text
+    assert "has not been measured against people" in text

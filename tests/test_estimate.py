@@ -41,6 +41,17 @@ def test_the_rows_of_the_probe_are_not_paid_for_again(folder: Folder, server: Se
     assert server.count == 60
 
 
+def test_what_trying_the_judge_takes_is_estimated_too(folder: Folder, server: Server) -> None:
+    folder.replace("pipelines/mine.yaml", "    canaries: false\n", "")
+    told = estimate(folder.plan())
+    # Answers in the test are so short that none is cut off.
+    run = folder.run()
+    assert server.count - 3 * PROBE == run.manifest.paid.calls
+    assert told.calls.low <= run.manifest.paid.calls <= told.calls.high
+    assert run.manifest.paid.calls > 36 + 80
+    assert estimate(folder.plan()).calls.high < 30
+
+
 def test_with_everything_in_the_store_nothing_is_to_come(folder: Folder, server: Server) -> None:
     kept = folder.run().manifest.kept
     server.forget()

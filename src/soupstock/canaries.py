@@ -28,6 +28,13 @@ _SHORTEST_CUT = 40
 Spoiler = Callable[[str], str | None]
 
 
+def copies(rubric: Rubric) -> int:
+    """Say how many spoiled copies are made of a row at most."""
+    if rubric.subject is None or not rubric.judged:
+        return 0
+    return 4 + 2 * (len(rubric.shown) > 1)
+
+
 def spoiled(rubric: Rubric, rows: Sequence[Row]) -> dict[str, list[Row | None]]:
     """Spoil each row in each way; None where that cannot be done to it.
 

@@ -12,13 +12,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from soupstock import folder, manifest, run
+from soupstock import folder, manifest, run, spec
 from soupstock.budget import Budget
+from soupstock.canaries import FEWEST, copies
 from soupstock.errors import MistakeError
 from soupstock.lookup import UNASKED, Found, look
 from soupstock.manifest import ServerRecord
 from soupstock.plan import Plan, Step
 from soupstock.servers import Model
+from soupstock.steps.judge import Judging
 from soupstock.stream import Tally
 
 PROBE = 8
@@ -116,7 +118,8 @@ def simulated(plan: Plan, found: Found, paces: Mapping[str, float], seed: int = 
     for (step, tally), chance in zip(steps, passing, strict=True):
         rows = rows + tally.reasons[UNASKED]
         if step.model is not None:
-            asked.append(_ask(step, tally, step.model, rows, draw))
+            further = _canaries(step, tally, rows, found)
+            asked.append(_ask(step, tally, step.model, rows + further, draw))
         rows = draw.binomial(rows.astype(np.int64), chance).astype(np.float64)
     kept = kept + rows
     if plan.pipeline.target:
@@ -146,6 +149,17 @@ def _rows_to_come(plan: Plan, found: Found, passing: Sequence[Draws]) -> Draws:
         needed = np.minimum(needed, plan.rows - found.taken)
     whole: Draws = needed.astype(np.float64)
     return whole
+
+
+def _canaries(step: Step, tally: Tally, rows: Draws, found: Found) -> Draws:
+    """Say how many spoiled copies of rows a judge is still asked about."""
+    said, judging = step.spec, step.bound
+    if not (isinstance(judging, Judging) and isinstance(said, spec.Judge) and said.canaries):
+        return np.zeros(_DRAWS)
+    judged = rows + tally.kept
+    spoiled = copies(judging.rubric) * np.minimum(judged, said.canaries)
+    there = found.canaries.get(judging.column, 0) / max(1, len(judging.members))
+    return np.where(judged < FEWEST, 0.0, np.maximum(0.0, spoiled - there))
 
 
 def _ask(step: Step, tally: Tally, model: Model, rows: Draws, draw: np.random.Generator) -> _Ask:

@@ -5,7 +5,7 @@ Nothing is asked, and nothing is written but tables in a folder that is gone aft
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,11 +58,17 @@ class Found:
     """Each step's accounts; a row that lacks an answer is dropped there as UNASKED."""
     taken: int
     """How many source rows were looked at."""
+    canaries: Mapping[str, int] = field(default_factory=dict)
+    """How many answers there are to canaries, by the judge's column."""
 
     @property
     def is_whole(self) -> bool:
         """Whether the store has every answer that the plan needs."""
         return not any(tally.reasons[UNASKED] for tally in self.tallies)
+
+
+def _examined(flow: Flow) -> Mapping[str, int]:
+    return {column: told.tally.answers for column, told in flow.examinations.items()}
 
 
 def look(plan: Plan) -> Found:
@@ -79,7 +85,7 @@ async def _look(plan: Plan) -> Found:
             with tempfile.TemporaryDirectory(prefix="soupstock-") as place:
                 flow = Flow(plan, lookup, Path(place), rows)
                 await flow.run()
-            found = Found(frozenset(lookup.keys), flow.tallies, flow.taken)
+            found = Found(frozenset(lookup.keys), flow.tallies, flow.taken, _examined(flow))
             more = next_rows(flow) if found.is_whole else None
             if more is None:
                 return found

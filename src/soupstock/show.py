@@ -15,13 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 from soupstock.budget import PICO
+from soupstock.canaries import copies
 from soupstock.errors import SoupstockError, shown
 from soupstock.folder import DATASET, REPORT
 from soupstock.loader import load
 from soupstock.manifest import Manifest, StepRecord
 from soupstock.plan import Plan, Step
 from soupstock.project import Project
-from soupstock.spec import RESERVED, Dedup, Pipeline
+from soupstock.spec import RESERVED, Dedup, Judge, Pipeline
+from soupstock.steps.judge import Judging
 
 if TYPE_CHECKING:
     from soupstock.calibration import Calibrated
@@ -84,7 +86,17 @@ def show_plan(plan: Plan) -> None:
     if plan.rows is not None:
         total = plan.rows * sum(step.calls for step in plan.steps)
         console.print(f"calls: at most {total:,}, fewer as rows are dropped; none is asked twice")
+    if spoiled := sum(map(_spoiled_calls, plan.steps)):
+        told = f"calls about canaries, which show whether the judge is fit: at most {spoiled:,}"
+        console.print(told)
     console.print(f"fingerprint: {plan.fingerprint[:12]}")
+
+
+def _spoiled_calls(step: Step) -> int:
+    """Say how many calls it takes at most to try a judge."""
+    if not (isinstance(step.bound, Judging) and isinstance(step.spec, Judge)):
+        return 0
+    return len(step.members) * copies(step.bound.rubric) * (step.spec.canaries or 0)
 
 
 def _details(step: Step, rows: int | None) -> Iterator[tuple[str, str]]:
