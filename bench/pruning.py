@@ -19,8 +19,8 @@ import prose
 from dedup import PLACE, _parquet, _peak_megabytes
 from engine import Neighbours
 
-from soupstock.canaries import planted
 from soupstock.contamination import Detector
+from soupstock.edits import planted
 from soupstock.project import Project
 from soupstock.prune import Pruned, Pruning, prune
 from soupstock.steps.select import Selection, select
