@@ -68,6 +68,7 @@ __all__ = [
     "Plan",
     "Publish",
     "Run",
+    "RunThere",
     "SampleSource",
     "Select",
     "plan",
