@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline plan preview check explain list test test-vllm test-all lint format types bench lock clean
+.PHONY: help setup pipeline plan preview check explain filter list test test-vllm test-all lint format types bench lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -53,6 +53,11 @@ explain: $(READY) ## tell one row's life: make explain NAME=chat ROW=0123abcd
 	$(named)
 	@test -n "$(ROW)" || { echo "which row? make explain NAME=$(NAME) ROW=0123abcd" >&2; exit 2; }
 	@$(SOUPSTOCK) explain $(NAME) $(ROW) $(ARGS)
+
+filter: $(READY) ## prune a file: make filter NAME=chat FILE=rows.parquet OUT=kept.parquet
+	$(named)
+	@test -n "$(FILE)" -a -n "$(OUT)" || { echo "which files? make filter NAME=$(NAME) FILE=rows.parquet OUT=kept.parquet" >&2; exit 2; }
+	@$(SOUPSTOCK) filter "$(FILE)" --pipeline $(NAME) -o "$(OUT)" $(ARGS)
 
 list: $(READY) ## list the pipelines
 	@$(SOUPSTOCK) list

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +181,28 @@ def test_the_rows_of_a_run_can_be_pruned_again(rows: Folder) -> None:
     assert pl.read_parquet(done.kept)["dropped_by"].to_list() == [["an old reason"]] * 2
     dropped = pl.read_parquet(done.dropped)
     assert "an old reason" not in dropped["dropped_by"].explode().to_list()
+
+
+def test_columns_of_any_type_and_name_come_out_as_they_went_in(rows: Folder) -> None:
+    frame = pl.DataFrame(ROWS, strict=False).with_columns(
+        index=pl.lit(1),
+        **{"*": pl.lit("star"), "^a.*$": pl.lit("pattern"), " why": pl.lit(None)},
+        when=pl.lit(datetime(2026, 1, 2, tzinfo=UTC)).dt.convert_time_zone("Europe/Berlin"),
+        long=pl.lit(timedelta(days=2)),
+        price=pl.lit(Decimal("1.50")),
+        raw=pl.lit(b"bytes"),
+        kind=pl.lit("a").cast(pl.Enum(["a", "b"])),
+        sort=pl.lit("x").cast(pl.Categorical),
+        small=pl.lit(3, dtype=pl.UInt8),
+        half=pl.lit(0.5, dtype=pl.Float32),
+        chat=pl.lit([{"role": "user", "content": "Hi"}]),
+        two=pl.lit([1.0, 2.0], dtype=pl.Array(pl.Float64, 2)),
+    )
+    frame.write_parquet(rows.root / "data.parquet")
+    kept = pl.read_parquet(pruned(rows, "data.parquet").kept)
+    expected = frame[[1, 3]]
+    for column in frame.columns:
+        assert kept[column].to_list() == expected[column].to_list(), column
 
 
 def test_decontamination_and_selection_apply_too(folder: Folder) -> None:

@@ -119,6 +119,14 @@ def test_where_a_file_lies_on_somebodys_disk_is_not_in_the_card(folder: Folder) 
     assert "private" not in card
 
 
+def test_columns_may_have_any_names(folder: Folder) -> None:
+    rows = [{"text": SOUP, "index": n, "_twin": "a", "_why": "b", "*": 1} for n in range(2)]
+    pipeline(folder, "  - dedup: text\n  - select: 1\n", rows)
+    run = folder.run()
+    assert run.rows["index"].to_list() == [0, 1]
+    assert run.rows["twin"].null_count() == 1
+
+
 def test_rows_of_a_published_dataset_and_of_a_run_can_be_compared_with(folder: Folder) -> None:
     pipeline(folder, "  - dedup: text\n", texts(SOUP, SOUP, TRAIN))
     first = folder.run()

@@ -238,6 +238,18 @@ def test_a_pipeline_selects_and_says_what_it_could_not(folder: Folder) -> None:
     assert note == ("5 of the 9 wanted rows are selected: there are no more",)
 
 
+def test_a_target_of_more_rows_than_are_selected_is_a_mistake(folder: Folder) -> None:
+    pipeline(folder, "  - select: 2\n", ROWS)
+    folder.replace("pipelines/mine.yaml", "steps:", "target: 3\nsteps:")
+    with pytest.raises(MistakeError, match="select keeps 2 rows, and the target is 3"):
+        folder.plan()
+
+
+@pytest.mark.parametrize("step", METHODS, ids=lambda step: f"{step.method}-{step.per}")
+def test_of_no_rows_none_is_selected(step: Selection) -> None:
+    assert select(step, prose(3).clear()).reason.len() == 0
+
+
 def test_a_pipeline_selects_by_meaning_with_a_static_model(folder: Folder) -> None:
     static_model(folder.root / "vectors")
     step = "  - select: 3\n    by: stars\n    method: deita\n    column: text\n    threshold: 0.7\n"

@@ -31,10 +31,13 @@ from soupstock.plan import plan as plan_pipeline
 from soupstock.project import Project
 from soupstock.run import Progress, Run
 from soupstock.spec import (
+    Best,
     DatasetSource,
+    DatasetThere,
     Decontaminate,
     Dedup,
     FileSource,
+    FileThere,
     Filter,
     FilterUse,
     Generate,
@@ -42,16 +45,20 @@ from soupstock.spec import (
     Mask,
     Pipeline,
     Publish,
+    RunThere,
     SampleSource,
     Select,
 )
 
 __all__ = [
+    "Best",
     "Budget",
     "DatasetSource",
+    "DatasetThere",
     "Decontaminate",
     "Dedup",
     "FileSource",
+    "FileThere",
     "Filter",
     "FilterUse",
     "Generate",
@@ -61,6 +68,7 @@ __all__ = [
     "Plan",
     "Publish",
     "Run",
+    "RunThere",
     "SampleSource",
     "Select",
     "plan",

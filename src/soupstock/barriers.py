@@ -23,7 +23,9 @@ BARRIERS = (Deduplication, Selection)
 """The steps that are taken here."""
 
 _KEPT = pl.col("dropped_by").list.len() == 0
-MARKS = {"index": pl.UInt32(), "twin": pl.String(), "similarity": pl.Float64(), "why": pl.String()}
+# What cannot be printed is the name of no column of a user's.
+INDEX = "\0index"
+MARKS = {INDEX: pl.UInt32(), "twin": pl.String(), "similarity": pl.Float64(), "why": pl.String()}
 """What a step says of the rows that it drops: their place, their twin, and the reason."""
 
 
@@ -57,10 +59,10 @@ def taken_whole(
 
 
 def read_kept(table: Table, paths: Sequence[str | None]) -> pl.DataFrame:
-    """Read of the rows that are there some columns, with `index` and `id`."""
+    """Read of the rows that are there some columns, with their INDEX and `id`."""
     names = {path.partition("::")[0].partition(".")[0] for path in paths if path}
-    lazy = table.scan().with_row_index("index").filter(_KEPT)
-    return lazy.select("index", "id", *sorted(names - {"id"})).collect()
+    lazy = table.scan().with_row_index(INDEX).filter(_KEPT)
+    return lazy.select(INDEX, "id", *sorted(names - {"id"})).collect()
 
 
 def _repeats(step: Deduplication, rows: pl.DataFrame, embedder: Embedder | None) -> pl.DataFrame:
@@ -76,7 +78,7 @@ def _repeats(step: Deduplication, rows: pl.DataFrame, embedder: Embedder | None)
     reason = f"dedup: {step.column}"
     marks = pl.DataFrame(
         {
-            "index": rows["index"],
+            INDEX: rows[INDEX],
             # Null takes no row: gathering with a null index gives null.
             "twin": rows["id"].gather(found.twin),
             "similarity": found.similarity,
@@ -114,7 +116,7 @@ def _unselected(
     tally.notes.extend(found.notes)
     marks = pl.DataFrame(
         {
-            "index": rows["index"],
+            INDEX: rows[INDEX],
             "twin": rows["id"].gather(found.twin),
             "similarity": found.similarity,
             "why": found.reason,
@@ -126,17 +128,16 @@ def _unselected(
 
 def _marked(table: Table, marks: pl.DataFrame) -> Iterator[pl.DataFrame]:
     start = 0
-    named = marks.rename({"twin": "_twin", "similarity": "_similarity"})
+    named = marks.rename({"twin": "\0twin", "similarity": "\0similarity", "why": "\0why"})
     for part in table.frames():
-        indexed = part.with_row_index("index", offset=start)
+        indexed = part.with_row_index(INDEX, offset=start)
         start += part.height
-        joined = indexed.join(
-            named.rename({"why": "_why"}), on="index", how="left", maintain_order="left"
-        )
-        yield joined.with_columns(
-            twin=pl.coalesce("_twin", "twin"),
-            similarity=pl.coalesce("_similarity", "similarity"),
-            dropped_by=pl.when(pl.col("_why").is_not_null())
-            .then(pl.col("dropped_by").list.concat(pl.concat_list("_why")))
+        joined = indexed.join(named, on=INDEX, how="left", maintain_order="left")
+        marked = joined.with_columns(
+            twin=pl.coalesce("\0twin", "twin"),
+            similarity=pl.coalesce("\0similarity", "similarity"),
+            dropped_by=pl.when(pl.col("\0why").is_not_null())
+            .then(pl.col("dropped_by").list.concat(pl.concat_list("\0why")))
             .otherwise(pl.col("dropped_by")),
-        ).select(part.columns)
+        )
+        yield marked.drop(INDEX, "\0twin", "\0similarity", "\0why")

@@ -4,6 +4,7 @@ Vectors are directions as integers (`semantic.directions`), whose products are e
 chosen depends on them and their order alone, not on how a machine adds up.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -130,7 +131,7 @@ def clustered(near: Vectors, number: int) -> Counts:
     names = np.zeros(len(near), np.int64)
     for _ in range(ROUNDS):
         before, names = names, _assigned(near, centres)
-        if (before == names).all():
+        if not len(centres) or (before == names).all():
             break
         centres = _centres(near, names, centres)
     return names
@@ -143,9 +144,16 @@ def _assigned(near: Vectors, centres: Vectors) -> Counts:
 
 
 def _centres(near: Vectors, names: Counts, before: Vectors) -> Vectors:
-    """Average each cluster's directions, as integers; an empty one stays where it was."""
-    sums = np.zeros(before.shape, np.int64)
-    np.add.at(sums, names, near.astype(np.int64))
-    lengths = np.sqrt(np.square(sums.astype(np.float64)).sum(axis=1, keepdims=True))
+    """Average each cluster's directions, rounded; an empty one stays where it was."""
+    order = np.argsort(names, kind="stable")
+    bounds = np.searchsorted(names[order], np.arange(len(before) + 1))
+    # Sums of whole numbers, so exact in whatever order they are added up.
+    sums = np.stack(
+        [
+            near[order[start:end]].sum(axis=0, dtype=np.float64)
+            for start, end in pairwise(bounds.tolist())
+        ]
+    )
+    lengths = np.sqrt(np.square(sums).sum(axis=1, keepdims=True))
     centres = np.rint(sums / np.where(lengths > 0, lengths, 1) * np.sqrt(UNIT))
     return np.where(lengths > 0, centres, before).astype(np.float32)

@@ -48,12 +48,13 @@ def find_embedder(name: str | None, root: Path, place: Place | None) -> StaticMo
             " [tool.soupstock] of pyproject.toml: a folder of model2vec, or an id on the Hub",
             place,
         )
-    _library(place)
     path = resolved(name, root)
-    if path is not None and path.is_dir():
-        return StaticModel(name, str(path), folder_hash(path))
-    if name.startswith((".", "/", "~")):
+    is_there = path is not None and path.is_dir()
+    if name.startswith((".", "/", "~")) and not is_there:
         raise MistakeError(f"there is no folder {quoted(name)} in {shown(root)}", place)
+    _library(place)
+    if path is not None and is_there:
+        return StaticModel(name, str(path), folder_hash(path))
     return StaticModel(name, name, name)
 
 

@@ -13,6 +13,8 @@ from soupstock.steps.filter import Filtering, filter_rows
 from soupstock.steps.mask import Masking, mask_frame
 from soupstock.stream import Tally
 
+# What cannot be printed is the name of no column of a user's.
+_PLACE, _WHY = "\0place", "\0why"
 _KEPT = pl.col("dropped_by").list.len() == 0
 
 
@@ -50,13 +52,11 @@ def _dropped(
         return rows
     places = kept.arg_true().gather(bad)
     said = pl.DataFrame(
-        {"_place": places, "_why": [reasons[place] for place in bad]},
-        schema={"_place": pl.UInt32, "_why": pl.List(pl.String)},
+        {_PLACE: places, _WHY: [reasons[place] for place in bad]},
+        schema={_PLACE: pl.UInt32, _WHY: pl.List(pl.String)},
     )
-    joined = rows.with_row_index("_place").join(
-        said, on="_place", how="left", maintain_order="left"
-    )
-    return joined.with_columns(dropped_by=pl.coalesce("_why", "dropped_by")).select(rows.columns)
+    joined = rows.with_row_index(_PLACE).join(said, on=_PLACE, how="left", maintain_order="left")
+    return joined.with_columns(dropped_by=pl.coalesce(_WHY, "dropped_by")).drop(_PLACE, _WHY)
 
 
 def _decontaminated(

@@ -352,6 +352,10 @@ class _Planner:
                 title, reads = f"decontaminate: {step.decontaminate}", (step.decontaminate,)
             case spec.Select():
                 bound = bind_select(step, columns, within, at)
+                target = self._pipeline.target
+                if target is not None and bound.rows is not None and bound.rows < target:
+                    problem = f"select keeps {bound.rows:,} rows, and the target is {target:,}"
+                    raise MistakeError(problem, at("select"))
                 title, reads = f"select: {step.select}", tuple(bound.reads)
         form = getattr(bound, "embedder", None)
         if not isinstance(form, EmbeddingForm):

@@ -66,7 +66,7 @@ def prune(pruning: Pruning, project: Project, pipeline: str) -> Pruned:
     name = name_of(pipeline)
     steps = plan_applied(loaded, project, name, rows.columns, pruning.without)
     tallies = [Tally(step.title) for step in steps]
-    with tempfile.TemporaryDirectory(prefix=".soupstock-", dir=output.parent) as place:
+    with _beside(output) as place:
         table = _taken_through(rows, steps, tallies, Path(place))
         dropped = output.with_suffix(".dropped.parquet")
         made = {column: dtype for step in steps for column, dtype in step.adds.items()}
@@ -86,6 +86,15 @@ def prune(pruning: Pruning, project: Project, pipeline: str) -> Pruned:
     text = account.model_dump_json(indent=2)
     output.with_suffix(".json").write_text(f"{text}\n", encoding="utf-8")
     return Pruned(output, dropped, account)
+
+
+def _beside(output: Path) -> "tempfile.TemporaryDirectory[str]":
+    """Make a folder for what waits, which is gone afterwards."""
+    try:
+        return tempfile.TemporaryDirectory(prefix=".soupstock-", dir=output.parent)
+    except OSError as error:
+        problem = f"nothing can be written into {shown(output.parent)}: {error.strerror}"
+        raise MistakeError(problem) from error
 
 
 def _check_output(output: Path, file: Path) -> None:

@@ -17,7 +17,7 @@ from soupstock.errors import MistakeError, Place, UnknownNameError, quoted, show
 from soupstock.measures import read_texts
 from soupstock.sources import folder_hash, loaded, resolved, scanned
 
-_NUMBER = " number"
+_NUMBER = "\0number"
 
 
 @dataclass(frozen=True, eq=False)

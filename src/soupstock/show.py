@@ -22,7 +22,7 @@ from soupstock.loader import load
 from soupstock.manifest import Manifest, StepRecord
 from soupstock.plan import Plan, Step
 from soupstock.project import Project
-from soupstock.spec import RESERVED, Dedup, Judge, Pipeline
+from soupstock.spec import RESERVED, Dedup, Judge, Pipeline, Select
 from soupstock.steps.judge import Judging
 
 if TYPE_CHECKING:
@@ -148,8 +148,10 @@ def show_estimate(plan: Plan, told: "Estimate") -> None:
         console.print("cost: set input_price and output_price in [tool.soupstock.models]")
     for title in told.unknown:
         console.print(_cell(f"no row has reached '{title}' yet: its longest answers are counted"))
-    if any(isinstance(step.spec, Dedup) for step in plan.steps):
-        console.print("dedup drops more the more rows there are: fewer calls than this are likely")
+    if any(isinstance(step.spec, Dedup | Select) for step in plan.steps):
+        console.print(
+            "dedup and select drop more the more rows there are: less than this is likely"
+        )
 
 
 def _whole(value: float) -> str:

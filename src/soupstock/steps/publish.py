@@ -111,7 +111,8 @@ def _frames(step: Publication, table: Table) -> Iterator[pl.DataFrame]:
     for part in table.frames():
         kept = _kept(part.lazy()).collect()
         if step.schema is None:
-            yield kept.select(list(step.columns))
+            # By name alone: polars takes a column called `*` for all of them.
+            yield pl.DataFrame([kept.get_column(name) for name in step.columns])
         elif kept.height:
             yield _typed([_shaped(step, row) for row in kept.to_dicts()], step.columns)
 
