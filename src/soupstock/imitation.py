@@ -120,7 +120,8 @@ def write(body: Mapping[str, Any], seed: int) -> str:
     """Write an answer to a chat's body: a sentence, or JSON where a schema is asked for."""
     asked = orjson.dumps([seed, body.get("seed"), body.get("messages")])
     form = body.get("response_format") or {}
-    if schema := (form.get("json_schema") or {}).get("schema"):
+    schema = (form.get("json_schema") or {}).get("schema")
+    if schema := schema or (body.get("structured_outputs") or {}).get("json"):
         return orjson.dumps(instance(schema, asked.decode())).decode()
     return _sentence(blake2b(asked, digest_size=24).digest())
 

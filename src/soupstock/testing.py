@@ -24,8 +24,8 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Self
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Self
 
 import orjson
 from aiohttp import web
@@ -49,9 +49,11 @@ from soupstock.faults import (
     reset,
     share,
     silence,
+    streaming_only,
     too_long,
     unauthorized,
     unknown_model,
+    unsupported,
 )
 from soupstock.imitation import completion, embeddings, instance, write
 
@@ -75,9 +77,11 @@ __all__ = [
     "reset",
     "share",
     "silence",
+    "streaming_only",
     "too_long",
     "unauthorized",
     "unknown_model",
+    "unsupported",
 ]
 
 
@@ -87,8 +91,10 @@ class Server:
     `answer` says what to answer and `delay` after how many seconds (a number, or a function of the
     request); `seed` changes the texts that are written without `answer`. With `api_key` requests
     must carry that key, with `models` they must name one of those. `capacity` is how many requests
-    are held at once, before further ones are refused; set it at any time. `record=False` keeps no
-    requests, for benchmarks.
+    are held at once, before further ones are refused; set it at any time. `ignores` and `refuses`
+    name fields of a request's body (`response_format`, `logprobs`, `seed`): without `answer`, the
+    first are as if they were not there; what holds one of the second gets a 400. `record=False`
+    keeps no requests, for benchmarks.
     """
 
     def __init__(  # noqa: PLR0913 - each is one thing a server can be told
@@ -99,11 +105,13 @@ class Server:
         capacity: int | None = None,
         api_key: str | None = None,
         models: Sequence[str] | None = None,
+        ignores: Collection[str] = (),
+        refuses: Collection[str] = (),
         seed: int = 0,
         record: bool = True,
         port: int = 0,
     ) -> None:
-        self.answer = answer or (lambda request: write(request.body, seed))
+        self.answer = answer or (lambda request: write(self._heeded(request), seed))
         self.delay = delay
         self.capacity = capacity
         self.count = 0
@@ -114,6 +122,8 @@ class Server:
         """How many requests were refused because of `capacity`."""
         self._api_key = api_key
         self._models = models
+        self._ignores = frozenset(ignores)
+        self._refuses = frozenset(refuses)
         self._seed = seed
         self._record = record
         self._port = port
@@ -261,7 +271,15 @@ class Server:
                 return reply
         if self._models is not None and request.body.get("model") not in self._models:
             return unknown_model(str(request.body.get("model")))
+        if refused_fields := sorted(self._refuses & request.body.keys() if self._refuses else ()):
+            return unsupported(refused_fields[0])
         return None
+
+    def _heeded(self, request: Request) -> Mapping[str, Any]:
+        """Return a request's body without what the server ignores."""
+        if not self._ignores:
+            return request.body
+        return {name: value for name, value in request.body.items() if name not in self._ignores}
 
     def _reply(self, request: Request) -> Reply:
         if request.path == "/v1/embeddings":
@@ -282,7 +300,7 @@ class Server:
         if reply.body is not None:
             return reply.body
         return completion(
-            request.body,
+            self._heeded(request),
             reply.text,
             reply.finish,
             reasoning=reply.reasoning,
