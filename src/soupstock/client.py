@@ -355,7 +355,7 @@ class Client:
         if answer.served is not None:
             lane.served.add(answer.served)
         replica.answered += 1
-        replica.troubles = replica.outs = 0
+        replica.recovered()
         self.usage.calls += 1
         self.usage.prompt_tokens += answer.prompt_tokens
         self.usage.cached_tokens += answer.cached_tokens

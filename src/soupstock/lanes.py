@@ -76,6 +76,11 @@ class Replica:
         """Tell whether it is time to try it again, with one call."""
         return self.active == 0 and self.out_until <= now and self.limit.resume_at <= now
 
+    def recovered(self) -> None:
+        """Note an answer: whatever troubles there were are over."""
+        self.troubles = self.outs = 0
+        self.out_until = 0.0
+
     def leave_out(self, now: float) -> None:
         """Send nothing there for a while: twice as long each time."""
         # What was under way together fails together.
@@ -179,14 +184,17 @@ class Lane:
 
     def goes_elsewhere(self, replica: Replica, trouble: Trouble, now: float) -> bool:
         """Note a trouble at an address, and tell whether its call should go to another at once."""
-        if len(self.replicas) == 1 or trouble.is_refusal:
+        if len(self.replicas) == 1:
             return False
+        others = [other for other in self.replicas if other is not replica and other.is_well]
+        if trouble.is_refusal:
+            return any(other.limit.resume_at <= now for other in others)
         if not (trouble.is_passing or trouble.is_rejection):
             return False
         replica.troubles += 1
         if _is_down(trouble) or replica.outs or replica.troubles >= OUT_AFTER:
             replica.leave_out(now)
-        return not replica.is_well and any(other.is_well for other in self.replicas)
+        return not replica.is_well and bool(others)
 
 
 def _is_down(trouble: Trouble) -> bool:
