@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline plan preview check explain list test test-vllm test-all lint format types bench lock clean
+.PHONY: help setup pipeline plan preview check explain models list test test-vllm test-all lint format types bench lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -53,6 +53,9 @@ explain: $(READY) ## tell one row's life: make explain NAME=chat ROW=0123abcd
 	$(named)
 	@test -n "$(ROW)" || { echo "which row? make explain NAME=$(NAME) ROW=0123abcd" >&2; exit 2; }
 	@$(SOUPSTOCK) explain $(NAME) $(ROW) $(ARGS)
+
+models: $(READY) ## tell which models are there and what is missing: make models NAME=chat
+	@$(SOUPSTOCK) models $(NAME) $(ARGS)
 
 list: $(READY) ## list the pipelines
 	@$(SOUPSTOCK) list

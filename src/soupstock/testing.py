@@ -114,6 +114,8 @@ class Server:
         self.answer = answer or (lambda request: write(self._heeded(request), seed))
         self.delay = delay
         self.capacity = capacity
+        self.listing: bytes | None = None
+        """What it says of its models, in place of a list of them."""
         self.count = 0
         """How many requests for answers or embeddings came in."""
         self.in_flight = 0
@@ -212,7 +214,9 @@ class Server:
             case "GET", "/health":
                 return _response(Reply(), b'{"status":"ok"}')
             case "GET", "/v1/models":
-                return _response(Reply(), self._list())
+                if self._is_stranger(http.headers):
+                    return _response(unauthorized(), unauthorized().body or b"")
+                return _response(Reply(), self._list() if self.listing is None else self.listing)
             case _:
                 unknown = error(404, f"Unknown request URL: {http.method} {path}")
                 return _response(unknown, unknown.body or b"")
