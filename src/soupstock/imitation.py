@@ -156,6 +156,24 @@ def completion(  # noqa: PLR0913 - each is one thing that a completion tells
     )
 
 
+def streamed(body: Mapping[str, Any], text: str, finish: str = "stop") -> bytes:
+    """Return a chat completion as the events of a stream, a word each."""
+    pieces = [f"{word} " for word in text.split(" ")]
+    pieces[-1] = pieces[-1][:-1]
+    deltas: list[tuple[dict[str, str], str | None]] = [({"content": p}, None) for p in pieces]
+    events = [
+        {
+            "id": "chatcmpl-stream",
+            "object": "chat.completion.chunk",
+            "created": 0,
+            "model": body.get("model"),
+            "choices": [{"index": 0, "delta": delta, "finish_reason": why}],
+        }
+        for delta, why in [*deltas, ({}, finish)]
+    ]
+    return b"".join(b"data: %b\n\n" % orjson.dumps(event) for event in events) + b"data: [DONE]\n\n"
+
+
 def embeddings(body: Mapping[str, Any], seed: int) -> bytes:
     """Return an embeddings response's body: for each text a vector of length 1."""
     texts = body.get("input") or []

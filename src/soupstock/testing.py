@@ -13,7 +13,7 @@ instance of the JSON Schema that is asked for. It misbehaves on command:
     server.capacity = 4                          # more at once are refused, from now on
 
 `python -m soupstock.testing --delay-ms 200` runs one as a process of its own and prints its
-base_url. Tokens are counted as four characters each; nothing is streamed.
+base_url. Tokens are counted as four characters each.
 """
 
 import argparse
@@ -25,6 +25,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import orjson
@@ -55,7 +56,7 @@ from soupstock.faults import (
     unknown_model,
     unsupported,
 )
-from soupstock.imitation import completion, embeddings, instance, write
+from soupstock.imitation import completion, embeddings, instance, streamed, write
 
 __all__ = [
     "Answer",
@@ -290,15 +291,17 @@ class Server:
             return Reply(body=embeddings(request.body, self._seed))
         if not request.messages:
             return error(400, "'messages' must be a list of messages", param="messages")
-        if request.body.get("stream"):
-            return error(400, "this server does not stream", param="stream")
         try:
             answer = self.answer(request)
         except Exception as mistake:  # noqa: BLE001 - the test that sent the request should see it
             return error(500, f"the test's answer() failed: {mistake!r}")
         if isinstance(answer, dict):
             answer = orjson.dumps(answer).decode()
-        return answer if isinstance(answer, Reply) else Reply(answer)
+        reply = answer if isinstance(answer, Reply) else Reply(answer)
+        if request.body.get("stream") and reply.body is None:
+            events = streamed(request.body, reply.text, reply.finish)
+            return replace(reply, body=events, headers={"Content-Type": "text/event-stream"})
+        return reply
 
     def _body(self, request: Request, reply: Reply) -> bytes:
         if reply.body is not None:
