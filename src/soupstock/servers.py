@@ -160,7 +160,7 @@ def _openai() -> Endpoint:
 def _from_endpoint(reference: str, name: str, endpoint: Endpoint) -> Model:
     variable = endpoint.api_key_env
     key = os.environ.get(variable) if variable else None
-    missing = f"the environment variable {variable} is not set" if variable and not key else None
+    missing = _missing(variable, key) if variable else None
     first, *further = endpoint.addresses
     # Where batches are files, nobody is there to be probed; what reads them is vLLM.
     assumed: Mode | None = "json_schema" if endpoint.mode == "batch_file" else None
@@ -174,6 +174,18 @@ def _from_endpoint(reference: str, name: str, endpoint: Endpoint) -> Model:
         structured_output=endpoint.structured_output or assumed,
         **endpoint.model_dump(exclude={"model", "base_url", "structured_output"}),
     )
+
+
+def _missing(variable: str, key: str | None) -> str | None:
+    """Say what is wrong with a key; never what it is."""
+    if not key:
+        return f"the environment variable {variable} is not set"
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        return (
+            f"the environment variable {variable} holds no key: one is a line of plain "
+            "characters, without spaces"
+        )
+    return None
 
 
 class Servers:
