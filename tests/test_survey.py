@@ -117,15 +117,16 @@ def test_a_model_that_is_not_listed_but_answers_can_be_used(folder: Folder) -> N
 def test_a_server_that_is_not_there_is_said_to_be_so(folder: Folder) -> None:
     folder.point_at("http://127.0.0.1:9/v1")
     finding = found(folder)
-    assert finding.missing == list(finding.places.values())
-    assert finding.missing[0].startswith("nothing answers at http://127.0.0.1:9/v1")
+    (what,) = finding.places.values()
+    assert what.startswith("nothing answers (")
+    assert finding.missing == [f"http://127.0.0.1:9/v1: {what}"]
 
 
 def test_one_address_of_several_is_enough(folder: Folder, server: Server) -> None:
     folder.point_at(["http://127.0.0.1:9/v1", server.base_url])
     finding = found(folder)
     assert not finding.missing
-    assert finding.places["http://127.0.0.1:9/v1"].startswith("nothing answers at")
+    assert finding.places["http://127.0.0.1:9/v1"].startswith("nothing answers (")
     assert finding.places[server.base_url] == "answers"
 
 
@@ -134,12 +135,12 @@ def test_a_key_is_wanted_refused_or_not_set(
 ) -> None:
     with Server(api_key="right-key-4711") as server:
         folder.point_at(server.base_url)
-        assert found(folder).missing[0].startswith("it wants a key: set api_key_env (401: ")
+        assert "it wants a key: set api_key_env (401: " in found(folder).missing[0]
         folder.point_at(server.base_url, api_key_env="TEST_KEY")
         monkeypatch.delenv("TEST_KEY", raising=False)
         assert found(folder).missing == ["the environment variable TEST_KEY is not set"]
         monkeypatch.setenv("TEST_KEY", "wrong-key-4711")
-        assert found(folder).missing[0].startswith("the key is refused (401: ")
+        assert "the key is refused (401: " in found(folder).missing[0]
         assert "TEST_KEY is set" in models("mine").output
         monkeypatch.setenv("TEST_KEY", "right-key-4711")
         assert not found(folder).missing

@@ -131,7 +131,8 @@ async def _look_at(
         if is_usable:
             usable.append(address)
     if model.addresses and not usable:
-        finding.missing.append("; ".join(dict.fromkeys(finding.places.values())))
+        places = (f"{url}: {what}" for url, what in finding.places.items())
+        finding.missing.append("; ".join(places))
     elif usable and is_probed:
         answers = await _Questions(finding, model, transport, usable[0]).ask()
         if not answers:
@@ -152,7 +153,8 @@ async def _place(
         if trouble.status in _REFUSED:
             why = "the key is refused" if model.api_key else "it wants a key: set api_key_env"
             return f"{why} ({trouble.failure.message})", False
-        return trouble.failure.message, False
+        # The address stands beside it already.
+        return trouble.failure.message.replace(f" at {address.url}", ""), False
     if names is None or model.name in names:
         return "answers", True
     problem = f"the model {quoted(model.name)} is not among those served{hint(model.name, names)}"
@@ -189,6 +191,7 @@ class _Questions:
         if isinstance(chat, Failure):
             if isinstance(vector, Failure):
                 self._finding.advice.append(f"asked to chat, it said: {chat.message}")
+                can.clear()
             return isinstance(vector, Answer)
         can["structured output"] = await self._structured()
         can["log-probabilities"] = await self._logprobs()
