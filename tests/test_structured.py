@@ -113,7 +113,7 @@ def test_a_probe_is_within_the_budget(folder: Folder, calls: int) -> None:
 
 
 def test_a_pipeline_without_a_schema_probes_nothing(folder: Folder) -> None:
-    judge = "  - judge: quality\n    model: judge\n    rubric: plain\n"
+    judge = "  - judge: quality\n    model: judge\n    rubric: plain\n    canaries: false\n"
     folder.replace("pipelines/mine.yaml", judge, "")
     folder.replace("pipelines/mine.yaml", "  - filter:\n", "")
     folder.replace("pipelines/mine.yaml", "      - score: {column: quality, min: 0.5}\n", "")
