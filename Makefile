@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline plan preview check explain filter list test test-vllm test-all lint format types bench lock clean
+.PHONY: help setup pipeline plan preview check explain filter list test test-vllm test-all lint format types bench lock clean models
 
 PYTHON ?= python3
 VENV := .venv
@@ -58,6 +58,9 @@ filter: $(READY) ## prune a file: make filter NAME=chat FILE=rows.parquet OUT=ke
 	$(named)
 	@test -n "$(FILE)" -a -n "$(OUT)" || { echo "which files? make filter NAME=$(NAME) FILE=rows.parquet OUT=kept.parquet" >&2; exit 2; }
 	@$(SOUPSTOCK) filter "$(FILE)" --pipeline $(NAME) -o "$(OUT)" $(ARGS)
+
+models: $(READY) ## tell which models are there and what is missing: make models NAME=chat
+	@$(SOUPSTOCK) models $(NAME) $(ARGS)
 
 list: $(READY) ## list the pipelines
 	@$(SOUPSTOCK) list

@@ -74,10 +74,11 @@ class Folder:
         assert old in text
         path.write_text(text.replace(old, new), encoding="utf-8")
 
-    def point_at(self, base_url: str, **settings: Any) -> None:
-        """Declare the model `test` at a server."""
-        lines = [f"{name} = {value!r}" for name, value in settings.items()]
-        entry = ["[tool.soupstock.models.test]", f'base_url = "{base_url}"', 'model = "tester"']
+    def point_at(self, base_url: str | list[str], **settings: Any) -> None:
+        """Declare the model `test` at a server, which needs no probe unless settings say so."""
+        settings = {"structured_output": "json_schema"} | settings
+        lines = [f"{name} = {value!r}" for name, value in settings.items() if value is not None]
+        entry = ["[tool.soupstock.models.test]", f"base_url = {base_url!r}", 'model = "tester"']
         self.write("pyproject.toml", "\n".join([*entry, *lines]).replace("'", '"') + "\n")
 
     def dedup_questions(self) -> None:

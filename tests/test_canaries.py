@@ -232,6 +232,7 @@ def test_a_jurys_members_are_tried_each_by_itself(folder: Folder) -> None:
             "pyproject.toml",
             "".join(
                 f'[tool.soupstock.models.{name}]\nbase_url = "{server.base_url}"\n'
+                f'structured_output = "json_schema"\n'
                 f'model = "{model}"\n'
                 for name, model in (("test", "tester"), ("b", "guess"))
             ),

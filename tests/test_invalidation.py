@@ -90,6 +90,7 @@ def test_another_judge_asks_the_judge_again_and_nobody_else(folder: Folder, serv
     server.forget()
     with (folder.root / "pyproject.toml").open("a") as file:
         file.write(f'[tool.soupstock.models.other]\nbase_url = "{server.base_url}"\n')
+        file.write('structured_output = "json_schema"\n')
     folder.replace("pipelines/mine.yaml", "judge: test", "judge: other")
     folder.run()
     assert {request.body["model"] for request in server.requests} == {"other"}

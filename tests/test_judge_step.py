@@ -237,6 +237,7 @@ def juried(folder: Folder, aggregate: str, members: str = "[judge, second, third
 def point_all(folder: Folder, server: Server) -> None:
     entries = [
         f'[tool.soupstock.models.{name}]\nbase_url = "{server.base_url}"\nmodel = "{model}"\n'
+        'structured_output = "json_schema"\n'
         for name, model in (("test", "tester"), ("b", "second"), ("c", "third"))
     ]
     folder.write("pyproject.toml", "\n".join(entries))

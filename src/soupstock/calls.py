@@ -2,12 +2,14 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
 
 import orjson
 
 from soupstock.servers import Model
+from soupstock.structured import MODES, Mode, fields, instructed, instruction
 
 Alternatives = Sequence[tuple[str, float]]
 """What could have stood in a token's place: tokens and the natural logarithms of their chances."""
@@ -29,6 +31,8 @@ class Call(NamedTuple):
     """How many messages the body holds."""
     path: str = CHAT
     """What is asked for, as the address under the server's base URL."""
+    otherwise: Callable[[Mode], "Call"] | None = None
+    """Asks for the same in another mode; None where there is but one way to ask."""
 
 
 class Answer(NamedTuple):
@@ -104,12 +108,18 @@ class Form:
     """How many alternatives to each token to ask for; none where it is 0."""
     seed: int = 0
     """The pipeline's seed, from which each call's own is derived."""
-    _heads: tuple[bytes, bytes] = field(init=False, repr=False, compare=False)
-    """The body's beginning: of a first try, and of a further one."""
+    _heads: Mapping[Mode, tuple[bytes, bytes]] = field(init=False, repr=False, compare=False)
+    """The body's beginning, by mode: of a first try, and of a further one."""
+    _words: str = field(init=False, repr=False, compare=False)
+    """The schema in words."""
 
     def __post_init__(self) -> None:
         further = {"temperature": WARMTH} if self.is_greedy else {}
-        object.__setattr__(self, "_heads", (self._head({}), self._head(further)))
+        modes = MODES if self.schema is not None else MODES[:1]
+        heads = {mode: (self._head(mode, {}), self._head(mode, further)) for mode in modes}
+        object.__setattr__(self, "_heads", heads)
+        words = "" if self.schema is None else instruction(self.schema)
+        object.__setattr__(self, "_words", words)
 
     @property
     def is_greedy(self) -> bool:
@@ -117,36 +127,89 @@ class Form:
         return self.sampling.get("temperature") == 0
 
     def call(
-        self, messages: Sequence[Mapping[str, str]], purpose: str, sample: int = 0, attempt: int = 0
+        self,
+        messages: Sequence[Mapping[str, str]],
+        purpose: str,
+        sample: int = 0,
+        attempt: int = 0,
+        mode: Mode | None = None,
     ) -> Call:
         """Fill the form in. `purpose` (a row's id and a column) makes equal questions differ.
 
         A greedy first try has one seed for all purposes: rows that look the same share one answer.
+        Without a `mode`, neither here nor in the model's settings, it is asked in the first one,
+        and can be asked otherwise.
         """
         if self.is_greedy:
             purpose = ""
         seed = seed_of(self.seed, purpose, sample, attempt)
-        head = self._heads[attempt > 0]
+        settled = mode or self.model.structured_output
+        call = self._filled(messages, seed, attempt, settled or MODES[0])
+        if self.schema is None or settled:
+            return call
+        return call._replace(otherwise=partial(self._filled, messages, seed, attempt))
+
+    def _filled(
+        self, messages: Sequence[Mapping[str, str]], seed: int, attempt: int, mode: Mode
+    ) -> Call:
+        if self.schema is None:
+            mode = MODES[0]
+        elif mode == "prompt":
+            messages = instructed(messages, self._words)
+        head = self._heads[mode][attempt > 0]
         body = b'%b,"messages":%b,"seed":%d}' % (head, orjson.dumps(messages), seed)
         key = blake2b(body + self._revision, digest_size=20).digest()
         return Call(self.model, body, key, self.sampling["max_tokens"], len(messages))
 
     def identity(self) -> bytes:
-        """Say in bytes everything that the form adds to a question."""
-        return b"%b%b%d" % (self._heads[0], self._revision, self.seed)
+        """Say in bytes everything that the form adds to a question.
+
+        In which mode a server was found to take it, is not among it: nobody knows before.
+        """
+        settled = self.model.structured_output
+        head = self._heads[settled if settled and self.schema is not None else MODES[0]][0]
+        words = self._words.encode() if settled == "prompt" else b""
+        return b"%b%b%d" % (head + words, self._revision, self.seed)
 
     @property
     def _revision(self) -> bytes:
         return b"\0" + (self.model.revision or "").encode()
 
-    def _head(self, changes: Mapping[str, Any]) -> bytes:
+    def _head(self, mode: Mode, changes: Mapping[str, Any]) -> bytes:
         body: dict[str, Any] = {"model": self.model.name, **self.sampling, **changes}
         if self.schema is not None:
-            shape = {"name": self.schema_name, "strict": True, "schema": self.schema}
-            body["response_format"] = {"type": "json_schema", "json_schema": shape}
+            body |= fields(mode, self.schema, self.schema_name)
         if self.top_logprobs:
             body |= {"logprobs": True, "top_logprobs": self.top_logprobs}
         return orjson.dumps(body | dict(self.model.extra), option=orjson.OPT_SORT_KEYS)[:-1]
+
+
+class Stored(NamedTuple):
+    """An answer that the store has."""
+
+    key: bytes
+    """The key under which it is, which is that of the mode in which it was asked."""
+    answer: bytes
+
+
+def look_up(
+    get: Callable[[Sequence[bytes]], Mapping[bytes, bytes]], calls: Sequence[Call]
+) -> dict[bytes, Stored]:
+    """Find answers in a store, by the key of each call, in whatever mode each was asked.
+
+    So a run finds its answers again without knowing what its server takes; and as the modes have
+    an order, it always finds the same.
+    """
+    found = {key: Stored(key, answer) for key, answer in get([call.key for call in calls]).items()}
+    open_ = [call for call in calls if call.otherwise is not None and call.key not in found]
+    for mode in MODES[1:]:
+        if not open_:
+            break
+        asked = {call.otherwise(mode).key: call.key for call in open_ if call.otherwise}
+        stored = get(list(asked))
+        found.update({asked[key]: Stored(key, answer) for key, answer in stored.items()})
+        open_ = [call for call in open_ if call.key not in found]
+    return found
 
 
 def seed_of(start: int, purpose: str, sample: int = 0, attempt: int = 0) -> int:

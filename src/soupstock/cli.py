@@ -128,11 +128,16 @@ def _taking_turns(function: Callable[..., Any]) -> Callable[..., Any]:
 def _plan(context: click.Context, name: str, models: tuple[str, ...], rows: int | None) -> "Plan":
     from soupstock.plan import plan_file
 
+    return plan_file(name, _project(context), models=_roles(models), rows=rows)
+
+
+def _roles(models: tuple[str, ...]) -> dict[str, str]:
+    """Read ROLE=MODEL."""
     roles = {}
     for choice in models:
         role, model = _pair(choice, "--model", "ROLE=MODEL")
         roles[role] = model
-    return plan_file(name, _project(context), models=roles, rows=rows)
+    return roles
 
 
 def _budget(
@@ -359,6 +364,38 @@ def cache(context: click.Context, /, *, is_pruned: bool, yes: bool) -> None:
     if unwanted and (yes or click.confirm("Remove them?")):
         prune(project, unwanted)
         click.echo("removed")
+
+
+@main.command(name="models")
+@click.argument("name", required=False)
+@click.option("--model", "models", multiple=True, metavar="ROLE=MODEL", help="As for `run`.")
+@click.option("--no-probe", is_flag=True, help="Ask no model anything; probes cost a few tokens.")
+@click.option("--strict", is_flag=True, help="End with 1 where a model cannot be used.")
+@click.pass_context
+def models_(
+    context: click.Context,
+    /,
+    name: str | None,
+    models: tuple[str, ...],
+    *,
+    no_probe: bool,
+    strict: bool,
+) -> None:
+    """Tell which models are there, what they can, what they cost and what is missing.
+
+    Those of pipeline NAME, by role; without NAME the embedded one and those of
+    [tool.soupstock.models]. Each server is asked seven or more small questions (a few hundred
+    tokens), unless --no-probe is given. Starts no server.
+    """
+    from soupstock.show_models import show_models
+    from soupstock.survey import survey
+
+    if models and name is None:
+        raise MistakeError("--model needs a pipeline's NAME, whose roles it is about")
+    findings = survey(_project(context), name, _roles(models), is_probed=not no_probe)
+    show_models(findings, is_probed=not no_probe)
+    if strict and any(finding.missing for finding in findings):
+        sys.exit(1)
 
 
 @main.command(name="list")

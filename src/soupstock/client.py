@@ -1,33 +1,38 @@
 """Asks: every call goes through the store, and what is not there goes to its server.
 
-A lane stands before each server: calls wait in it by rank, and as many are under way as the
-server's limit and the budget allow. A call that fails for a passing reason waits outside the
-lane and comes back. Knows no rows, no steps and no HTTP.
+A lane stands before each model's servers: calls wait in it by rank, and as many are under way as
+the servers' limits and the budget allow. A call that fails for a passing reason waits outside the
+lane and comes back. The first call with a JSON Schema waits until a probe has found how the server
+takes one. Knows no rows, no steps and no HTTP.
 """
 
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self
 
 from soupstock.batches import Ledger
 from soupstock.batching import Batching
-from soupstock.budget import Budget, Price, Reservation, prompt_bound
-from soupstock.calls import Answer, Call, Failure, Reply, decode, encode
+from soupstock.budget import Budget, Reservation, prompt_bound
+from soupstock.calls import Answer, Call, Failure, Reply, decode, encode, look_up
 from soupstock.desks import Desk, Folder, Provider
 from soupstock.errors import ModelError, shown
-from soupstock.limits import Limit
+from soupstock.lanes import Job, Lane, Replica
+from soupstock.probe import Probe
 from soupstock.servers import Model, Servers
 from soupstock.store import Entry, Store, StoreError
+from soupstock.structured import MODES
 from soupstock.transport import Address, Transport, Trouble
-from soupstock.waiting import Waiting
 
 REJECTED_AFTER = 8
 """Rejections on end, with no answer between, after which a server is given up."""
 
 REFUSED_AFTER = 900.0
 """Seconds of refusals on end after which a server is given up."""
+
+PROBES = 3
+"""How often a probe is sent before its failure counts: some servers break over a schema."""
 
 _UNREACHABLE_AFTER = 3
 _LONGEST_WAIT = 60.0
@@ -40,66 +45,11 @@ class Usage:
     calls: int = 0
     found: int = 0
     retried: int = 0
+    probes: int = 0
+    """Calls among them that only asked what a server can do."""
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
-
-
-@dataclass(slots=True)
-class _Job:
-    call: Call
-    done: list[Callable[[Reply], None]]
-    attempts: int = 0
-    refusals: int = 0
-
-
-@dataclass(eq=False)
-class Lane:
-    """The calls to one server: those that wait, and those under way."""
-
-    model: Model
-    limit: Limit
-    price: Price
-    """What the server takes for tokens."""
-    waiting: Waiting[_Job] = field(default_factory=Waiting)
-    active: int = 0
-    answered: int = 0
-    failed: int = 0
-    refused: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    tokens: int = 0
-    """Tokens asked, those of them that the server had computed before, and tokens answered."""
-    served: set[str] = field(default_factory=set)
-    """The model's names as the server gives them."""
-    began: float | None = None
-    """When the first request was sent, in seconds of a clock that never goes back."""
-    ended: float | None = None
-    """When the last answer came."""
-    rejected: int = 0
-    """Rejections since the last answer."""
-    prefix_hits: float | None = None
-    """The share of prompt tokens that the server's prefix cache had, where that is known."""
-    refused_since: float | None = None
-    """When the first refusal since the last answer was."""
-    address: Address | None = None
-    """Where the server is; None where that must be asked (again)."""
-    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
-    waking: asyncio.TimerHandle | None = None
-
-    @property
-    def seconds(self) -> float:
-        """How long the server was asked: from the first request to the last answer."""
-        return 0.0 if self.began is None or self.ended is None else self.ended - self.began
-
-    @property
-    def cost(self) -> int:
-        """What the answers cost, in pico-dollars."""
-        return self.price.cost(self.prompt_tokens, self.tokens, self.cached_tokens)
-
-    def has_room(self, now: float) -> bool:
-        """Tell whether one more call may be sent."""
-        return self.active < self.limit.allowed and self.limit.resume_at <= now
 
 
 class Client:
@@ -127,11 +77,11 @@ class Client:
         self._transport = transport or Transport()
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
-        self._jobs: dict[bytes, _Job] = {}
+        self._jobs: dict[bytes, Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: set[asyncio.Task[Any] | None] = set()
         """Those tasks that wait for a server to start."""
-        self._delayed: dict[asyncio.TimerHandle, _Job] = {}
+        self._delayed: dict[asyncio.TimerHandle, Job] = {}
         self._starved: list[Lane] = []
         self._is_live = is_live
         self._batching = Batching(_House(self), Ledger(store.path))
@@ -151,9 +101,9 @@ class Client:
 
     def found(self, calls: Sequence[Call]) -> dict[bytes, Answer]:
         """Return those answers that the store has, by the call's key."""
-        stored = self.store.get([call.key for call in calls])
+        stored = look_up(self.store.get, calls)
         self.usage.found += len(stored)
-        return {key: decode(answer) for key, answer in stored.items()}
+        return {key: decode(one.answer) for key, one in stored.items()}
 
     def ask(self, call: Call, rank: int, done: Callable[[Reply], None]) -> None:
         """Ask a server, and call `done` with the reply; higher ranks go first (see `Waiting`).
@@ -165,13 +115,8 @@ class Client:
         elif job := self._jobs.get(call.key):
             job.done.append(done)
         else:
-            job = self._jobs[call.key] = _Job(call, [done])
-            if self._is_batched(call.model):
-                self._batching.add(job)
-                return
-            lane = self._lane(call.model)
-            lane.waiting.add(job, rank)
-            self._pump(lane)
+            job = self._jobs[call.key] = Job(call.key, call, [done], rank)
+            self._enter(self._lane(call.model), job)
 
     def rest(self) -> None:
         """Hear that nothing more is asked before an answer comes: batches may be handed in."""
@@ -186,7 +131,7 @@ class Client:
         """Ask again where the servers are that a run starts."""
         for lane in self.lanes.values():
             if lane.model.base_url is None:
-                lane.address = None
+                lane.replicas[0].address = None
 
     def is_unasked(self, cause: str) -> bool:
         """Tell whether a failure of this cause means that the call was never sent."""
@@ -198,11 +143,14 @@ class Client:
             return
         self.stopped = why
         for lane in self.lanes.values():
+            parked, lane.parked = lane.parked, []
+            for job in parked:
+                self._finish(job, why)
             while lane.waiting:
-                self._finish(lane.waiting.take(0).call.key, why)
+                self._finish(lane.waiting.take(0), why)
         for timer, job in list(self._delayed.items()):
             timer.cancel()
-            self._finish(job.call.key, why)
+            self._finish(job, why)
         self._delayed.clear()
         self._batching.leave(why)
         for task in self._opening:
@@ -222,25 +170,88 @@ class Client:
     def _lane(self, model: Model) -> Lane:
         lane = self.lanes.get(model)
         if lane is None:
-            price = Price(model.input_price, model.output_price, model.cached_price)
-            lane = self.lanes[model] = Lane(model, Limit(fixed=model.concurrency), price)
+            lane = self.lanes[model] = Lane.to(model)
         return lane
 
+    def _enter(self, lane: Lane, job: Job) -> None:
+        """Let a call wait for its server; one with a schema until its mode is known, before."""
+        if job.call.otherwise is not None:
+            if lane.schema_mode is None:
+                lane.parked.append(job)
+                if lane.probe is None:
+                    self._probe(lane, Probe(lane.model))
+                return
+            if lane.schema_mode != MODES[0]:
+                job.call = job.call.otherwise(lane.schema_mode)
+        if self._is_batched(lane.model):
+            self._jobs[job.call.key] = job
+            self._batching.add(job)
+            return
+        lane.waiting.add(job, job.rank)
+        self._pump(lane)
+
+    def _probe(self, lane: Lane, probe: Probe) -> None:
+        """Ask how the server takes a schema, before all that wait."""
+        lane.probe, call = probe, probe.call
+        done = [lambda reply: self._probed(lane, probe, reply)]
+        lane.waiting.add_urgent(Job(call.key, call, done, is_probe=True))
+        self._pump(lane)
+
+    def _probed(self, lane: Lane, probe: Probe, reply: Reply) -> None:
+        if self.stopped is not None:
+            return
+        probe.told(reply)
+        if probe.mode is None and probe.failure is None:
+            self._probe(lane, probe)
+            return
+        lane.probe, lane.schema_mode = None, probe.mode
+        parked, lane.parked = lane.parked, []
+        for job in parked:
+            # The first of them may have spent the budget.
+            if (why := self.stopped or probe.failure) is not None:
+                self._finish(job, why)
+            else:
+                self._enter(lane, job)
+        # Whoever asks waits already, and may say so no more.
+        self.rest()
+
     def _pump(self, lane: Lane) -> None:
-        """Send calls while some wait, and server and budget have room."""
-        while lane.waiting and lane.has_room(self._now()):
+        """Send calls while some wait, and server, quota and budget have room."""
+        now, ready = self._now(), None
+        while lane.waiting and (replica := lane.free(now)) is not None:
             # When all that wait can be under way together, few are left.
-            job = lane.waiting.first(lane.limit.allowed)
+            job = lane.waiting.first(lane.allowed)
+            if lane.quota is not None:
+                ready = lane.quota.ready_at(now, _tokens(job.call))
+                if ready > now:
+                    break
             reservation = self._reserve(lane, job.call)
             if reservation is None:
                 return
-            lane.waiting.take(lane.limit.allowed)
-            lane.active += 1
-            task = asyncio.create_task(self._carry_out(lane, job, reservation))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        if lane.waiting and lane.waking is None and lane.limit.resume_at > self._now():
-            lane.waking = self._loop.call_at(lane.limit.resume_at, self._wake, lane)
+            lane.waiting.take(lane.allowed)
+            self._start(lane, replica, job, reservation)
+        if lane.waiting:
+            self._wake_at(lane, now, ready)
+
+    def _start(self, lane: Lane, replica: Replica, job: Job, reservation: Reservation) -> None:
+        replica.active += 1
+        replica.sent += 1
+        if lane.quota is not None:
+            lane.quota.sent(self._now(), _tokens(job.call))
+        task = asyncio.create_task(self._carry_out(lane, replica, job, reservation))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _wake_at(self, lane: Lane, now: float, ready: float | None) -> None:
+        """See to it that a lane goes on when a pause ends."""
+        until = ready if ready is not None and ready > now else lane.resumes_at(now)
+        if until is None:
+            return
+        if lane.waking is not None:
+            if lane.waking.when() <= until:
+                return
+            lane.waking.cancel()
+        lane.waking = self._loop.call_at(until, self._wake, lane)
 
     def _wake(self, lane: Lane) -> None:
         lane.waking = None
@@ -257,16 +268,18 @@ class Client:
                 self._starved.append(lane)
         return reservation
 
-    async def _carry_out(self, lane: Lane, job: _Job, reservation: Reservation) -> None:
+    async def _carry_out(
+        self, lane: Lane, replica: Replica, job: Job, reservation: Reservation
+    ) -> None:
         """Send a call once; give its reply out, or put it back to be sent again."""
         reply: Reply | None
         try:
-            address = lane.address or await self._open(lane)
-            answer = await self._send(lane, address, job.call)
+            address = replica.address or await self._open(lane, replica)
+            answer = await self._send(lane, replica, address, job.call)
         except Trouble as trouble:
             end = self.budget.forfeit if trouble.may_be_billed else self.budget.release
             end(reservation)
-            reply = self._troubled(lane, job, trouble)
+            reply = self._troubled(lane, replica, job, trouble)
         except Exception as error:  # noqa: BLE001 - the run raises it, when all rows are kept
             self.budget.forfeit(reservation)
             self.fail(error)
@@ -275,24 +288,27 @@ class Client:
             self.budget.settle(
                 reservation, answer.prompt_tokens, answer.completion_tokens, answer.cached_tokens
             )
-            reply = await self._keep(lane, job.call.key, answer)
-        lane.active -= 1
+            self._settle(lane, job, answer)
+            self._count(lane, replica, answer)
+            reply = answer if job.is_probe else await self._keep(lane, job.call.key, answer)
+        replica.active -= 1
         if reply is not None:
-            self._finish(job.call.key, reply)
+            self._finish(job, reply)
         starved, self._starved = self._starved, []
         for waiting in (*starved, lane):
             self._pump(waiting)
 
-    async def _open(self, lane: Lane) -> Address:
+    async def _open(self, lane: Lane, replica: Replica) -> Address:
         """Ask where the server is; one that the run starts is started, or started again."""
         task = asyncio.current_task()
         self._opening.add(task)
         try:
             async with lane.opening:
-                if lane.address is None:
+                if replica.address is None:
                     base_url, key = await self._servers.address(lane.model)
-                    lane.address = Address.of(lane.model, base_url, key)
-                return lane.address
+                    where = replica.base_url or base_url
+                    replica.address = Address.of(lane.model, where, key)
+                return replica.address
         except asyncio.CancelledError:
             if self.stopped is None:
                 raise
@@ -300,29 +316,37 @@ class Client:
         finally:
             self._opening.discard(task)
 
-    async def _send(self, lane: Lane, address: Address, call: Call) -> Answer:
+    async def _send(self, lane: Lane, replica: Replica, address: Address, call: Call) -> Answer:
         """Send one request and read its answer; raises Trouble."""
-        started = self._now()
-        lane.limit.started(started)
+        started, limit = self._now(), replica.limit
+        limit.started(started)
         lane.began = started if lane.began is None else lane.began
         try:
             answer = await self._transport.post(address, call)
         except Trouble as trouble:
             now = self._now()
+            if lane.quota is not None and not trouble.may_be_billed:
+                lane.quota.settle(now, _tokens(call), 0)
             if trouble.is_refusal:
                 lane.refused += 1
-                lane.limit.refused(now, trouble.retry_after)
+                limit.refused(now, trouble.retry_after)
             elif trouble.is_passing:
-                lane.limit.failed(now)
+                limit.failed(now)
             else:
-                lane.limit.ended(now)
+                limit.ended(now)
             raise
         now = lane.ended = self._now()
-        lane.limit.finished(now, now - started)
+        limit.finished(now, now - started)
         return answer
 
-    async def _keep(self, lane: Lane, key: bytes, answer: Answer) -> Answer:
-        """Count an answer and have it committed; returns the one that the store holds."""
+    def _settle(self, lane: Lane, job: Job, answer: Answer) -> None:
+        self.usage.probes += job.is_probe
+        if lane.quota is not None:
+            used = answer.prompt_tokens + answer.completion_tokens
+            lane.quota.settle(self._now(), _tokens(job.call), used)
+
+    def _count(self, lane: Lane, replica: Replica, answer: Answer) -> None:
+        """Count an answer."""
         lane.answered += 1
         lane.rejected, lane.refused_since = 0, None
         lane.prompt_tokens += answer.prompt_tokens
@@ -330,10 +354,15 @@ class Client:
         lane.tokens += answer.completion_tokens
         if answer.served is not None:
             lane.served.add(answer.served)
+        replica.answered += 1
+        replica.recovered()
         self.usage.calls += 1
         self.usage.prompt_tokens += answer.prompt_tokens
         self.usage.cached_tokens += answer.cached_tokens
         self.usage.completion_tokens += answer.completion_tokens
+
+    async def _keep(self, lane: Lane, key: bytes, answer: Answer) -> Answer:
+        """Have an answer committed; returns the one that the store holds."""
         entry = Entry(key, lane.model.name, encode(answer))
         try:
             kept = await self.store.put(entry)
@@ -343,25 +372,31 @@ class Client:
         # Another run may have had an answer first. With its own, this run could not be repeated.
         return answer if kept is entry.answer else decode(kept)
 
-    def _troubled(self, lane: Lane, job: _Job, trouble: Trouble) -> Reply | None:
+    def _troubled(self, lane: Lane, replica: Replica, job: Job, trouble: Trouble) -> Reply | None:
         """Say what a call that brought no answer ends with; None where it is tried again."""
+        replica.failed += not trouble.is_refusal
         if trouble.status is None and lane.model.base_url is None:
-            lane.address = None
+            replica.address = None
+        if lane.goes_elsewhere(replica, trouble, self._now()) and self.stopped is None:
+            self.usage.retried += 1
+            lane.waiting.add_urgent(job)
+            return None
         if trouble.is_refusal:
             job.refusals += 1
         else:
             job.attempts += 1
         if self._is_hopeless(lane, job, trouble):
-            self.fail(ModelError(f"{shown(lane.model.reference)}: {trouble.failure.message}"))
-        if not trouble.is_passing or job.attempts >= lane.model.attempts:
-            lane.failed += 1
+            self.fail(ModelError(_despair(lane, trouble)))
+        attempts = min(PROBES, lane.model.attempts) if job.is_probe else lane.model.attempts
+        if not trouble.is_passing or job.attempts >= attempts:
+            lane.failed += not job.is_probe
             return trouble.failure
         if self.stopped is None:
             self.usage.retried += 1
             self._try_later(lane, job, trouble.retry_after)
         return self.stopped
 
-    def _is_hopeless(self, lane: Lane, job: _Job, trouble: Trouble) -> bool:
+    def _is_hopeless(self, lane: Lane, job: Job, trouble: Trouble) -> bool:
         """Tell whether a server, as it seems, will answer no call at all."""
         if trouble.is_refusal:
             now = self._now()
@@ -374,7 +409,7 @@ class Client:
             return is_first or lane.rejected >= REJECTED_AFTER
         return trouble.is_unreachable and lane.answered == 0 and job.attempts >= _UNREACHABLE_AFTER
 
-    def _try_later(self, lane: Lane, job: _Job, retry_after: float | None) -> None:
+    def _try_later(self, lane: Lane, job: Job, retry_after: float | None) -> None:
         """Put a call back after a jittered, doubling pause ("full jitter", AWS 2015)."""
         longest = min(_LONGEST_WAIT, 0.5 * 2 ** (job.attempts + job.refusals))
         wait = (retry_after or 0.0) + random.uniform(0, longest)  # noqa: S311 - no secret
@@ -388,10 +423,15 @@ class Client:
         timer = self._loop.call_later(wait, again)
         self._delayed[timer] = job
 
-    def _finish(self, key: bytes, reply: Reply) -> None:
-        job = self._jobs.pop(key, None)
-        for done in job.done if job else ():
+    def _finish(self, job: Job, reply: Reply) -> None:
+        self._jobs.pop(job.key, None)
+        self._jobs.pop(job.call.key, None)
+        for done in job.done:
             done(reply)
+
+    def _finish_by_key(self, key: bytes, reply: Reply) -> None:
+        if (job := self._jobs.get(key)) is not None:
+            self._finish(job, reply)
 
 
 class _House:
@@ -402,7 +442,7 @@ class _House:
         self.budget = client.budget
         self.stop = client.stop
         self.fail = client.fail
-        self.finish = client._finish  # noqa: SLF001 - it is the client's own
+        self.finish = client._finish_by_key  # noqa: SLF001 - it is the client's own
         self.note = client._servers.notify  # noqa: SLF001 - likewise
 
     @property
@@ -413,11 +453,25 @@ class _House:
         client = self._client
         if model.mode == "batch_file":
             return Folder(client.store.path.parent / "batches", model.name)
-        address = await client._open(client._lane(model))  # noqa: SLF001 - it is the client's own
+        lane = client._lane(model)  # noqa: SLF001 - likewise
+        address = await client._open(lane, lane.replicas[0])  # noqa: SLF001 - likewise
         return Provider(client._transport, address, str(address.base_url))  # noqa: SLF001 - likewise
 
     async def keep(self, model: Model, key: bytes, answer: Answer) -> Answer:
         lane, now = self._client._lane(model), self._client._now()  # noqa: SLF001 - likewise
         lane.began = now if lane.began is None else lane.began
         lane.ended = now
+        self._client._count(lane, lane.replicas[0], answer)  # noqa: SLF001 - likewise
         return await self._client._keep(lane, key, answer)  # noqa: SLF001 - likewise
+
+
+def _tokens(call: Call) -> int:
+    """Guess how many tokens a call can come to, as servers do that count them beforehand."""
+    return len(call.body) // 4 + call.max_tokens
+
+
+def _despair(lane: Lane, trouble: Trouble) -> str:
+    """Say why a model is given up."""
+    count = len(lane.replicas)
+    many = f"none of its {count} addresses is of use; the last: " if count > 1 else ""
+    return f"{shown(lane.model.reference)}: {many}{trouble.failure.message}"

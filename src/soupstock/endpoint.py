@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, JsonValue
 
 from soupstock.errors import quoted
 from soupstock.spec import Spec
+from soupstock.structured import Mode
 
 
 def _address(url: str) -> str:
@@ -27,6 +28,17 @@ def _address(url: str) -> str:
     if not is_address:
         raise ValueError(f"base_url should be like `http://localhost:8000/v1`, not {quoted(url)}")
     return url
+
+
+def _addresses(urls: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    if isinstance(urls, str):
+        return _address(urls)
+    if not urls:
+        raise ValueError("base_url is an empty list; it should hold one address or more")
+    for place, url in enumerate(urls):
+        if _address(url).rstrip("/") in {other.rstrip("/") for other in urls[:place]}:
+            raise ValueError(f"base_url holds {quoted(url)} twice")
+    return urls
 
 
 def _variable(name: str) -> str:
@@ -69,8 +81,11 @@ Extra = Annotated[dict[str, JsonValue], AfterValidator(_extra)]
 class Endpoint(Spec):
     """A model server that is there already: `[tool.soupstock.models.NAME]` in pyproject.toml."""
 
-    base_url: Annotated[str, AfterValidator(_address)] = "https://api.openai.com/v1"
-    """Where it answers, with the version: `http://localhost:8000/v1`."""
+    base_url: Annotated[str | tuple[str, ...], AfterValidator(_addresses)] = (
+        "https://api.openai.com/v1"
+    )
+    """Where it answers, with the version: `http://localhost:8000/v1`; or a list of such, where
+    several servers answer for the same model."""
 
     model: str | None = None
     """The model's name there; the entry's own name where it is left out."""
@@ -92,7 +107,13 @@ class Endpoint(Spec):
     """Seconds between two looks at a batch that is under way."""
 
     concurrency: Annotated[int, Field(gt=0)] | None = None
-    """How many requests at once; found by trying where it is left out."""
+    """How many requests at once at each address; found by trying where it is left out."""
+
+    requests_per_minute: Annotated[int, Field(gt=0)] | None = None
+    """How many requests in any minute, at all addresses together."""
+
+    tokens_per_minute: Annotated[int, Field(gt=0)] | None = None
+    """How many tokens in any minute, asked and answered, at all addresses together."""
 
     timeout: Annotated[float, Field(gt=0)] = 600.0
     """How long one request may take, in seconds."""
@@ -113,8 +134,18 @@ class Endpoint(Spec):
     logprobs: bool = False
     """Whether it tells log-probabilities: a judge's score is then the mean over its levels."""
 
+    structured_output: Mode | None = None
+    """How the server holds an answer to a JSON Schema: `json_schema` (as OpenAI does),
+    `structured_outputs` (as vLLM does) or `prompt` (it does not). Found out by a small question
+    where it is left out."""
+
     headers: Annotated[dict[str, str], AfterValidator(_headers)] = {}
     """Further headers of each request."""
 
     extra: Extra = {}
     """Further fields of each request's body: `{chat_template_kwargs: {enable_thinking: false}}`."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All base URLs."""
+        return (self.base_url,) if isinstance(self.base_url, str) else self.base_url

@@ -122,6 +122,13 @@ def too_long(limit: int = 4096) -> Reply:
     return error(400, message, param="messages", code="context_length_exceeded")
 
 
+def unsupported(field: str) -> Reply:
+    """Return the error for a field of the body that the server does not take."""
+    return error(
+        400, f"Unsupported parameter: '{field}'", param=field, code="unsupported_parameter"
+    )
+
+
 def filtered() -> Reply:
     """Return an answer that a content filter took away."""
     return Reply(finish="content_filter")
@@ -150,6 +157,13 @@ def silence() -> Reply:
 def drip(text: str, seconds: float) -> Reply:
     """Return an answer that trickles out over `seconds`."""
     return Reply(text, drip=seconds)
+
+
+def streaming_only(request: Request) -> Reply | None:
+    """Fail every request that does not ask for a stream: `server.fail(streaming_only)`."""
+    if request.body.get("stream"):
+        return None
+    return error(400, "This model only supports streaming: set stream to true", param="stream")
 
 
 def nth(number: int, reply: Reply) -> When:

@@ -120,7 +120,8 @@ def write(body: Mapping[str, Any], seed: int) -> str:
     """Write an answer to a chat's body: a sentence, or JSON where a schema is asked for."""
     asked = orjson.dumps([seed, body.get("seed"), body.get("messages")])
     form = body.get("response_format") or {}
-    if schema := (form.get("json_schema") or {}).get("schema"):
+    schema = (form.get("json_schema") or {}).get("schema")
+    if schema := schema or (body.get("structured_outputs") or {}).get("json"):
         return orjson.dumps(instance(schema, asked.decode())).decode()
     return _sentence(blake2b(asked, digest_size=24).digest())
 
@@ -153,6 +154,24 @@ def completion(  # noqa: PLR0913 - each is one thing that a completion tells
         asked + written,
         b',"prompt_tokens_details":{"cached_tokens":%d}' % cached if cached else b"",
     )
+
+
+def streamed(body: Mapping[str, Any], text: str, finish: str = "stop") -> bytes:
+    """Return a chat completion as the events of a stream, a word each."""
+    pieces = [f"{word} " for word in text.split(" ")]
+    pieces[-1] = pieces[-1][:-1]
+    deltas: list[tuple[dict[str, str], str | None]] = [({"content": p}, None) for p in pieces]
+    events = [
+        {
+            "id": "chatcmpl-stream",
+            "object": "chat.completion.chunk",
+            "created": 0,
+            "model": body.get("model"),
+            "choices": [{"index": 0, "delta": delta, "finish_reason": why}],
+        }
+        for delta, why in [*deltas, ({}, finish)]
+    ]
+    return b"".join(b"data: %b\n\n" % orjson.dumps(event) for event in events) + b"data: [DONE]\n\n"
 
 
 def embeddings(body: Mapping[str, Any], seed: int) -> bytes:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from soupstock import folder
-from soupstock.calls import Answer, Call, Failure, Reply, decode
+from soupstock.calls import Answer, Call, Failure, Reply, decode, look_up
 from soupstock.flow import Flow
 from soupstock.plan import Plan
 from soupstock.run import first_rows, next_rows
@@ -31,9 +31,9 @@ class _Lookup:
     stopped: Failure | None = None
 
     def found(self, calls: Sequence[Call]) -> dict[bytes, Answer]:
-        stored = self.store.get([call.key for call in calls])
-        self.keys.update(stored)
-        return {key: decode(answer) for key, answer in stored.items()}
+        stored = look_up(self.store.get, calls)
+        self.keys.update(one.key for one in stored.values())
+        return {key: decode(one.answer) for key, one in stored.items()}
 
     def ask(self, call: Call, rank: int, done: Callable[[Reply], None]) -> None:  # noqa: ARG002
         done(_UNASKED)

@@ -204,8 +204,17 @@ class TopicRecord(Spec):
     """Of those that were kept."""
 
 
+class AddressRecord(Spec):
+    """What one of a model's addresses did in a run."""
+
+    base_url: str
+    calls: int
+    failed: int = 0
+    """Requests without an answer, refused ones not among them."""
+
+
 class ServerRecord(Spec):
-    """What one server did in a run."""
+    """What one model's servers did in a run."""
 
     model: str
     """The model's reference: `embedded`, `openai/gpt-5-mini`."""
@@ -218,6 +227,10 @@ class ServerRecord(Spec):
     """From the first request to the last answer."""
     prefix_hits: float | None = None
     """The share of prompt tokens that its prefix cache had, where its metrics tell."""
+    structured_output: str | None = None
+    """How the server was found to hold answers to a JSON Schema; null where it was not probed."""
+    addresses: tuple[AddressRecord, ...] = ()
+    """Each address's share, where there are several."""
 
 
 class PaidRecord(Spec):
@@ -227,6 +240,8 @@ class PaidRecord(Spec):
     """Answers that a server gave in this run."""
     found: int = 0
     """Answers that the store had already."""
+    probes: int = 0
+    """Answers among `calls` that only told what a server can do; no row rests on them."""
     retried: int = 0
     """Requests that were sent again."""
     tokens: TokenRecord = TokenRecord()

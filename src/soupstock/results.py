@@ -14,10 +14,12 @@ from soupstock.assessment import fitness_record, jury_record, order_record
 from soupstock.budget import PICO, Price
 from soupstock.card import render_card
 from soupstock.certificates import certificates
-from soupstock.client import Client, Lane
+from soupstock.client import Client
 from soupstock.flow import UNFIT, Flow
 from soupstock.judge_records import JudgeRecord
+from soupstock.lanes import Lane
 from soupstock.manifest import (
+    AddressRecord,
     DatasetRecord,
     FailureRecord,
     Manifest,
@@ -305,7 +307,8 @@ def _paid(flow: Flow, client: Client) -> PaidRecord:
     known = [server.cost for server in servers if server.cost is not None]
     return PaidRecord(
         calls=usage.calls,
-        found=max(0, answers - usage.calls),
+        found=max(0, answers - usage.calls + usage.probes),
+        probes=usage.probes,
         retried=usage.retried,
         tokens=TokenRecord(
             prompt=usage.prompt_tokens,
@@ -329,6 +332,18 @@ def _server(lane: Lane) -> ServerRecord:
         cost=_cost(lane.model, tokens),
         seconds=round(lane.seconds, 3),
         prefix_hits=None if lane.prefix_hits is None else round(lane.prefix_hits, _DIGITS),
+        structured_output=None if lane.model.structured_output else lane.schema_mode,
+        addresses=_addresses(lane),
+    )
+
+
+def _addresses(lane: Lane) -> tuple[AddressRecord, ...]:
+    """Say what each address did, where there are several."""
+    if len(lane.replicas) == 1:
+        return ()
+    return tuple(
+        AddressRecord(base_url=one.base_url or "", calls=one.answered, failed=one.failed)
+        for one in lane.replicas
     )
 
 

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from soupstock.endpoint import Endpoint
 from soupstock.errors import MistakeError, ModelError, Place, hint, quoted, shown
 from soupstock.serving import VllmServers
+from soupstock.structured import Mode
 from soupstock.vllm import VLLM, Launch, Vllm, launch_of, missing, name_of, revision_of
 from soupstock.weights import SMOLLM2, fetched
 
@@ -49,7 +50,11 @@ class Model:
     license: str | None = None
     base_url: str | None = None
     """Where it answers; None for a server that the run starts."""
+    replicas: tuple[str, ...] = ()
+    """Where else it answers."""
     api_key: str | None = field(default=None, repr=False)
+    api_key_env: str | None = None
+    """The environment variable that the key is read from."""
     missing: str | None = None
     """What must be mended before it can be asked, in words."""
     mode: Literal["live", "batch", "batch_file"] = "live"
@@ -66,11 +71,20 @@ class Model:
     """The same for those of a prompt that the server had computed before."""
     logprobs: bool = False
     """Whether its server tells log-probabilities."""
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    structured_output: Mode | None = None
+    """How its server holds it to a JSON Schema; None where that must be found out."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Further fields of each request's body."""
     launch: Launch | None = None
     """How a run starts its server, where it is vLLM."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All base URLs; none for a server that the run starts."""
+        return () if self.base_url is None else (self.base_url, *self.replicas)
 
 
 def resolve(
@@ -92,6 +106,7 @@ def resolve(
             input_price=0.0,
             output_price=0.0,
             logprobs=True,
+            structured_output="json_schema",
             missing=None if importlib.util.find_spec("xllamacpp") else _NO_RUNTIME,
         )
     server, slash, name = reference.partition("/")
@@ -128,6 +143,7 @@ def _from_vllm(reference: str, told: Vllm, root: Path) -> Model:
         missing=missing(told, root),
         logprobs=True,
         launch=launch_of(told, root),
+        structured_output="json_schema",
         **told.model_dump(include=shared | {"extra"}),
     )
 
@@ -144,14 +160,32 @@ def _openai() -> Endpoint:
 def _from_endpoint(reference: str, name: str, endpoint: Endpoint) -> Model:
     variable = endpoint.api_key_env
     key = os.environ.get(variable) if variable else None
-    missing = f"the environment variable {variable} is not set" if variable and not key else None
+    missing = _missing(variable, key) if variable else None
+    first, *further = endpoint.addresses
+    # Where batches are files, nobody is there to be probed; what reads them is vLLM.
+    assumed: Mode | None = "json_schema" if endpoint.mode == "batch_file" else None
     return Model(
         reference,
         name,
+        base_url=first,
+        replicas=tuple(further),
         api_key=key,
         missing=missing,
-        **endpoint.model_dump(exclude={"model", "api_key_env"}),
+        structured_output=endpoint.structured_output or assumed,
+        **endpoint.model_dump(exclude={"model", "base_url", "structured_output"}),
     )
+
+
+def _missing(variable: str, key: str | None) -> str | None:
+    """Say what is wrong with a key; never what it is."""
+    if not key:
+        return f"the environment variable {variable} is not set"
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        return (
+            f"the environment variable {variable} holds no key: one is a line of plain "
+            "characters, without spaces"
+        )
+    return None
 
 
 class Servers:

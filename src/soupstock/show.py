@@ -27,9 +27,9 @@ from soupstock.steps.judge import Judging
 
 if TYPE_CHECKING:
     from soupstock.calibration import Calibrated
-    from soupstock.client import Lane
     from soupstock.estimate import Estimate, Interval
     from soupstock.explain import Chapter, Life
+    from soupstock.lanes import Lane
     from soupstock.manifest import DecontaminationRecord
     from soupstock.prune import Pruned
     from soupstock.run import Progress, Run
@@ -196,10 +196,8 @@ def show_run(run: "Run") -> None:
     for line in (*notes(said.steps), *_failures(said), *_alarms(said)):
         console.print(_cell(line), style="yellow")
     console.print(_cell(_summary(said)), soft_wrap=True)
-    for server in said.paid.servers:
-        if server.prefix_hits is not None:
-            share = f"{server.prefix_hits:.0%} of its prompt tokens were in its prefix cache"
-            console.print(_cell(f"{server.model}: {share}"))
+    for line in _servers(said):
+        console.print(_cell(line), soft_wrap=True)
     for line, style in _judges(said):
         console.print(_cell(line), style=style, soft_wrap=True)
     if said.outcome == "partial":
@@ -325,12 +323,32 @@ def _summary(said: Manifest) -> str:
     if paid.tokens.cached:
         tokens += f", {paid.tokens.cached:,} of them from the server's cache"
     cost = f", ${paid.cost:.4f}" if paid.cost else ""
+    cost += f", {paid.probes:,} of them to probe a server" if paid.probes else ""
     calls = "1 call" if paid.calls == 1 else f"{paid.calls:,} calls"
     return (
         f"{said.rows:,} rows in, {said.kept:,} kept, {said.rows - said.kept:,} dropped; "
         f"{calls} made ({tokens}{cost}), {paid.found:,} found in the store; "
         f"{said.timing.seconds:.1f} s"
     )
+
+
+def _servers(said: Manifest) -> Iterator[str]:
+    """Say what is worth knowing of the servers: shares of addresses, and schemas not kept to."""
+    for server in said.paid.servers:
+        if server.prefix_hits is not None:
+            share = f"{server.prefix_hits:.0%} of its prompt tokens were in its prefix cache"
+            yield f"{server.model}: {share}"
+        shares = [
+            f"{one.base_url} {one.calls:,} calls" + (f" ({one.failed:,} failed)" * bool(one.failed))
+            for one in server.addresses
+        ]
+        if shares:
+            yield f"{server.model}: {', '.join(shares)}"
+        if server.structured_output == "prompt":
+            yield (
+                f"{server.model}: its server holds answers to no JSON Schema; the prompt asks for "
+                "it instead, and what breaks it was asked for again"
+            )
 
 
 def show_preview(plan: Plan, run: "Run") -> None:
@@ -486,7 +504,7 @@ class _Board:
         right = ("in flight", "allowed", "answered", "tokens/s", "refused", "failed")
         table = _table("server", *right, right=right)
         for lane in self._lanes():
-            numbers = (lane.active, lane.limit.allowed, lane.answered, round(self._rate(lane)))
+            numbers = (lane.active, lane.allowed, lane.answered, round(self._rate(lane)))
             cells = (*numbers, lane.refused, lane.failed)
             table.add_row(_cell(lane.model.reference), *(f"{n:,}" if n else "" for n in cells))
         return table

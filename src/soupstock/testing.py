@@ -13,7 +13,7 @@ instance of the JSON Schema that is asked for. It misbehaves on command:
     server.capacity = 4                          # more at once are refused, from now on
 
 `python -m soupstock.testing --delay-ms 200` runs one as a process of its own and prints its
-base_url. Tokens are counted as four characters each; nothing is streamed.
+base_url. Tokens are counted as four characters each.
 """
 
 import argparse
@@ -24,8 +24,9 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Self
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Self
 
 import orjson
 from aiohttp import web
@@ -49,11 +50,13 @@ from soupstock.faults import (
     reset,
     share,
     silence,
+    streaming_only,
     too_long,
     unauthorized,
     unknown_model,
+    unsupported,
 )
-from soupstock.imitation import completion, embeddings, instance, write
+from soupstock.imitation import completion, embeddings, instance, streamed, write
 
 __all__ = [
     "Answer",
@@ -75,9 +78,11 @@ __all__ = [
     "reset",
     "share",
     "silence",
+    "streaming_only",
     "too_long",
     "unauthorized",
     "unknown_model",
+    "unsupported",
 ]
 
 
@@ -87,8 +92,10 @@ class Server:
     `answer` says what to answer and `delay` after how many seconds (a number, or a function of the
     request); `seed` changes the texts that are written without `answer`. With `api_key` requests
     must carry that key, with `models` they must name one of those. `capacity` is how many requests
-    are held at once, before further ones are refused; set it at any time. `record=False` keeps no
-    requests, for benchmarks.
+    are held at once, before further ones are refused; set it at any time. `ignores` and `refuses`
+    name fields of a request's body (`response_format`, `logprobs`, `seed`): without `answer`, the
+    first are as if they were not there; what holds one of the second gets a 400. `record=False`
+    keeps no requests, for benchmarks.
     """
 
     def __init__(  # noqa: PLR0913 - each is one thing a server can be told
@@ -99,13 +106,17 @@ class Server:
         capacity: int | None = None,
         api_key: str | None = None,
         models: Sequence[str] | None = None,
+        ignores: Collection[str] = (),
+        refuses: Collection[str] = (),
         seed: int = 0,
         record: bool = True,
         port: int = 0,
     ) -> None:
-        self.answer = answer or (lambda request: write(request.body, seed))
+        self.answer = answer or (lambda request: write(self._heeded(request), seed))
         self.delay = delay
         self.capacity = capacity
+        self.listing: bytes | None = None
+        """What it says of its models, in place of a list of them."""
         self.count = 0
         """How many requests for answers or embeddings came in."""
         self.in_flight = 0
@@ -114,6 +125,8 @@ class Server:
         """How many requests were refused because of `capacity`."""
         self._api_key = api_key
         self._models = models
+        self._ignores = frozenset(ignores)
+        self._refuses = frozenset(refuses)
         self._seed = seed
         self._record = record
         self._port = port
@@ -202,7 +215,9 @@ class Server:
             case "GET", "/health":
                 return _response(Reply(), b'{"status":"ok"}')
             case "GET", "/v1/models":
-                return _response(Reply(), self._list())
+                if self._is_stranger(http.headers):
+                    return _response(unauthorized(), unauthorized().body or b"")
+                return _response(Reply(), self._list() if self.listing is None else self.listing)
             case _:
                 unknown = error(404, f"Unknown request URL: {http.method} {path}")
                 return _response(unknown, unknown.body or b"")
@@ -261,28 +276,38 @@ class Server:
                 return reply
         if self._models is not None and request.body.get("model") not in self._models:
             return unknown_model(str(request.body.get("model")))
+        if refused_fields := sorted(self._refuses & request.body.keys() if self._refuses else ()):
+            return unsupported(refused_fields[0])
         return None
+
+    def _heeded(self, request: Request) -> Mapping[str, Any]:
+        """Return a request's body without what the server ignores."""
+        if not self._ignores:
+            return request.body
+        return {name: value for name, value in request.body.items() if name not in self._ignores}
 
     def _reply(self, request: Request) -> Reply:
         if request.path == "/v1/embeddings":
             return Reply(body=embeddings(request.body, self._seed))
         if not request.messages:
             return error(400, "'messages' must be a list of messages", param="messages")
-        if request.body.get("stream"):
-            return error(400, "this server does not stream", param="stream")
         try:
             answer = self.answer(request)
         except Exception as mistake:  # noqa: BLE001 - the test that sent the request should see it
             return error(500, f"the test's answer() failed: {mistake!r}")
         if isinstance(answer, dict):
             answer = orjson.dumps(answer).decode()
-        return answer if isinstance(answer, Reply) else Reply(answer)
+        reply = answer if isinstance(answer, Reply) else Reply(answer)
+        if request.body.get("stream") and reply.body is None:
+            events = streamed(request.body, reply.text, reply.finish)
+            return replace(reply, body=events, headers={"Content-Type": "text/event-stream"})
+        return reply
 
     def _body(self, request: Request, reply: Reply) -> bytes:
         if reply.body is not None:
             return reply.body
         return completion(
-            request.body,
+            self._heeded(request),
             reply.text,
             reply.finish,
             reasoning=reply.reasoning,

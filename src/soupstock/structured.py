@@ -1,0 +1,50 @@
+"""How a model is held to a JSON Schema: by its server, or else by words in the prompt.
+
+Pure functions over a request's fields and messages. Which way a server takes, `probe` finds out.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import orjson
+
+Mode = Literal["json_schema", "structured_outputs", "prompt"]
+"""`json_schema`: OpenAI's `response_format`. `structured_outputs`: vLLM's own field. `prompt`: the
+schema is said in the prompt, and nothing holds the model to it."""
+
+MODES: tuple[Mode, ...] = ("json_schema", "structured_outputs", "prompt")
+"""All, in the order in which they are tried, in the store as well as at a server."""
+
+Message = Mapping[str, str]
+
+_INSTRUCTION = "Answer with JSON alone, without any words around it, by this JSON Schema:\n"
+
+
+def fields(mode: Mode, schema: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the fields of a request by which its server holds the model to a schema."""
+    match mode:
+        case "json_schema":
+            shape = {"name": name, "strict": True, "schema": schema}
+            return {"response_format": {"type": "json_schema", "json_schema": shape}}
+        case "structured_outputs":
+            return {"structured_outputs": {"json": schema}}
+        case "prompt":
+            return {}
+
+
+def instruction(schema: Mapping[str, Any]) -> str:
+    """Say a schema in words, for a model whose server knows of none."""
+    return _INSTRUCTION + orjson.dumps(schema).decode()
+
+
+def instructed(messages: Sequence[Message], words: str) -> list[Message]:
+    """Add words to a system message that comes first, or else to the last message.
+
+    Not as a further system message, which many chat templates refuse.
+    """
+    if not messages:
+        return []
+    place = 0 if messages[0]["role"] == "system" else len(messages) - 1
+    said = dict(messages[place])
+    said["content"] = f"{said['content']}\n\n{words}"
+    return [*messages[:place], said, *messages[place + 1 :]]
