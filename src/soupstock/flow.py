@@ -32,6 +32,7 @@ from soupstock.steps.judge import Judging, judge, rule
 from soupstock.steps.mask import Masking, mask_rows
 from soupstock.steps.publish import Publication, check
 from soupstock.steps.select import Selection
+from soupstock.steps.task import Tasking, perform
 from soupstock.stream import WINDOW, Indexed, Stage, Stream, Tally
 from soupstock.vllm import Launch
 
@@ -221,6 +222,8 @@ def stage_of(step: Step, plan: Plan, tally: Tally) -> Stage:
     match bound:
         case Generation():
             return Stage(step.title, step=lambda row, ask: generate(bound, row, ask))
+        case Tasking():
+            return Stage(step.title, step=lambda row, ask: perform(bound, row, ask))
         case Judging():
             return _judged(step.title, bound, step.reads, plan)
         case Comparing():

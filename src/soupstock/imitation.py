@@ -118,7 +118,7 @@ def text_of(content: object) -> str:
 
 def write(body: Mapping[str, Any], seed: int) -> str:
     """Write an answer to a chat's body: a sentence, or JSON where a schema is asked for."""
-    asked = orjson.dumps([seed, body.get("seed"), body.get("messages")])
+    asked = orjson.dumps([seed, body.get("seed"), body.get("messages") or body.get("prompt")])
     form = body.get("response_format") or {}
     if schema := (form.get("json_schema") or {}).get("schema"):
         return orjson.dumps(instance(schema, asked.decode())).decode()
@@ -153,6 +153,14 @@ def completion(  # noqa: PLR0913 - each is one thing that a completion tells
         asked + written,
         b',"prompt_tokens_details":{"cached_tokens":%d}' % cached if cached else b"",
     )
+
+
+def continuation(body: Mapping[str, Any], text: str, finish: str = "stop") -> bytes:
+    """Return a completion's body, for a text that was to be completed."""
+    used = {"prompt_tokens": tokens(str(body.get("prompt"))), "completion_tokens": tokens(text)}
+    choice = {"index": 0, "text": text, "finish_reason": finish, "logprobs": None}
+    told = {"object": "text_completion", "created": 0, "model": body.get("model")}
+    return orjson.dumps({**told, "choices": [choice], "usage": used})
 
 
 def embeddings(body: Mapping[str, Any], seed: int) -> bytes:

@@ -8,6 +8,9 @@ from soupstock.spec import Spec
 
 MANIFEST = "manifest.json"
 
+WRITING = ("generate", "task")
+"""The verbs of steps by which models write texts."""
+
 
 class PartRecord(Spec):
     """A file that the run was made from: a prompt, rubric, schema or filter module."""

@@ -59,6 +59,8 @@ def _told(step: spec.Step, record: StepRecord, said: Manifest) -> str:
     match step:
         case spec.Generate():
             return f"**generate**: {_generated(step, said)}"
+        case spec.Task():
+            return f"**task**: {_carried_out(step, said)}"
         case spec.Judge():
             return f"**judge**: {_judged(step, said)}."
         case spec.Filter():
@@ -85,6 +87,16 @@ def _generated(step: spec.Generate, said: Manifest) -> str:
     return (
         f"{_model(step.model, said)} wrote {made}, asked by the prompt {prompt}{answers}{shape}"
         f"{_settings(step)}."
+    )
+
+
+def _carried_out(step: spec.Task, said: Manifest) -> str:
+    made = joined([code(column) for column in step.outputs.values()])
+    given = ", ".join(f"{name}: {_value(value)}" for name, value in step.parameters.items())
+    told = f" with {code(given, _LONGEST)}" if given else ""
+    return (
+        f"{_model(step.model, said)} wrote {made}, asked as distilabel's task"
+        f" {code(step.task)} asks{told}{_settings(step)}."
     )
 
 
@@ -152,7 +164,7 @@ def _value(value: Any) -> str:
             return str(value)
 
 
-def _settings(step: spec.Generate | spec.Judge) -> str:
+def _settings(step: spec.Generate | spec.Task | spec.Judge) -> str:
     """Say how the model was asked: what the pipeline says, its defaults included."""
     names: Mapping[str, Any] = spec.Sampling.model_fields
     values = step.model_dump(include=set(names))

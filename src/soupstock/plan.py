@@ -37,10 +37,13 @@ from soupstock.steps.judge import Judging
 from soupstock.steps.mask import Masking
 from soupstock.steps.publish import Publication
 from soupstock.steps.select import Selection
+from soupstock.steps.task import Tasking
+from soupstock.tasks import bind_task
 from soupstock.vllm import Launch, crowding
 
 Bound = (
     Generation
+    | Tasking
     | Judging
     | Comparing
     | Filtering
@@ -245,6 +248,8 @@ class _Planner:
         match step:
             case spec.Generate():
                 return self._generate(step, columns, at)
+            case spec.Task():
+                return self._task(step, columns, at)
             case spec.Judge():
                 return self._judge(step, columns, at)
             case spec.Filter():
@@ -293,6 +298,31 @@ class _Planner:
             model=model,
             parts=tuple(parts),
             calls=step.n,
+        )
+
+    def _task(self, step: spec.Task, columns: Columns, at: "_At") -> Step:
+        model = self._model(step.model, at("model"))
+        task = bind_task(step, columns, self._pipeline.seed, at)
+        form = Form(model, _sampling(step), task.schema, step.task, seed=self._pipeline.seed)
+        bound = Tasking(
+            step.task,
+            form,
+            task.inputs,
+            task.outputs,
+            task.dtypes,
+            task.course,
+            task.identity,
+            step.retries,
+        )
+        return Step(
+            step,
+            bound,
+            title=bound.label,
+            reads=tuple(dict.fromkeys(task.inputs.values())),
+            adds=task.dtypes,
+            role=step.model,
+            model=model,
+            calls=task.calls,
         )
 
     def _judge(self, step: spec.Judge, columns: Columns, at: "_At") -> Step:
@@ -425,6 +455,8 @@ def _shaping(
         match step.bound:
             case Generation(form=form):
                 yield form.identity()
+            case Tasking(form=form, identity=identity):
+                yield form.identity() + identity
             case Judging(members=members, rules=rules):
                 yield from (member.form.identity() for member in members)
                 yield from (rule.expression.meta.serialize() for rule in rules)

@@ -233,6 +233,9 @@ class _Teller:
         match step:
             case spec.Generate():
                 told = {"passages": self._passages(step.generate)[:_MOST_PASSAGES]}
+            case spec.Task():
+                made = [p for name in step.outputs.values() for p in self._passages(name)]
+                told = {"passages": made[:_MOST_PASSAGES]}
             case spec.Judge():
                 told = self._verdict(step.judge)
             case spec.Dedup():
@@ -313,6 +316,8 @@ def _made(step: spec.Step) -> str | None:
     """Name the column that a step makes; None where it makes none."""
     if isinstance(step, spec.Generate):
         return step.generate
+    if isinstance(step, spec.Task):
+        return next(iter(step.outputs.values()))
     return step.judge if isinstance(step, spec.Judge) else None
 
 

@@ -289,6 +289,30 @@ class Filter(Spec):
     """The filters, each from filters/*.py. Every one is asked, so every reason is kept."""
 
 
+class Task(Sampling):
+    """Run a task of distilabel's catalogue on each row, and keep its outputs as new columns."""
+
+    task: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9]*$")]
+    """Which task: `EvolInstruct`. `soupstock tasks` lists them."""
+
+    model: Role
+    """Which of the pipeline's models to ask."""
+
+    parameters: Annotated[dict[str, JsonValue], Field(alias="with")] = {}
+    """The task's own parameters: `{num_evolutions: 2}`."""
+
+    inputs: dict[str, Path_] = {}
+    """The task's inputs, each with the column that it is read from: `{instruction: question}`. One
+    that is left out is read from the column of its own name."""
+
+    outputs: Annotated[dict[str, Column], Field(min_length=1)]
+    """The task's outputs that are kept, each with the column to make:
+    `{evolved_instruction: harder}`."""
+
+    retries: Annotated[int, Field(ge=0, le=16)] = 2
+    """How often to ask again, with another seed, when the task can read nothing in an answer."""
+
+
 class _There(Spec):
     """Rows that were there before this pipeline."""
 
@@ -465,10 +489,21 @@ class Publish(Spec):
     """The languages of the texts, as ISO 639 codes: `[en]`."""
 
 
-VERBS = ("generate", "judge", "filter", "mask", "dedup", "decontaminate", "select", "publish")
+VERBS = (
+    "generate",
+    "task",
+    "judge",
+    "filter",
+    "mask",
+    "dedup",
+    "decontaminate",
+    "select",
+    "publish",
+)
 
 Step = Annotated[
     Annotated[Generate, Tag("generate")]
+    | Annotated[Task, Tag("task")]
     | Annotated[Judge, Tag("judge")]
     | Annotated[Filter, Tag("filter")]
     | Annotated[Mask, Tag("mask")]

@@ -53,7 +53,7 @@ from soupstock.faults import (
     unauthorized,
     unknown_model,
 )
-from soupstock.imitation import completion, embeddings, instance, write
+from soupstock.imitation import completion, continuation, embeddings, instance, write
 
 __all__ = [
     "Answer",
@@ -193,7 +193,7 @@ class Server:
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
         path = http.path
         match http.method, path:
-            case "POST", "/v1/chat/completions" | "/v1/embeddings":
+            case "POST", "/v1/chat/completions" | "/v1/completions" | "/v1/embeddings":
                 pass
             case _, _ if path.startswith(("/v1/files", "/v1/batches")):
                 if self._is_stranger(http.headers):
@@ -266,7 +266,7 @@ class Server:
     def _reply(self, request: Request) -> Reply:
         if request.path == "/v1/embeddings":
             return Reply(body=embeddings(request.body, self._seed))
-        if not request.messages:
+        if not request.messages and request.path != "/v1/completions":
             return error(400, "'messages' must be a list of messages", param="messages")
         if request.body.get("stream"):
             return error(400, "this server does not stream", param="stream")
@@ -281,6 +281,8 @@ class Server:
     def _body(self, request: Request, reply: Reply) -> bytes:
         if reply.body is not None:
             return reply.body
+        if request.path == "/v1/completions":
+            return continuation(request.body, reply.text, reply.finish)
         return completion(
             request.body,
             reply.text,
