@@ -84,7 +84,7 @@ class StepRecord(Spec):
 class SourceRecord(Spec):
     """Where the rows came from."""
 
-    kind: Literal["sample", "file", "dataset"]
+    kind: Literal["sample", "file", "dataset", "documents"]
     rows: int
     sha256: str | None = None
     """The content's hash, where there is a file."""

@@ -22,6 +22,9 @@ def source_told(said: Manifest) -> Markdown:
         case spec.FileSource(file=file):
             name = code(public_path(file), _LONGEST)
             return Markdown(f"{rows} rows were read from the file {name}.")
+        case spec.DocumentSource(documents=documents):
+            name = code(public_path(documents), _LONGEST)
+            return Markdown(f"{rows} chunks were read from the documents in {name}.")
         case spec.DatasetSource(dataset=dataset, split=split, config=config, revision=revision):
             chosen = {"split": split, "configuration": config, "revision": revision}
             told = [f"{what} {code(value)}" for what, value in chosen.items() if value]

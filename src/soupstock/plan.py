@@ -11,6 +11,7 @@ import polars as pl
 from soupstock import shapes, sources, spec
 from soupstock.calls import Form
 from soupstock.columns import check_new, check_variables
+from soupstock.documents import read_documents
 from soupstock.embeddings import EmbeddingForm
 from soupstock.errors import MistakeError, Place, UnknownNameError, quoted
 from soupstock.judges import Judges
@@ -235,6 +236,9 @@ class _Planner:
                 return sources.sampled(source, self._pipeline.seed)
             case spec.FileSource():
                 return sources.read_file(source, self._project.root, place("source", "file"))
+            case spec.DocumentSource():
+                roots = (self._project.root, self._project.standard)
+                return read_documents(source, roots, place("source", "documents"))
             case spec.DatasetSource():
                 return sources.read_dataset(source, self._project.root, place("source", "dataset"))
             case _:

@@ -135,6 +135,20 @@ class DatasetSource(Spec):
     """How many rows to take from its beginning; all where it is left out."""
 
 
+class DocumentSource(Spec):
+    """Rows that are chunks of documents: `document`, `title`, `section`, `part` and `chunk`."""
+
+    documents: str
+    """A file (.txt, .md, .html, .pdf), or a folder of such; a relative path starts at the
+    project's folder."""
+
+    characters: Annotated[int, Field(ge=100, le=100_000)] = 2000
+    """How long a chunk is at most. It is of whole paragraphs, or of whole sentences."""
+
+    rows: Rows | None = None
+    """How many chunks to take from the beginning; all where it is left out."""
+
+
 def _kind(*kinds: str) -> Discriminator:
     """Tell the cases of a union apart by which of `kinds` is a key (or an attribute)."""
 
@@ -147,12 +161,13 @@ def _kind(*kinds: str) -> Discriminator:
     return Discriminator(which)
 
 
-SOURCES = ("sample", "file", "dataset")
+SOURCES = ("sample", "file", "dataset", "documents")
 
 Source = Annotated[
     Annotated[SampleSource, Tag("sample")]
     | Annotated[FileSource, Tag("file")]
-    | Annotated[DatasetSource, Tag("dataset")],
+    | Annotated[DatasetSource, Tag("dataset")]
+    | Annotated[DocumentSource, Tag("documents")],
     _kind(*SOURCES),
 ]
 

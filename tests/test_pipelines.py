@@ -1,0 +1,149 @@
+"""The standard pipelines, from end to end against a model server that writes what is asked for."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import polars as pl
+import pytest
+from datasets import load_dataset
+
+from conftest import Folder
+from soupstock import imitation
+from soupstock import run as runs
+from soupstock.plan import plan_file
+from soupstock.project import Project
+from soupstock.records import Row
+from soupstock.run import Run
+from soupstock.testing import Request, Server
+
+THINGS = ("kettles", "ladders", "lanterns", "pillows", "wheels")
+PLACES = ("kitchen", "garden", "cellar", "harbour", "workshop")
+
+
+def sentence(request: Request, salt: str = "") -> str:
+    """Write an English sentence that depends on what is asked."""
+    number = int(request.share(salt) * 1_000_000)
+    thing, other = THINGS[number % 5], THINGS[number // 10 % 5]
+    place, far = PLACES[number // 100 % 5], PLACES[number // 1000 % 5]
+    return (
+        f"The {thing} in the {place} are {number} days older than the {other} that"
+        f" somebody left beside the door of the {far} last winter, and they still work well."
+    )
+
+
+def answer(request: Request) -> str:
+    if "response_format" in request.body:
+        return imitation.write(request.body, 0)
+    return sentence(request)
+
+
+def run(folder: Folder, name: str, rows: int | None = None, **roles: str) -> Run:
+    project = Project(folder.root)
+    told = plan_file(name, project)
+    models = dict.fromkeys(told.models, "test") | roles
+    return runs.run(plan_file(name, project, models=models, rows=rows))
+
+
+def published(done: Run) -> list[Row]:
+    return list(load_dataset(str(done.folder / "dataset"), split="train"))
+
+
+def accounted(done: Run) -> None:
+    for step in done.manifest.steps:
+        assert step.rows_in == step.rows_kept + sum(step.dropped.values())
+
+
+Check = Callable[[Mapping[str, Any]], bool]
+
+
+def is_conversation(row: Mapping[str, Any]) -> bool:
+    return [message["role"] for message in row["messages"]] == ["user", "assistant"]
+
+
+def is_preference(row: Mapping[str, Any]) -> bool:
+    return row["chosen"] != row["rejected"] and row["margin"] > 0 and bool(row["prompt"])
+
+
+@pytest.mark.parametrize(
+    ("name", "is_right"),
+    [("personas", is_conversation), ("evolve", is_conversation), ("preference", is_preference)],
+)
+def test_a_pipeline_makes_the_dataset_that_it_promises(
+    folder: Folder, server: Server, name: str, is_right: Check
+) -> None:
+    server.answer = answer
+    done = run(folder, name, 8)
+    accounted(done)
+    assert done.manifest.outcome == "complete"
+    rows = published(done)
+    assert rows
+    assert all(is_right(row) for row in rows)
+
+
+def test_evolve_eliminates_what_got_no_harder(folder: Folder, server: Server) -> None:
+    def lazy(request: Request) -> str:
+        said = request.prompt
+        if said.startswith("Task:"):
+            task = said.removeprefix("Task: ").partition(" Way:")[0]
+            return f"#Rewritten Task#: {task}" if "more requirement" in said else task.upper()
+        return answer(request)
+
+    server.answer = lazy
+    done = run(folder, "evolve", 8)
+    rows = pl.read_parquet(done.folder / "rows.parquet")
+    assert set(rows["dropped_by"].explode()) == {"filter: evolved(harder)"}
+
+
+def test_a_preference_whose_judge_follows_the_order_is_dropped_as_a_tie(
+    folder: Folder, server: Server
+) -> None:
+    server.answer = lambda request: (
+        {"reason": "It comes first.", "better": "first"}
+        if "response_format" in request.body
+        else sentence(request)
+    )
+    done = run(folder, "preference", 4)
+    rows = pl.read_parquet(done.folder / "rows.parquet")
+    assert set(rows["dropped_by"].explode()) == {"filter: number(choice.margin)"}
+
+
+def is_grounded(row: Mapping[str, Any]) -> bool:
+    return row["quote"] in row["context"] and row["question"].endswith("?")
+
+
+def reader(request: Request) -> str:
+    """Answer as somebody who reads the text: with its first sentence."""
+    if "response_format" in request.body:
+        return imitation.write(request.body, 0)
+    text = request.prompt.removeprefix("Text: ").partition("Question:")[0]
+    first = text.partition(". ")[0].strip()
+    is_asked = "You write one question" in request.messages[0]["content"]
+    return f"What is it about {first}?" if is_asked else first
+
+
+def test_grounded_answers_questions_about_documents_with_quotes(
+    folder: Folder, server: Server
+) -> None:
+    server.answer = reader
+    done = run(folder, "grounded")
+    accounted(done)
+    rows = published(done)
+    assert len(rows) == done.manifest.source.rows
+    assert all(is_grounded(row) for row in rows)
+    assert {row["document"] for row in rows} == {"allotments.html", "lighthouse.md", "tram.txt"}
+
+
+def test_grounded_drops_quotes_and_numbers_that_are_not_in_the_text(
+    folder: Folder, server: Server
+) -> None:
+    def dreamer(request: Request) -> str:
+        said = reader(request)
+        if "copy the one sentence" in request.messages[0]["content"] and "72" in said:
+            return "There are many plots at Mill Lane."
+        return f"{said} in 1066" if "only what the text" in request.messages[0]["content"] else said
+
+    server.answer = dreamer
+    done = run(folder, "grounded")
+    rows = pl.read_parquet(done.folder / "rows.parquet")
+    reasons = set(rows["dropped_by"].explode())
+    assert reasons == {"filter: quoted(quote)", "filter: numbers_from(answer)"}
