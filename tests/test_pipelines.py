@@ -115,10 +115,10 @@ def reader(request: Request) -> str:
     """Answer as somebody who reads the text: with its first sentence."""
     if "response_format" in request.body:
         return imitation.write(request.body, 0)
-    text = request.prompt.removeprefix("Text: ").partition("Question:")[0]
-    first = text.partition(". ")[0].strip()
-    is_asked = "You write one question" in request.messages[0]["content"]
-    return f"What is it about {first}?" if is_asked else first
+    told = request.messages[0]["content"]
+    if "write one question" in told:
+        return f"What is it about {request.prompt.partition('Sentence: ')[2][:60]}?"
+    return request.prompt.removeprefix("Text: ").partition(". ")[0].strip()
 
 
 def test_grounded_answers_questions_about_documents_with_quotes(
@@ -137,13 +137,49 @@ def test_grounded_drops_quotes_and_numbers_that_are_not_in_the_text(
     folder: Folder, server: Server
 ) -> None:
     def dreamer(request: Request) -> str:
-        said = reader(request)
-        if "copy the one sentence" in request.messages[0]["content"] and "72" in said:
+        said, told = reader(request), request.messages[0]["content"]
+        if "copy one sentence" in told and "72" in said:
             return "There are many plots at Mill Lane."
-        return f"{said} in 1066" if "only what the text" in request.messages[0]["content"] else said
+        return f"{said} in 1066" if "only what the text" in told else said
 
     server.answer = dreamer
     done = run(folder, "grounded")
     rows = pl.read_parquet(done.folder / "rows.parquet")
     reasons = set(rows["dropped_by"].explode())
     assert reasons == {"filter: quoted(quote)", "filter: numbers_from(answer)"}
+
+
+def is_solved(row: Mapping[str, Any]) -> bool:
+    said = row["messages"][1]["content"]
+    shorter = row["compressed"]
+    if shorter is None:
+        return bool(said == row["solution"])
+    return bool(said == shorter and len(said) < len(row["solution"]) and row["saved"] > 0)
+
+
+def solver(request: Request) -> str:
+    """Solve the problems that are additions, every second time, and all of them in a draft."""
+    told = [
+        int(word.strip("?.,")) for word in request.prompt.split() if word.strip("?.,").isdigit()
+    ]
+    is_draft = request.prompt.startswith("Problem:")
+    right = told[0] + told[1]
+    if is_draft:
+        return f"{right}. The answer is {right}."
+    return f"Let us add up what is there. The answer is {right + request.body['seed'] % 2}."
+
+
+def test_reasoning_keeps_solutions_that_are_right_and_shorter_ones_that_still_are(
+    folder: Folder, server: Server
+) -> None:
+    server.answer = solver
+    done = run(folder, "reasoning")
+    accounted(done)
+    rows = published(done)
+    assert 0 < len(rows) < 24
+    assert all(is_solved(row) for row in rows)
+    assert any(0 < row["pass_rate"] < 1 for row in rows)
+    assert {row["compressed"] is None for row in rows} == {True, False}
+    (notes,) = (step.notes for step in done.manifest.steps if step.label == "verify: compressed")
+    assert "fewer characters" in notes[0]
+    assert "small students" in notes[0]

@@ -33,6 +33,7 @@ from soupstock.steps.mask import Masking, mask_rows
 from soupstock.steps.publish import Publication, check
 from soupstock.steps.select import Selection
 from soupstock.steps.task import Tasking, perform
+from soupstock.steps.verify import Verification, savings_told, verify_rows
 from soupstock.stream import WINDOW, Indexed, Stage, Stream, Tally
 from soupstock.vllm import Launch
 
@@ -77,8 +78,11 @@ class Flow:
         table: Table | None = None
         steps = zip(self.turns(), self.plan.steps, self.tallies, strict=True)
         turn = None
-        for number, ((now, is_barrier), parts) in enumerate(
-            itertools.groupby(steps, lambda part: (part[0], isinstance(part[1].bound, BARRIERS)))
+        for number, ((now, is_barrier, _), parts) in enumerate(
+            itertools.groupby(
+                steps,
+                lambda part: (part[0], isinstance(part[1].bound, BARRIERS), _is_slow(part[1])),
+            )
         ):
             group = [(step, tally) for _, step, tally in parts]
             if self.turn is not None and now != turn:
@@ -205,6 +209,11 @@ def _trimmed(table: Table, wanted: int, tally: Tally) -> Iterator[pl.DataFrame]:
         yield marked
 
 
+def _is_slow(step: Step) -> bool:
+    """Tell whether a step's checks take long: no model should wait for them meanwhile."""
+    return isinstance(step.bound, Verification) and step.bound.is_slow
+
+
 def _begun(row_id: str, content: Row) -> Row:
     return {"id": row_id, **content, "failures": [], "dropped_by": []}
 
@@ -215,7 +224,9 @@ def _indexed(table: Table) -> Iterator[list[Indexed]]:
         yield list(zip(index, rows, strict=False))
 
 
-def stage_of(step: Step, plan: Plan, tally: Tally) -> Stage:
+def stage_of(  # noqa: C901 - a case for each verb
+    step: Step, plan: Plan, tally: Tally
+) -> Stage:
     """Make a row-wise step ready to stream."""
     bound = step.bound
     reads = {name: plan.columns[name] for name in map(_column_of, step.reads)}
@@ -230,6 +241,8 @@ def stage_of(step: Step, plan: Plan, tally: Tally) -> Stage:
             return Stage(step.title, step=lambda row, ask: compare(bound, row, ask))
         case Filtering():
             return Stage(step.title, check=_filter(bound, step.reads, plan))
+        case Verification():
+            return Stage(step.title, check=lambda rows: _verified(bound, rows, tally))
         case Masking():
             return Stage(step.title, check=lambda rows: mask_rows(bound, rows, reads, tally.masked))
         case Decontamination():
@@ -238,6 +251,13 @@ def stage_of(step: Step, plan: Plan, tally: Tally) -> Stage:
             return Stage(step.title, check=lambda rows: check(bound, rows))
         case Deduplication() | Selection():
             raise ValueError("it needs the whole set; it does not stream")
+
+
+def _verified(bound: Verification, rows: list[Row], tally: Tally) -> list[Row]:
+    made = verify_rows(bound, rows)
+    tally.savings.extend(found["saved"] for row in made if (found := row[bound.column]))
+    tally.notes[:] = savings_told(tally.savings)
+    return made
 
 
 def _column_of(path: str) -> str:

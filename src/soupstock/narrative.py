@@ -58,7 +58,9 @@ def _beyond(records: tuple[StepRecord, ...]) -> Iterator[str]:
         )
 
 
-def _told(step: spec.Step, record: StepRecord, said: Manifest) -> str:
+def _told(  # noqa: C901 - a case for each verb
+    step: spec.Step, record: StepRecord, said: Manifest
+) -> str:
     match step:
         case spec.Generate():
             return f"**generate**: {_generated(step, said)}"
@@ -71,6 +73,8 @@ def _told(step: spec.Step, record: StepRecord, said: Manifest) -> str:
             return f"**filter**: rows were kept that pass {passed}."
         case spec.Dedup():
             return f"**dedup**: {_deduplicated(step)}"
+        case spec.Verify():
+            return f"**verify**: {_verified(step, record)}"
         case spec.Mask():
             return f"**mask**: {pruned.masked(step, record)}."
         case spec.Decontaminate():
@@ -101,6 +105,21 @@ def _carried_out(step: spec.Task, said: Manifest) -> str:
         f"{_model(step.model, said)} wrote {made}, asked as distilabel's task"
         f" {code(step.task)} asks{told}{_settings(step)}."
     )
+
+
+def _verified(step: spec.Verify, record: StepRecord) -> str:
+    column = code(step.column, _LONGEST)
+    match step.by:
+        case "math":
+            how = f"by whether its last number or formula is worth {code(step.answer or '')}"
+        case "exact":
+            how = f"by whether its last line is {code(step.answer or '')}"
+        case "tests":
+            how = f"by running its Python code against the tests in {code(step.tests or '')}"
+        case _:
+            assert_never(step.by)
+    told = " ".join(record.notes)
+    return f"each of {column} was checked {how}: {code(step.verify)}. {told}".rstrip()
 
 
 def _judged(step: spec.Judge, said: Manifest) -> str:

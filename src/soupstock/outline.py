@@ -72,7 +72,8 @@ def outline(said: Manifest, schema: Mapping[str, pl.DataType]) -> Outline:
     generated += [column for task in tasks for column in task.outputs.values()]
     judges = {s.judge: s.rubric for s in pipeline.steps if isinstance(s, spec.Judge)}
     masked = [s.into for s in pipeline.steps if isinstance(s, spec.Mask)]
-    made = {*generated, *judges, *masked, *spec.RESERVED}
+    verified = [s.verify for s in pipeline.steps if isinstance(s, spec.Verify)]
+    made = {*generated, *verified, *judges, *masked, *spec.RESERVED}
     return Outline(
         pipeline=pipeline,
         schema=schema,

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, assert_never
 
 import polars as pl
@@ -39,12 +40,15 @@ from soupstock.steps.mask import Masking
 from soupstock.steps.publish import Publication
 from soupstock.steps.select import Selection
 from soupstock.steps.task import Tasking
+from soupstock.steps.verify import VERIFIED, Verification
 from soupstock.tasks import bind_task
+from soupstock.verifying import bind_verify
 from soupstock.vllm import Launch, crowding
 
 Bound = (
     Generation
     | Tasking
+    | Verification
     | Judging
     | Comparing
     | Filtering
@@ -235,7 +239,7 @@ class _Planner:
                     raise MistakeError(problem, place("source"))
                 return sources.sampled(source, self._pipeline.seed)
             case spec.FileSource():
-                return sources.read_file(source, self._project.root, place("source", "file"))
+                return sources.read_file(source, self._root(source.file), place("source", "file"))
             case spec.DocumentSource():
                 roots = (self._project.root, self._project.standard)
                 return read_documents(source, roots, place("source", "documents"))
@@ -243,6 +247,12 @@ class _Planner:
                 return sources.read_dataset(source, self._project.root, place("source", "dataset"))
             case _:
                 assert_never(source)
+
+    def _root(self, path: str) -> Path:
+        """Say where a relative path starts: a standard pipeline's own files come with it."""
+        own, standard = self._project.root, self._project.standard
+        is_there = sources.resolved(path, own) is None and sources.resolved(path, standard)
+        return standard if is_there else own
 
     def step(self, index: int, step: spec.Step, columns: Columns) -> Step:
         at = _At(self._place, index)
@@ -254,6 +264,12 @@ class _Planner:
                 return self._generate(step, columns, at)
             case spec.Task():
                 return self._task(step, columns, at)
+            case spec.Verify():
+                verification = bind_verify(step, columns, at)
+                reads = filter(None, (verification.answers, verification.right, verification.than))
+                adds: Columns = {step.verify: VERIFIED}
+                title = verification.label
+                return Step(step, verification, title=title, reads=tuple(reads), adds=adds)
             case spec.Judge():
                 return self._judge(step, columns, at)
             case spec.Filter():

@@ -241,6 +241,8 @@ class _Teller:
             case spec.Dedup():
                 if reasons and self._row["twin"] and not is_reference(self._row["twin"]):
                     told = {"twin": self._twin(reasons[0])}
+            case spec.Verify():
+                told = {"passages": self._passages(step.verify)[:_MOST_PASSAGES]}
             case spec.Mask():
                 told = {"passages": self._passages(step.into)[:_MOST_PASSAGES]}
             case spec.Decontaminate() | spec.Select() | spec.Filter() | spec.Publish() | None:

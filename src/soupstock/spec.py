@@ -328,6 +328,37 @@ class Task(Sampling):
     """How often to ask again, with another seed, when the task can read nothing in an answer."""
 
 
+class Verify(Spec):
+    """Check answers by rule, and keep the shortest that is right."""
+
+    verify: Column
+    """The column to make: which answers are right (`passed`), their share (`pass_rate`), and the
+    shortest that is right (`shortest`, null where none is) with its `place` among them."""
+
+    column: Path_
+    """The answers: a text, or several (by `n`)."""
+
+    by: Literal["math", "exact", "tests"] = "math"
+    """`math`: the last number or formula of an answer is worth the same. `exact`: the last line is
+    the same text, but for case and spacing. `tests`: its Python code passes unit tests."""
+
+    answer: Path_ | None = None
+    """For math and exact: the column with the right answer."""
+
+    tests: Path_ | None = None
+    """For tests: the column with the tests, as Python code that raises where one fails."""
+
+    seconds: Annotated[float, Field(gt=0, le=600)] = 5
+    """For tests: how long a solution may run."""
+
+    megabytes: Annotated[int, Field(ge=64, le=65536)] = 512
+    """For tests: how much memory a solution may use."""
+
+    than: Path_ | None = None
+    """A longer answer, of which these are to be shorter versions: one that is no shorter is not
+    right, and the new column says which share of its length is `saved`."""
+
+
 class _There(Spec):
     """Rows that were there before this pipeline."""
 
@@ -507,6 +538,7 @@ class Publish(Spec):
 VERBS = (
     "generate",
     "task",
+    "verify",
     "judge",
     "filter",
     "mask",
@@ -519,6 +551,7 @@ VERBS = (
 Step = Annotated[
     Annotated[Generate, Tag("generate")]
     | Annotated[Task, Tag("task")]
+    | Annotated[Verify, Tag("verify")]
     | Annotated[Judge, Tag("judge")]
     | Annotated[Filter, Tag("filter")]
     | Annotated[Mask, Tag("mask")]

@@ -17,6 +17,7 @@ from soupstock.steps.dedup import Deduplication, duplicates
 from soupstock.steps.generate import Generation
 from soupstock.steps.mask import Masking
 from soupstock.steps.select import Selection
+from soupstock.steps.task import Tasking
 
 SAMPLE = 5000
 """How many texts of a column are looked at, drawn by the rows' ids."""
@@ -61,6 +62,8 @@ def _paths(plan: Plan) -> Iterator[str]:
                 paths = [path, *(f"{path}.{field}" for field in _fields(plan.columns[path]))]
             case Masking(into=path):
                 paths = [path]
+            case Tasking(dtypes=dtypes):
+                paths = list(dtypes)
             case Deduplication(column=path) | Decontamination(column=path):
                 paths = [path]
             case Selection(column=str(path)):
