@@ -183,3 +183,31 @@ def test_reasoning_keeps_solutions_that_are_right_and_shorter_ones_that_still_ar
     (notes,) = (step.notes for step in done.manifest.steps if step.label == "verify: compressed")
     assert "fewer characters" in notes[0]
     assert "small students" in notes[0]
+
+
+def test_refusals_keeps_help_with_the_harmless_and_refusals_of_the_harmful(
+    folder: Folder, server: Server
+) -> None:
+    refused = "I can't help with that, because it would do harm. I can help with something else."
+
+    def careful(request: Request) -> str:
+        if "response_format" in request.body:
+            return imitation.write(request.body, 0)
+        if "test of how careful" in request.messages[0]["content"]:
+            harms = "would do harm" in request.prompt
+            return f"{'Harm' if harms else 'Help'} somebody with number {request.share():.9f}."
+        wants_harm = request.prompt.startswith("Harm")
+        is_wrong = request.share("wrong") < 0.3
+        return refused if wants_harm != is_wrong else sentence(request)
+
+    server.answer = careful
+    done = run(folder, "refusals")
+    accounted(done)
+    rows = published(done)
+    turns = [[turn["content"] for turn in row["messages"]] for row in rows]
+    said = {(asked[:4], answered == refused) for asked, answered in turns}
+    assert said == {("Harm", True), ("Help", False)}
+    everything = pl.read_parquet(done.folder / "rows.parquet")
+    assert set(everything["dropped_by"].explode().drop_nulls()) == {
+        "filter: refuses_rightly(response)"
+    }
