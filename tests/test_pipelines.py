@@ -1,5 +1,6 @@
 """The standard pipelines, from end to end against a model server that writes what is asked for."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from soupstock import run as runs
 from soupstock.plan import plan_file
 from soupstock.project import Project
 from soupstock.records import Row
+from soupstock.rewards import by_rubric, right_answer
 from soupstock.run import Run
 from soupstock.testing import Request, Server
 
@@ -211,3 +213,19 @@ def test_refusals_keeps_help_with_the_harmless_and_refusals_of_the_harmful(
     assert set(everything["dropped_by"].explode().drop_nulls()) == {
         "filter: refuses_rightly(response)"
     }
+
+
+def test_rewards_has_prompts_with_answers_that_the_reward_functions_read(
+    folder: Folder, server: Server
+) -> None:
+    server.answer = lambda request: (
+        imitation.write(request.body, 0) if "response_format" in request.body else solver(request)
+    )
+    done = run(folder, "rewards")
+    accounted(done)
+    rows = published(done)
+    assert rows
+    for row in rows:
+        assert right_answer(completion=row["reference"], answer=row["answer"]) == 1
+        assert json.loads(row["info"])["rubric"] == row["rubric"]
+        assert by_rubric(lambda _: "1. yes")(completion="x", **row) > 0
