@@ -62,13 +62,22 @@ def is_conversation(row: Mapping[str, Any]) -> bool:
     return [message["role"] for message in row["messages"]] == ["user", "assistant"]
 
 
+def is_long_conversation(row: Mapping[str, Any]) -> bool:
+    return [message["role"] for message in row["messages"]] == ["user", "assistant"] * 2
+
+
 def is_preference(row: Mapping[str, Any]) -> bool:
     return row["chosen"] != row["rejected"] and row["margin"] > 0 and bool(row["prompt"])
 
 
 @pytest.mark.parametrize(
     ("name", "is_right"),
-    [("personas", is_conversation), ("evolve", is_conversation), ("preference", is_preference)],
+    [
+        ("personas", is_conversation),
+        ("evolve", is_conversation),
+        ("preference", is_preference),
+        ("multiturn", is_long_conversation),
+    ],
 )
 def test_a_pipeline_makes_the_dataset_that_it_promises(
     folder: Folder, server: Server, name: str, is_right: Check

@@ -100,7 +100,7 @@ def _last_run(project: Project, name: str) -> Path:
 
 
 def _source(row: Row, pipeline: spec.Pipeline) -> Mapping[str, Any]:
-    keys = ("generate", "reasoning", "judge", "into", "verify")
+    keys = ("generate", "reasoning", "judge", "into", "verify", "converse")
     made = {getattr(step, key, None) for step in pipeline.steps for key in keys}
     tasks = (step for step in pipeline.steps if isinstance(step, spec.Task))
     made |= {column for task in tasks for column in task.outputs.values()}
@@ -162,8 +162,8 @@ class _Teller:
             case spec.Decontaminate() | spec.Select():
                 like = {name: self._row[name] for name in ("twin", "similarity")}
                 told = {"value": like if reasons and like["twin"] else None}
-            case spec.Verify():
-                told = {"value": self._row[step.verify]}
+            case spec.Converse(converse=made) | spec.Verify(verify=made):
+                told = {"value": self._row[made]}
             case spec.Mask():
                 told = {"value": {step.into: self._row[step.into]}}
             case spec.Publish():

@@ -24,6 +24,7 @@ from soupstock.plan import Plan, Step
 from soupstock.records import Gatherer, Ids, Row, Table, dropped, frame
 from soupstock.semantic import Embedder
 from soupstock.steps.compare import Comparing, compare
+from soupstock.steps.converse import Conversing, converse
 from soupstock.steps.decontaminate import Decontamination, decontaminate
 from soupstock.steps.dedup import Deduplication
 from soupstock.steps.filter import Filtering, filter_rows
@@ -241,6 +242,8 @@ def stage_of(  # noqa: C901 - a case for each verb
             return Stage(step.title, step=lambda row, ask: compare(bound, row, ask))
         case Filtering():
             return Stage(step.title, check=_filter(bound, step.reads, plan))
+        case Conversing():
+            return Stage(step.title, step=lambda row, ask: converse(bound, row, ask))
         case Verification():
             return Stage(step.title, check=lambda rows: _verified(bound, rows, tally))
         case Masking():

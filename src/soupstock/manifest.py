@@ -8,7 +8,7 @@ from soupstock.spec import Spec
 
 MANIFEST = "manifest.json"
 
-WRITING = ("generate", "task")
+WRITING = ("generate", "task", "converse")
 """The verbs of steps by which models write texts."""
 
 

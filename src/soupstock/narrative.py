@@ -73,6 +73,8 @@ def _told(  # noqa: C901 - a case for each verb
             return f"**filter**: rows were kept that pass {passed}."
         case spec.Dedup():
             return f"**dedup**: {_deduplicated(step)}"
+        case spec.Converse():
+            return f"**converse**: {_conversed(step, said)}"
         case spec.Verify():
             return f"**verify**: {_verified(step, record)}"
         case spec.Mask():
@@ -105,6 +107,15 @@ def _carried_out(step: spec.Task, said: Manifest) -> str:
         f"{_model(step.model, said)} wrote {made}, asked as distilabel's task"
         f" {code(step.task)} asks{told}{_settings(step)}."
     )
+
+
+def _conversed(step: spec.Converse, said: Manifest) -> str:
+    sides = [
+        f"{_model(side.model, said)} as the {name}, asked by the prompt"
+        f" {code(side.prompt, _LONGEST)}{_settings(side)}"
+        for name, side in (("user", step.user), ("assistant", step.assistant))
+    ]
+    return f"{joined(list(map(Markdown, sides)))} wrote {code(step.converse)}, {step.turns} turns."
 
 
 def _verified(step: spec.Verify, record: StepRecord) -> str:
@@ -186,7 +197,7 @@ def _value(value: Any) -> str:
             return str(value)
 
 
-def _settings(step: spec.Generate | spec.Task | spec.Judge) -> str:
+def _settings(step: spec.Sampling | spec.Judge) -> str:
     """Say how the model was asked: what the pipeline says, its defaults included."""
     names: Mapping[str, Any] = spec.Sampling.model_fields
     values = step.model_dump(include=set(names))

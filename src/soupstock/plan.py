@@ -31,6 +31,7 @@ from soupstock.pruning import (
 from soupstock.records import AFTER, BEFORE, Columns
 from soupstock.servers import Model, resolve
 from soupstock.steps.compare import Comparing
+from soupstock.steps.converse import CONVERSATION, SAID, Conversing, Speaker
 from soupstock.steps.decontaminate import Decontamination
 from soupstock.steps.dedup import Deduplication
 from soupstock.steps.filter import Filtering, bind
@@ -48,6 +49,7 @@ from soupstock.vllm import Launch, crowding
 Bound = (
     Generation
     | Tasking
+    | Conversing
     | Verification
     | Judging
     | Comparing
@@ -264,6 +266,8 @@ class _Planner:
                 return self._generate(step, columns, at)
             case spec.Task():
                 return self._task(step, columns, at)
+            case spec.Converse():
+                return self._converse(step, columns, at)
             case spec.Verify():
                 verification = bind_verify(step, columns, at)
                 reads = filter(None, (verification.answers, verification.right, verification.than))
@@ -343,6 +347,35 @@ class _Planner:
             role=step.model,
             model=model,
             calls=task.calls,
+        )
+
+    def _converse(self, step: spec.Converse, columns: Columns, at: "_At") -> Step:
+        check_new(step.converse, columns, at("converse"))
+        speakers, parts, reads = [], [], set[str]()
+        for name, side in (("user", step.user), ("assistant", step.assistant)):
+            model = self._model(side.model, at(name, "model"))
+            prompt = self._project.prompt(side.prompt, at(name, "prompt"))
+            check_variables(prompt, [*columns, *SAID], at(name, "prompt"))
+            form = Form(model, _sampling(side), seed=self._pipeline.seed)
+            speakers.append(Speaker(name, form, prompt.value))
+            parts.append(("prompt", prompt.record))
+            reads |= prompt.value.variables.keys() - {*SAID}
+        bound = Conversing(step.converse, tuple(speakers), step.turns, step.retries)
+        members = tuple(
+            (role, self.models[role])
+            for role in dict.fromkeys((step.user.model, step.assistant.model))
+        )
+        return Step(
+            step,
+            bound,
+            title=bound.label,
+            reads=tuple(sorted(reads)),
+            adds={step.converse: CONVERSATION},
+            role=", ".join(role for role, _ in members),
+            model=members[0][1],
+            members=members,
+            parts=tuple(parts),
+            calls=2 * step.turns,
         )
 
     def _judge(self, step: spec.Judge, columns: Columns, at: "_At") -> Step:
@@ -475,6 +508,8 @@ def _shaping(
         match step.bound:
             case Generation(form=form):
                 yield form.identity()
+            case Conversing(speakers=speakers):
+                yield from (speaker.form.identity() for speaker in speakers)
             case Tasking(form=form, identity=identity):
                 yield form.identity() + identity
             case Judging(members=members, rules=rules):

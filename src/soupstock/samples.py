@@ -241,6 +241,8 @@ class _Teller:
             case spec.Dedup():
                 if reasons and self._row["twin"] and not is_reference(self._row["twin"]):
                     told = {"twin": self._twin(reasons[0])}
+            case spec.Converse():
+                told = {"passages": self._passages(step.converse)[:_MOST_PASSAGES]}
             case spec.Verify():
                 told = {"passages": self._passages(step.verify)[:_MOST_PASSAGES]}
             case spec.Mask():
@@ -318,6 +320,8 @@ def _made(step: spec.Step) -> str | None:
     """Name the column that a step makes; None where it makes none."""
     if isinstance(step, spec.Generate):
         return step.generate
+    if isinstance(step, spec.Converse):
+        return step.converse
     if isinstance(step, spec.Task):
         return next(iter(step.outputs.values()))
     return step.judge if isinstance(step, spec.Judge) else None

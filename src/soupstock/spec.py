@@ -328,6 +328,37 @@ class Task(Sampling):
     """How often to ask again, with another seed, when the task can read nothing in an answer."""
 
 
+class Side(Sampling):
+    """One side of a conversation: who speaks, and how it is asked to."""
+
+    model: Role
+    """Which of the pipeline's models speaks."""
+
+    prompt: Name
+    """Which prompt to ask with. It may use the columns, `conversation` (the messages so far) and
+    `message` (the last of them)."""
+
+
+class Converse(Spec):
+    """Let two sides talk, turn by turn, and keep what they say as a conversation."""
+
+    converse: Column
+    """The column to make: a list of messages."""
+
+    user: Side
+    """Who begins. It is shown what was said by its prompt."""
+
+    assistant: Side
+    """Who answers. What was said before stands between the head of its prompt and its last
+    message, as a chat model is asked."""
+
+    turns: Annotated[int, Field(gt=0, le=64)] = 2
+    """How often each side speaks."""
+
+    retries: Annotated[int, Field(ge=0, le=16)] = 2
+    """How often to ask again, with another seed, when nothing is said."""
+
+
 class Verify(Spec):
     """Check answers by rule, and keep the shortest that is right."""
 
@@ -538,6 +569,7 @@ class Publish(Spec):
 VERBS = (
     "generate",
     "task",
+    "converse",
     "verify",
     "judge",
     "filter",
@@ -551,6 +583,7 @@ VERBS = (
 Step = Annotated[
     Annotated[Generate, Tag("generate")]
     | Annotated[Task, Tag("task")]
+    | Annotated[Converse, Tag("converse")]
     | Annotated[Verify, Tag("verify")]
     | Annotated[Judge, Tag("judge")]
     | Annotated[Filter, Tag("filter")]

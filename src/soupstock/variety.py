@@ -12,6 +12,7 @@ from soupstock.manifest import DiversityRecord, TopicRecord
 from soupstock.measures import read_texts
 from soupstock.plan import Plan
 from soupstock.records import Table
+from soupstock.steps.converse import Conversing
 from soupstock.steps.decontaminate import Decontamination
 from soupstock.steps.dedup import Deduplication, duplicates
 from soupstock.steps.generate import Generation
@@ -61,6 +62,8 @@ def _paths(plan: Plan) -> Iterator[str]:
             case Generation(column=path):
                 paths = [path, *(f"{path}.{field}" for field in _fields(plan.columns[path]))]
             case Masking(into=path):
+                paths = [path]
+            case Conversing(column=path):
                 paths = [path]
             case Tasking(dtypes=dtypes):
                 paths = list(dtypes)
