@@ -1,7 +1,9 @@
 """The standard pipelines, from end to end against a model server that writes what is asked for."""
 
 import json
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -238,3 +240,61 @@ def test_rewards_has_prompts_with_answers_that_the_reward_functions_read(
         assert right_answer(completion=row["reference"], answer=row["answer"]) == 1
         assert json.loads(row["info"])["rubric"] == row["rubric"]
         assert by_rubric(lambda _: "1. yes")(completion="x", **row) > 0
+
+
+def operator(request: Request) -> str:
+    """Ask for something, and call the first function there is, every second time as declared."""
+    told = request.messages[0]["content"]
+    if "calling a function" not in told:
+        return sentence(request)
+    listed = request.prompt.removeprefix("Functions: ").partition("\nRequest:")[0]
+    (first, *_) = json.loads(listed)
+    values = {"string": "on", "integer": 3, "number": 2.5}
+    arguments = {
+        name: values[one["type"]] for name, one in first["parameters"]["properties"].items()
+    }
+    if request.body["seed"] % 2:
+        arguments["surely"] = True
+    return json.dumps({"name": first["name"], "arguments": arguments})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the sandbox needs Linux")
+def test_tools_keeps_calls_that_their_functions_take_and_what_came_of_them(
+    folder: Folder, server: Server
+) -> None:
+    server.answer = operator
+    done = run(folder, "tools")
+    accounted(done)
+    rows = published(done)
+    assert rows
+    for row in rows:
+        turns = [turn["role"] for turn in row["messages"]]
+        assert turns == ["user", "assistant", "tool", "assistant"]
+        (call,) = row["messages"][1]["tool_calls"]
+        assert "surely" not in json.loads(call["function"]["arguments"])
+        assert json.loads(row["messages"][2]["content"])
+
+
+def test_magpie_draws_instructions_past_the_chat_template(folder: Folder, server: Server) -> None:
+    server.answer = answer
+    done = run(folder, "magpie", 8)
+    accounted(done)
+    rows = published(done)
+    assert rows
+    assert all(is_conversation(row) for row in rows)
+    drawn = [request for request in server.requests if request.path == "/v1/completions"]
+    assert len(drawn) == 8
+    for request in drawn:
+        assert request.prompt.startswith("<|im_start|>system\nYou are a helpful assistant for")
+        assert request.prompt.endswith("<|im_end|>\n<|im_start|>user\n")
+        assert request.body["stop"] == ["<|im_end|>"]
+
+
+@pytest.mark.slow
+@pytest.mark.embedded
+@pytest.mark.parametrize("name", sorted(Project(Path("none")).pipeline_names()))
+def test_a_pipeline_runs_as_it_is_on_the_embedded_model(folder: Folder, name: str) -> None:
+    done = runs.run(plan_file(name, Project(folder.root), rows=1))
+    accounted(done)
+    assert done.manifest.steps[0].answers
+    assert not any(step.failures for step in done.manifest.steps)

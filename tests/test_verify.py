@@ -165,10 +165,49 @@ def test_solutions_are_run_against_the_tests_of_their_rows(folder: Folder) -> No
     assert [one["place"] for one in found] == [2, 1]
 
 
+WEATHER = {
+    "name": "weather",
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "days": {"type": "integer", "minimum": 1}},
+        "required": ["city"],
+    },
+}
+STUB = "def weather(city, days=1):\n    return {city: 14 // (len(city) - 4)}"
+
+
+@linux
+@pytest.mark.parametrize(
+    ("answer", "fault", "result"),
+    [
+        ('{"name": "weather", "arguments": {"city": "Rome!"}}', None, '[{"Rome!": 14}]'),
+        ('```\n[{"name": "weather", "arguments": {"city": "Paris"}}]\n```', None, None),
+        ('{"name": "whether", "arguments": {"city": "Rome!"}}', "no function whether", None),
+        ('{"name": "weather", "arguments": {}}', "weather: 'city' is a required property", None),
+        ('{"name": "weather", "arguments": {"city": 3}}', "weather: 3 is not of type", None),
+        ('{"name": "weather", "arguments": {"city": "A", "x": 1}}', "weather: Additional", None),
+        ('{"name": "weather", "arguments": {"city": "Rome"}}', "the call failed: ZeroDiv", None),
+        ("It is cold.", "no JSON", None),
+        ("[]", "no call", None),
+        ('"weather"', "no call", None),
+    ],
+)  # fmt: skip
+def test_a_call_is_right_if_the_function_takes_it(
+    folder: Folder, answer: str, fault: str | None, result: str | None
+) -> None:
+    row = {"solutions": [answer], "tools": json.dumps([{"function": WEATHER}]), "stubs": STUB}
+    step = "by: call\n    tools: tools\n    stubs: stubs"
+    (found,) = verified(folder, [row], step)
+    assert found["passed"] == [fault is None]
+    assert (found["faults"][0] or "").startswith(fault or "")
+    assert result is None or found["results"] == [result]
+
+
 @pytest.mark.parametrize(
     ("step", "said"),
     [
         ("by: exact", "`by: exact` needs `answer`"),
+        ("by: call", "`by: call` needs `tools`"),
         ("by: tests\n    answer: answer", "`by: tests` needs `tests`"),
         ("answer: answers", "did you mean 'answer'"),
         ("answer: solutions", "is no text and no number"),

@@ -127,6 +127,8 @@ def _verified(step: spec.Verify, record: StepRecord) -> str:
             how = f"by whether its last line is {code(step.answer or '')}"
         case "tests":
             how = f"by running its Python code against the tests in {code(step.tests or '')}"
+        case "call":
+            how = f"by whether it calls functions of {code(step.tools or '')} as they are declared"
         case _:
             assert_never(step.by)
     told = " ".join(record.notes)

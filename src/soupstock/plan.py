@@ -15,6 +15,7 @@ from soupstock.columns import check_new, check_variables
 from soupstock.documents import read_documents
 from soupstock.embeddings import EmbeddingForm
 from soupstock.errors import MistakeError, Place, UnknownNameError, quoted
+from soupstock.framing import FRAMINGS
 from soupstock.judges import Judges
 from soupstock.loader import load
 from soupstock.manifest import ModelRecord, PartRecord
@@ -270,7 +271,7 @@ class _Planner:
                 return self._converse(step, columns, at)
             case spec.Verify():
                 verification = bind_verify(step, columns, at)
-                reads = filter(None, (verification.answers, verification.right, verification.than))
+                reads = filter(None, (verification.answers, *verification.right, verification.than))
                 adds: Columns = {step.verify: VERIFIED}
                 title = verification.label
                 return Step(step, verification, title=title, reads=tuple(reads), adds=adds)
@@ -306,8 +307,17 @@ class _Planner:
             seed=self._pipeline.seed,
         )
         bound = Generation(
-            step.generate, form, prompt.value, step.n, step.retries, model_schema, step.reasoning
+            step.generate,
+            form,
+            prompt.value,
+            step.n,
+            step.retries,
+            model_schema,
+            step.reasoning,
+            FRAMINGS[step.pre_query] if step.pre_query else None,
         )
+        if step.pre_query and step.output_schema:
+            raise MistakeError("what a user would say (`pre_query`) has no schema", at("schema"))
         adds: Columns = {step.generate: dtype}
         if step.reasoning is not None:
             check_new(step.reasoning, {**columns, **adds}, at("reasoning"))

@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
@@ -100,6 +101,8 @@ except BaseException as error:
         kind = kind.__base__
     write(done, kind.__name__.encode())
     leave(1)
+if "result" in space:
+    word += json.dumps(space["result"])[:60000]
 write(done, word.encode())
 leave(0)
 """
@@ -118,14 +121,27 @@ class Limits:
             return f"it needs Linux, and this is {sys.platform}"
         if platform.machine() not in _AUDIT:
             return f"it knows no filter for {platform.machine()}"
-        said = _run("", "", self, is_probe=True)
+        said = _run("", "", self, is_probe=True).fault
         return None if said is None else f"the kernel grants no filter ({said})"
 
 
-def tested(asked: Sequence[tuple[str, str]], limits: Limits) -> list[str | None]:
+class Ended(NamedTuple):
+    """How code ended: what went wrong, and what it left in `result`, as JSON."""
+
+    fault: str | None
+    result: str | None = None
+
+
+def tested(asked: Sequence[tuple[str, ...]], limits: Limits) -> list[str | None]:
     """Run solutions against their tests, several at a time: what is wrong with each, or None."""
+    pairs = [(code_of(solution), tests) for solution, tests in asked]
+    return [ended.fault for ended in carried_out(pairs, limits)]
+
+
+def carried_out(pairs: Sequence[tuple[str, str]], limits: Limits) -> list[Ended]:
+    """Run pieces of code, each with one that follows it, several at a time."""
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        return list(pool.map(lambda pair: _run(code_of(pair[0]), pair[1], limits), asked))
+        return list(pool.map(lambda pair: _run(pair[0], pair[1], limits), pairs))
 
 
 def code_of(answer: str) -> str:
@@ -134,7 +150,7 @@ def code_of(answer: str) -> str:
     return str(blocks[-1]) if blocks else answer
 
 
-def _run(solution: str, tests: str, limits: Limits, *, is_probe: bool = False) -> str | None:
+def _run(solution: str, tests: str, limits: Limits, *, is_probe: bool = False) -> Ended:
     machine, word = platform.machine(), secrets.token_hex(16)
     orders = {
         "solution": solution,
@@ -160,13 +176,13 @@ def _run(solution: str, tests: str, limits: Limits, *, is_probe: bool = False) -
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return TIME
-    said = ended.stdout[:64].decode(errors="replace")
-    if said == word:
-        return None
+            return Ended(TIME)
+    said = ended.stdout.decode(errors="replace")
+    if said.startswith(word):
+        return Ended(None, said.removeprefix(word) or None)
     if said == "MemoryError":
-        return MEMORY
+        return Ended(MEMORY)
     if not said:
-        return "it ended before its tests did"
+        return Ended("it ended before its tests did")
     # A kind of its own may have any name.
-    return said if hasattr(builtins, said) else "Exception"
+    return Ended(said if hasattr(builtins, said) else "Exception")

@@ -216,6 +216,10 @@ class Generate(Sampling):
     """A second column, for what the model thought before it answered; null where it told nothing.
     It never is in the answer itself."""
 
+    pre_query: Literal["chatml", "llama3"] | None = None
+    """The model's kind of chat template, to have it write what a user would say (Magpie): the
+    prompt's text is the system prompt, after which the model completes a user's turn."""
+
     retries: Annotated[int, Field(ge=0, le=16)] = 2
     """How often to ask again, with another seed, when an answer is empty or breaks the schema."""
 
@@ -369,9 +373,10 @@ class Verify(Spec):
     column: Path_
     """The answers: a text, or several (by `n`)."""
 
-    by: Literal["math", "exact", "tests"] = "math"
+    by: Literal["math", "exact", "tests", "call"] = "math"
     """`math`: the last number or formula of an answer is worth the same. `exact`: the last line is
-    the same text, but for case and spacing. `tests`: its Python code passes unit tests."""
+    the same text, but for case and spacing. `tests`: its Python code passes unit tests. `call`: it
+    calls functions that there are, with arguments that fit."""
 
     answer: Path_ | None = None
     """For math and exact: the column with the right answer."""
@@ -379,11 +384,19 @@ class Verify(Spec):
     tests: Path_ | None = None
     """For tests: the column with the tests, as Python code that raises where one fails."""
 
+    tools: Path_ | None = None
+    """For call: the column with the functions, as JSON: a list of `name`, `description` and
+    `parameters` (a JSON Schema)."""
+
+    stubs: Path_ | None = None
+    """For call: the column with Python code that defines the functions. Each call is carried out,
+    and the new column's `results` say what came of it."""
+
     seconds: Annotated[float, Field(gt=0, le=600)] = 5
-    """For tests: how long a solution may run."""
+    """For tests and stubs: how long they may run."""
 
     megabytes: Annotated[int, Field(ge=64, le=65536)] = 512
-    """For tests: how much memory a solution may use."""
+    """For tests and stubs: how much memory they may use."""
 
     than: Path_ | None = None
     """A longer answer, of which these are to be shorter versions: one that is no shorter is not

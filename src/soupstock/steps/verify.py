@@ -2,14 +2,22 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from soupstock.records import Row, flatten
 
-Check = Callable[[Sequence[tuple[str, str]]], Sequence[str | None]]
-"""Takes answers, each with what it is held against, to what is wrong with each; None is right."""
+
+class Finding(NamedTuple):
+    """What was found about an answer: what is wrong with it, if anything, and what came of it."""
+
+    fault: str | None = None
+    result: str | None = None
+
+
+Check = Callable[[Sequence[tuple[str, ...]]], Sequence[Finding]]
+"""Takes answers, each with what it is held against, to what is found about each."""
 
 VERIFIED = pl.Struct(
     {
@@ -19,6 +27,7 @@ VERIFIED = pl.Struct(
         "place": pl.Int64(),
         "saved": pl.Float64(),
         "faults": pl.List(pl.String),
+        "results": pl.List(pl.String),
     }
 )
 """What was found: for each answer whether it is right and what is wrong; the shortest right one."""
@@ -31,8 +40,8 @@ class Verification:
     column: str
     answers: str
     """The column of a text, or of several."""
-    right: str
-    """The column that they are held against."""
+    right: tuple[str, ...]
+    """The columns that they are held against."""
     check: Check
     than: str | None = None
     """The column of a text than which they have to be shorter."""
@@ -47,18 +56,18 @@ class Verification:
 
 def verify_rows(step: Verification, rows: Sequence[Row]) -> list[Row]:
     """Add the column to a block of rows."""
-    paths = [path for path in (step.answers, step.right, step.than) if path]
+    paths = [path for path in (step.answers, *step.right, step.than) if path]
     told = [flatten(row, paths) for row in rows]
     answers = [_texts(values[step.answers]) for values in told]
     asked = [
-        (answer, str(values[step.right]))
+        (answer, *(str(values[path]) for path in step.right))
         for values, texts in zip(told, answers, strict=True)
         for answer in texts
     ]
-    faults = iter(step.check(asked))
+    findings = iter(step.check(asked))
     made = []
     for row, values, texts in zip(rows, told, answers, strict=True):
-        own = [next(faults) for _ in texts]
+        own = [next(findings) for _ in texts]
         than = values[step.than] if step.than else None
         made.append(row | {step.column: _found(texts, own, than)})
     return made
@@ -70,10 +79,11 @@ def _texts(value: Any) -> list[str]:
 
 
 def _found(
-    texts: Sequence[str], faults: Sequence[str | None], than: str | None
+    texts: Sequence[str], findings: Sequence[Finding], than: str | None
 ) -> Mapping[str, Any] | None:
     if not texts:
         return None
+    faults = [finding.fault for finding in findings]
     if than is not None:
         faults = [
             fault or (None if len(text) < len(than) else "not shorter")
@@ -88,7 +98,8 @@ def _found(
         "shortest": shortest,
         "place": None if place is None else place + 1,
         "saved": None if not than or shortest is None else 1 - len(shortest) / len(than),
-        "faults": list(faults),
+        "faults": faults,
+        "results": [finding.result for finding in findings],
     }
 
 
