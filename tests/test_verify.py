@@ -187,6 +187,7 @@ STUB = "def weather(city, days=1):\n    return {city: 14 // (len(city) - 4)}"
         ('{"name": "weather", "arguments": {"city": 3}}', "weather: 3 is not of type", None),
         ('{"name": "weather", "arguments": {"city": "A", "x": 1}}', "weather: Additional", None),
         ('{"name": "weather", "arguments": {"city": "Rome"}}', "the call failed: ZeroDiv", None),
+        ('{"name": "weather", "arguments": {"city": "A"}, "x": 1}', "more than a name", None),
         ("It is cold.", "no JSON", None),
         ("[]", "no call", None),
         ('"weather"', "no call", None),

@@ -80,6 +80,8 @@ def _fault(call: object, schemas: Mapping[str, Any]) -> str | None:
 
     if not isinstance(call, dict) or not isinstance(call.get("name"), str):
         return "no call"
+    if call.keys() - {"name", "arguments"}:
+        return "more than a name and arguments"
     if call["name"] not in schemas:
         return f"no function {shown(call['name'])[:60]}"
     # What is not declared may not be given, unless the schema itself allows it.
