@@ -31,6 +31,7 @@ from soupstock.plan import plan as plan_pipeline
 from soupstock.project import Project
 from soupstock.run import Progress, Run
 from soupstock.spec import (
+    Converse,
     DatasetSource,
     Decontaminate,
     Dedup,
@@ -45,10 +46,14 @@ from soupstock.spec import (
     Publish,
     SampleSource,
     Select,
+    Side,
+    Task,
+    Verify,
 )
 
 __all__ = [
     "Budget",
+    "Converse",
     "DatasetSource",
     "Decontaminate",
     "Dedup",
@@ -65,6 +70,9 @@ __all__ = [
     "Run",
     "SampleSource",
     "Select",
+    "Side",
+    "Task",
+    "Verify",
     "plan",
     "run",
 ]
