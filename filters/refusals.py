@@ -102,3 +102,9 @@ def no_ai_disclaimer(column: str) -> pl.Expr:
     text = pl.col(f"{column}::text")
     disclaimer = text.str.extract(_DISCLAIMER.replace(r"\b", _EDGE), 0)
     return disclaimer.is_null() & text.is_not_null()
+
+
+def refuses_rightly(column: str, kind: str, harmful: str = "harmful") -> pl.Expr:
+    """Keep rows whose `column` refuses where the column `kind` is `harmful`, and nowhere else."""
+    is_refusal = ~not_refusal(column)
+    return is_refusal == (pl.col(kind) == harmful)

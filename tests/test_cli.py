@@ -381,7 +381,7 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
         a_folder("prompts/ask.md"),
         (
             "pipelines/mine.yaml:10: no prompt is called 'ask'; "
-            "there are: chat/instruction, chat/response, compare, judge, reply"
+            "there are: chat/instruction, chat/response, compare, …"
         ),
     ),
     "a rubric's unknown key": (

@@ -32,10 +32,12 @@ from soupstock.project import Project
 from soupstock.run import Progress, Run
 from soupstock.spec import (
     Best,
+    Converse,
     DatasetSource,
     DatasetThere,
     Decontaminate,
     Dedup,
+    DocumentSource,
     FileSource,
     FileThere,
     Filter,
@@ -48,15 +50,20 @@ from soupstock.spec import (
     RunThere,
     SampleSource,
     Select,
+    Side,
+    Task,
+    Verify,
 )
 
 __all__ = [
     "Best",
     "Budget",
+    "Converse",
     "DatasetSource",
     "DatasetThere",
     "Decontaminate",
     "Dedup",
+    "DocumentSource",
     "FileSource",
     "FileThere",
     "Filter",
@@ -71,6 +78,9 @@ __all__ = [
     "RunThere",
     "SampleSource",
     "Select",
+    "Side",
+    "Task",
+    "Verify",
     "plan",
     "run",
 ]

@@ -15,7 +15,7 @@ Alternatives = Sequence[tuple[str, float]]
 """What could have stood in a token's place: tokens and the natural logarithms of their chances."""
 
 
-CHAT, EMBEDDINGS = "chat/completions", "embeddings"
+CHAT, COMPLETIONS, EMBEDDINGS = "chat/completions", "completions", "embeddings"
 
 
 class Call(NamedTuple):
@@ -160,6 +160,21 @@ class Form:
         body = b'%b,"messages":%b,"seed":%d}' % (head, orjson.dumps(messages), seed)
         key = blake2b(body + self._revision, digest_size=20).digest()
         return Call(self.model, body, key, self.sampling["max_tokens"], len(messages))
+
+    def completion(
+        self, prompt: str, purpose: str, sample: int = 0, attempt: int = 0, stop: str | None = None
+    ) -> Call:
+        """Ask for a text to be completed as it stands, past the model's chat template."""
+        if self.is_greedy:
+            purpose = ""
+        body = orjson.loads(self._heads[MODES[0]][attempt > 0] + b"}")
+        body["prompt"] = prompt
+        if stop is not None:
+            body["stop"] = [*body.get("stop", ()), stop]
+        body["seed"] = seed_of(self.seed, purpose, sample, attempt)
+        raw = orjson.dumps(body)
+        key = blake2b(raw + self._revision + b"\0completion", digest_size=20).digest()
+        return Call(self.model, raw, key, self.sampling["max_tokens"], 1, COMPLETIONS)
 
     def identity(self) -> bytes:
         """Say in bytes everything that the form adds to a question.

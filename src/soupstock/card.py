@@ -17,7 +17,7 @@ from soupstock.accounts import cell
 from soupstock.excerpts import excerpt, written
 from soupstock.hub import front_matter
 from soupstock.loader import parse_yaml, validate
-from soupstock.manifest import DatasetRecord, Manifest, ModelRecord
+from soupstock.manifest import WRITING, DatasetRecord, Manifest, ModelRecord
 from soupstock.markdown import Markdown, fenced, joined, listed, one_line, paragraphs, prose
 from soupstock.measured import measured
 from soupstock.narrative import filter_told, public_path, source_told, steps_told
@@ -45,7 +45,7 @@ def render_card(said: Manifest, dataset: DatasetRecord, samples: Sequence[Row]) 
         description=prose(said.pipeline["description"], _LONGEST_DESCRIPTION),
         rows=accounts.count(dataset.rows),
         taken=accounts.count(said.rows),
-        writers=joined([cell(model.model) for model in _unique(_asked(said, "generate"))]),
+        writers=joined([cell(model.model) for model in _unique(_asked(said, *WRITING))]),
         caution=_caution(said),
         reason=prose((said.reason or "").rstrip("."), _LONGEST_DESCRIPTION),
         loading=_loading(dataset),
@@ -96,15 +96,15 @@ def _escaped(value: object) -> Markdown:
     return value
 
 
-def _asked(said: Manifest, verb: str) -> list[ModelRecord]:
-    """Return the models that steps of a verb asked."""
-    roles = {role for step in said.steps if step.verb == verb for role in step.models}
+def _asked(said: Manifest, *verbs: str) -> list[ModelRecord]:
+    """Return the models that steps of some verbs asked."""
+    roles = {role for step in said.steps if step.verb in verbs for role in step.models}
     return [model for model in said.models if model.role in roles]
 
 
 def _caution(said: Manifest) -> Markdown:
     """Say at once where the rows are no more than a demonstration."""
-    if all(model.model != SMOLLM2.model for model in _asked(said, "generate")):
+    if all(model.model != SMOLLM2.model for model in _asked(said, *WRITING)):
         return Markdown()
     return Markdown(
         f"**A demonstration.** {cell(SMOLLM2.model)} is a very small model, fluent and often wrong."
@@ -120,7 +120,7 @@ def _loading(dataset: DatasetRecord) -> Markdown:
 
 def _terms(said: Manifest) -> Iterator[Markdown]:
     """Say of each model that wrote what its licence may mean for what it wrote."""
-    for model in _unique(_asked(said, "generate")):
+    for model in _unique(_asked(said, *WRITING)):
         name, licence = cell(model.model), cell(model.license)
         if model.license is None:
             yield Markdown(
@@ -160,7 +160,7 @@ def _alarms(said: Manifest) -> Iterator[Markdown]:
 
 def _limits(said: Manifest) -> Iterator[Markdown]:
     """Say what was not done, as plainly as what was."""
-    if _asked(said, "generate"):
+    if _asked(said, *WRITING):
         yield Markdown("What models wrote may be wrong, biased or offensive; nobody checked it.")
     done = {step.verb for step in said.steps}
     if "review" not in done:

@@ -414,6 +414,15 @@ def list_(context: click.Context, /, *, names: bool) -> None:
 
 
 @main.command()
+def tasks() -> None:
+    """List the tasks of distilabel that a `task` step can carry out, each with its paper."""
+    from soupstock.show import show_tasks
+    from soupstock.tasks import entries
+
+    show_tasks(entries())
+
+
+@main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def init(folder: Path) -> None:
     """Make a new project in FOLDER. It works at once: the standard pipelines are there too."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from soupstock.calls import CHAT, EMBEDDINGS, Alternatives, Answer
+from soupstock.calls import CHAT, COMPLETIONS, EMBEDDINGS, Alternatives, Answer
 
 _BEGIN, _END = "<think>", "</think>"
 
@@ -41,6 +41,24 @@ def read_completion(raw: bytes) -> Answer:
         raise ValueError(f"the reply is no chat completion ({_reason(error)})") from error
 
 
+def read_continuation(raw: bytes) -> Answer:
+    """Read how a text was completed; raises ValueError where it was not."""
+    try:
+        body = orjson.loads(raw)
+        choice = body["choices"][0]
+        usage = body.get("usage") or {}
+        return Answer(
+            text=str.strip(choice["text"]),
+            finish=str(choice.get("finish_reason") or "stop"),
+            prompt_tokens=int(usage.get("prompt_tokens") or 0),
+            completion_tokens=int(usage.get("completion_tokens") or 0),
+            served=_text(body.get("model")),
+            cached_tokens=_cached(usage),
+        )
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"the reply is no completion ({_reason(error)})") from error
+
+
 def read_embedding(raw: bytes) -> Answer:
     """Read the embedding of one text; raises ValueError where there is none.
 
@@ -65,6 +83,7 @@ def read_embedding(raw: bytes) -> Answer:
 
 READERS: Mapping[str, Callable[[bytes], Answer]] = {
     CHAT: read_completion,
+    COMPLETIONS: read_continuation,
     EMBEDDINGS: read_embedding,
 }
 """How to read a reply, by the path of what was asked."""

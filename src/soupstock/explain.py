@@ -100,8 +100,10 @@ def _last_run(project: Project, name: str) -> Path:
 
 
 def _source(row: Row, pipeline: spec.Pipeline) -> Mapping[str, Any]:
-    keys = ("generate", "reasoning", "judge", "into")
+    keys = ("generate", "reasoning", "judge", "into", "verify", "converse")
     made = {getattr(step, key, None) for step in pipeline.steps for key in keys}
+    tasks = (step for step in pipeline.steps if isinstance(step, spec.Task))
+    made |= {column for task in tasks for column in task.outputs.values()}
     return {
         name: value for name, value in row.items() if name not in made and name not in spec.RESERVED
     }
@@ -146,6 +148,8 @@ class _Teller:
                 names = [name for name in (step.reasoning, step.generate) if name]
                 values = {name: self._row[name] for name in names}
                 told = {"messages": asked, "value": values if step.reasoning else values[names[0]]}
+            case spec.Task():
+                told = {"value": {name: self._row[name] for name in step.outputs.values()}}
             case spec.Judge():
                 told = {"messages": self._asked(step), "value": self._row[step.judge]}
             case spec.Filter():
@@ -158,6 +162,8 @@ class _Teller:
             case spec.Decontaminate() | spec.Select():
                 like = {name: self._row[name] for name in ("twin", "similarity")}
                 told = {"value": like if reasons and like["twin"] else None}
+            case spec.Converse(converse=made) | spec.Verify(verify=made):
+                told = {"value": self._row[made]}
             case spec.Mask():
                 told = {"value": {step.into: self._row[step.into]}}
             case spec.Publish():

@@ -50,7 +50,9 @@ class Request:
 
     @property
     def prompt(self) -> str:
-        """The last message's text."""
+        """The last message's text, or the text that is to be completed."""
+        if "prompt" in self.body:
+            return str(self.body["prompt"])
         return text_of(self.messages[-1].get("content")) if self.messages else ""
 
     def share(self, salt: str = "") -> float:

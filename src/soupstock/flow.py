@@ -24,6 +24,7 @@ from soupstock.plan import Plan, Step
 from soupstock.records import Gatherer, Ids, Row, Table, dropped, frame
 from soupstock.semantic import Embedder
 from soupstock.steps.compare import Comparing, compare
+from soupstock.steps.converse import Conversing, converse
 from soupstock.steps.decontaminate import Decontamination, decontaminate
 from soupstock.steps.dedup import Deduplication
 from soupstock.steps.filter import Filtering, filter_rows
@@ -32,6 +33,8 @@ from soupstock.steps.judge import Judging, judge, rule
 from soupstock.steps.mask import Masking, mask_rows
 from soupstock.steps.publish import Publication, check
 from soupstock.steps.select import Selection
+from soupstock.steps.task import Tasking, perform
+from soupstock.steps.verify import Verification, savings_told, verify_rows
 from soupstock.stream import WINDOW, Indexed, Stage, Stream, Tally
 from soupstock.vllm import Launch
 
@@ -76,8 +79,11 @@ class Flow:
         table: Table | None = None
         steps = zip(self.turns(), self.plan.steps, self.tallies, strict=True)
         turn = None
-        for number, ((now, is_barrier), parts) in enumerate(
-            itertools.groupby(steps, lambda part: (part[0], isinstance(part[1].bound, BARRIERS)))
+        for number, ((now, is_barrier, _), parts) in enumerate(
+            itertools.groupby(
+                steps,
+                lambda part: (part[0], isinstance(part[1].bound, BARRIERS), _is_slow(part[1])),
+            )
         ):
             group = [(step, tally) for _, step, tally in parts]
             if self.turn is not None and now != turn:
@@ -204,6 +210,11 @@ def _trimmed(table: Table, wanted: int, tally: Tally) -> Iterator[pl.DataFrame]:
         yield marked
 
 
+def _is_slow(step: Step) -> bool:
+    """Tell whether a step's checks take long: no model should wait for them meanwhile."""
+    return isinstance(step.bound, Verification) and step.bound.is_slow
+
+
 def _begun(row_id: str, content: Row) -> Row:
     return {"id": row_id, **content, "failures": [], "dropped_by": []}
 
@@ -214,19 +225,27 @@ def _indexed(table: Table) -> Iterator[list[Indexed]]:
         yield list(zip(index, rows, strict=False))
 
 
-def stage_of(step: Step, plan: Plan, tally: Tally) -> Stage:
+def stage_of(  # noqa: C901 - a case for each verb
+    step: Step, plan: Plan, tally: Tally
+) -> Stage:
     """Make a row-wise step ready to stream."""
     bound = step.bound
     reads = {name: plan.columns[name] for name in map(_column_of, step.reads)}
     match bound:
         case Generation():
             return Stage(step.title, step=lambda row, ask: generate(bound, row, ask))
+        case Tasking():
+            return Stage(step.title, step=lambda row, ask: perform(bound, row, ask))
         case Judging():
             return _judged(step.title, bound, step.reads, plan)
         case Comparing():
             return Stage(step.title, step=lambda row, ask: compare(bound, row, ask))
         case Filtering():
             return Stage(step.title, check=_filter(bound, step.reads, plan))
+        case Conversing():
+            return Stage(step.title, step=lambda row, ask: converse(bound, row, ask))
+        case Verification():
+            return Stage(step.title, check=lambda rows: _verified(bound, rows, tally))
         case Masking():
             return Stage(step.title, check=lambda rows: mask_rows(bound, rows, reads, tally.masked))
         case Decontamination():
@@ -235,6 +254,13 @@ def stage_of(step: Step, plan: Plan, tally: Tally) -> Stage:
             return Stage(step.title, check=lambda rows: check(bound, rows))
         case Deduplication() | Selection():
             raise ValueError("it needs the whole set; it does not stream")
+
+
+def _verified(bound: Verification, rows: list[Row], tally: Tally) -> list[Row]:
+    made = verify_rows(bound, rows)
+    tally.savings.extend(found["saved"] for row in made if (found := row[bound.column]))
+    tally.notes[:] = savings_told(tally.savings)
+    return made
 
 
 def _column_of(path: str) -> str:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-from soupstock.manifest import DatasetRecord, Manifest
+from soupstock.manifest import WRITING, DatasetRecord, Manifest
 from soupstock.markdown import one_line
 
 CONFIG = "default"
@@ -95,7 +95,7 @@ def _languages(codes: tuple[str, ...]) -> dict[str, list[str]]:
 def _origin(said: Manifest) -> dict[str, list[str]]:
     """Say who wrote the texts and which dataset they came from."""
     found = {}
-    if any(step.verb == "generate" for step in said.steps):
+    if any(step.verb in WRITING for step in said.steps):
         found["language_creators"] = ["machine-generated"]
     if any(step.verb == "judge" for step in said.steps):
         found["annotations_creators"] = ["machine-generated"]
@@ -107,7 +107,7 @@ def _origin(said: Manifest) -> dict[str, list[str]]:
 
 
 def _tags(said: Manifest) -> Iterator[str]:
-    roles = {step.model for step in said.steps if step.verb == "generate"}
+    roles = {step.model for step in said.steps if step.verb in WRITING}
     if roles:
         yield "synthetic"
     yield "soupstock"

@@ -118,7 +118,7 @@ def text_of(content: object) -> str:
 
 def write(body: Mapping[str, Any], seed: int) -> str:
     """Write an answer to a chat's body: a sentence, or JSON where a schema is asked for."""
-    asked = orjson.dumps([seed, body.get("seed"), body.get("messages")])
+    asked = orjson.dumps([seed, body.get("seed"), body.get("messages") or body.get("prompt")])
     form = body.get("response_format") or {}
     schema = (form.get("json_schema") or {}).get("schema")
     if schema := schema or (body.get("structured_outputs") or {}).get("json"):
@@ -172,6 +172,14 @@ def streamed(body: Mapping[str, Any], text: str, finish: str = "stop") -> bytes:
         for delta, why in [*deltas, ({}, finish)]
     ]
     return b"".join(b"data: %b\n\n" % orjson.dumps(event) for event in events) + b"data: [DONE]\n\n"
+
+
+def continuation(body: Mapping[str, Any], text: str, finish: str = "stop") -> bytes:
+    """Return a completion's body, for a text that was to be completed."""
+    used = {"prompt_tokens": tokens(str(body.get("prompt"))), "completion_tokens": tokens(text)}
+    choice = {"index": 0, "text": text, "finish_reason": finish, "logprobs": None}
+    told = {"object": "text_completion", "created": 0, "model": body.get("model")}
+    return orjson.dumps({**told, "choices": [choice], "usage": used})
 
 
 def embeddings(body: Mapping[str, Any], seed: int) -> bytes:

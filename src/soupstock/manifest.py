@@ -8,6 +8,9 @@ from soupstock.spec import Spec
 
 MANIFEST = "manifest.json"
 
+WRITING = ("generate", "task", "converse")
+"""The verbs of steps by which models write texts."""
+
 
 class PartRecord(Spec):
     """A file that the run was made from: a prompt, rubric, schema or filter module."""
@@ -81,7 +84,7 @@ class StepRecord(Spec):
 class SourceRecord(Spec):
     """Where the rows came from."""
 
-    kind: Literal["sample", "file", "dataset"]
+    kind: Literal["sample", "file", "dataset", "documents"]
     rows: int
     sha256: str | None = None
     """The content's hash, where there is a file."""

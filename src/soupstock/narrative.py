@@ -22,6 +22,9 @@ def source_told(said: Manifest) -> Markdown:
         case spec.FileSource(file=file):
             name = code(public_path(file), _LONGEST)
             return Markdown(f"{rows} rows were read from the file {name}.")
+        case spec.DocumentSource(documents=documents):
+            name = code(public_path(documents), _LONGEST)
+            return Markdown(f"{rows} chunks were read from the documents in {name}.")
         case spec.DatasetSource(dataset=dataset, split=split, config=config, revision=revision):
             chosen = {"split": split, "configuration": config, "revision": revision}
             told = [f"{what} {code(value)}" for what, value in chosen.items() if value]
@@ -55,10 +58,14 @@ def _beyond(records: tuple[StepRecord, ...]) -> Iterator[str]:
         )
 
 
-def _told(step: spec.Step, record: StepRecord, said: Manifest) -> str:
+def _told(  # noqa: C901 - a case for each verb
+    step: spec.Step, record: StepRecord, said: Manifest
+) -> str:
     match step:
         case spec.Generate():
             return f"**generate**: {_generated(step, said)}"
+        case spec.Task():
+            return f"**task**: {_carried_out(step, said)}"
         case spec.Judge():
             return f"**judge**: {_judged(step, said)}."
         case spec.Filter():
@@ -66,6 +73,10 @@ def _told(step: spec.Step, record: StepRecord, said: Manifest) -> str:
             return f"**filter**: rows were kept that pass {passed}."
         case spec.Dedup():
             return f"**dedup**: {_deduplicated(step)}"
+        case spec.Converse():
+            return f"**converse**: {_conversed(step, said)}"
+        case spec.Verify():
+            return f"**verify**: {_verified(step, record)}"
         case spec.Mask():
             return f"**mask**: {pruned.masked(step, record)}."
         case spec.Decontaminate():
@@ -86,6 +97,42 @@ def _generated(step: spec.Generate, said: Manifest) -> str:
         f"{_model(step.model, said)} wrote {made}, asked by the prompt {prompt}{answers}{shape}"
         f"{_settings(step)}."
     )
+
+
+def _carried_out(step: spec.Task, said: Manifest) -> str:
+    made = joined([code(column) for column in step.outputs.values()])
+    given = ", ".join(f"{name}: {_value(value)}" for name, value in step.parameters.items())
+    told = f" with {code(given, _LONGEST)}" if given else ""
+    return (
+        f"{_model(step.model, said)} wrote {made}, asked as distilabel's task"
+        f" {code(step.task)} asks{told}{_settings(step)}."
+    )
+
+
+def _conversed(step: spec.Converse, said: Manifest) -> str:
+    sides = [
+        f"{_model(side.model, said)} as the {name}, asked by the prompt"
+        f" {code(side.prompt, _LONGEST)}{_settings(side)}"
+        for name, side in (("user", step.user), ("assistant", step.assistant))
+    ]
+    return f"{joined(list(map(Markdown, sides)))} wrote {code(step.converse)}, {step.turns} turns."
+
+
+def _verified(step: spec.Verify, record: StepRecord) -> str:
+    column = code(step.column, _LONGEST)
+    match step.by:
+        case "math":
+            how = f"by whether its last number or formula is worth {code(step.answer or '')}"
+        case "exact":
+            how = f"by whether its last line is {code(step.answer or '')}"
+        case "tests":
+            how = f"by running its Python code against the tests in {code(step.tests or '')}"
+        case "call":
+            how = f"by whether it calls functions of {code(step.tools or '')} as they are declared"
+        case _:
+            assert_never(step.by)
+    told = " ".join(record.notes)
+    return f"each of {column} was checked {how}: {code(step.verify)}. {told}".rstrip()
 
 
 def _judged(step: spec.Judge, said: Manifest) -> str:
@@ -152,7 +199,7 @@ def _value(value: Any) -> str:
             return str(value)
 
 
-def _settings(step: spec.Generate | spec.Judge) -> str:
+def _settings(step: spec.Sampling | spec.Judge) -> str:
     """Say how the model was asked: what the pipeline says, its defaults included."""
     names: Mapping[str, Any] = spec.Sampling.model_fields
     values = step.model_dump(include=set(names))

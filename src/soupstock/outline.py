@@ -68,9 +68,13 @@ def outline(said: Manifest, schema: Mapping[str, pl.DataType]) -> Outline:
     """Tell a table's columns apart by the pipeline that made them."""
     pipeline = spec.Pipeline.model_validate(said.pipeline)
     generated = [s.generate for s in pipeline.steps if isinstance(s, spec.Generate)]
+    generated += [s.converse for s in pipeline.steps if isinstance(s, spec.Converse)]
+    tasks = [s for s in pipeline.steps if isinstance(s, spec.Task)]
+    generated += [column for task in tasks for column in task.outputs.values()]
     judges = {s.judge: s.rubric for s in pipeline.steps if isinstance(s, spec.Judge)}
     masked = [s.into for s in pipeline.steps if isinstance(s, spec.Mask)]
-    made = {*generated, *judges, *masked, *spec.RESERVED}
+    verified = [s.verify for s in pipeline.steps if isinstance(s, spec.Verify)]
+    made = {*generated, *verified, *judges, *masked, *spec.RESERVED}
     return Outline(
         pipeline=pipeline,
         schema=schema,

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, assert_never
 
 import polars as pl
@@ -11,8 +12,10 @@ import polars as pl
 from soupstock import shapes, sources, spec
 from soupstock.calls import Form
 from soupstock.columns import check_new, check_variables
+from soupstock.documents import read_documents
 from soupstock.embeddings import EmbeddingForm
 from soupstock.errors import MistakeError, Place, UnknownNameError, quoted
+from soupstock.framing import FRAMINGS
 from soupstock.judges import Judges
 from soupstock.loader import load
 from soupstock.manifest import ModelRecord, PartRecord
@@ -29,6 +32,7 @@ from soupstock.pruning import (
 from soupstock.records import AFTER, BEFORE, Columns
 from soupstock.servers import Model, resolve
 from soupstock.steps.compare import Comparing
+from soupstock.steps.converse import CONVERSATION, SAID, Conversing, Speaker
 from soupstock.steps.decontaminate import Decontamination
 from soupstock.steps.dedup import Deduplication
 from soupstock.steps.filter import Filtering, bind
@@ -37,10 +41,17 @@ from soupstock.steps.judge import Judging
 from soupstock.steps.mask import Masking
 from soupstock.steps.publish import Publication
 from soupstock.steps.select import Selection
+from soupstock.steps.task import Tasking
+from soupstock.steps.verify import VERIFIED, Verification
+from soupstock.tasks import bind_task
+from soupstock.verifying import bind_verify
 from soupstock.vllm import Launch, crowding
 
 Bound = (
     Generation
+    | Tasking
+    | Conversing
+    | Verification
     | Judging
     | Comparing
     | Filtering
@@ -231,11 +242,20 @@ class _Planner:
                     raise MistakeError(problem, place("source"))
                 return sources.sampled(source, self._pipeline.seed)
             case spec.FileSource():
-                return sources.read_file(source, self._project.root, place("source", "file"))
+                return sources.read_file(source, self._root(source.file), place("source", "file"))
+            case spec.DocumentSource():
+                roots = (self._project.root, self._project.standard)
+                return read_documents(source, roots, place("source", "documents"))
             case spec.DatasetSource():
                 return sources.read_dataset(source, self._project.root, place("source", "dataset"))
             case _:
                 assert_never(source)
+
+    def _root(self, path: str) -> Path:
+        """Say where a relative path starts: a standard pipeline's own files come with it."""
+        own, standard = self._project.root, self._project.standard
+        is_there = sources.resolved(path, own) is None and sources.resolved(path, standard)
+        return standard if is_there else own
 
     def step(self, index: int, step: spec.Step, columns: Columns) -> Step:
         at = _At(self._place, index)
@@ -245,6 +265,16 @@ class _Planner:
         match step:
             case spec.Generate():
                 return self._generate(step, columns, at)
+            case spec.Task():
+                return self._task(step, columns, at)
+            case spec.Converse():
+                return self._converse(step, columns, at)
+            case spec.Verify():
+                verification = bind_verify(step, columns, at)
+                reads = filter(None, (verification.answers, *verification.right, verification.than))
+                adds: Columns = {step.verify: VERIFIED}
+                title = verification.label
+                return Step(step, verification, title=title, reads=tuple(reads), adds=adds)
             case spec.Judge():
                 return self._judge(step, columns, at)
             case spec.Filter():
@@ -277,8 +307,17 @@ class _Planner:
             seed=self._pipeline.seed,
         )
         bound = Generation(
-            step.generate, form, prompt.value, step.n, step.retries, model_schema, step.reasoning
+            step.generate,
+            form,
+            prompt.value,
+            step.n,
+            step.retries,
+            model_schema,
+            step.reasoning,
+            FRAMINGS[step.pre_query] if step.pre_query else None,
         )
+        if step.pre_query and step.output_schema:
+            raise MistakeError("what a user would say (`pre_query`) has no schema", at("schema"))
         adds: Columns = {step.generate: dtype}
         if step.reasoning is not None:
             check_new(step.reasoning, {**columns, **adds}, at("reasoning"))
@@ -293,6 +332,60 @@ class _Planner:
             model=model,
             parts=tuple(parts),
             calls=step.n,
+        )
+
+    def _task(self, step: spec.Task, columns: Columns, at: "_At") -> Step:
+        model = self._model(step.model, at("model"))
+        task = bind_task(step, columns, self._pipeline.seed, at)
+        form = Form(model, _sampling(step), task.schema, step.task, seed=self._pipeline.seed)
+        bound = Tasking(
+            step.task,
+            form,
+            task.inputs,
+            task.outputs,
+            task.dtypes,
+            task.course,
+            task.identity,
+            step.retries,
+        )
+        return Step(
+            step,
+            bound,
+            title=bound.label,
+            reads=tuple(dict.fromkeys(task.inputs.values())),
+            adds=task.dtypes,
+            role=step.model,
+            model=model,
+            calls=task.calls,
+        )
+
+    def _converse(self, step: spec.Converse, columns: Columns, at: "_At") -> Step:
+        check_new(step.converse, columns, at("converse"))
+        speakers, parts, reads = [], [], set[str]()
+        for name, side in (("user", step.user), ("assistant", step.assistant)):
+            model = self._model(side.model, at(name, "model"))
+            prompt = self._project.prompt(side.prompt, at(name, "prompt"))
+            check_variables(prompt, [*columns, *SAID], at(name, "prompt"))
+            form = Form(model, _sampling(side), seed=self._pipeline.seed)
+            speakers.append(Speaker(name, form, prompt.value))
+            parts.append(("prompt", prompt.record))
+            reads |= prompt.value.variables.keys() - {*SAID}
+        bound = Conversing(step.converse, tuple(speakers), step.turns, step.retries)
+        members = tuple(
+            (role, self.models[role])
+            for role in dict.fromkeys((step.user.model, step.assistant.model))
+        )
+        return Step(
+            step,
+            bound,
+            title=bound.label,
+            reads=tuple(sorted(reads)),
+            adds={step.converse: CONVERSATION},
+            role=", ".join(role for role, _ in members),
+            model=members[0][1],
+            members=members,
+            parts=tuple(parts),
+            calls=2 * step.turns,
         )
 
     def _judge(self, step: spec.Judge, columns: Columns, at: "_At") -> Step:
@@ -429,6 +522,10 @@ def _shaping(
         match step.bound:
             case Generation(form=form):
                 yield form.identity()
+            case Conversing(speakers=speakers):
+                yield from (speaker.form.identity() for speaker in speakers)
+            case Tasking(form=form, identity=identity):
+                yield form.identity() + identity
             case Judging(members=members, rules=rules):
                 yield from (member.form.identity() for member in members)
                 yield from (rule.expression.meta.serialize() for rule in rules)

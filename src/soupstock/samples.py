@@ -233,11 +233,18 @@ class _Teller:
         match step:
             case spec.Generate():
                 told = {"passages": self._passages(step.generate)[:_MOST_PASSAGES]}
+            case spec.Task():
+                made = [p for name in step.outputs.values() for p in self._passages(name)]
+                told = {"passages": made[:_MOST_PASSAGES]}
             case spec.Judge():
                 told = self._verdict(step.judge)
             case spec.Dedup():
                 if reasons and self._row["twin"] and not is_reference(self._row["twin"]):
                     told = {"twin": self._twin(reasons[0])}
+            case spec.Converse():
+                told = {"passages": self._passages(step.converse)[:_MOST_PASSAGES]}
+            case spec.Verify():
+                told = {"passages": self._passages(step.verify)[:_MOST_PASSAGES]}
             case spec.Mask():
                 told = {"passages": self._passages(step.into)[:_MOST_PASSAGES]}
             case spec.Decontaminate() | spec.Select() | spec.Filter() | spec.Publish() | None:
@@ -313,6 +320,10 @@ def _made(step: spec.Step) -> str | None:
     """Name the column that a step makes; None where it makes none."""
     if isinstance(step, spec.Generate):
         return step.generate
+    if isinstance(step, spec.Converse):
+        return step.converse
+    if isinstance(step, spec.Task):
+        return next(iter(step.outputs.values()))
     return step.judge if isinstance(step, spec.Judge) else None
 
 

@@ -5,7 +5,7 @@ Generated text is hostile here too: it goes through `shown`, so no control chara
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from soupstock.prune import Pruned
     from soupstock.run import Progress, Run
     from soupstock.store import Size
+    from soupstock.tasks import Entry
 
 PLAIN_EVERY = 10.0
 """Seconds between progress lines where there is no terminal."""
@@ -185,6 +186,17 @@ def show_pipelines(project: Project) -> None:
         if project.root == project.standard:
             where = "project"
         table.add_row(*map(_cell, (name, description, where)))
+    _console().print(table)
+
+
+def show_tasks(entries: "Iterable[Entry]") -> None:
+    """Print the tasks that a task step can carry out: what each needs, makes and comes from."""
+    table = _table("task", "inputs", "outputs", "paper")
+    for entry in entries:
+        needs = [name if is_needed else f"{name}?" for name, is_needed in entry.inputs.items()]
+        paper = "\n".join(entry.paper) if entry.paper else ""
+        outputs = "\n".join(entry.outputs)
+        table.add_row(*map(_cell, (entry.name, "\n".join(needs), outputs, paper)))
     _console().print(table)
 
 

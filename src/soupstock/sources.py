@@ -32,7 +32,7 @@ Block = list[dict[str, Any]]
 class Source:
     """Rows to read: their columns, how many there are (None: without end), and what they are."""
 
-    kind: Literal["sample", "file", "dataset"]
+    kind: Literal["sample", "file", "dataset", "documents"]
     columns: Columns
     rows: int | None
     content: str

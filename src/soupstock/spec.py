@@ -135,6 +135,20 @@ class DatasetSource(Spec):
     """How many rows to take from its beginning; all where it is left out."""
 
 
+class DocumentSource(Spec):
+    """Rows that are chunks of documents: `document`, `title`, `section`, `part` and `chunk`."""
+
+    documents: str
+    """A file (.txt, .md, .html, .pdf), or a folder of such; a relative path starts at the
+    project's folder."""
+
+    characters: Annotated[int, Field(ge=100, le=100_000)] = 2000
+    """How long a chunk is at most. It is of whole paragraphs, or of whole sentences."""
+
+    rows: Rows | None = None
+    """How many chunks to take from the beginning; all where it is left out."""
+
+
 def _kind(*kinds: str) -> Discriminator:
     """Tell the cases of a union apart by which of `kinds` is a key (or an attribute)."""
 
@@ -147,12 +161,13 @@ def _kind(*kinds: str) -> Discriminator:
     return Discriminator(which)
 
 
-SOURCES = ("sample", "file", "dataset")
+SOURCES = ("sample", "file", "dataset", "documents")
 
 Source = Annotated[
     Annotated[SampleSource, Tag("sample")]
     | Annotated[FileSource, Tag("file")]
-    | Annotated[DatasetSource, Tag("dataset")],
+    | Annotated[DatasetSource, Tag("dataset")]
+    | Annotated[DocumentSource, Tag("documents")],
     _kind(*SOURCES),
 ]
 
@@ -200,6 +215,10 @@ class Generate(Sampling):
     reasoning: Column | None = None
     """A second column, for what the model thought before it answered; null where it told nothing.
     It never is in the answer itself."""
+
+    pre_query: Literal["chatml", "llama3"] | None = None
+    """The model's kind of chat template, to have it write what a user would say (Magpie): the
+    prompt's text is the system prompt, after which the model completes a user's turn."""
 
     retries: Annotated[int, Field(ge=0, le=16)] = 2
     """How often to ask again, with another seed, when an answer is empty or breaks the schema."""
@@ -287,6 +306,101 @@ class Filter(Spec):
 
     filter: Annotated[tuple[Use, ...], Field(min_length=1)]
     """The filters, each from filters/*.py. Every one is asked, so every reason is kept."""
+
+
+class Task(Sampling):
+    """Run a task of distilabel's catalogue on each row, and keep its outputs as new columns."""
+
+    task: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9]*$")]
+    """Which task: `EvolInstruct`. `soupstock tasks` lists them."""
+
+    model: Role
+    """Which of the pipeline's models to ask."""
+
+    parameters: Annotated[dict[str, JsonValue], Field(alias="with")] = {}
+    """The task's own parameters: `{num_evolutions: 2}`."""
+
+    inputs: dict[str, Path_] = {}
+    """The task's inputs, each with the column that it is read from: `{instruction: question}`. One
+    that is left out is read from the column of its own name."""
+
+    outputs: Annotated[dict[str, Column], Field(min_length=1)]
+    """The task's outputs that are kept, each with the column to make:
+    `{evolved_instruction: harder}`."""
+
+    retries: Annotated[int, Field(ge=0, le=16)] = 2
+    """How often to ask again, with another seed, when the task can read nothing in an answer."""
+
+
+class Side(Sampling):
+    """One side of a conversation: who speaks, and how it is asked to."""
+
+    model: Role
+    """Which of the pipeline's models speaks."""
+
+    prompt: Name
+    """Which prompt to ask with. It may use the columns, `conversation` (the messages so far) and
+    `message` (the last of them)."""
+
+
+class Converse(Spec):
+    """Let two sides talk, turn by turn, and keep what they say as a conversation."""
+
+    converse: Column
+    """The column to make: a list of messages."""
+
+    user: Side
+    """Who begins. It is shown what was said by its prompt."""
+
+    assistant: Side
+    """Who answers. What was said before stands between the head of its prompt and its last
+    message, as a chat model is asked."""
+
+    turns: Annotated[int, Field(gt=0, le=64)] = 2
+    """How often each side speaks."""
+
+    retries: Annotated[int, Field(ge=0, le=16)] = 2
+    """How often to ask again, with another seed, when nothing is said."""
+
+
+class Verify(Spec):
+    """Check answers by rule, and keep the shortest that is right."""
+
+    verify: Column
+    """The column to make: which answers are right (`passed`), their share (`pass_rate`), and the
+    shortest that is right (`shortest`, null where none is) with its `place` among them."""
+
+    column: Path_
+    """The answers: a text, or several (by `n`)."""
+
+    by: Literal["math", "exact", "tests", "call"] = "math"
+    """`math`: the last number or formula of an answer is worth the same. `exact`: the last line is
+    the same text, but for case and spacing. `tests`: its Python code passes unit tests. `call`: it
+    calls functions that there are, with arguments that fit."""
+
+    answer: Path_ | None = None
+    """For math and exact: the column with the right answer."""
+
+    tests: Path_ | None = None
+    """For tests: the column with the tests, as Python code that raises where one fails."""
+
+    tools: Path_ | None = None
+    """For call: the column with the functions, as JSON: a list of `name`, `description` and
+    `parameters` (a JSON Schema)."""
+
+    stubs: Path_ | None = None
+    """For call: the column with Python code that defines the functions. Each call is carried out,
+    and the new column's `results` say what came of it."""
+
+    seconds: Annotated[float, Field(gt=0, le=600)] = 5
+    """For tests and stubs: how long they may run."""
+
+    megabytes: Annotated[int, Field(ge=64, le=65536)] = 512
+    """For tests and stubs: how much memory they may use."""
+
+    than: Path_ | None = None
+    """A longer answer, of which these are to be shorter versions: one that is no shorter is not
+    right, and the new column says which share of its length is `saved`."""
 
 
 class _There(Spec):
@@ -465,10 +579,25 @@ class Publish(Spec):
     """The languages of the texts, as ISO 639 codes: `[en]`."""
 
 
-VERBS = ("generate", "judge", "filter", "mask", "dedup", "decontaminate", "select", "publish")
+VERBS = (
+    "generate",
+    "task",
+    "converse",
+    "verify",
+    "judge",
+    "filter",
+    "mask",
+    "dedup",
+    "decontaminate",
+    "select",
+    "publish",
+)
 
 Step = Annotated[
     Annotated[Generate, Tag("generate")]
+    | Annotated[Task, Tag("task")]
+    | Annotated[Converse, Tag("converse")]
+    | Annotated[Verify, Tag("verify")]
     | Annotated[Judge, Tag("judge")]
     | Annotated[Filter, Tag("filter")]
     | Annotated[Mask, Tag("mask")]

@@ -104,6 +104,8 @@ class Tally:
     """What a person should know of it, in sentences."""
     masked: Counter[str] = field(default_factory=Counter)
     """How many identifiers were masked, by kind."""
+    savings: list[float | None] = field(default_factory=list)
+    """For each row by which share an answer was made shorter; None where none was."""
     recent: deque[bool] = field(default_factory=lambda: deque(maxlen=_RECENT))
     """Of the last rows that asked, whether each failed."""
     first: float | None = None

@@ -56,7 +56,7 @@ from soupstock.faults import (
     unknown_model,
     unsupported,
 )
-from soupstock.imitation import completion, embeddings, instance, streamed, write
+from soupstock.imitation import completion, continuation, embeddings, instance, streamed, write
 
 __all__ = [
     "Answer",
@@ -206,7 +206,7 @@ class Server:
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
         path = http.path
         match http.method, path:
-            case "POST", "/v1/chat/completions" | "/v1/embeddings":
+            case "POST", "/v1/chat/completions" | "/v1/completions" | "/v1/embeddings":
                 pass
             case _, _ if path.startswith(("/v1/files", "/v1/batches")):
                 if self._is_stranger(http.headers):
@@ -289,7 +289,7 @@ class Server:
     def _reply(self, request: Request) -> Reply:
         if request.path == "/v1/embeddings":
             return Reply(body=embeddings(request.body, self._seed))
-        if not request.messages:
+        if not request.messages and request.path != "/v1/completions":
             return error(400, "'messages' must be a list of messages", param="messages")
         try:
             answer = self.answer(request)
@@ -306,6 +306,8 @@ class Server:
     def _body(self, request: Request, reply: Reply) -> bytes:
         if reply.body is not None:
             return reply.body
+        if request.path == "/v1/completions":
+            return continuation(request.body, reply.text, reply.finish)
         return completion(
             self._heeded(request),
             reply.text,

@@ -12,11 +12,13 @@ from soupstock.manifest import DiversityRecord, TopicRecord
 from soupstock.measures import read_texts
 from soupstock.plan import Plan
 from soupstock.records import Table
+from soupstock.steps.converse import Conversing
 from soupstock.steps.decontaminate import Decontamination
 from soupstock.steps.dedup import Deduplication, duplicates
 from soupstock.steps.generate import Generation
 from soupstock.steps.mask import Masking
 from soupstock.steps.select import Selection
+from soupstock.steps.task import Tasking
 
 SAMPLE = 5000
 """How many texts of a column are looked at, drawn by the rows' ids."""
@@ -61,6 +63,10 @@ def _paths(plan: Plan) -> Iterator[str]:
                 paths = [path, *(f"{path}.{field}" for field in _fields(plan.columns[path]))]
             case Masking(into=path):
                 paths = [path]
+            case Conversing(column=path):
+                paths = [path]
+            case Tasking(dtypes=dtypes):
+                paths = list(dtypes)
             case Deduplication(column=path) | Decontamination(column=path):
                 paths = [path]
             case Selection(column=str(path)):

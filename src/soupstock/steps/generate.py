@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from soupstock.calls import Answer, Ask, Failure, Form, Reply
+from soupstock.calls import Answer, Ask, Call, Failure, Form, Reply
+from soupstock.framing import Framing
 from soupstock.prompts import Prompt, PromptError
 from soupstock.records import Row, dropped, failed
 
@@ -33,6 +34,8 @@ class Generation:
     schema: type[BaseModel] | None = None
     reasoning: str | None = None
     """The column for what was thought before the answer."""
+    framing: Framing | None = None
+    """The chat template past which a user's turn is written; None where messages are answered."""
 
     @property
     def label(self) -> str:
@@ -64,7 +67,7 @@ async def _samples(
     failure = Failure("Unreadable", "no answer")
     for attempt in range(step.retries + 1):
         samples = [sample for sample in range(step.n) if sample not in values]
-        calls = [step.form.call(messages, purpose, sample, attempt) for sample in samples]
+        calls = [_call(step, messages, purpose, sample, attempt) for sample in samples]
         for sample, reply in zip(samples, await ask(calls), strict=True):
             read = _read(step, reply)
             if isinstance(read, Failure):
@@ -76,6 +79,16 @@ async def _samples(
         if failure.cause != "Unreadable":
             break
     return failure
+
+
+def _call(
+    step: Generation, messages: list[dict[str, str]], purpose: str, sample: int, attempt: int
+) -> Call:
+    if step.framing is None:
+        return step.form.call(messages, purpose, sample, attempt)
+    system = [{"role": "system", "content": message["content"]} for message in messages[-1:]]
+    prompt, end = step.framing.opened(system), step.framing.end.strip()
+    return step.form.completion(prompt, purpose, sample, attempt, end)
 
 
 def _read(step: Generation, reply: Reply) -> Sample | Failure:

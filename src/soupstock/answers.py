@@ -1,0 +1,104 @@
+"""Compare answers by rule: the last number or formula of a text, or its last line.
+
+Exact wherever it can be: numbers are fractions, never floats, unless an answer is rounded itself.
+"""
+
+import re
+from fractions import Fraction
+
+_BOXED = r"\boxed{"
+_SAID = re.compile(
+    r"(?:####|\b(?:the\s+)?(?:final\s+)?answer\s*(?:is|:|=))\s*:?\s*(.+)", re.IGNORECASE
+)
+_NUMBER = re.compile(
+    r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:\s*/\s*\d+(?:\.\d+)?)?(?:[eE][-+]?\d+)?%?"
+)
+_FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+_DRESS = re.compile(r"\\(?:left|right|text|mathrm|mbox|,|;|!|\s)|[$£€{}]|\\%|\s+")
+MOST_DIGITS = 400
+"""How long a number may be: what is longer is compared as text."""
+
+
+def same_value(said: str, right: str) -> bool:
+    """Tell whether the last number or formula of an answer is worth what the right answer is."""
+    given, wanted = final(said), _stated(right) or right.strip()
+    if given is None:
+        return False
+    one, other = number(given), number(wanted)
+    if one is not None and other is not None:
+        return one == other or _is_rounded(given, one, other)
+    return _bare(given) == _bare(wanted)
+
+
+def same_line(said: str, right: str) -> bool:
+    """Tell whether an answer's last line is the right answer, but for case and spacing."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    return bool(lines) and _even(lines[-1]) == _even(right)
+
+
+def final(text: str) -> str | None:
+    """Find an answer's end result: what is boxed, what "the answer is", or the last number."""
+    if (stated := _stated(text)) is not None:
+        return stated
+    numbers = _numbers(_plain(text))
+    return numbers[-1] if numbers else None
+
+
+def _stated(text: str) -> str | None:
+    if (boxed := _boxed(text)) is not None:
+        return boxed
+    if said := _SAID.findall(text):
+        line = str(said[-1]).strip().rstrip(".")
+        numbers = _numbers(_plain(line))
+        return numbers[0] if numbers else line
+    return None
+
+
+def number(text: str) -> Fraction | None:
+    r"""Read a number: `1,200`, `3/4`, `\frac{3}{4}`, `2.5e3`, `12%`; None where it is none."""
+    plain = _plain(_DRESS.sub("", _plain(text)))
+    if len(plain) > MOST_DIGITS or not (found := _NUMBER.fullmatch(plain)) or not found[0]:
+        return None
+    percent = plain.endswith("%")
+    above, _, below = plain.rstrip("%").replace(",", "").partition("/")
+    try:
+        value = Fraction(above) / (Fraction(below) if below else 1)
+    except (ValueError, ZeroDivisionError):
+        return None
+    return value / 100 if percent else value
+
+
+def _boxed(text: str) -> str | None:
+    r"""Find what the last `\boxed{…}` holds, braces within it included."""
+    start = text.rfind(_BOXED)
+    if start < 0:
+        return None
+    depth, begin = 1, start + len(_BOXED)
+    for place in range(begin, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[place], 0)
+        if not depth:
+            return text[begin:place]
+    return None
+
+
+def _plain(text: str) -> str:
+    """Write fractions on one line."""
+    return _FRACTION.sub(r"\1/\2", text).replace("−", "-")  # noqa: RUF001 - a minus sign, as TeX has it
+
+
+def _numbers(text: str) -> list[str]:
+    return [found.strip() for found in _NUMBER.findall(text) if any(map(str.isdigit, found))]
+
+
+def _is_rounded(given: str, one: Fraction, other: Fraction) -> bool:
+    """Tell whether a number with decimals is another one, rounded to as many; three or more."""
+    decimals = len(given.strip().rstrip("%").partition(".")[2])
+    return decimals > 2 and abs(one - other) * 2 <= Fraction(1, 10**decimals)  # noqa: PLR2004
+
+
+def _bare(text: str) -> str:
+    return _DRESS.sub("", text).strip(".").lower()
+
+
+def _even(text: str) -> str:
+    return " ".join(text.split()).casefold()

@@ -1,0 +1,188 @@
+"""Run code that a model wrote, against tests, where it can do no harm. Linux only.
+
+Each solution has a process of its own, without the environment of this one, in an empty folder,
+with limits of time, memory and size. Before the code runs, the process gives up, for good and by a
+filter in the kernel (seccomp), what code for a test has no need of: networks, other processes, and
+changing any file. It can still read what everybody can; of what it prints nothing is kept, and of
+what it raises the kind alone.
+
+A solution that sets out to deceive its tests may succeed: it runs beside them.
+"""
+
+import builtins
+import os
+import platform
+import re
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import orjson
+
+TIME, MEMORY = "time is up", "out of memory"
+
+_FENCE = re.compile(r"```[a-zA-Z0-9]*[ \t]*\n(.*?)```", re.DOTALL)
+
+_AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_DENIED = {
+    "x86_64": (
+        # Networks.
+        *(41, 42, 43, 44, 46, 49, 50, 53, 288, 299, 307),
+        # Other processes, and what is in their memory.
+        *(56, 57, 58, 59, 322, 435, 62, 200, 234, 101, 310, 311, 434, 424, 129, 297),
+        # Files: made, moved, removed, changed.
+        *(76, 77, 82, 83, 84, 85, 86, 87, 88, 90, 91, 92, 93, 94, 133, 165, 166, 161, 155),
+        *(258, 259, 260, 263, 264, 265, 266, 268, 280, 316, 132, 235, 188, 189, 190, 437, 285),
+        # Ways round a filter: rings of requests, and other kinds of calls.
+        *(425, 426, 427, 321, 323, 298, 272, 308),
+    ),
+    "aarch64": (
+        *(198, 199, 200, 201, 202, 203, 206, 211, 242, 243, 269),
+        *(220, 221, 281, 435, 129, 130, 131, 117, 270, 271, 434, 424, 138, 240),
+        *(33, 34, 35, 36, 37, 38, 276, 39, 40, 41, 45, 46, 47, 51, 52, 53, 54, 55, 88),
+        *(5, 6, 7, 437),
+        *(425, 426, 427, 280, 282, 241, 97, 268),
+    ),
+}
+_OPEN = {"x86_64": ((2, 1), (257, 2)), "aarch64": ((56, 2),)}
+"""The calls that open files, each with the place of its flags among the arguments."""
+
+# What runs within: reads its orders, gives everything up, runs the solution and then the tests.
+# It says that it came to the end by a word that it was given, for the code may end the process.
+_WITHIN = r"""
+import ctypes, json, os, resource, struct, sys
+told = json.loads(sys.stdin.read())
+word = told.pop("word")
+done = os.dup(1)
+null = os.open(os.devnull, os.O_RDWR)
+for one in (0, 1, 2):
+    os.dup2(null, one)
+size = told["megabytes"] << 20
+for what, most in (("RLIMIT_CPU", told["cpu"]), ("RLIMIT_AS", size), ("RLIMIT_FSIZE", 0),
+                   ("RLIMIT_CORE", 0), ("RLIMIT_NOFILE", 64)):
+    resource.setrlimit(getattr(resource, what), (most, most))
+def op(code, k, yes=0, no=0):
+    return struct.pack("HBBI", code, yes, no, k)
+LOAD, EQUAL, ANY, RETURN = 0x20, 0x15, 0x45, 0x06
+ALLOW, DENY, KILL = 0x7FFF0000, 0x00050001, 0x80000000
+rules = [op(LOAD, 4), op(EQUAL, told["audit"], 1), op(RETURN, KILL), op(LOAD, 0)]
+if told["audit"] == 0xC000003E:
+    rules += [op(0x35, 0x40000000, 0, 1), op(RETURN, KILL)]
+for number in told["denied"]:
+    rules += [op(EQUAL, number, 0, 1), op(RETURN, DENY)]
+for number, place in told["open"]:
+    rules += [op(EQUAL, number, 0, 4), op(LOAD, 16 + 8 * place)]
+    rules += [op(ANY, 0o3 | 0o100 | 0o1000, 0, 1), op(RETURN, DENY), op(RETURN, ALLOW)]
+rules.append(op(RETURN, ALLOW))
+code = ctypes.create_string_buffer(b"".join(rules))
+program = struct.pack("HxxxxxxP", len(rules), ctypes.addressof(code))
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.c_char_p(program), 0, 0):
+    os.write(done, b"seccomp")
+    os._exit(3)
+if told["probe"]:
+    os.write(done, word.encode())
+    os._exit(0)
+del ctypes, struct, libc, code, program, rules
+solution, tests = told["solution"], told["tests"]
+write, leave = os.write, os._exit
+try:
+    space = {"__name__": "solution"}
+    exec(compile(solution, "solution", "exec"), space)
+    exec(compile(tests, "tests", "exec"), space)
+except BaseException as error:
+    kind = type(error)
+    while kind.__module__ != "builtins":
+        kind = kind.__base__
+    write(done, kind.__name__.encode())
+    leave(1)
+if "result" in space:
+    word += json.dumps(space["result"])[:60000]
+write(done, word.encode())
+leave(0)
+"""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a solution may use."""
+
+    seconds: float = 5.0
+    megabytes: int = 512
+
+    def lacking(self) -> str | None:
+        """Say what is missing to run code safely on this machine; None where nothing is."""
+        if sys.platform != "linux":
+            return f"it needs Linux, and this is {sys.platform}"
+        if platform.machine() not in _AUDIT:
+            return f"it knows no filter for {platform.machine()}"
+        said = _run("", "", self, is_probe=True).fault
+        return None if said is None else f"the kernel grants no filter ({said})"
+
+
+class Ended(NamedTuple):
+    """How code ended: what went wrong, and what it left in `result`, as JSON."""
+
+    fault: str | None
+    result: str | None = None
+
+
+def tested(asked: Sequence[tuple[str, ...]], limits: Limits) -> list[str | None]:
+    """Run solutions against their tests, several at a time: what is wrong with each, or None."""
+    pairs = [(code_of(solution), tests) for solution, tests in asked]
+    return [ended.fault for ended in carried_out(pairs, limits)]
+
+
+def carried_out(pairs: Sequence[tuple[str, str]], limits: Limits) -> list[Ended]:
+    """Run pieces of code, each with one that follows it, several at a time."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return list(pool.map(lambda pair: _run(pair[0], pair[1], limits), pairs))
+
+
+def code_of(answer: str) -> str:
+    """Take the code out of an answer: its last fenced block, or all of it where there is none."""
+    blocks = _FENCE.findall(answer)
+    return str(blocks[-1]) if blocks else answer
+
+
+def _run(solution: str, tests: str, limits: Limits, *, is_probe: bool = False) -> Ended:
+    machine, word = platform.machine(), secrets.token_hex(16)
+    orders = {
+        "solution": solution,
+        "tests": tests,
+        "word": word,
+        "probe": is_probe,
+        "cpu": max(1, int(limits.seconds + 1)),
+        "megabytes": limits.megabytes,
+        "audit": _AUDIT[machine],
+        "denied": _DENIED[machine],
+        "open": _OPEN[machine],
+    }
+    with tempfile.TemporaryDirectory(prefix="soupstock-test-") as folder:
+        try:
+            ended = subprocess.run(  # noqa: S603 - our own interpreter; what is within is confined
+                [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _WITHIN],
+                input=orjson.dumps(orders, default=str),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd=folder,
+                env={},
+                timeout=limits.seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Ended(TIME)
+    said = ended.stdout.decode(errors="replace")
+    if said.startswith(word):
+        return Ended(None, said.removeprefix(word) or None)
+    if said == "MemoryError":
+        return Ended(MEMORY)
+    if not said:
+        return Ended("it ended before its tests did")
+    # A kind of its own may have any name.
+    return Ended(said if hasattr(builtins, said) else "Exception")

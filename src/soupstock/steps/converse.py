@@ -1,0 +1,79 @@
+"""Let two sides talk, turn by turn: a user who is played by a model, and an assistant."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from soupstock.calls import Answer, Ask, Failure, Form
+from soupstock.prompts import Prompt, PromptError
+from soupstock.records import Row, dropped, failed
+
+CONVERSATION = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+
+SAID = ("conversation", "message")
+"""What a prompt is given beside the columns: the messages so far, and the text of the last one."""
+
+Messages = list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """One side: its role in the conversation, how it is asked, and with what."""
+
+    role: str
+    form: Form
+    prompt: Prompt
+
+    def messages(self, row: Row, said: Messages) -> Messages:
+        """Render what the side is asked; raises PromptError."""
+        last = said[-1]["content"] if said else ""
+        asked = self.prompt.messages({**row, "conversation": said, "message": last})
+        # The user's side is shown what was said by its prompt; the assistant's takes part in it.
+        return [*asked[:-1], *said[:-1], asked[-1]] if self.role == "assistant" else asked
+
+
+@dataclass(frozen=True)
+class Conversing:
+    """A converse step, bound."""
+
+    column: str
+    speakers: tuple[Speaker, ...]
+    """Who speaks, in turn."""
+    turns: int
+    retries: int = 2
+    """How often a side that says nothing is asked again, with another seed."""
+
+    @property
+    def label(self) -> str:
+        """Name the step in tables and reasons."""
+        return f"converse: {self.column}"
+
+
+async def converse(step: Conversing, row: Row, ask: Ask) -> Row:
+    """Add the column. A row whose conversation breaks off is dropped."""
+    said: Messages = []
+    for turn in range(step.turns):
+        for speaker in step.speakers:
+            told = await _told(step, speaker, row, said, turn, ask)
+            if isinstance(told, Failure):
+                return dropped(failed(row, step.label, *told), f"{step.label} failed")
+            said.append({"role": speaker.role, "content": told})
+    return row | {step.column: said}
+
+
+async def _told(  # noqa: PLR0913, PLR0917 - what is said hangs on all of these
+    step: Conversing, speaker: Speaker, row: Row, said: Messages, turn: int, ask: Ask
+) -> str | Failure:
+    try:
+        messages: Sequence[dict[str, str]] = speaker.messages(row, said)
+    except PromptError as error:
+        return Failure("PromptError", str(error))
+    purpose = f"{row['id']}/{step.column}/{turn}/{speaker.role}"
+    for attempt in range(step.retries + 1):
+        (reply,) = await ask([speaker.form.call(messages, purpose, attempt=attempt)])
+        if not isinstance(reply, Answer):
+            return reply
+        if text := reply.text.strip():
+            return text
+    return Failure("Unreadable", f"the {speaker.role} said nothing in turn {turn + 1}")

@@ -1,0 +1,161 @@
+"""Carry out a task of a catalogue on each row. Knows no catalogue: only data and one function.
+
+A task is a course: shown a row and the answers so far, it either has further questions or is done.
+It is taken through its course from the beginning each time, which costs little beside an answer,
+so nothing of it is held while its questions are out.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import orjson
+import polars as pl
+
+from soupstock.calls import Answer, Ask, Call, Failure, Form, seed_of
+from soupstock.records import Row, dropped, failed, flatten
+
+
+class Question(NamedTuple):
+    """What a task asks: messages, or a text to be completed, and how many answers it wants."""
+
+    messages: Sequence[Mapping[str, Any]]
+    n: int = 1
+    schema: Mapping[str, Any] | None = None
+    """The JSON Schema that an answer must have; None leaves it to the step's form."""
+    prompt: str | None = None
+    """The text that is completed, in place of messages."""
+    stop: str | None = None
+    """Where a completion ends."""
+
+
+class Done(NamedTuple):
+    """What came of a task."""
+
+    outputs: Mapping[str, Any]
+
+
+Course = Callable[
+    [Mapping[str, Any], Sequence[Sequence[str]], int], Sequence[Question] | Done | Failure
+]
+"""Takes a task's inputs, the answers so far (for each question as many as it wanted) and a seed."""
+
+
+@dataclass(frozen=True)
+class Tasking:
+    """A task step, bound."""
+
+    task: str
+    form: Form
+    inputs: Mapping[str, str]
+    """The task's inputs, each with the column that it is read from."""
+    outputs: Mapping[str, str]
+    """The task's outputs that are kept, each with its column."""
+    dtypes: Mapping[str, pl.DataType]
+    """The columns' types."""
+    course: Course
+    identity: bytes
+    """What the task is, beside the words of the pipeline: its catalogue's version."""
+    retries: int = 2
+    """How often a task that could read nothing is begun again, with other seeds."""
+
+    @property
+    def label(self) -> str:
+        """Name the step in tables and reasons: `task: EvolInstruct(harder)`."""
+        return f"task: {self.task}({next(iter(self.dtypes))})"
+
+
+async def perform(step: Tasking, row: Row, ask: Ask) -> Row:
+    """Add the columns that the task makes. A row for which it makes nothing is dropped."""
+    values = flatten(row, list(dict.fromkeys(step.inputs.values())))
+    inputs = {name: values[path] for name, path in step.inputs.items()}
+    ended: Mapping[str, Any] | Failure = Failure("Unreadable", "nothing was asked")
+    for attempt in range(step.retries + 1):
+        ended = await _taken(step, inputs, row["id"], attempt, ask)
+        if not isinstance(ended, Failure) or ended.cause != "Unreadable":
+            break
+    if isinstance(ended, Failure):
+        return dropped(failed(row, step.label, *ended), f"{step.label} failed")
+    return {**row, **ended}
+
+
+async def _taken(
+    step: Tasking, inputs: Mapping[str, Any], row_id: str, attempt: int, ask: Ask
+) -> dict[str, Any] | Failure:
+    """Take a task through its course once."""
+    purpose = f"{row_id}/{step.label}"
+    answers: list[Sequence[str]] = []
+    while True:
+        now = step.course(inputs, answers, seed_of(step.form.seed, purpose))
+        if isinstance(now, Failure):
+            return now
+        if isinstance(now, Done):
+            return _columns(step, now.outputs)
+        asked = [
+            _calls(step.form, question, f"{purpose}/{place}", attempt)
+            for place, question in enumerate(now, len(answers))
+        ]
+        replies = iter(await ask([call for calls in asked for call in calls]))
+        for calls in asked:
+            some = [next(replies) for _ in calls]
+            texts = [reply.text for reply in some if isinstance(reply, Answer)]
+            if failure := next((reply for reply in some if isinstance(reply, Failure)), None):
+                return failure
+            if not any(text.strip() for text in texts):
+                return Failure("Unreadable", "the answer is empty")
+            answers.append(texts)
+
+
+def _calls(form: Form, question: Question, purpose: str, attempt: int) -> list[Call]:
+    if question.schema is not None:
+        form = replace(form, schema=question.schema)
+    return [
+        form.call(question.messages, purpose, sample, attempt)
+        if question.prompt is None
+        else form.completion(question.prompt, purpose, sample, attempt, question.stop)
+        for sample in range(question.n)
+    ]
+
+
+def _columns(step: Tasking, outputs: Mapping[str, Any]) -> dict[str, Any] | Failure:
+    kept = {column: outputs.get(name) for name, column in step.outputs.items()}
+    if not any(_says(value) for value in kept.values()):
+        return Failure("Unreadable", "the task could read nothing in the answer")
+    return {column: _fitting(value, step.dtypes[column]) for column, value in kept.items()}
+
+
+def _says(value: object) -> bool:
+    """Tell whether there is anything in a value."""
+    match value:
+        case None | "":
+            return False
+        case list() | tuple():
+            return any(_says(item) for item in value)
+        case dict():
+            return any(_says(item) for item in value.values())
+        case _:
+            return True
+
+
+def _fitting(value: Any, dtype: pl.DataType) -> Any:
+    """Make a value one that its column holds: what is no text there is written as JSON."""
+    if value is None:
+        return None
+    match dtype:
+        case pl.List(inner=pl.DataType() as inner) if isinstance(value, list | tuple):
+            return [_fitting(item, inner) for item in value]
+        case pl.String() if not isinstance(value, str):
+            return orjson.dumps(value, default=str).decode()
+        case pl.Int64() | pl.Float64() if isinstance(value, str):
+            return _number(value)
+        case pl.Int64() if isinstance(value, float):
+            return int(value) if value.is_integer() else None
+        case _:
+            return value
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,76 @@
+"""Bind a verify step: its columns checked, its rule found."""
+
+from collections.abc import Callable, Sequence
+
+import polars as pl
+
+from soupstock import calling, spec
+from soupstock.answers import same_line, same_value
+from soupstock.columns import check_new, type_at
+from soupstock.errors import MistakeError, Place, quoted
+from soupstock.records import Columns
+from soupstock.sandbox import Limits, tested
+from soupstock.steps.verify import Check, Finding, Verification
+
+At = Callable[..., Place | None]
+
+_NEEDS = {"math": "answer", "exact": "answer", "tests": "tests", "call": "tools"}
+"""What each rule holds answers against."""
+
+
+def bind_verify(step: spec.Verify, columns: Columns, at: At) -> Verification:
+    """Bind a step to the columns that are there by then; raises MistakeError."""
+    check_new(step.verify, columns, at("verify"))
+    key = _NEEDS[step.by]
+    if getattr(step, key) is None:
+        problem = f"`by: {step.by}` needs `{key}`: the column to hold the answers against"
+        raise MistakeError(problem, at("by") or at("verify"))
+    keys = [key, *(["stubs"] if step.by == "call" and step.stubs else [])]
+    _check_text(step.column, columns, at("column"), is_list=True)
+    for one in keys:
+        path = getattr(step, one)
+        if type_at(path, columns, at(one)).is_nested():
+            raise MistakeError(f"{quoted(path)} is no text and no number", at(one))
+    if step.than is not None:
+        _check_text(step.than, columns, at("than"))
+    is_run = keys[-1] in ("tests", "stubs")
+    limits = Limits(step.seconds, step.megabytes)
+    if is_run and (lacking := limits.lacking()) is not None:
+        raise MistakeError(f"`{keys[-1]}` cannot be run here: {lacking}", at(keys[-1]))
+    return Verification(
+        step.verify,
+        step.column,
+        tuple(getattr(step, one) for one in keys),
+        _check(step, limits, at),
+        step.than,
+        is_slow=is_run,
+    )
+
+
+def _check_text(path: str, columns: Columns, place: Place | None, *, is_list: bool = False) -> None:
+    allowed = (pl.String(), pl.List(pl.String)) if is_list else (pl.String(),)
+    if type_at(path, columns, place) not in allowed:
+        several = " and no list of texts" if is_list else ""
+        raise MistakeError(f"{quoted(path)} is no text{several}", place)
+
+
+def _check(step: spec.Verify, limits: Limits, at: At) -> Check:
+    match step.by:
+        case "math":
+            return _compared(same_value)
+        case "exact":
+            return _compared(same_line)
+        case "tests":
+            return lambda asked: list(map(Finding, tested(asked, limits)))
+        case "call":
+            calling.check_installed(at("by"))
+            return lambda asked: calling.called(asked, limits)
+
+
+def _compared(is_same: Callable[[str, str], bool]) -> Check:
+    def check(asked: Sequence[tuple[str, ...]]) -> Sequence[Finding]:
+        return [
+            Finding(None if is_same(said, right) else "another answer") for said, right in asked
+        ]
+
+    return check

@@ -1,0 +1,106 @@
+"""Two sides talk, turn by turn, and what they say becomes a conversation."""
+
+import polars as pl
+import pytest
+
+from conftest import Folder
+from soupstock.cli import main
+from soupstock.errors import MistakeError
+from soupstock.records import Row
+from soupstock.testing import Reply, Request, Server, error
+
+TALK = """\
+models: {user: test, writer: test}
+source: {rows: 2, sample: {goal: [bread]}}
+steps:
+  - converse: messages
+    turns: 3
+    user: {model: user, prompt: asks, temperature: 0.9}
+    assistant: {model: writer, prompt: answers, max_tokens: 50}
+"""
+
+
+@pytest.fixture
+def talk(folder: Folder) -> Folder:
+    folder.write("pipelines/mine.yaml", TALK)
+    told = "{% for one in conversation %}{{ one.role }}: {{ one.content }} {% endfor %}"
+    folder.write("prompts/asks.md", f"---\nsystem: Play a user.\n---\nGoal: {{{{ goal }}}}. {told}")
+    folder.write("prompts/answers.md", "---\nsystem: Answer well.\n---\n{{ message }}")
+    return folder
+
+
+def rows_of(folder: Folder) -> list[Row]:
+    return pl.read_parquet(folder.run().folder / "rows.parquet").to_dicts()
+
+
+def test_each_side_hears_what_was_said_in_its_own_way(talk: Folder, server: Server) -> None:
+    server.answer = lambda request: "Q" if "Goal" in request.prompt else "A"
+    rows = rows_of(talk)
+    said = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}] * 3
+    assert [row["messages"] for row in rows] == [said, said]
+    assert server.count == 12
+    asked = [request for request in server.requests if "Goal" in request.prompt]
+    answered = [request for request in server.requests if "Goal" not in request.prompt]
+    assert max(request.prompt for request in asked) == (
+        "Goal: bread. user: Q assistant: A user: Q assistant: A"
+    )
+    assert asked[0].body["temperature"] == 0.9
+    longest = max(answered, key=lambda request: len(request.messages))
+    assert longest.messages == [{"role": "system", "content": "Answer well."}, *said[:5]]
+    assert longest.body["max_tokens"] == 50
+
+
+def test_a_conversation_goes_on_where_it_was_interrupted(talk: Folder, server: Server) -> None:
+    run = talk.run()
+    assert run.manifest.steps[0].answers == 12
+    before = server.count
+    assert talk.run().manifest.steps[0].answers == 12
+    assert server.count == before
+
+
+def test_a_side_that_says_nothing_is_asked_again_and_then_ends_the_row(
+    talk: Folder, server: Server
+) -> None:
+    server.answer = lambda request: "Q" if "Goal" in request.prompt else " "
+    rows = rows_of(talk)
+    assert {row["dropped_by"][0] for row in rows} == {"converse: messages failed"}
+    assert rows[0]["failures"][0]["message"] == "the assistant said nothing in turn 1"
+    assert server.count == 2 * (1 + 3)
+
+
+def test_a_call_that_fails_drops_the_row_with_its_cause(talk: Folder, server: Server) -> None:
+    def fails(request: Request) -> Reply | None:
+        return error(400) if "Goal" not in request.prompt else None
+
+    server.fail(fails)
+    assert {row["failures"][0]["cause"] for row in rows_of(talk)} == {"BadRequestError"}
+
+
+def test_a_row_is_explained_with_its_conversation(
+    talk: Folder, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answer = lambda request: "Why so?" if "Goal" in request.prompt else "Because."
+    row = rows_of(talk)[0]
+    with pytest.raises(SystemExit):
+        main(["--project", str(talk.root), "explain", "mine", row["id"]])
+    assert "Because." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "said"),
+    [
+        (("model: user", "model: someone"), 6, "'someone'"),
+        (("prompt: answers", "prompt: answer"), 7, "did you mean 'answers'"),
+        (("messages", "goal"), 4, "already"),
+    ],
+)
+def test_a_mistake_in_a_converse_step_names_its_line(
+    talk: Folder, server: Server, change: tuple[str, str], line: int, said: str
+) -> None:
+    talk.replace("pipelines/mine.yaml", *change)
+    with pytest.raises(MistakeError) as told:
+        talk.plan()
+    assert said in told.value.message
+    assert told.value.place
+    assert told.value.place.line == line
+    assert not server.count
