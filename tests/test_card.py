@@ -256,6 +256,10 @@ def test_hostile_text_changes_nothing_but_the_text(said: Manifest) -> None:
         "dataset": data["dataset"]
         | {
             "features": {poisoned(k): v for k, v in data["dataset"]["features"].items()},
+            "configs": [
+                config | {"features": {poisoned(k): v for k, v in config["features"].items()}}
+                for config in data["dataset"]["configs"]
+            ],
             "license": poisoned("l"),
         },
     }

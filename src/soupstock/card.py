@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from soupstock import accounts, spec
 from soupstock.accounts import cell
+from soupstock.arrangement import arranged, arrangement
 from soupstock.excerpts import excerpt, written
 from soupstock.hub import front_matter
 from soupstock.loader import parse_yaml, validate
@@ -46,6 +47,8 @@ def render_card(said: Manifest, dataset: DatasetRecord, samples: Sequence[Row]) 
         rows=accounts.count(dataset.rows),
         taken=accounts.count(said.rows),
         writers=joined([cell(model.model) for model in _unique(_asked(said, "generate"))]),
+        arrangement=arrangement(dataset),
+        arranged=arranged(dataset),
         caution=_caution(said),
         reason=prose((said.reason or "").rstrip("."), _LONGEST_DESCRIPTION),
         loading=_loading(dataset),
@@ -113,8 +116,12 @@ def _caution(said: Manifest) -> Markdown:
 
 
 def _loading(dataset: DatasetRecord) -> Markdown:
-    name = f'"{dataset.repository}"'
-    lines = ["from datasets import load_dataset", "", f'rows = load_dataset({name}, split="train")']
+    lines = ["from datasets import load_dataset", ""]
+    for number, config in enumerate(dataset.configs):
+        named = f', "{config.name}"' if number else ""
+        split = config.splits[0].name
+        assigned = config.name if len(dataset.configs) > 1 else "rows"
+        lines.append(f'{assigned} = load_dataset("{dataset.repository}"{named}, split="{split}")')
     return fenced("\n".join(lines), "python")
 
 

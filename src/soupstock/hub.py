@@ -14,9 +14,6 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from soupstock.manifest import DatasetRecord, Manifest
 from soupstock.markdown import one_line
 
-CONFIG = "default"
-"""The name of a dataset's only configuration."""
-
 _LICENSES = Path(__file__).parent / "assets" / "licenses.txt"
 _SIZES = (
     (10**3, "n<1K"),
@@ -52,12 +49,7 @@ def front_matter(said: Manifest, dataset: DatasetRecord) -> str:
         "size_categories": [size_category(dataset.rows)],
         **_origin(said),
         "tags": list(dict.fromkeys(_tags(said))),
-        "configs": [
-            {
-                "config_name": CONFIG,
-                "data_files": [{"split": "train", "path": "data/train-*"}],
-            }
-        ],
+        "configs": _configs(dataset),
         **_info(dataset),
     }
     return f"---\n{_written(data)}---\n"
@@ -118,20 +110,46 @@ def _tag(text: str) -> str:
     return re.sub(r"[^a-z0-9_.]+", "-", text.lower()).strip("-._")[:_LONGEST_NAME]
 
 
+def _configs(dataset: DatasetRecord) -> list[dict[str, Any]]:
+    """Say which files are which; the first of several configurations is the default one."""
+    found: list[dict[str, Any]] = [
+        {
+            "config_name": config.name,
+            "data_files": [
+                {"split": split.name, "path": f"{config.folder}/{split.name}-*"}
+                for split in config.splits
+            ],
+        }
+        for config in dataset.configs
+    ]
+    if len(found) > 1:
+        found[0]["default"] = True
+    return found
+
+
 def _info(dataset: DatasetRecord) -> dict[str, Any]:
     """Return `dataset_info`, as the `datasets` library writes it."""
     from datasets import DatasetInfo, Features
     from datasets.info import DatasetInfosDict
 
-    split = {"name": "train", "num_bytes": dataset.bytes, "num_examples": dataset.rows}
-    info = DatasetInfo(
-        features=Features.from_dict(dataset.features),
-        splits={"train": split},
-        download_size=sum(shard.bytes for shard in dataset.shards),
-        dataset_size=dataset.bytes,
-    )
+    infos = {}
+    for config in dataset.configs:
+        splits = {
+            split.name: {
+                "name": split.name,
+                "num_bytes": split.bytes,
+                "num_examples": split.rows,
+            }
+            for split in config.splits
+        }
+        infos[config.name] = DatasetInfo(
+            features=Features.from_dict(config.features),
+            splits=splits,
+            download_size=config.download,
+            dataset_size=config.bytes,
+        )
     found: dict[str, Any] = {}
-    DatasetInfosDict({CONFIG: info}).to_dataset_card_data(found)
+    DatasetInfosDict(infos).to_dataset_card_data(found)
     return found
 
 
