@@ -339,6 +339,29 @@ def calibrate(context: click.Context, /, name: str, labels: Path, **choices: Any
 
 
 @main.command()
+@click.argument("one")
+@click.argument("other")
+@click.option("--json", "is_json", is_flag=True, help="Print all of it as JSON.")
+@click.pass_context
+def diff(context: click.Context, /, one: str, other: str, *, is_json: bool) -> None:
+    """Compare two versions: rows added, removed and changed, distributions that moved.
+
+    ONE and OTHER are pipelines (their last runs), runs (chat/3f2a) or folders of datasets.
+    """
+    from soupstock.difference import compare
+    from soupstock.versions import read_version
+
+    project = _project(context)
+    found = compare(read_version(project, one), read_version(project, other))
+    if is_json:
+        click.echo(found.model_dump_json(indent=2))
+        return
+    from soupstock.show_difference import show_difference
+
+    show_difference(found)
+
+
+@main.command()
 @click.option("--prune", "is_pruned", is_flag=True, help="Remove what no pipeline leads to.")
 @click.option("--yes", is_flag=True, help="Do not ask before removing.")
 @click.pass_context
