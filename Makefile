@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline plan preview check explain list test test-vllm test-all lint format types bench lock clean
+.PHONY: help setup pipeline plan preview check explain publish verify diff list test test-vllm test-all lint format types bench lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -53,6 +53,19 @@ explain: $(READY) ## tell one row's life: make explain NAME=chat ROW=0123abcd
 	$(named)
 	@test -n "$(ROW)" || { echo "which row? make explain NAME=$(NAME) ROW=0123abcd" >&2; exit 2; }
 	@$(SOUPSTOCK) explain $(NAME) $(ROW) $(ARGS)
+
+publish: $(READY) ## push a dataset to the Hub, private: make publish NAME=chat
+	$(named)
+	@$(SOUPSTOCK) publish $(NAME) $(ARGS)
+
+verify: $(READY) ## make a dataset again from what is stored, and compare: make verify NAME=chat
+	$(named)
+	@$(SOUPSTOCK) verify $(NAME) $(ARGS)
+
+diff: $(READY) ## compare two versions: make diff NAME=chat/3f2a WITH=chat
+	$(named)
+	@test -n "$(WITH)" || { echo "with which? make diff NAME=$(NAME) WITH=chat" >&2; exit 2; }
+	@$(SOUPSTOCK) diff $(NAME) $(WITH) $(ARGS)
 
 list: $(READY) ## list the pipelines
 	@$(SOUPSTOCK) list

@@ -339,6 +339,62 @@ def calibrate(context: click.Context, /, name: str, labels: Path, **choices: Any
 
 
 @main.command()
+@click.argument("name")
+@click.option("--to", "repository", metavar="ID", help="Another id on the Hub: my-org/chat.")
+@click.option("--public", is_flag=True, help="Let everybody see it; it is private without this.")
+@click.option("--force", is_flag=True, help="Replace what soupstock did not make.")
+@click.option("--tag", help="What this version is called; v1, v2 and so on without it.")
+@click.option(
+    "--allow",
+    "allowed",
+    multiple=True,
+    type=click.Choice(["secrets", "emails", "ibans", "cards", "phones", "ips"]),
+    help="A kind of personal data that may be in it.",
+)
+@click.option("--dry-run", "is_dry", is_flag=True, help="Check it and show what would be pushed.")
+@click.option("--yes", is_flag=True, help="Do not ask before pushing.")
+@click.pass_context
+def publish(
+    context: click.Context, /, name: str, *, is_dry: bool, yes: bool, **choices: Any
+) -> None:
+    """Push the dataset of NAME (a pipeline's last run, or chat/3f2a) to the Hugging Face Hub.
+
+    What fails its checks (schema, leaks, secrets, personal data, an unfit judge, changed files) is
+    not pushed. The token is HF_TOKEN's, or that of `hf auth login`.
+    """
+    from soupstock.pushing import Choices, connect, prepare, push, require_fit
+    from soupstock.release import read_release
+
+    project, chosen = _project(context), Choices(**choices)
+    release = read_release(project, name)
+    require_fit(release, project, chosen)
+    api = connect()
+    prepared = prepare(release, chosen, api)
+    who = "private" if prepared.private else "public"
+    rows, megabytes = f"{release.dataset.rows:,}", f"{prepared.bytes / 1e6:,.1f}"
+    click.echo(
+        shown(
+            f"{prepared.repository}: {rows} rows, {len(prepared.files)} files, {megabytes} MB,"
+            f" {who}, version {prepared.version}"
+        )
+    )
+    for line in prepared.notes:
+        click.echo(shown(line))
+    if is_dry:
+        for file in prepared.files:
+            click.echo(shown(f"  {file}"))
+        for file in prepared.deleted:
+            click.echo(shown(f"  {file} (removed)"))
+        click.echo("nothing was pushed: --dry-run")
+        return
+    if not yes and sys.stdin.isatty() and not click.confirm("Push it?"):
+        return
+    done = push(prepared, api, lambda line: click.echo(shown(line), err=True))
+    what = "pushed" if done.is_new else "there already"
+    click.echo(shown(f"{what}: {done.url} ({done.version}, commit {done.commit[:12]})"))
+
+
+@main.command()
 @click.argument("one")
 @click.argument("other")
 @click.option("--json", "is_json", is_flag=True, help="Print all of it as JSON.")

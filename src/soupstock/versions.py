@@ -64,7 +64,8 @@ def read_version(project: Project, name: str) -> Version:
     try:
         if (place / folder.ROWS).is_file():
             return _run(place)
-        return _dataset(place)
+        inner = place / folder.DATASET
+        return read_dataset(inner if inner.is_dir() else place, place.name or str(place))
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = shown(str(error).split("\n", 1)[0])
         raise MistakeError(f"{quoted(name)} cannot be read: {reason}") from error
@@ -78,10 +79,9 @@ def _run(place: Path) -> Version:
     return Version(f"{place.parent.name}/{place.name}", kept, dropped)
 
 
-def _dataset(place: Path) -> Version:
-    inner = place / folder.DATASET
-    files = split_files(inner if inner.is_dir() else place)
-    return Version(place.name or str(place), pl.concat(list(_frames(files))))
+def read_dataset(place: Path, label: str) -> Version:
+    """Read a dataset's first configuration, all splits; raises MistakeError."""
+    return Version(label, pl.concat(list(_frames(split_files(place)))))
 
 
 def _frames(files: list[tuple[str, Path]]) -> Iterator[pl.DataFrame]:
