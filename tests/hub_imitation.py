@@ -174,7 +174,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _create(self, asked: dict[str, Any]) -> tuple[int, Any, dict[str, str]]:
         name = f"{asked['organization']}/{asked['name']}"
         if name in self.hub.repositories:
-            return 409, {"error": "You already created this dataset repo"}, {}
+            said = "You already created this dataset repo"
+            return 409, {"error": said, "url": f"{self.hub.url}/datasets/{name}"}, {}
         self.hub.make(name, {}, private=asked.get("visibility") == "private")
         return 200, {"url": f"{self.hub.url}/datasets/{name}", "name": name}, {}
 

@@ -395,6 +395,25 @@ def publish(
 
 
 @main.command()
+@click.argument("name")
+@click.pass_context
+def verify(context: click.Context, /, name: str) -> None:
+    """Make the dataset of NAME (a last run, or chat/3f2a) again from what is stored, and compare.
+
+    Nobody is asked. What was changed since, or is missing, is named: files, rows, answers.
+    """
+    from soupstock.verify import verify as verified
+
+    done = verified(_project(context), name)
+    for line in (*done.problems, *done.notes):
+        click.echo(shown(line))
+    if done.problems:
+        sys.exit(1)
+    told = f"{done.rows:,} rows; {done.files:,} files come out the same, byte for byte"
+    click.echo(shown(f"{done.folder}: {told}"))
+
+
+@main.command()
 @click.argument("one")
 @click.argument("other")
 @click.option("--json", "is_json", is_flag=True, help="Print all of it as JSON.")

@@ -90,12 +90,12 @@ def _with_dataset(said: Manifest, plan: Plan, table: Table, place: Path) -> Mani
         return said
     dataset = record_of(written, bound, license=step.license, language=step.language)
     said = said.model_copy(update={"dataset": dataset})
-    card = render_card(said, dataset, _samples(place, dataset))
+    card = render_card(said, dataset, samples_of(place, dataset))
     (place / "README.md").write_text(card, encoding="utf-8")
     return said
 
 
-def _samples(place: Path, dataset: DatasetRecord) -> list[Row]:
+def samples_of(place: Path, dataset: DatasetRecord) -> list[Row]:
     """Return the first row of the dataset, the one in its middle, and the last."""
     first = dataset.configs[0].folder
     files = [place / s.file for s in dataset.shards if s.file.startswith(f"{first}/")]
@@ -134,7 +134,7 @@ def _manifest(flow: Flow, client: Client, timing: TimingRecord, table: Table) ->
         decontamination=tuple(certificates(plan.steps)),
         diversity=tuple(diversities(plan, table)),
         topics=tuple(topics(plan, table)),
-        versions=_versions(),
+        versions=package_versions(),
         paid=_paid(flow, client),
         timing=timing,
         **_totals(steps),
@@ -343,7 +343,8 @@ def _failures(table: Table) -> dict[str, list[FailureRecord]]:
     return grouped
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that shape a result."""
     found = {"python": platform.python_version(), "soupstock": __version__}
     for package in PACKAGES:
         try:
