@@ -41,7 +41,8 @@ def render_card(said: Manifest, dataset: DatasetRecord, samples: Sequence[Row]) 
     Nothing in it depends on when a run was or on what was paid in it, so that running again, with
     every answer in the store, writes the same card.
     """
-    body = _template().render(
+    body = rendered(
+        "card.md",
         name=prose(said.name, _LONGEST_NAME),
         description=prose(said.pipeline["description"], _LONGEST_DESCRIPTION),
         rows=accounts.count(dataset.rows),
@@ -51,7 +52,7 @@ def render_card(said: Manifest, dataset: DatasetRecord, samples: Sequence[Row]) 
         arranged=arranged(dataset),
         caution=_caution(said),
         reason=prose((said.reason or "").rstrip("."), _LONGEST_DESCRIPTION),
-        loading=_loading(dataset),
+        loading=loading_told(dataset),
         columns=accounts.columns(dataset),
         samples=[fenced(excerpt(row), "yaml") for row in samples],
         source=source_told(said),
@@ -79,8 +80,13 @@ def render_card(said: Manifest, dataset: DatasetRecord, samples: Sequence[Row]) 
     return f"{front_matter(said, dataset)}\n{body.rstrip()}\n"
 
 
+def rendered(template: str, **blanks: object) -> str:
+    """Fill in a template of assets/; all that goes into it is Markdown, or it is refused."""
+    return _template(template).render(blanks)
+
+
 @cache
-def _template() -> Template:
+def _template(name: str) -> Template:
     environment = Environment(
         loader=PackageLoader("soupstock", "assets"),
         undefined=StrictUndefined,
@@ -90,7 +96,7 @@ def _template() -> Template:
         autoescape=False,  # noqa: S701
         finalize=_escaped,
     )
-    return environment.get_template("card.md")
+    return environment.get_template(name)
 
 
 def _escaped(value: object) -> Markdown:
@@ -115,7 +121,8 @@ def _caution(said: Manifest) -> Markdown:
     )
 
 
-def _loading(dataset: DatasetRecord) -> Markdown:
+def loading_told(dataset: DatasetRecord) -> Markdown:
+    """Say how to load each configuration."""
     lines = ["from datasets import load_dataset", ""]
     for number, config in enumerate(dataset.configs):
         named = f', "{config.name}"' if number else ""

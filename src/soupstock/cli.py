@@ -414,6 +414,62 @@ def verify(context: click.Context, /, name: str) -> None:
 
 
 @main.command()
+@click.argument("parts", nargs=-1, required=True, metavar="NAME:SHARE...")
+@click.option("-n", "--rows", type=click.IntRange(min=1), help="How many rows; all that fit, else.")
+@click.option("-o", "--output", "name", required=True, help="What the mix is called.")
+@click.option("--to", "repository", metavar="ID", help="Its id on the Hub: my-org/mix.")
+@click.option(
+    "--split", "splits", multiple=True, metavar="NAME=SHARE", help="A split beside train: test=0.1."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Another choice of rows.")
+@click.pass_context
+def mix(context: click.Context, /, parts: tuple[str, ...], **choices: Any) -> None:
+    """Mix the datasets of several runs: soupstock mix chat:0.7 reasoning:0.3 -n 50000 -o soup.
+
+    Repeats across them are left out, and what resembles an evaluation set that any of them was
+    compared with. The mix lies in runs/NAME/latest, with a card that says what came from where.
+    """
+    from soupstock.mixing import Mixture
+    from soupstock.mixing import mix as mixed
+
+    splits = dict(_pair(choice, "--split", "NAME=SHARE") for choice in choices["splits"])
+    shares = dict(_share(part) for part in parts)
+    if len(shares) < len(parts):
+        raise MistakeError("each run is mixed in once")
+    told = {name: _number(share, f"--split {name}", below=1) for name, share in splits.items()}
+    if sum(told.values()) >= 1 or "train" in told:
+        raise MistakeError("the splits beside train take less than all rows, and none is `train`")
+    done = mixed(Mixture(shares, **choices | {"splits": told}), _project(context))
+    for one in done.record.ingredients:
+        click.echo(
+            shown(
+                f"{one.name}: {one.taken:,} of {one.rows:,} rows"
+                f" ({one.repeats:,} repeats, {one.contaminated:,} contaminated)"
+            )
+        )
+    click.echo(shown(f"{done.record.dataset.rows:,} rows in {done.folder}"))
+
+
+def _share(part: str) -> tuple[str, float]:
+    """Take `chat:0.7` apart."""
+    name, colon, share = part.rpartition(":")
+    if not (name and colon):
+        raise MistakeError(f"{shown(part)} is not NAME:SHARE, such as chat:0.7")
+    return name, _number(share, shown(name))
+
+
+def _number(text: str, what: str, below: float = math.inf) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < below:
+        told = f"a number above 0{f' and below {below:g}' if below < math.inf else ''}"
+        raise MistakeError(f"the share of {shown(what)} should be {told}, not {shown(text)}")
+    return number
+
+
+@main.command()
 @click.argument("one")
 @click.argument("other")
 @click.option("--json", "is_json", is_flag=True, help="Print all of it as JSON.")

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from soupstock.manifest import DatasetRecord, Manifest
 from soupstock.markdown import one_line
+from soupstock.mix_record import MixRecord
 
 _LICENSES = Path(__file__).parent / "assets" / "licenses.txt"
 _SIZES = (
@@ -41,14 +42,29 @@ def features_of(schema: pa.Schema) -> dict[str, Any]:
 
 def front_matter(said: Manifest, dataset: DatasetRecord) -> str:
     """Return the card's YAML, between its `---` lines."""
+    return _head(said.name, dataset, _origin(said), _tags(said))
+
+
+def mix_front_matter(record: MixRecord) -> str:
+    """Return the YAML of a mix's card, between its `---` lines."""
+    models = [model for one in record.ingredients for model in one.models]
+    origin = {"language_creators": ["machine-generated"]} if models else {}
+    tags = ["synthetic"] if models else []
+    named = [tag for model in models if (tag := _tag(model.model))]
+    return _head(record.name, record.dataset, origin, [*tags, "soupstock", *named])
+
+
+def _head(
+    name: str, dataset: DatasetRecord, origin: dict[str, list[str]], tags: Iterable[str]
+) -> str:
     data = {
-        "pretty_name": one_line(said.name, _LONGEST_NAME),
+        "pretty_name": one_line(name, _LONGEST_NAME),
         **_license(dataset.license),
         **_languages(dataset.language),
         "task_categories": ["text-generation"],
         "size_categories": [size_category(dataset.rows)],
-        **_origin(said),
-        "tags": list(dict.fromkeys(_tags(said))),
+        **origin,
+        "tags": list(dict.fromkeys(tags)),
         "configs": _configs(dataset),
         **_info(dataset),
     }

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from soupstock import folder, manifest
+from soupstock import folder, manifest, mix_record
 from soupstock.errors import MistakeError
 from soupstock.manifest import DatasetRecord, Manifest, PartRecord
 from soupstock.narrative import public_path
@@ -54,6 +54,8 @@ class Release:
 def read_release(project: Project, name: str) -> Release:
     """Find what a run has to publish; raises MistakeError where it has nothing."""
     place = find_folder(project, name)
+    if (place / mix_record.MIX).is_file():
+        return _mixed(place)
     if not (place / manifest.MANIFEST).is_file():
         raise MistakeError(f"{name} is no run; there is no {place / manifest.MANIFEST}")
     said = manifest.read(place)
@@ -69,6 +71,18 @@ def read_release(project: Project, name: str) -> Release:
         files=said.files,
         lock=lock_of(said),
         said=said,
+    )
+
+
+def _mixed(place: Path) -> Release:
+    record = mix_record.read(place)
+    return Release(
+        name=record.name,
+        folder=place,
+        repository=record.dataset.repository,
+        dataset=record.dataset,
+        files=record.files,
+        lock=record.model_dump(mode="json", exclude={"files", "dataset"}),
     )
 
 
