@@ -5,6 +5,7 @@ section is Markdown in which everything that came from a file, a model or a serv
 template takes nothing else. No number is written by hand.
 """
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -15,13 +16,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from soupstock import accounts, spec
 from soupstock.accounts import cell
 from soupstock.arrangement import arranged, arrangement
+from soupstock.drawn import drawn
 from soupstock.excerpts import excerpt, written
 from soupstock.hub import front_matter
 from soupstock.loader import parse_yaml, validate
 from soupstock.manifest import DatasetRecord, Manifest, ModelRecord
-from soupstock.markdown import Markdown, fenced, joined, listed, one_line, paragraphs, prose
+from soupstock.markdown import Markdown, fenced, joined, listed, one_line, paragraphs, prose, table
 from soupstock.measured import measured
 from soupstock.narrative import filter_told, public_path, source_told, steps_told
+from soupstock.personal import NAMES
 from soupstock.records import Row
 from soupstock.rubrics import Rubric
 from soupstock.weights import SMOLLM2
@@ -55,6 +58,9 @@ def render_card(said: Manifest, dataset: DatasetRecord, samples: Sequence[Row]) 
         loading=loading_told(dataset),
         columns=accounts.columns(dataset),
         samples=[fenced(excerpt(row), "yaml") for row in samples],
+        drawing=drawn(said),
+        personal=_personal(dataset),
+        citation=_citation(said, dataset),
         source=source_told(said),
         steps=steps_told(said),
         models=accounts.models(said),
@@ -190,7 +196,7 @@ def _limits(said: Manifest) -> Iterator[Markdown]:
             " people and places are not found so."
         )
     else:
-        yield Markdown("The rows were not searched for personal data.")
+        yield Markdown("Personal data was counted, as above; none was masked, and no row dropped.")
 
 
 def _filter_name(use: str | Mapping[str, object]) -> str:
@@ -199,7 +205,34 @@ def _filter_name(use: str | Mapping[str, object]) -> str:
 
 def _command(said: Manifest) -> Markdown:
     name = shlex.quote(one_line(said.name))
-    return fenced(f"soupstock plan {name}\nsoupstock run {name}", "sh")
+    return fenced(f"soupstock plan {name}\nsoupstock run {name}\nsoupstock verify {name}", "sh")
+
+
+def _personal(dataset: DatasetRecord) -> Markdown:
+    """Say what was found in the published texts that names a person or opens a door."""
+    if dataset.personal is None:
+        return Markdown()
+    told = {NAMES[kind]: dataset.personal.get(kind, 0) for kind in NAMES}
+    rows = [(Markdown(name), accounts.count(count)) for name, count in told.items()]
+    return table(("what was looked for", "found"), rows, right=("found",))
+
+
+def _citation(said: Manifest, dataset: DatasetRecord) -> Markdown:
+    key = re.sub(r"[^A-Za-z0-9]+", "-", one_line(said.name, _LONGEST_NAME)).strip("-")
+    made = f"Made with soupstock {_plain(said.soupstock)}, fingerprint {said.fingerprint[:12]}"
+    lines = [
+        f"@misc{{{key or 'dataset'},",
+        f"  title = {{{_plain(said.name)}}},",
+        f"  howpublished = {{Hugging Face Hub, {_plain(dataset.repository)}}},",
+        f"  note = {{{made}}}",
+        "}",
+    ]
+    return fenced("\n".join(lines), "bibtex")
+
+
+def _plain(text: str) -> str:
+    """Leave out of a text what BibTeX would act on."""
+    return re.sub(r"[{}\\]", "", one_line(text, _LONGEST_NAME))
 
 
 def _pipeline(said: Manifest) -> Markdown:

@@ -4,7 +4,6 @@ Each check returns what is wrong in words for a person. What is secret is never 
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -12,22 +11,14 @@ from pydantic import ValidationError
 
 from soupstock import folder, hub, spec
 from soupstock.errors import MistakeError
-from soupstock.identifiers import IDENTIFIERS
 from soupstock.manifest import ConfigRecord, ShardRecord
+from soupstock.personal import NAMES, counted
 from soupstock.project import Project
 from soupstock.records import Row
 from soupstock.release import Release, sha256
 from soupstock.spec import Kind
 from soupstock.splitting import Texts, groups, texts_of
 
-_NAMES: dict[Kind, str] = {
-    "secrets": "secrets",
-    "emails": "e-mail addresses",
-    "ibans": "bank accounts",
-    "cards": "payment cards",
-    "phones": "phone numbers",
-    "ips": "IP addresses",
-}
 _BATCH = 4096
 
 
@@ -148,30 +139,8 @@ def _leaks(release: Release) -> Iterator[str]:
 
 def _identifiers(release: Release, kinds: Sequence[Kind]) -> Iterator[str]:
     """Say in which files there are secrets or personal data; not which."""
-    for config in release.dataset.configs:
-        found: dict[tuple[str, Kind], int] = {}
-        for shard, rows in _rows(release, config):
-            texts = pl.Series([text for row in rows for text in _leaves(row)], dtype=pl.String)
-            for kind in kinds:
-                count = int(IDENTIFIERS[kind].count(texts).sum() or 0)
-                key = (shard.file, kind)
-                found[key] = found.get(key, 0) + count
-        for (file, kind), count in found.items():
+    for shard in release.dataset.shards:
+        for kind, count in counted(release.place / shard.file, kinds).items():
             if count:
-                yield (
-                    f"{file} has {_NAMES[kind]} ({count:,}): mask or filter them, or --allow {kind}"
-                )
-
-
-def _leaves(value: Any) -> Iterator[str]:
-    match value:
-        case str():
-            yield value
-        case dict():
-            for inner in value.values():
-                yield from _leaves(inner)
-        case list():
-            for inner in value:
-                yield from _leaves(inner)
-        case _:
-            pass
+                what = f"{shard.file} has {NAMES[kind]} ({count:,})"
+                yield f"{what}: mask or filter them, or --allow {kind}"

@@ -149,6 +149,8 @@ class DatasetRecord(Spec):
     configs: tuple[ConfigRecord, ...] = ()
     splitting: SplittingRecord | None = None
     """Null where all rows are one split, `train`."""
+    personal: dict[str, int] | None = None
+    """What was found in its texts that names a person or opens a door, by kind."""
 
 
 class SpreadRecord(Spec):

@@ -267,6 +267,7 @@ def _written(
         dataset=record_of(
             written,
             bound,
+            fresh / folder.DATASET,
             license=licenses.pop() if len(licenses) == 1 else None,
             language=tuple(dict.fromkeys(languages)),
         ),

@@ -6,6 +6,7 @@ and nothing of what servers said.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,10 +89,12 @@ def _mixed(place: Path) -> Release:
 
 def lock_of(said: Manifest) -> dict[str, Any]:
     """Say how a run's dataset was made, as far as that is for strangers."""
-    pipeline = dict(said.pipeline)
-    source = dict(pipeline["source"])
-    for kind in {"file", "dataset"} & source.keys():
-        source[kind] = public_path(source[kind])
+    pipeline = json.loads(json.dumps(said.pipeline))
+    steps = pipeline["steps"]
+    there = [one for step in steps for one in step.get("against") or ()]
+    for told in (pipeline["source"], *steps, *there):
+        for kind in {"file", "dataset", "embedder"} & told.keys():
+            told[kind] = public_path(told[kind]) if told[kind] else told[kind]
     parts = {
         "prompts": said.prompts,
         "rubrics": said.rubrics,
@@ -103,7 +106,7 @@ def lock_of(said: Manifest) -> dict[str, Any]:
         "name": said.name,
         "fingerprint": said.fingerprint,
         "seed": said.seed,
-        "pipeline": pipeline | {"source": source},
+        "pipeline": pipeline,
         **{kind: [_part(part) for part in some] for kind, some in parts.items()},
         "models": [model.model_dump(mode="json") for model in said.models],
         "source": said.source.model_dump(mode="json"),

@@ -27,6 +27,7 @@ from soupstock.results import samples_of
 from soupstock.run import first_rows, next_rows
 from soupstock.shelf import record_of
 from soupstock.spec import Spec
+from soupstock.steps.compare import Comparing, compare
 from soupstock.steps.generate import Generation, generate
 from soupstock.steps.judge import Judging, judge
 from soupstock.steps.publish import Publication, write
@@ -142,6 +143,8 @@ async def _asked(step: Step, row: Row, ask: "_Recorded") -> None:
             await generate(step.bound, row, ask)
         case Judging():
             await judge(step.bound, row, ask)
+        case Comparing():
+            await compare(step.bound, row, ask)
         case _:
             pass
 
@@ -154,6 +157,7 @@ class _Recorded:
     ) -> None:
         self._lookup = lookup
         self._told = told
+        self._last = Failure("Unknown", "the run does not tell")
         self._failures = failures
 
     async def __call__(self, calls: Sequence[Call]) -> list[Reply]:
@@ -164,10 +168,9 @@ class _Recorded:
         if call.key in answers:
             answer: Answer = decode(answers[call.key])
             return answer
-        failure = next(self._told, None)
-        if failure is None:
-            return Failure("Unknown", "the run does not tell")
-        return self._failures.setdefault(call.key, failure)
+        # What failed alike several times is told once.
+        self._last = next(self._told, self._last)
+        return self._failures.setdefault(call.key, self._last)
 
 
 def _write(planned: Plan, said: Manifest, table: Table, place: Path) -> None:
@@ -178,7 +181,7 @@ def _write(planned: Plan, said: Manifest, table: Table, place: Path) -> None:
     written = write(bound, table, place)
     if written is None:
         return
-    dataset = record_of(written, bound, license=step.license, language=step.language)
+    dataset = record_of(written, bound, place, license=step.license, language=step.language)
     again = said.model_copy(update={"dataset": dataset, "files": {}})
     card = render_card(again, dataset, samples_of(place, dataset))
     (place / "README.md").write_text(card, encoding="utf-8")

@@ -88,7 +88,7 @@ def _with_dataset(said: Manifest, plan: Plan, table: Table, place: Path) -> Mani
     written = write(bound, table, place)
     if written is None:
         return said
-    dataset = record_of(written, bound, license=step.license, language=step.language)
+    dataset = record_of(written, bound, place, license=step.license, language=step.language)
     said = said.model_copy(update={"dataset": dataset})
     card = render_card(said, dataset, samples_of(place, dataset))
     (place / "README.md").write_text(card, encoding="utf-8")

@@ -1,5 +1,7 @@
 """Say of a dataset's files what the manifest has to say of them."""
 
+from pathlib import Path
+
 from soupstock import hub
 from soupstock.manifest import (
     ConfigRecord,
@@ -8,13 +10,19 @@ from soupstock.manifest import (
     SplitRecord,
     SplittingRecord,
 )
+from soupstock.personal import scanned
 from soupstock.steps.publish import Publication, Shard, Written, WrittenConfig
 
 
 def record_of(
-    written: Written, bound: Publication, *, license: str | None, language: tuple[str, ...]
+    written: Written,
+    bound: Publication,
+    place: Path,
+    *,
+    license: str | None,
+    language: tuple[str, ...],
 ) -> DatasetRecord:
-    """Say what was written."""
+    """Say what was written into the folder `place`."""
     configs = tuple(map(_config, written.configs))
     first = configs[0]
     return DatasetRecord(
@@ -30,6 +38,7 @@ def record_of(
         ),
         configs=configs,
         splitting=_splitting(written, bound),
+        personal=scanned(place, [shard.file for shard in written.shards]),
     )
 
 
