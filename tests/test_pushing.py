@@ -99,11 +99,15 @@ def test_one_commit_has_all_files_and_a_tag(made: Folder, hub: Hub) -> None:
     card, lock = files.pop("README.md").decode(), json.loads(files.pop(LOCK))
     del files[".gitattributes"]
     own = {name: path.read_bytes() for name, path in release.paths().items()}
-    assert card.startswith(own.pop("README.md").decode())
+    image = "![Rows after each step](images/rows.svg)\n"
+    heading = "## What was kept, and what was dropped\n\n"
+    written = own.pop("README.md").decode().replace(heading, f"{heading}{image}\n")
+    assert card.startswith(written)
+    assert files.pop("images/rows.svg").startswith(b"<svg ")
     assert card.endswith("## Changes\n\n### `v1`\n\nThe first version.\n")
     assert files == own
     assert lock["fingerprint"] == release.lock["fingerprint"]
-    assert set(lock["files"]) == {*own, "README.md"}
+    assert set(lock["files"]) == {*own, "README.md", "images/rows.svg"}
     assert str(made.root) not in json.dumps(lock)
 
 
@@ -357,7 +361,7 @@ def test_the_command_pushes_by_the_environments_token_and_never_prints_it(
 ) -> None:
     dry = command(made, hub, "--dry-run", HF_TOKEN=TOKEN)
     assert dry.returncode == 0, dry.stderr
-    assert "me/pushed: 40 rows, 4 files, 0.0 MB, private, version v1" in dry.stdout
+    assert "me/pushed: 40 rows, 5 files, 0.0 MB, private, version v1" in dry.stdout
     assert "nothing was pushed: --dry-run" in dry.stdout
     assert not hub.repositories
     done = command(made, hub, HF_TOKEN=TOKEN)

@@ -82,6 +82,13 @@ def test_a_crowd_is_one_cluster() -> None:
     assert set(clusters(pl.Series(texts)).tolist()) == {0}
 
 
+def test_what_all_texts_have_in_common_brings_none_of_them_together() -> None:
+    drawn = draw_from(4)
+    same = " ".join(text_of(drawn))
+    texts = [f"{same} {' '.join(text_of(drawn))}" for _ in range(4 * CROWD)]
+    assert clusters(pl.Series(texts)).tolist() == list(range(4 * CROWD))
+
+
 def test_a_chain_is_followed_to_its_end() -> None:
     one = np.arange(999)
     assert set(connected(1000, one[::-1], one[::-1] + 1).tolist()) == {0}

@@ -8,13 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from soupstock.buckets import Members, shared_buckets
+from soupstock.buckets import Members
 from soupstock.minhash import (
-    Bands,
     Counts,
     Shingles,
-    Words,
-    band_keys,
     cut,
     distinct,
     folded,
@@ -27,13 +24,11 @@ from soupstock.minhash import (
 SIMILAR = 0.7
 """From which Jaccard similarity of their word 3-grams on two texts are nearly the same."""
 
-BANDS = Bands(31, 4)
-"""Of the pairs at SIMILAR one in five thousand shares no band; of more similar ones none does."""
-
-CROWD = 128
-"""A bucket that more texts share is one cluster without further looking: the safe side."""
+CROWD = 256
+"""Texts of which more share one of their rarest 3-grams are one cluster without further looking."""
 
 _CHUNK_CHARACTERS = 1 << 19
+_ROUNDING = 1e-9
 
 
 def clusters(texts: pl.Series) -> Counts:
@@ -61,19 +56,43 @@ def connected(height: int, one: Counts, other: Counts) -> Counts:
 
 
 def _clusters(texts: pl.Series) -> Counts:
-    keys, identity = _hashed(texts)
-    _, first, copies = np.unique(identity, return_index=True, return_inverse=True)
+    sets = _sets(texts)
+    _, first, copies = np.unique(identities(sets), return_index=True, return_inverse=True)
     originals = np.sort(first)
     place = np.searchsorted(originals, first)
-    members = shared_buckets(keys, originals)
-    shares = np.zeros(len(originals), bool)
-    shares[members.rows] = True
-    candidates = np.flatnonzero(shares)
-    among = Members(members.buckets, (np.cumsum(shares) - 1)[members.rows])
-    sets = joined(_chunks(texts.gather(originals[candidates]), are_distinct=True))
-    root = np.arange(len(originals))
-    root[candidates] = candidates[_joined_up(among, sets)]
+    sets = _picked(sets, originals)
+    root = _joined_up(_sharing(sets), sets)
     return originals[root[place[copies]]]
+
+
+def _sharing(sets: Shingles) -> Members:
+    """Find the texts that share one of their rarest shingles, as alike ones must.
+
+    Of two sets whose Jaccard similarity is at least t, each shares at least t·n of its n elements
+    with the other; so they share one of the n - ⌈t·n⌉ + 1 elements that come first in an order that
+    is the same for all (Bayardo et al. 2007). With the rarest first, what all texts have in common
+    brings none of them together.
+    """
+    sizes = sets.sizes
+    owners = np.repeat(np.arange(len(sizes)), sizes)
+    _, names, counts = np.unique(sets.flat, return_inverse=True, return_counts=True)
+    order = np.lexsort((names, counts[names], owners))
+    ranks = np.arange(len(order)) - np.repeat(sets.starts[:-1], sizes)
+    # A little less than it takes, so that rounding leaves none out.
+    prefix = sizes - np.ceil(SIMILAR * sizes - _ROUNDING).astype(np.int64) + 1
+    names = names[order]
+    wanted = (ranks < prefix[owners]) & (counts[names] > 1)
+    names, owners = names[wanted], owners[wanted]
+    by_name = np.lexsort((owners, names))
+    return Members(names[by_name], owners[by_name])
+
+
+def _picked(sets: Shingles, rows: Counts) -> Shingles:
+    """Pick some of the texts' shingles."""
+    sizes = sets.sizes[rows]
+    starts = np.concatenate(([0], np.cumsum(sizes)))
+    places = np.arange(starts[-1]) + np.repeat(sets.starts[rows] - starts[:-1], sizes)
+    return Shingles(sets.flat[places], starts)
 
 
 def _joined_up(members: Members, sets: Shingles) -> Counts:
@@ -106,16 +125,11 @@ def _are_alike(sets: Shingles, one: Counts, other: Counts) -> npt.NDArray[np.boo
     return alike
 
 
-def _hashed(texts: pl.Series) -> tuple[Words, Words]:
-    parts = _chunks(texts)
-    keys = [band_keys(part, BANDS) for part in parts]
-    return np.concatenate(keys, axis=1), np.concatenate([identities(part) for part in parts])
-
-
-def _chunks(texts: pl.Series, *, are_distinct: bool = False) -> list[Shingles]:
+def _sets(texts: pl.Series) -> Shingles:
+    """Hash each text's shingles, sorted and each once."""
     sizes = texts.str.len_chars().to_numpy().astype(np.int64) + 1
     parts = [
-        shingles([folded(text) for text in texts[start:end].to_list()])
+        distinct(shingles([folded(text) for text in texts[start:end].to_list()]))
         for start, end in cut(sizes, _CHUNK_CHARACTERS)
     ]
-    return [distinct(part) for part in parts] if are_distinct else parts
+    return joined(parts)

@@ -20,6 +20,7 @@ from soupstock import changes
 from soupstock.checks import faults
 from soupstock.difference import compare
 from soupstock.errors import MistakeError, SoupstockError, shown
+from soupstock.images import illustrated, images
 from soupstock.project import Project
 from soupstock.release import CARD, LOCK, Release, sha256
 from soupstock.versions import Version, read_dataset
@@ -171,9 +172,7 @@ def push(
     repository = prepared.repository
     with _hub(repository, api):
         if prepared.parent is None:
-            api.create_repo(
-                repository, repo_type="dataset", private=prepared.private, exist_ok=True
-            )
+            api.create_repo(repository, repo_type="dataset", private=prepared.private)
         commit = prepared.parent or ""
         if not prepared.is_there:
             commit = _committed(prepared, api, notify)
@@ -363,7 +362,9 @@ def _files(
     """Put together what will be on the Hub: the dataset, its card with changes, and the lock."""
     entries = entries or [changes.entry(version, None)]
     files: dict[str, bytes | Path] = dict(release.paths())
-    card = (release.place / CARD).read_text(encoding="utf-8")
+    drawn = images(release.said) if release.said else {}
+    files |= {name: image.encode() for name, image in drawn.items()}
+    card = illustrated((release.place / CARD).read_text(encoding="utf-8"), drawn)
     files[CARD] = (card + changes.told(entries)).encode()
     hashes = {
         name: hashlib.sha256(file).hexdigest() if isinstance(file, bytes) else sha256(file)
