@@ -184,7 +184,7 @@ def test_public_makes_it_public(made: Folder, hub: Hub) -> None:
     pushed(made, hub)
     assert there(hub).private
     ready = prepared(made, hub, Choices(public=True))
-    assert ready.notes == ("what is there becomes public",)
+    assert ready.opens
     pushing.push(ready, api(hub))
     assert not there(hub).private
 

@@ -378,8 +378,8 @@ def publish(
             f" {who}, version {prepared.version}"
         )
     )
-    for line in prepared.notes:
-        click.echo(shown(line))
+    if prepared.opens:
+        click.echo("what is there is private, and becomes public")
     if is_dry:
         for file in prepared.files:
             click.echo(shown(f"  {file}"))

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from soupstock.identifiers import IDENTIFIERS
@@ -27,11 +27,10 @@ def counted(file: Path, kinds: Sequence[Kind] = KINDS) -> dict[Kind, int]:
     """Count the identifiers of each kind in all texts of a Parquet file."""
     found: Counter[Kind] = Counter()
     for batch in pq.ParquetFile(file).iter_batches(batch_size=_BATCH):
-        texts = pl.Series(
-            [text for row in batch.to_pylist() for text in _leaves(row)], dtype=pl.String
-        )
-        for kind in kinds:
-            found[kind] += int(IDENTIFIERS[kind].count(texts).sum() or 0)
+        for array in batch.columns:
+            for texts in _texts(array):
+                for kind in kinds:
+                    found[kind] += int(IDENTIFIERS[kind].count(texts).sum() or 0)
     return {kind: found[kind] for kind in kinds}
 
 
@@ -43,15 +42,12 @@ def scanned(place: Path, files: Sequence[str]) -> dict[str, int]:
     return dict(found)
 
 
-def _leaves(value: Any) -> Iterator[str]:
-    match value:
-        case str():
-            yield value
-        case dict():
-            for inner in value.values():
-                yield from _leaves(inner)
-        case list():
-            for inner in value:
-                yield from _leaves(inner)
-        case _:
-            pass
+def _texts(array: pa.Array) -> Iterator[pl.Series]:
+    """Yield all texts in a column, whatever they are in."""
+    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+        yield pl.Series(array.drop_null(), dtype=pl.String)
+    elif pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+        yield from _texts(array.flatten())
+    elif pa.types.is_struct(array.type):
+        for field in array.flatten():
+            yield from _texts(field)

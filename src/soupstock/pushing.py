@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +70,8 @@ class Prepared:
     is_there: bool = False
     """Whether the very same dataset is there already."""
     tagged: bool = False
-    notes: Sequence[str] = field(default_factory=tuple)
+    opens: bool = False
+    """Whether what is private on the Hub becomes public."""
 
     @property
     def bytes(self) -> int:
@@ -161,7 +162,7 @@ def _onto(
         parent=info.sha,
         is_there=is_there,
         tagged=tags.get(version) is not None,
-        notes=("what is there becomes public",) if private and choices.public else (),
+        opens=private and choices.public,
     )
 
 
@@ -176,7 +177,7 @@ def push(
         commit = prepared.parent or ""
         if not prepared.is_there:
             commit = _committed(prepared, api, notify)
-        if prepared.notes and not prepared.private:
+        if prepared.opens:
             api.update_repo_settings(repository, repo_type="dataset", private=False)
         if not prepared.tagged:
             _retried(
