@@ -46,6 +46,9 @@ class Repository:
         self.messages.append(message)
         return sha
 
+    def has(self, revision: str) -> bool:
+        return revision in {"main", *self.tags, *dict(self.commits)}
+
     def at(self, revision: str) -> dict[str, bytes]:
         sha = self.tags.get(revision, self.sha if revision == "main" else revision)
         return dict(self.commits)[sha]
@@ -187,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
         what, _, rest = (found[2] or "").partition("/")
         match what:
             case "" | "revision":
-                return 200, _info(found[1], repository, rest or "main"), {}
+                return _info(found[1], repository, rest or "main")
             case "refs":
                 tags = [
                     {"name": name, "ref": f"refs/tags/{name}", "targetCommit": sha}
@@ -243,14 +246,16 @@ class _Handler(BaseHTTPRequestHandler):
         return 200, {"commitUrl": url, "commitOid": sha}, {}
 
 
-def _info(name: str, repository: Repository, revision: str) -> dict[str, Any]:
-    siblings = [{"rfilename": file} for file in repository.at(revision)]
-    return {
+def _info(name: str, repository: Repository, revision: str) -> tuple[int, Any, dict[str, str]]:
+    if not repository.has(revision):
+        return 404, {"error": "no such revision"}, {"X-Error-Code": "RevisionNotFound"}
+    told = {
         "id": name,
-        "sha": repository.sha,
+        "sha": repository.tags.get(revision, repository.sha),
         "private": repository.private,
-        "siblings": siblings,
+        "siblings": [{"rfilename": file} for file in repository.at(revision)],
     }
+    return 200, told, {}
 
 
 def _modes(asked: dict[str, Any]) -> dict[str, Any]:

@@ -16,10 +16,13 @@ from conftest import Folder
 from hub_imitation import READER, TOKEN, Hub, Repository
 from soupstock import folder as folders
 from soupstock import manifest, pushing
+from soupstock.difference import compare
 from soupstock.errors import MistakeError, SoupstockError
+from soupstock.hub_versions import read_hub_version
 from soupstock.project import Project
 from soupstock.pushing import Choices, Prepared, Pushed
 from soupstock.release import LOCK, Release, read_release, sha256
+from soupstock.versions import read_version
 
 CHAT = """\
 source:
@@ -144,6 +147,26 @@ def test_another_version_says_what_changed(made: Folder, hub: Hub) -> None:
     changes = card.partition("## Changes\n")[2]
     assert changes.index("### `v2`") < changes.index("### `v1`")
     assert "- 5 rows added, 5 removed, 0 changed; 40 rows now" in changes
+
+
+def test_a_version_on_the_hub_is_compared_with_a_run(made: Folder, hub: Hub) -> None:
+    pushed(made, hub)
+    seeds(made, lambda n: f"Answer number {n}." + " Quite so." * (n < 5))
+    made.run("pushed")
+    pushed(made, hub)
+    project = Project(made.root)
+    first = read_hub_version("hub:me/pushed@v1", api(hub))
+    last = read_hub_version("hub:me/pushed", api(hub))
+    own = read_version(project, str(released(made).place))
+    assert len(compare(first, own).added) == len(compare(first, last).removed) == 5
+    assert compare(last, own).is_empty
+    for name, said in (
+        ("hub:me/none", "cannot be fetched: 404"),
+        ("hub:me/pushed@v9", "cannot be fetched: 404"),
+        ("hub:", "is not hub:ORG/NAME"),
+    ):
+        with pytest.raises(MistakeError, match=said):
+            read_hub_version(name, api(hub))
 
 
 def test_files_that_are_not_there_any_more_are_removed_in_the_same_commit(

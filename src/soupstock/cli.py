@@ -477,13 +477,19 @@ def _number(text: str, what: str, below: float = math.inf) -> float:
 def diff(context: click.Context, /, one: str, other: str, *, is_json: bool) -> None:
     """Compare two versions: rows added, removed and changed, distributions that moved.
 
-    ONE and OTHER are pipelines (their last runs), runs (chat/3f2a) or folders of datasets.
+    ONE and OTHER are pipelines (their last runs), runs (chat/3f2a), folders of datasets, or
+    versions on the Hub (hub:my-org/chat@v1).
     """
     from soupstock.difference import compare
+    from soupstock.hub_versions import PREFIX, read_hub_version
     from soupstock.versions import read_version
 
     project = _project(context)
-    found = compare(read_version(project, one), read_version(project, other))
+    versions = [
+        read_hub_version(name) if name.startswith(PREFIX) else read_version(project, name)
+        for name in (one, other)
+    ]
+    found = compare(*versions)
     if is_json:
         click.echo(found.model_dump_json(indent=2))
         return

@@ -20,6 +20,7 @@ from soupstock import changes
 from soupstock.checks import faults
 from soupstock.difference import compare
 from soupstock.errors import MistakeError, SoupstockError, shown
+from soupstock.hub_versions import fetch
 from soupstock.images import illustrated, images
 from soupstock.project import Project
 from soupstock.release import CARD, LOCK, Release, sha256
@@ -318,13 +319,9 @@ def _version_before(
     if lock is None:
         return None
     with tempfile.TemporaryDirectory(prefix="soupstock-") as place:
-        names = [name for name in lock.get("files", {}) if name.endswith((".parquet", CARD))]
         there = {sibling.rfilename for sibling in info.siblings or ()}
-        for name in names:
-            if name in there:
-                api.hf_hub_download(
-                    repository, name, repo_type="dataset", revision=info.sha, local_dir=place
-                )
+        names = [name for name in lock.get("files", {}) if name in there]
+        fetch(api, repository, info.sha, names, Path(place))
         try:
             return read_dataset(Path(place), label=str(lock.get("version", "before")))
         except MistakeError:
