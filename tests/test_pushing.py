@@ -416,3 +416,11 @@ def test_the_command_ends_with_two_and_the_reason_where_a_dataset_is_unfit(
         "soupstock: me/pushed is not pushed: dataset/more.txt is not of the run\n"
     )
     assert not hub.requests
+
+
+def test_a_hub_that_is_not_there_is_one_line(made: Folder, hub: Hub) -> None:
+    done = command(made, hub, "--dry-run", HF_TOKEN=TOKEN, HF_ENDPOINT="http://127.0.0.1:9")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("soupstock: me/pushed was not pushed: ")
+    assert TOKEN not in line

@@ -20,6 +20,15 @@ _READ = (".parquet", "README.md")
 _LONGEST_REASON = 300
 
 
+def hub_errors() -> tuple[type[Exception], ...]:
+    """Return what the Hub's client raises, and its HTTP library where nothing answers."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # Which library that is differs from version to version.
+    base = [one for one in HfHubHTTPError.__mro__ if one.__name__ == "HTTPError"]
+    return (*base, HfHubHTTPError, OSError, RuntimeError, ValueError)
+
+
 def fetch(
     api: "HfApi", repository: str, revision: str | None, names: Sequence[str], place: Path
 ) -> None:
@@ -37,7 +46,6 @@ def read_hub_version(name: str, api: "HfApi | None" = None) -> Version:
     if found is None:
         raise MistakeError(f"{quoted(name)} is not hub:ORG/NAME or hub:ORG/NAME@VERSION")
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
@@ -49,6 +57,6 @@ def read_hub_version(name: str, api: "HfApi | None" = None) -> Version:
         with tempfile.TemporaryDirectory(prefix="soupstock-") as place:
             fetch(api, repository, revision or info.sha, names, Path(place))
             return read_dataset(Path(place), label=name.removeprefix(PREFIX))
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except hub_errors() as error:
         reason = shown(" ".join(str(error).split())[:_LONGEST_REASON])
         raise MistakeError(f"{quoted(name)} cannot be fetched: {reason}") from error

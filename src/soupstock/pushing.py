@@ -20,7 +20,7 @@ from soupstock import changes
 from soupstock.checks import faults
 from soupstock.difference import compare
 from soupstock.errors import MistakeError, SoupstockError, shown
-from soupstock.hub_versions import fetch
+from soupstock.hub_versions import fetch, hub_errors
 from soupstock.images import illustrated, images
 from soupstock.project import Project
 from soupstock.release import CARD, LOCK, Release, sha256
@@ -227,12 +227,10 @@ def _committed(prepared: Prepared, api: "HfApi", notify: Callable[[str], None]) 
 
 def _retried(act: Callable[[], Any], notify: Callable[[str], None]) -> Any:
     """Try again where the server stumbled."""
-    from huggingface_hub.errors import HfHubHTTPError
-
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             return act()
-        except (HfHubHTTPError, OSError, RuntimeError) as error:
+        except hub_errors() as error:
             status = _status(error)
             if attempt == _ATTEMPTS or (status is not None and status < _SERVER_ERROR):
                 raise
@@ -255,13 +253,12 @@ def _status(error: BaseException) -> int | None:
 @contextmanager
 def _hub(repository: str, api: "HfApi") -> Iterator[None]:
     """Turn what the Hub answers into one line, without the token."""
-    from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
     try:
         yield
-    except (HfHubHTTPError, OSError, RuntimeError, ValueError) as error:
+    except hub_errors() as error:
         if isinstance(error, SoupstockError):
             raise
         status = _status(error)
