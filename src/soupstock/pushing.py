@@ -5,7 +5,6 @@ repository that soupstock did not make is left alone. Tokens come from the envir
 and are in no message.
 """
 
-import hashlib
 import json
 import re
 import tempfile
@@ -21,9 +20,9 @@ from soupstock.checks import faults
 from soupstock.difference import compare
 from soupstock.errors import MistakeError, SoupstockError, shown
 from soupstock.hub_versions import fetch, hub_errors
-from soupstock.images import illustrated, images
+from soupstock.parcel import content_of, files_of
 from soupstock.project import Project
-from soupstock.release import CARD, LOCK, Release, sha256
+from soupstock.release import LOCK, Release
 from soupstock.versions import Version, read_dataset
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ def prepare(release: Release, choices: Choices, api: "HfApi") -> Prepared:
     with _hub(repository, api):
         info = _info(api, repository)
         if info is None:
-            files = _files(release, choices.tag or "v1", [])
+            files = files_of(release, choices.tag or "v1", [])
             return Prepared(release, repository, not choices.public, choices.tag or "v1", files)
         return _onto(release, choices, api, info, repository)
 
@@ -152,7 +151,7 @@ def _onto(
     if not is_there:
         before = _version_before(api, repository, info, lock)
         entries.append(changes.entry(version, _difference(before, release)))
-    files = _files(release, version, entries)
+    files = files_of(release, version, entries)
     return Prepared(
         release,
         repository,
@@ -341,36 +340,3 @@ def _next(tags: Mapping[str, str], entries: Sequence[Mapping[str, Any]], *, is_t
         return str(entries[-1].get("version"))
     numbers = [int(found[1]) for name in tags if (found := _VERSION.fullmatch(name))]
     return f"v{max(numbers, default=0) + 1}"
-
-
-def content_of(release: Release) -> str:
-    """Hash the dataset's files, the card as the run wrote it among them."""
-    digest = hashlib.sha256()
-    for name, path in release.paths().items():
-        digest.update(f"{name}\0{sha256(path)}\0".encode())
-    return digest.hexdigest()
-
-
-def _files(
-    release: Release, version: str, entries: Sequence[Mapping[str, Any]]
-) -> dict[str, bytes | Path]:
-    """Put together what will be on the Hub: the dataset, its card with changes, and the lock."""
-    entries = entries or [changes.entry(version, None)]
-    files: dict[str, bytes | Path] = dict(release.paths())
-    drawn = images(release.said) if release.said else {}
-    files |= {name: image.encode() for name, image in drawn.items()}
-    card = illustrated((release.place / CARD).read_text(encoding="utf-8"), drawn)
-    files[CARD] = (card + changes.told(entries)).encode()
-    hashes = {
-        name: hashlib.sha256(file).hexdigest() if isinstance(file, bytes) else sha256(file)
-        for name, file in files.items()
-    }
-    lock = {
-        **release.lock,
-        "version": version,
-        "content": content_of(release),
-        "files": hashes,
-        "changes": list(entries),
-    }
-    text = json.dumps(lock, indent=2, ensure_ascii=False) + "\n"
-    return files | {LOCK: text.encode()}
