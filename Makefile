@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline plan preview check explain filter list test test-vllm test-all lint format types bench lock clean models
+.PHONY: help setup pipeline plan preview check explain filter list test test-vllm test-all lint format types bench lock clean models publish verify diff
 
 PYTHON ?= python3
 VENV := .venv
@@ -62,6 +62,19 @@ filter: $(READY) ## prune a file: make filter NAME=chat FILE=rows.parquet OUT=ke
 models: $(READY) ## tell which models are there and what is missing: make models NAME=chat
 	@$(SOUPSTOCK) models $(NAME) $(ARGS)
 
+publish: $(READY) ## push a dataset to the Hub, private: make publish NAME=chat
+	$(named)
+	@$(SOUPSTOCK) publish $(NAME) $(ARGS)
+
+verify: $(READY) ## make a dataset again from what is stored, and compare: make verify NAME=chat
+	$(named)
+	@$(SOUPSTOCK) verify $(NAME) $(ARGS)
+
+diff: $(READY) ## compare two versions: make diff NAME=chat/3f2a WITH=chat
+	$(named)
+	@test -n "$(WITH)" || { echo "with which? make diff NAME=$(NAME) WITH=chat" >&2; exit 2; }
+	@$(SOUPSTOCK) diff $(NAME) $(WITH) $(ARGS)
+
 list: $(READY) ## list the pipelines
 	@$(SOUPSTOCK) list
 
@@ -92,7 +105,7 @@ bench: $(READY) ## measure: make bench NAME=engine
 
 lock: ## pin all dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-	  --no-header --extra embedded --extra tokens --extra semantic --extra distilabel --extra documents --extra tools --group dev --output-file requirements.lock pyproject.toml $(ARGS)
+	  --no-header --extra embedded --extra tokens --extra semantic --extra hub --extra distilabel --extra documents --extra tools --group dev --output-file requirements.lock pyproject.toml $(ARGS)
 
 clean: ## remove the environment and caches; runs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

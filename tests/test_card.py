@@ -256,6 +256,10 @@ def test_hostile_text_changes_nothing_but_the_text(said: Manifest) -> None:
         "dataset": data["dataset"]
         | {
             "features": {poisoned(k): v for k, v in data["dataset"]["features"].items()},
+            "configs": [
+                config | {"features": {poisoned(k): v for k, v in config["features"].items()}}
+                for config in data["dataset"]["configs"]
+            ],
             "license": poisoned("l"),
         },
     }
@@ -489,3 +493,55 @@ def test_a_void_calibration_says_so_and_gives_no_figure(said: Manifest) -> None:
     assert "is void: its model and rubric have changed since.**" in text
     assert "4,719" not in text
     assert "has not been measured against people" in text
+
+
+DRAWN = """\
+```text
+sample source
+│ 20 rows
+▼ generate: question  by writer
+│ 20 rows
+▼ generate: answer  by writer
+│ 20 rows
+▼ judge: quality  by judge
+│ 20 rows
+▼ filter: score(quality)
+│ {kept} rows
+▼ publish: me/mine
+│ {kept} rows
+▼ me/mine
+```
+"""
+
+
+def test_the_pipeline_is_drawn_with_the_rows_that_went_through(said: Manifest) -> None:
+    assert DRAWN.format(kept=said.kept) in rendered(said)
+
+
+def test_what_names_a_person_is_counted_in_the_published_texts(
+    folder: Folder, server: Server
+) -> None:
+    server.answer = lambda request: (
+        f"Ask jane.roe{len(request.prompt)}@acme-tools.org!"
+        if "response_format" not in request.body
+        else '{"right": {"reason": "", "level": 3}, "kind": {"reason": "", "level": 2}}'
+    )
+    run = folder.run()
+    dataset = run.manifest.dataset
+    assert dataset is not None
+    assert dataset.personal == {
+        "secrets": 0,
+        "emails": 2 * run.manifest.kept,
+        "ibans": 0,
+        "cards": 0,
+        "phones": 0,
+        "ips": 0,
+    }
+    assert f"| e-mail addresses | {2 * run.manifest.kept} |" in of(run)
+    assert "jane.roe" not in of(run).split("## Personal data")[1]
+
+
+def test_the_citation_holds_nothing_that_bibtex_acts_on(said: Manifest) -> None:
+    block = rendered(said, name="a}b\\c, {d}").split("## How to cite it\n\n")[1]
+    assert block.splitlines()[:3] == ["```bibtex", "@misc{a-b-c-d,", "  title = {abc, d},"]
+    assert f"fingerprint {said.fingerprint[:12]}" in block

@@ -237,11 +237,20 @@ except MistakeError as error:
 """
 
 
-def test_a_dataset_on_the_hub_without_a_network_is_one_line(tmp_path: Path) -> None:
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+@pytest.mark.parametrize(
+    # No name ends in `invalid`, so it has no address anywhere (RFC 2606).
+    "told",
+    [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "https://hub.invalid"}],
+)
+def test_a_dataset_on_the_hub_without_a_network_is_one_line(
+    tmp_path: Path, told: dict[str, str]
+) -> None:
+    kept = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    environment = kept | told | {"HF_HOME": str(tmp_path)}
     ended = subprocess.run(  # noqa: S603 - our own interpreter and words
         [sys.executable, "-c", OFFLINE], env=environment, capture_output=True, text=True, check=True
     )
     assert ended.stderr == ""
     (line,) = ended.stdout.splitlines()
     assert line.startswith("the dataset 'nobody/nothing' cannot be loaded: ")
+    assert "OfflineModeIsEnabled" in line

@@ -3,11 +3,17 @@
 Each is empty where there is nothing to say.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from soupstock.manifest import DatasetRecord, Manifest, SpreadRecord, StepRecord
+from soupstock.manifest import (
+    DatasetRecord,
+    DecontaminationRecord,
+    Manifest,
+    SpreadRecord,
+    StepRecord,
+)
 from soupstock.markdown import Markdown, code, table
 
 _LONGEST_CELL = 120
@@ -145,9 +151,14 @@ def topics(said: Manifest) -> Markdown:
 
 def evaluations(said: Manifest) -> Markdown:
     """Make the table of the evaluation sets that rows were compared with."""
+    return evaluations_of(said.decontamination)
+
+
+def evaluations_of(records: Sequence[DecontaminationRecord]) -> Markdown:
+    """Make the table of the evaluation sets in certificates."""
     rows = [
         (cell(one.name), cell(one.column), count(one.rows), cell(one.sha256[:_HASH]))
-        for record in said.decontamination
+        for record in records
         for one in record.sets
     ]
     return table(("evaluation set", "column", "items", "SHA-256"), rows, right=("items",))
@@ -155,7 +166,12 @@ def evaluations(said: Manifest) -> Markdown:
 
 def recalls(said: Manifest) -> Markdown:
     """Make the table of the canaries that were found, by what was done to an item."""
-    several = len(said.decontamination) > 1
+    return recalls_of(said.decontamination)
+
+
+def recalls_of(records: Sequence[DecontaminationRecord]) -> Markdown:
+    """Make the table of the canaries in certificates."""
+    several = len(records) > 1
     rows = [
         (
             Markdown(f"{code(record.column)}: {one.kind}" if several else one.kind),
@@ -164,7 +180,7 @@ def recalls(said: Manifest) -> Markdown:
             _decimal(one.share),
             Markdown(f"{_decimal(one.low)} to {_decimal(one.high)}"),
         )
-        for record in said.decontamination
+        for record in records
         for one in record.canaries
     ]
     header = ("what was done to an item", "canaries", "found", "share", "interval")

@@ -5,6 +5,7 @@ section is Markdown in which everything that came from a file, a model or a serv
 template takes nothing else. No number is written by hand.
 """
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -14,13 +15,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from soupstock import accounts, spec
 from soupstock.accounts import cell
+from soupstock.arrangement import arranged, arrangement
+from soupstock.drawn import drawn
 from soupstock.excerpts import excerpt, written
 from soupstock.hub import front_matter
 from soupstock.loader import parse_yaml, validate
 from soupstock.manifest import WRITING, DatasetRecord, Manifest, ModelRecord
-from soupstock.markdown import Markdown, fenced, joined, listed, one_line, paragraphs, prose
+from soupstock.markdown import Markdown, fenced, joined, listed, one_line, paragraphs, prose, table
 from soupstock.measured import measured
 from soupstock.narrative import filter_told, public_path, source_told, steps_told
+from soupstock.personal import NAMES
 from soupstock.records import Row
 from soupstock.rubrics import Rubric
 from soupstock.weights import SMOLLM2
@@ -40,17 +44,23 @@ def render_card(said: Manifest, dataset: DatasetRecord, samples: Sequence[Row]) 
     Nothing in it depends on when a run was or on what was paid in it, so that running again, with
     every answer in the store, writes the same card.
     """
-    body = _template().render(
+    body = rendered(
+        "card.md",
         name=prose(said.name, _LONGEST_NAME),
         description=prose(said.pipeline["description"], _LONGEST_DESCRIPTION),
         rows=accounts.count(dataset.rows),
         taken=accounts.count(said.rows),
         writers=joined([cell(model.model) for model in _unique(_asked(said, *WRITING))]),
+        arrangement=arrangement(dataset),
+        arranged=arranged(dataset),
         caution=_caution(said),
         reason=prose((said.reason or "").rstrip("."), _LONGEST_DESCRIPTION),
-        loading=_loading(dataset),
+        loading=loading_told(dataset),
         columns=accounts.columns(dataset),
         samples=[fenced(excerpt(row), "yaml") for row in samples],
+        drawing=drawn(said),
+        personal=_personal(dataset),
+        citation=_citation(said, dataset),
         source=source_told(said),
         steps=steps_told(said),
         models=accounts.models(said),
@@ -76,8 +86,13 @@ def render_card(said: Manifest, dataset: DatasetRecord, samples: Sequence[Row]) 
     return f"{front_matter(said, dataset)}\n{body.rstrip()}\n"
 
 
+def rendered(template: str, **blanks: object) -> str:
+    """Fill in a template of assets/; all that goes into it is Markdown, or it is refused."""
+    return _template(template).render(blanks)
+
+
 @cache
-def _template() -> Template:
+def _template(name: str) -> Template:
     environment = Environment(
         loader=PackageLoader("soupstock", "assets"),
         undefined=StrictUndefined,
@@ -87,7 +102,7 @@ def _template() -> Template:
         autoescape=False,  # noqa: S701
         finalize=_escaped,
     )
-    return environment.get_template("card.md")
+    return environment.get_template(name)
 
 
 def _escaped(value: object) -> Markdown:
@@ -112,9 +127,14 @@ def _caution(said: Manifest) -> Markdown:
     )
 
 
-def _loading(dataset: DatasetRecord) -> Markdown:
-    name = f'"{dataset.repository}"'
-    lines = ["from datasets import load_dataset", "", f'rows = load_dataset({name}, split="train")']
+def loading_told(dataset: DatasetRecord) -> Markdown:
+    """Say how to load each configuration."""
+    lines = ["from datasets import load_dataset", ""]
+    for number, config in enumerate(dataset.configs):
+        named = f', "{config.name}"' if number else ""
+        split = config.splits[0].name
+        assigned = config.name if len(dataset.configs) > 1 else "rows"
+        lines.append(f'{assigned} = load_dataset("{dataset.repository}"{named}, split="{split}")')
     return fenced("\n".join(lines), "python")
 
 
@@ -176,7 +196,7 @@ def _limits(said: Manifest) -> Iterator[Markdown]:
             " people and places are not found so."
         )
     else:
-        yield Markdown("The rows were not searched for personal data.")
+        yield Markdown("Personal data was counted, as above; none was masked, and no row dropped.")
 
 
 def _filter_name(use: str | Mapping[str, object]) -> str:
@@ -185,7 +205,34 @@ def _filter_name(use: str | Mapping[str, object]) -> str:
 
 def _command(said: Manifest) -> Markdown:
     name = shlex.quote(one_line(said.name))
-    return fenced(f"soupstock plan {name}\nsoupstock run {name}", "sh")
+    return fenced(f"soupstock plan {name}\nsoupstock run {name}\nsoupstock verify {name}", "sh")
+
+
+def _personal(dataset: DatasetRecord) -> Markdown:
+    """Say what was found in the published texts that names a person or opens a door."""
+    if dataset.personal is None:
+        return Markdown()
+    told = {NAMES[kind]: dataset.personal.get(kind, 0) for kind in NAMES}
+    rows = [(Markdown(name), accounts.count(count)) for name, count in told.items()]
+    return table(("what was looked for", "found"), rows, right=("found",))
+
+
+def _citation(said: Manifest, dataset: DatasetRecord) -> Markdown:
+    key = re.sub(r"[^A-Za-z0-9]+", "-", one_line(said.name, _LONGEST_NAME)).strip("-")
+    made = f"Made with soupstock {_plain(said.soupstock)}, fingerprint {said.fingerprint[:12]}"
+    lines = [
+        f"@misc{{{key or 'dataset'},",
+        f"  title = {{{_plain(said.name)}}},",
+        f"  howpublished = {{Hugging Face Hub, {_plain(dataset.repository)}}},",
+        f"  note = {{{made}}}",
+        "}",
+    ]
+    return fenced("\n".join(lines), "bibtex")
+
+
+def _plain(text: str) -> str:
+    """Leave out of a text what BibTeX would act on."""
+    return re.sub(r"[{}\\]", "", one_line(text, _LONGEST_NAME))
 
 
 def _pipeline(said: Manifest) -> Markdown:

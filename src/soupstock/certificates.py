@@ -13,17 +13,20 @@ def certificates(steps: Iterable[Step]) -> Iterator[DecontaminationRecord]:
     """Make the certificate of each decontaminate step; its canaries are looked for now."""
     for step in steps:
         if isinstance(step.bound, Decontamination):
-            yield DecontaminationRecord(
-                step=step.title,
-                column=step.bound.column,
-                sets=tuple(
-                    EvaluationRecord(
-                        name=one.label, column=one.column, rows=one.rows, sha256=one.content
-                    )
-                    for one in step.bound.against
-                ),
-                canaries=tuple(_recalls(step.bound)),
-            )
+            yield certificate(step.title, step.bound)
+
+
+def certificate(title: str, bound: Decontamination) -> DecontaminationRecord:
+    """Say what rows were compared with, and how much of it is found."""
+    return DecontaminationRecord(
+        step=title,
+        column=bound.column,
+        sets=tuple(
+            EvaluationRecord(name=one.label, column=one.column, rows=one.rows, sha256=one.content)
+            for one in bound.against
+        ),
+        canaries=tuple(_recalls(bound)),
+    )
 
 
 def _recalls(bound: Decontamination) -> Iterator[RecallRecord]:

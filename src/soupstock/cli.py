@@ -344,6 +344,166 @@ def calibrate(context: click.Context, /, name: str, labels: Path, **choices: Any
 
 
 @main.command()
+@click.argument("name")
+@click.option("--to", "repository", metavar="ID", help="Another id on the Hub: my-org/chat.")
+@click.option("--public", is_flag=True, help="Let everybody see it; it is private without this.")
+@click.option("--force", is_flag=True, help="Replace what soupstock did not make.")
+@click.option("--tag", help="What this version is called; v1, v2 and so on without it.")
+@click.option(
+    "--allow",
+    "allowed",
+    multiple=True,
+    type=click.Choice(["secrets", "emails", "ibans", "cards", "phones", "ips"]),
+    help="A kind of personal data that may be in it.",
+)
+@click.option("--dry-run", "is_dry", is_flag=True, help="Check it and show what would be pushed.")
+@click.option("--yes", is_flag=True, help="Do not ask before pushing.")
+@click.pass_context
+def publish(
+    context: click.Context, /, name: str, *, is_dry: bool, yes: bool, **choices: Any
+) -> None:
+    """Push the dataset of NAME (a pipeline's last run, or chat/3f2a) to the Hugging Face Hub.
+
+    What fails its checks (schema, leaks, secrets, personal data, an unfit judge, changed files) is
+    not pushed. The token is HF_TOKEN's, or that of `hf auth login`.
+    """
+    from soupstock.pushing import Choices, connect, prepare, push, require_fit
+    from soupstock.release import read_release
+
+    project, chosen = _project(context), Choices(**choices)
+    release = read_release(project, name)
+    require_fit(release, project, chosen)
+    api = connect()
+    prepared = prepare(release, chosen, api)
+    who = "private" if prepared.private else "public"
+    rows, megabytes = f"{release.dataset.rows:,}", f"{prepared.bytes / 1e6:,.1f}"
+    click.echo(
+        shown(
+            f"{prepared.repository}: {rows} rows, {len(prepared.files)} files, {megabytes} MB,"
+            f" {who}, version {prepared.version}"
+        )
+    )
+    if prepared.opens:
+        click.echo("what is there is private, and becomes public")
+    if is_dry:
+        for file in prepared.files:
+            click.echo(shown(f"  {file}"))
+        for file in prepared.deleted:
+            click.echo(shown(f"  {file} (removed)"))
+        click.echo("nothing was pushed: --dry-run")
+        return
+    if not yes and sys.stdin.isatty() and not click.confirm("Push it?"):
+        return
+    done = push(prepared, api, lambda line: click.echo(shown(line), err=True))
+    what = "pushed" if done.is_new else "there already"
+    click.echo(shown(f"{what}: {done.url} ({done.version}, commit {done.commit[:12]})"))
+
+
+@main.command()
+@click.argument("name")
+@click.pass_context
+def verify(context: click.Context, /, name: str) -> None:
+    """Make the dataset of NAME (a last run, or chat/3f2a) again from what is stored, and compare.
+
+    Nobody is asked. What was changed since, or is missing, is named: files, rows, answers.
+    """
+    from soupstock.verify import verify as verified
+
+    done = verified(_project(context), name)
+    for line in (*done.problems, *done.notes):
+        click.echo(shown(line))
+    if done.problems:
+        sys.exit(1)
+    told = f"{done.rows:,} rows; {done.files:,} files come out the same, byte for byte"
+    click.echo(shown(f"{done.folder}: {told}"))
+
+
+@main.command()
+@click.argument("parts", nargs=-1, required=True, metavar="NAME:SHARE...")
+@click.option("-n", "--rows", type=click.IntRange(min=1), help="How many rows; all that fit, else.")
+@click.option("-o", "--output", "name", required=True, help="What the mix is called.")
+@click.option("--to", "repository", metavar="ID", help="Its id on the Hub: my-org/mix.")
+@click.option(
+    "--split", "splits", multiple=True, metavar="NAME=SHARE", help="A split beside train: test=0.1."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Another choice of rows.")
+@click.pass_context
+def mix(context: click.Context, /, parts: tuple[str, ...], **choices: Any) -> None:
+    """Mix the datasets of several runs: soupstock mix chat:0.7 reasoning:0.3 -n 50000 -o soup.
+
+    Repeats across them are left out, and what resembles an evaluation set that any of them was
+    compared with. The mix lies in runs/NAME/latest, with a card that says what came from where.
+    """
+    from soupstock.mixing import Mixture
+    from soupstock.mixing import mix as mixed
+
+    splits = dict(_pair(choice, "--split", "NAME=SHARE") for choice in choices["splits"])
+    shares = dict(_share(part) for part in parts)
+    if len(shares) < len(parts):
+        raise MistakeError("each run is mixed in once")
+    told = {name: _number(share, f"--split {name}", below=1) for name, share in splits.items()}
+    if sum(told.values()) >= 1 or "train" in told:
+        raise MistakeError("the splits beside train take less than all rows, and none is `train`")
+    done = mixed(Mixture(shares, **choices | {"splits": told}), _project(context))
+    for one in done.record.ingredients:
+        click.echo(
+            shown(
+                f"{one.name}: {one.taken:,} of {one.rows:,} rows"
+                f" ({one.repeats:,} repeats, {one.contaminated:,} contaminated)"
+            )
+        )
+    click.echo(shown(f"{done.record.dataset.rows:,} rows in {done.folder}"))
+
+
+def _share(part: str) -> tuple[str, float]:
+    """Take `chat:0.7` apart."""
+    name, colon, share = part.rpartition(":")
+    if not (name and colon):
+        raise MistakeError(f"{shown(part)} is not NAME:SHARE, such as chat:0.7")
+    return name, _number(share, shown(name))
+
+
+def _number(text: str, what: str, below: float = math.inf) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < below:
+        told = f"a number above 0{f' and below {below:g}' if below < math.inf else ''}"
+        raise MistakeError(f"the share of {shown(what)} should be {told}, not {shown(text)}")
+    return number
+
+
+@main.command()
+@click.argument("one")
+@click.argument("other")
+@click.option("--json", "is_json", is_flag=True, help="Print all of it as JSON.")
+@click.pass_context
+def diff(context: click.Context, /, one: str, other: str, *, is_json: bool) -> None:
+    """Compare two versions: rows added, removed and changed, distributions that moved.
+
+    ONE and OTHER are pipelines (their last runs), runs (chat/3f2a), folders of datasets, or
+    versions on the Hub (hub:my-org/chat@v1).
+    """
+    from soupstock.difference import compare
+    from soupstock.hub_versions import PREFIX, read_hub_version
+    from soupstock.versions import read_version
+
+    project = _project(context)
+    versions = [
+        read_hub_version(name) if name.startswith(PREFIX) else read_version(project, name)
+        for name in (one, other)
+    ]
+    found = compare(*versions)
+    if is_json:
+        click.echo(found.model_dump_json(indent=2))
+        return
+    from soupstock.show_difference import show_difference
+
+    show_difference(found)
+
+
+@main.command()
 @click.option("--prune", "is_pruned", is_flag=True, help="Remove what no pipeline leads to.")
 @click.option("--yes", is_flag=True, help="Do not ask before removing.")
 @click.pass_context

@@ -56,6 +56,8 @@ class Flow:
     """Called before another model takes its turn, where models that a run serves take turns."""
     are_judges_examined: bool = True
     """Whether judges are asked about canaries, too."""
+    window: int = WINDOW
+    """How many rows may be under way where no model is asked by the batch."""
     tallies: list[Tally] = field(default_factory=list)
     """One for each step; they grow while the flow runs."""
     examinations: dict[str, Examination] = field(default_factory=dict)
@@ -179,7 +181,7 @@ class Flow:
     def _window(self) -> int:
         """How many rows may be under way: a batch should hold as many calls as it can."""
         is_batched = any(step.model and step.model.mode != "live" for step in self.plan.steps)
-        return MOST_LINES if is_batched else WINDOW
+        return MOST_LINES if is_batched else self.window
 
     def _source(self) -> Iterator[list[Indexed]]:
         ids = Ids()

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from soupstock.manifest import WRITING, DatasetRecord, Manifest
 from soupstock.markdown import one_line
-
-CONFIG = "default"
-"""The name of a dataset's only configuration."""
+from soupstock.mix_record import MixRecord
 
 _LICENSES = Path(__file__).parent / "assets" / "licenses.txt"
 _SIZES = (
@@ -44,20 +42,30 @@ def features_of(schema: pa.Schema) -> dict[str, Any]:
 
 def front_matter(said: Manifest, dataset: DatasetRecord) -> str:
     """Return the card's YAML, between its `---` lines."""
+    return _head(said.name, dataset, _origin(said), _tags(said))
+
+
+def mix_front_matter(record: MixRecord) -> str:
+    """Return the YAML of a mix's card, between its `---` lines."""
+    models = [model for one in record.ingredients for model in one.models]
+    origin = {"language_creators": ["machine-generated"]} if models else {}
+    tags = ["synthetic"] if models else []
+    named = [tag for model in models if (tag := _tag(model.model))]
+    return _head(record.name, record.dataset, origin, [*tags, "soupstock", *named])
+
+
+def _head(
+    name: str, dataset: DatasetRecord, origin: dict[str, list[str]], tags: Iterable[str]
+) -> str:
     data = {
-        "pretty_name": one_line(said.name, _LONGEST_NAME),
+        "pretty_name": one_line(name, _LONGEST_NAME),
         **_license(dataset.license),
         **_languages(dataset.language),
         "task_categories": ["text-generation"],
         "size_categories": [size_category(dataset.rows)],
-        **_origin(said),
-        "tags": list(dict.fromkeys(_tags(said))),
-        "configs": [
-            {
-                "config_name": CONFIG,
-                "data_files": [{"split": "train", "path": "data/train-*"}],
-            }
-        ],
+        **origin,
+        "tags": list(dict.fromkeys(tags)),
+        "configs": _configs(dataset),
         **_info(dataset),
     }
     return f"---\n{_written(data)}---\n"
@@ -118,20 +126,46 @@ def _tag(text: str) -> str:
     return re.sub(r"[^a-z0-9_.]+", "-", text.lower()).strip("-._")[:_LONGEST_NAME]
 
 
+def _configs(dataset: DatasetRecord) -> list[dict[str, Any]]:
+    """Say which files are which; the first of several configurations is the default one."""
+    found: list[dict[str, Any]] = [
+        {
+            "config_name": config.name,
+            "data_files": [
+                {"split": split.name, "path": f"{config.folder}/{split.name}-*"}
+                for split in config.splits
+            ],
+        }
+        for config in dataset.configs
+    ]
+    if len(found) > 1:
+        found[0]["default"] = True
+    return found
+
+
 def _info(dataset: DatasetRecord) -> dict[str, Any]:
     """Return `dataset_info`, as the `datasets` library writes it."""
     from datasets import DatasetInfo, Features
     from datasets.info import DatasetInfosDict
 
-    split = {"name": "train", "num_bytes": dataset.bytes, "num_examples": dataset.rows}
-    info = DatasetInfo(
-        features=Features.from_dict(dataset.features),
-        splits={"train": split},
-        download_size=sum(shard.bytes for shard in dataset.shards),
-        dataset_size=dataset.bytes,
-    )
+    infos = {}
+    for config in dataset.configs:
+        splits = {
+            split.name: {
+                "name": split.name,
+                "num_bytes": split.bytes,
+                "num_examples": split.rows,
+            }
+            for split in config.splits
+        }
+        infos[config.name] = DatasetInfo(
+            features=Features.from_dict(config.features),
+            splits=splits,
+            download_size=config.download,
+            dataset_size=config.bytes,
+        )
     found: dict[str, Any] = {}
-    DatasetInfosDict({CONFIG: info}).to_dataset_card_data(found)
+    DatasetInfosDict(infos).to_dataset_card_data(found)
     return found
 
 

@@ -17,32 +17,37 @@ from soupstock.run import first_rows, next_rows
 from soupstock.store import Store
 from soupstock.stream import Tally
 
-_UNASKED = Failure("Unasked", "nothing was asked")
-UNASKED = f"stopped: {_UNASKED.cause}"
+NOT_ASKED = Failure("Unasked", "nothing was asked")
+UNASKED = f"stopped: {NOT_ASKED.cause}"
 """Why a row goes no further: the store has no answer for it."""
 
 
 @dataclass
-class _Lookup:
+class Lookup:
     """Answers from the store, and from nowhere else; notes what it found."""
 
     store: Store
     keys: set[bytes] = field(default_factory=set)
     stopped: Failure | None = None
+    failures: Mapping[bytes, Failure] = field(default_factory=dict)
+    """Failures that are known of calls, by their keys."""
 
     def found(self, calls: Sequence[Call]) -> dict[bytes, Answer]:
+        """Return what the store has."""
         stored = look_up(self.store.get, calls)
         self.keys.update(one.key for one in stored.values())
         return {key: decode(one.answer) for key, one in stored.items()}
 
     def ask(self, call: Call, rank: int, done: Callable[[Reply], None]) -> None:  # noqa: ARG002
-        done(_UNASKED)
+        """Fail a call as is known of it, or say that nothing was asked."""
+        done(self.failures.get(call.key, NOT_ASKED))
 
     def rest(self) -> None:
         """Go on: nothing was asked."""
 
     def is_unasked(self, cause: str) -> bool:
-        return cause == _UNASKED.cause
+        """Tell whether the store had no answer."""
+        return cause == NOT_ASKED.cause
 
     def stop(self, why: Failure) -> None:
         """Go on: a step that failed for nearly everybody is no reason to look no further."""
@@ -80,7 +85,7 @@ async def _look(plan: Plan) -> Found:
     path = folder.runs_folder(plan.project.root) / folder.STORE
     rows = first_rows(plan)
     async with Store(path) as store:
-        lookup = _Lookup(store)
+        lookup = Lookup(store)
         while True:
             with tempfile.TemporaryDirectory(prefix="soupstock-") as place:
                 flow = Flow(plan, lookup, Path(place), rows)

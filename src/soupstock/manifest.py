@@ -96,10 +96,47 @@ class ShardRecord(Spec):
     file: str
     rows: int
     bytes: int
+    split: str = "train"
+
+
+class SplitRecord(Spec):
+    """One split of a configuration."""
+
+    name: str
+    rows: int
+    bytes: int
+    """The size of its rows in memory, as Arrow tables."""
+
+
+class ConfigRecord(Spec):
+    """One way in which the rows are published."""
+
+    name: str
+    folder: str
+    """Where its files lie in the dataset's folder."""
+    output_schema: str | None = None
+    features: dict[str, Any]
+    rows: int
+    bytes: int
+    splits: tuple[SplitRecord, ...]
+    download: int
+    """The size of its files."""
+
+
+class SplittingRecord(Spec):
+    """How rows were put into splits."""
+
+    shares: dict[str, float]
+    """What share each split was to have; `train` has the rest."""
+    stratify: str | None = None
+    groups: int
+    """How many groups of rows there are that belong together: each is on one side."""
+    largest: int
+    """How many rows the largest has."""
 
 
 class DatasetRecord(Spec):
-    """The dataset that was written. All of it is one split, `train`."""
+    """The dataset that was written; columns and sizes are those of its first configuration."""
 
     repository: str
     """Its id on the Hub, once it is there."""
@@ -111,6 +148,12 @@ class DatasetRecord(Spec):
     bytes: int
     """The size of its rows in memory, as Arrow tables."""
     shards: tuple[ShardRecord, ...]
+    """All files, of all configurations."""
+    configs: tuple[ConfigRecord, ...] = ()
+    splitting: SplittingRecord | None = None
+    """Null where all rows are one split, `train`."""
+    personal: dict[str, int] | None = None
+    """What was found in its texts that names a person or opens a door, by kind."""
 
 
 class SpreadRecord(Spec):

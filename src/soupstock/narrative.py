@@ -171,6 +171,12 @@ def _deduplicated(step: spec.Dedup) -> str:
 
 
 def _published(step: spec.Publish) -> str:
+    if step.configs:
+        shaped = {name: c.output_schema for name, c in step.configs.items() if c.output_schema}
+        told = joined([Markdown(f"{code(n)} by the schema {code(s)}") for n, s in shaped.items()])
+        if not told:
+            return "all columns were written as they are."
+        return f"rows were shaped as {told}; those that no schema takes were dropped."
     if step.output_schema is None:
         return "all columns were written as they are."
     schema = code(step.output_schema, _LONGEST)

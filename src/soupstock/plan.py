@@ -11,7 +11,7 @@ import polars as pl
 
 from soupstock import shapes, sources, spec
 from soupstock.calls import Form
-from soupstock.columns import check_new, check_variables
+from soupstock.columns import check_new, check_variables, type_at
 from soupstock.documents import read_documents
 from soupstock.embeddings import EmbeddingForm
 from soupstock.errors import MistakeError, Place, UnknownNameError, quoted
@@ -31,6 +31,7 @@ from soupstock.pruning import (
 )
 from soupstock.records import AFTER, BEFORE, Columns
 from soupstock.servers import Model, resolve
+from soupstock.splitting import Splits
 from soupstock.steps.compare import Comparing
 from soupstock.steps.converse import CONVERSATION, SAID, Conversing, Speaker
 from soupstock.steps.decontaminate import Decontamination
@@ -39,7 +40,7 @@ from soupstock.steps.filter import Filtering, bind
 from soupstock.steps.generate import Generation
 from soupstock.steps.judge import Judging
 from soupstock.steps.mask import Masking
-from soupstock.steps.publish import Publication
+from soupstock.steps.publish import CONFIG, Publication, Shape
 from soupstock.steps.select import Selection
 from soupstock.steps.task import Tasking
 from soupstock.steps.verify import VERIFIED, Verification
@@ -176,6 +177,7 @@ def plan(
     """Plan a pipeline: find its names, check its columns. Raises MistakeError."""
     planner = _Planner(pipeline, project, name, places)
     source = planner.source()
+    planner.know_source(source)
     columns = dict(source.columns)
     steps = []
     for index, step in enumerate(pipeline.steps):
@@ -227,6 +229,7 @@ class _Planner:
         self._name = name
         self._project = project
         self._place = places
+        self._sourced: tuple[str, ...] = ()
         endpoints = project.endpoints()
         self.models = {
             role: resolve(reference, endpoints, places("models", role), project.root)
@@ -256,6 +259,10 @@ class _Planner:
         own, standard = self._project.root, self._project.standard
         is_there = sources.resolved(path, own) is None and sources.resolved(path, standard)
         return standard if is_there else own
+
+    def know_source(self, source: sources.Source) -> None:
+        """Remember the source's columns: those that rows from one source row share."""
+        self._sourced = tuple(source.columns)
 
     def step(self, index: int, step: spec.Step, columns: Columns) -> Step:
         at = _At(self._place, index)
@@ -461,16 +468,40 @@ class _Planner:
         masked = {
             s.mask.partition("::")[0] for s in self._pipeline.steps if isinstance(s, spec.Mask)
         }
-        published, schema = {n: t for n, t in columns.items() if n not in masked}, None
-        parts: tuple[tuple[str, PartRecord], ...] = ()
-        if step.output_schema:
-            found = self._project.schema(step.output_schema, at("schema"))
-            schema = found.value
-            published = _located(at("schema"), shapes.columns_of, schema)
-            parts = (("schema", found.record),)
-        bound = Publication(step.publish, published, schema)
+        published = {n: t for n, t in columns.items() if n not in masked}
+        if step.configs and step.output_schema:
+            raise MistakeError("with configs, each has its own schema", at("schema"))
+        if step.stratify is not None:
+            type_at(step.stratify, columns, at("stratify"))
+            if not step.splits:
+                raise MistakeError("to stratify takes splits", at("stratify"))
+        configs = step.configs or {CONFIG: spec.Config(output_schema=step.output_schema)}
+        splits = Splits(step.splits, step.stratify, self._source_columns)
+        parts: dict[str, PartRecord] = {}
+        bounds = []
+        for name, output in configs.items():
+            shape = Shape(name, {**BEFORE, **published} if step.configs else published)
+            if output.output_schema:
+                place = at("configs", name, "schema") if step.configs else at("schema")
+                found = self._project.schema(output.output_schema, place)
+                parts[found.record.file] = found.record
+                shape = Shape(name, _located(place, shapes.columns_of, found.value), found.value)
+            bounds.append(shape)
+        bound = Publication(
+            step.publish,
+            bounds[0].columns,
+            bounds[0].schema,
+            tuple(bounds) if step.configs else (),
+            splits,
+        )
         title = f"publish: {step.publish}"
-        return Step(step, bound, title=title, reads=(), adds={}, parts=parts)
+        told = tuple(("schema", part) for part in parts.values())
+        return Step(step, bound, title=title, reads=(), adds={}, parts=told)
+
+    @property
+    def _source_columns(self) -> tuple[str, ...]:
+        """Name what two rows from one source row share; of draws each is a source row."""
+        return () if isinstance(self._pipeline.source, spec.SampleSource) else self._sourced
 
     def _model(self, role: str, place: Place | None) -> Model:
         if role not in self.models:

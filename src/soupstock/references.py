@@ -104,7 +104,7 @@ def _dataset(there: spec.DatasetThere, root: Path, place: Place | None) -> tuple
     if path is None or not path.is_dir():
         raise MistakeError(f"there is no folder {quoted(name)} in {shown(root)}", place)
     files = sorted(path.rglob(f"{there.split}-*.parquet"))
-    if not files or there.config:
+    if there.config or len({file.parent for file in files}) != 1:
         source = spec.DatasetSource(**there.model_dump(exclude={"column"}))
         data = loaded(source, str(path), place)
         return folder_hash(path), pl.DataFrame(data.with_format("arrow")[:]).lazy()

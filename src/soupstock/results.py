@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from soupstock import __version__, calibration, folder, hub, manifest, spec
+from soupstock import __version__, calibration, folder, manifest, spec
 from soupstock.assessment import fitness_record, jury_record, order_record
 from soupstock.budget import PICO, Price
 from soupstock.card import render_card
@@ -27,7 +27,6 @@ from soupstock.manifest import (
     PaidRecord,
     ScoreRecord,
     ServerRecord,
-    ShardRecord,
     SourceRecord,
     SpreadRecord,
     StepRecord,
@@ -38,6 +37,7 @@ from soupstock.plan import Plan, Step
 from soupstock.records import Row, Table
 from soupstock.report import write_report
 from soupstock.servers import Model
+from soupstock.shelf import record_of
 from soupstock.steps.compare import Comparing
 from soupstock.steps.judge import Judging
 from soupstock.steps.publish import Publication, write
@@ -90,24 +90,17 @@ def _with_dataset(said: Manifest, plan: Plan, table: Table, place: Path) -> Mani
     written = write(bound, table, place)
     if written is None:
         return said
-    dataset = DatasetRecord(
-        repository=step.publish,
-        license=step.license,
-        language=step.language,
-        features=hub.features_of(written.schema),
-        rows=sum(shard.rows for shard in written.shards),
-        bytes=sum(shard.arrow_bytes for shard in written.shards),
-        shards=tuple(ShardRecord(file=s.file, rows=s.rows, bytes=s.bytes) for s in written.shards),
-    )
+    dataset = record_of(written, bound, place, license=step.license, language=step.language)
     said = said.model_copy(update={"dataset": dataset})
-    card = render_card(said, dataset, _samples(place, dataset))
+    card = render_card(said, dataset, samples_of(place, dataset))
     (place / "README.md").write_text(card, encoding="utf-8")
     return said
 
 
-def _samples(place: Path, dataset: DatasetRecord) -> list[Row]:
+def samples_of(place: Path, dataset: DatasetRecord) -> list[Row]:
     """Return the first row of the dataset, the one in its middle, and the last."""
-    files = [place / shard.file for shard in dataset.shards]
+    first = dataset.configs[0].folder
+    files = [place / s.file for s in dataset.shards if s.file.startswith(f"{first}/")]
     rows = pl.scan_parquet(files, glob=False)
     places = sorted({0, dataset.rows // 2, dataset.rows - 1})
     return [rows.slice(number, 1).collect().row(0, named=True) for number in places]
@@ -143,7 +136,7 @@ def _manifest(flow: Flow, client: Client, timing: TimingRecord, table: Table) ->
         decontamination=tuple(certificates(plan.steps)),
         diversity=tuple(diversities(plan, table)),
         topics=tuple(topics(plan, table)),
-        versions=_versions(),
+        versions=package_versions(),
         paid=_paid(flow, client),
         timing=timing,
         **_totals(steps),
@@ -365,7 +358,8 @@ def _failures(table: Table) -> dict[str, list[FailureRecord]]:
     return grouped
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that shape a result."""
     found = {"python": platform.python_version(), "soupstock": __version__}
     for package in PACKAGES:
         try:

@@ -17,6 +17,7 @@ from polars.datatypes import DataTypeClass
 
 from soupstock.errors import MistakeError, Place, quoted, shown
 from soupstock.lines import check_csv, check_jsonl
+from soupstock.reach import offline_where_unreachable
 from soupstock.records import Columns
 from soupstock.spec import RESERVED, DatasetSource, FileSource, SampleSource, Scalar
 
@@ -202,7 +203,8 @@ def loaded(source: DatasetSource, name: str, place: Place | None) -> Any:
     # What it tells of its retries comes in a dozen lines, and again in its error.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
-        return load_dataset(name, source.config, split=source.split, revision=source.revision)
+        with offline_where_unreachable():
+            return load_dataset(name, source.config, split=source.split, revision=source.revision)
     # Whatever is wrong there, datasets raises dozens of kinds of errors for it.
     except Exception as error:
         reason = shown(" ".join(str(error).split())[:300])

@@ -563,6 +563,31 @@ class Select(Spec):
     model2vec, a folder or an id on the Hub; without it by their words."""
 
 
+Part_ = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+"""The name of a split or a configuration: small letters, digits and underscores."""
+
+
+def _apart(configs: dict[str, Any]) -> dict[str, Any]:
+    if "data" in configs:
+        raise ValueError("the name `data` is taken; choose another for the configuration")
+    return configs
+
+
+def _shares(splits: dict[str, float]) -> dict[str, float]:
+    if "train" in splits:
+        raise ValueError("`train` takes what the other splits leave; name their shares alone")
+    if sum(splits.values()) >= 1:
+        raise ValueError("the splits take all rows; leave some for `train`")
+    return splits
+
+
+class Config(Spec):
+    """One of several ways in which the rows are published."""
+
+    output_schema: Annotated[Name | None, Field(alias="schema")] = None
+    """A schema that each row must have; all columns, and the rows' ids, without one."""
+
+
 class Publish(Spec):
     """Write what is left as a Hugging Face dataset."""
 
@@ -571,6 +596,17 @@ class Publish(Spec):
 
     output_schema: Annotated[Name | None, Field(alias="schema")] = None
     """A schema that each published row must have; all columns are published without one."""
+
+    configs: Annotated[dict[Part_, Config], AfterValidator(_apart)] = {}
+    """Several ways in which the rows are published, by name, each with its `schema`; the first is
+    what is loaded where none is named. A row that no schema takes is dropped."""
+
+    splits: Annotated[dict[Part_, Share], AfterValidator(_shares)] = {}
+    """Which share of the rows each split takes, such as `{test: 0.1}`; the rest is `train`. Rows
+    that come from one source row or are nearly the same go to one split together."""
+
+    stratify: Path_ | None = None
+    """A column, of each value of which every split gets its share."""
 
     license: str | None = None
     """The dataset's licence, as the Hub names it: `apache-2.0`."""

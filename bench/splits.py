@@ -1,0 +1,33 @@
+"""How long it takes to find which rows belong together: `python bench/splits.py`."""
+
+import argparse
+import json
+import random
+import time
+
+import polars as pl
+
+from soupstock.clusters import clusters
+
+WORDS = [f"word{number}" for number in range(20_000)]
+
+
+def main() -> None:
+    """Cluster texts that have nothing in common, and texts that are half boilerplate."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rows", type=int, default=100_000)
+    rows = options.parse_args().rows
+    drawn = random.Random(0)  # noqa: S311 - words, no secret
+    for name, share in (("distinct", 0), ("a third is boilerplate", 40), ("half is", 60)):
+        boilerplate = " ".join(WORDS[:share])
+        texts = [
+            f"{boilerplate} {' '.join(drawn.choices(WORDS, k=120 - share))}" for _ in range(rows)
+        ]
+        began = time.monotonic()
+        found = len(set(clusters(pl.Series(texts)).tolist()))
+        seconds = round(time.monotonic() - began, 1)
+        print(json.dumps({"texts": name, "rows": rows, "seconds": seconds, "clusters": found}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,328 @@
+"""Mix the kept rows of several runs into one dataset: exact shares, no repeats across them.
+
+A run's rows are those of its dataset's first configuration. Which of them are taken follows from
+their content and the seed, so a larger mix holds the smaller one, as far as shares are the same.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from hashlib import blake2b, sha256
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from soupstock import __version__, folder, manifest, spec
+from soupstock.certificates import certificate
+from soupstock.errors import MistakeError, shown
+from soupstock.manifest import Manifest
+from soupstock.mix_card import render_mix_card
+from soupstock.mix_record import MIX, IngredientRecord, MixRecord
+from soupstock.project import Project
+from soupstock.records import Columns, Table
+from soupstock.references import Reference, find_there
+from soupstock.release import sha256 as file_hash
+from soupstock.results import package_versions, samples_of
+from soupstock.shelf import record_of
+from soupstock.splitting import Splits, texts_of
+from soupstock.steps.decontaminate import Decontamination, find_items
+from soupstock.steps.dedup import Deduplication, duplicates
+from soupstock.steps.publish import Publication, write
+from soupstock.versions import find_folder, split_files
+
+ORIGIN = "origin"
+"""The column that says which run a row is from."""
+
+_SIMILAR = spec.SIMILAR["minhash"]
+_PART = 8192
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What to mix."""
+
+    shares: Mapping[str, float]
+    """Runs by name, each with its share; shares are relative to their sum."""
+    name: str
+    rows: int | None = None
+    """How many rows to take; as many as the shares allow where it is None."""
+    repository: str | None = None
+    splits: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """What was mixed."""
+
+    folder: Path
+    record: MixRecord
+
+
+@dataclass(frozen=True)
+class _Ingredient:
+    name: str
+    place: Path
+    said: Manifest
+    share: Fraction
+    rows: pl.DataFrame
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """All rows, with what is wrong with each."""
+
+    rows: pl.DataFrame
+    which: "np.ndarray[tuple[int], np.dtype[np.int64]]"
+    """Which ingredient each is from."""
+    contaminated: "np.ndarray[tuple[int], np.dtype[np.bool_]]"
+    repeated: "np.ndarray[tuple[int], np.dtype[np.bool_]]"
+    order: Sequence[str]
+    """What decides which rows are taken: the lowest first."""
+
+    def room(self, number: int) -> int:
+        """Count the rows that an ingredient has left."""
+        return int(((self.which == number) & ~self.contaminated & ~self.repeated).sum())
+
+
+def mix(mixture: Mixture, project: Project) -> Mixed:
+    """Mix runs; raises MistakeError."""
+    target_name = spec.slug(mixture.name)
+    if (
+        folder.runs_folder(project.root) / target_name / folder.LATEST / manifest.MANIFEST
+    ).exists():
+        raise MistakeError(f"{shown(mixture.name)} is a pipeline's name already; choose another")
+    ingredients = _ingredients(mixture, project)
+    sets = list(_evaluations(ingredients, project))
+    pool = _pool(ingredients, sets, mixture.seed)
+    quotas = _quotas(mixture.rows, ingredients, pool)
+    fingerprint = _fingerprint(mixture, ingredients, sets)
+    target = folder.run_folder(project.root, mixture.name, fingerprint)
+    with folder.worked_in(target, lambda _: None) as work:
+        fresh = work / "results"
+        fresh.mkdir(parents=True)
+        record = _written(mixture, ingredients, pool, quotas, fresh)
+        record = record.model_copy(
+            update={
+                "fingerprint": fingerprint,
+                "decontamination": tuple(certificate("mix", one) for one in sets),
+            }
+        )
+        _finish(record, fresh, target)
+    folder.point_latest(target)
+    return Mixed(target, _read_back(target))
+
+
+def _read_back(target: Path) -> MixRecord:
+    return MixRecord.model_validate_json((target / MIX).read_bytes())
+
+
+def _ingredients(mixture: Mixture, project: Project) -> list[_Ingredient]:
+    # As they are written: 0.7 is seven tenths.
+    shares = {name: Fraction(str(share)) for name, share in mixture.shares.items()}
+    total = sum(shares.values())
+    found = []
+    for name, share in shares.items():
+        place = find_folder(project, name)
+        if not (place / manifest.MANIFEST).is_file():
+            raise MistakeError(f"{shown(name)} is no run: there is no {place / manifest.MANIFEST}")
+        if not (place / folder.DATASET).is_dir():
+            raise MistakeError(f"{shown(name)} has no dataset to mix: no row was kept or published")
+        files = [path for _, path in split_files(place / folder.DATASET)]
+        rows = pl.concat([pl.read_parquet(path, glob=False) for path in files])
+        hashes = {path.relative_to(place).as_posix(): file_hash(path) for path in files}
+        said = manifest.read(place)
+        found.append(_Ingredient(name, place, said, share / total, rows, hashes))
+    _check_columns(found)
+    return found
+
+
+def _check_columns(ingredients: Sequence[_Ingredient]) -> None:
+    first = ingredients[0]
+    if ORIGIN in first.rows.columns:
+        raise MistakeError(f"{shown(first.name)} has a column {ORIGIN} already")
+    for other in ingredients[1:]:
+        if other.rows.schema != first.rows.schema:
+            one, two = (", ".join(map(shown, i.rows.columns)) for i in (first, other))
+            raise MistakeError(
+                f"{shown(first.name)} ({one}) and {shown(other.name)} ({two}) have not the same"
+                " columns of the same types; publish both by one schema"
+            )
+
+
+def _evaluations(ingredients: Sequence[_Ingredient], project: Project) -> Iterator[Decontamination]:
+    """Find what any of the runs was decontaminated against, for all of them."""
+    seen = set()
+    for one in ingredients:
+        for step in spec.Pipeline.model_validate(one.said.pipeline).steps:
+            if not isinstance(step, spec.Decontaminate):
+                continue
+            against: list[Reference] = []
+            for there in step.against:
+                own = there.column or step.decontaminate
+                reference = find_there(there, own, project.root, None)
+                key = (reference.content, reference.column, step.overlap, step.threshold)
+                if key not in seen:
+                    seen.add(key)
+                    against.append(reference)
+            if against:
+                yield Decontamination("text", tuple(against), step.overlap, step.threshold)
+
+
+def _pool(ingredients: Sequence[_Ingredient], sets: Sequence[Decontamination], seed: int) -> _Pool:
+    rows = pl.concat([one.rows.with_columns(pl.lit(one.name).alias(ORIGIN)) for one in ingredients])
+    which = np.repeat(np.arange(len(ingredients)), [one.rows.height for one in ingredients])
+    own = rows.drop(ORIGIN)
+    whole = [texts_of(row).whole for part in own.iter_slices(_PART) for row in part.to_dicts()]
+    texts = pl.Series("text", whole, dtype=pl.String)
+    contaminated = np.zeros(len(texts), bool)
+    for one in sets:
+        stages = (bool(found.stages) for found in find_items(one, texts.to_frame()))
+        contaminated |= np.fromiter(stages, bool, len(texts))
+    clean = texts.set(pl.Series(contaminated), None) if contaminated.any() else texts
+    found = duplicates(Deduplication("text", "minhash", _SIMILAR), clean)
+    order = [_lot(seed, text or "", number) for number, text in enumerate(whole)]
+    return _Pool(rows, which, contaminated, found.twin.is_not_null().to_numpy(), order)
+
+
+def _lot(seed: int, text: str, number: int) -> str:
+    """Draw a row's place by its content; rows without texts by their number."""
+    name = f"{seed}\0{text or number}".encode()
+    return blake2b(name, digest_size=8).hexdigest()
+
+
+def _quotas(rows: int | None, ingredients: Sequence[_Ingredient], pool: _Pool) -> list[int]:
+    """Say how many rows to take of each; raises MistakeError where there are not so many."""
+    shares = [one.share for one in ingredients]
+    room = [pool.room(number) for number in range(len(shares))]
+    most = min(math.floor((left + 1) / share) for left, share in zip(room, shares, strict=True))
+    while any(q > left for q, left in zip(apportioned(most, shares), room, strict=True)):
+        most -= 1
+    wanted = most if rows is None else rows
+    quotas = apportioned(wanted, shares)
+    for one, quota, left in zip(ingredients, quotas, room, strict=True):
+        if quota > left:
+            raise MistakeError(
+                f"{shown(one.name)} has {left:,} rows left without repeats, and {quota:,} are"
+                f" needed; with these shares there are {most:,} rows at most: -n {most}"
+            )
+    if not wanted:
+        raise MistakeError("no row is left to mix")
+    return quotas
+
+
+def apportioned(rows: int, shares: Sequence[Fraction]) -> list[int]:
+    """Part rows by shares that add up to 1: by the largest remainder, the first of equal ones."""
+    exact = [rows * share for share in shares]
+    parts = [math.floor(part) for part in exact]
+    by_rest = sorted(range(len(parts)), key=lambda n: parts[n] - exact[n])
+    for number in by_rest[: rows - sum(parts)]:
+        parts[number] += 1
+    return parts
+
+
+def _written(
+    mixture: Mixture,
+    ingredients: Sequence[_Ingredient],
+    pool: _Pool,
+    quotas: Sequence[int],
+    fresh: Path,
+) -> MixRecord:
+    """Take the rows, write the dataset, and say what came from where."""
+    chosen = sorted(_chosen(pool, quotas), key=lambda row: (pool.order[row], row))
+    rows = pool.rows[chosen]
+    if "id" not in rows.columns:
+        rows = rows.with_columns(pl.Series("id", [pool.order[row] for row in chosen]))
+    rows = rows.with_columns(
+        pl.Series("dropped_by", [[]] * len(chosen), dtype=pl.List(pl.String)),
+    )
+    columns: Columns = dict(pool.rows.schema)
+    table = Table(fresh.parent / "rows", dict(rows.schema))
+    for number, part in enumerate(rows.iter_slices(_PART)):
+        table.write(number, part)
+    repository = mixture.repository or spec.slug(mixture.name)
+    splits = Splits(dict(mixture.splits), ORIGIN if mixture.splits else None)
+    bound = Publication(repository, columns, splits=splits)
+    written = write(bound, table, fresh / folder.DATASET)
+    if written is None:
+        raise MistakeError("no row is left to mix")
+    licenses = {one.said.dataset.license if one.said.dataset else None for one in ingredients}
+    languages = [
+        code for one in ingredients if one.said.dataset for code in one.said.dataset.language
+    ]
+    return MixRecord(
+        soupstock=__version__,
+        name=mixture.name,
+        fingerprint="",
+        seed=mixture.seed,
+        similar=_SIMILAR,
+        ingredients=tuple(
+            _told(number, one, pool, quotas[number]) for number, one in enumerate(ingredients)
+        ),
+        dataset=record_of(
+            written,
+            bound,
+            fresh / folder.DATASET,
+            license=licenses.pop() if len(licenses) == 1 else None,
+            language=tuple(dict.fromkeys(languages)),
+        ),
+        versions=package_versions(),
+    )
+
+
+def _chosen(pool: _Pool, quotas: Sequence[int]) -> Iterator[int]:
+    there = ~pool.contaminated & ~pool.repeated
+    for number, quota in enumerate(quotas):
+        own = np.flatnonzero(there & (pool.which == number)).tolist()
+        yield from sorted(own, key=lambda row: (pool.order[row], row))[:quota]
+
+
+def _told(number: int, one: _Ingredient, pool: _Pool, quota: int) -> IngredientRecord:
+    own = pool.which == number
+    roles = {role for step in one.said.steps if step.verb == "generate" for role in step.models}
+    return IngredientRecord(
+        name=one.name,
+        run=f"{one.place.parent.name}/{one.place.name}",
+        fingerprint=one.said.fingerprint,
+        files=dict(one.files),
+        share=round(float(one.share), 6),
+        rows=one.rows.height,
+        contaminated=int((own & pool.contaminated).sum()),
+        repeats=int((own & pool.repeated).sum()),
+        taken=quota,
+        license=one.said.dataset.license if one.said.dataset else None,
+        models=tuple(model for model in one.said.models if model.role in roles),
+    )
+
+
+def _fingerprint(
+    mixture: Mixture, ingredients: Sequence[_Ingredient], sets: Sequence[Decontamination]
+) -> str:
+    told = {
+        "seed": mixture.seed,
+        "rows": mixture.rows,
+        "splits": dict(mixture.splits),
+        "repository": mixture.repository,
+        "ingredients": [[one.name, str(one.share), dict(one.files)] for one in ingredients],
+        "sets": [[reference.content for reference in one.against] for one in sets],
+    }
+    return sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _finish(record: MixRecord, fresh: Path, target: Path) -> None:
+    """Write card and record, and put all of it in its place."""
+    place = fresh / folder.DATASET
+    card = render_mix_card(record, samples_of(place, record.dataset))
+    (place / "README.md").write_text(card, encoding="utf-8")
+    paths = sorted(path for path in place.rglob("*") if path.is_file())
+    files = {path.relative_to(fresh).as_posix(): file_hash(path) for path in paths}
+    text = record.model_copy(update={"files": files}).model_dump_json(indent=2)
+    (fresh / MIX).write_text(text + "\n", encoding="utf-8")
+    shutil.rmtree(target / folder.DATASET, ignore_errors=True)
+    place.replace(target / folder.DATASET)
+    (fresh / MIX).replace(target / MIX)

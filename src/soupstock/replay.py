@@ -1,0 +1,208 @@
+"""Make a run's rows and dataset again from its manifest and the store, asking nobody.
+
+`python -m soupstock.replay PROJECT RUN INTO` does it in a process of its own, and writes beside the
+rows what came of it, as JSON. A call that failed in the run fails in the replay as it did.
+"""
+
+import asyncio
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from soupstock import folder, manifest, spec
+from soupstock.calls import Answer, Call, Failure, Reply, decode
+from soupstock.card import render_card
+from soupstock.errors import SoupstockError
+from soupstock.flow import Flow
+from soupstock.lookup import UNASKED, Lookup
+from soupstock.manifest import Manifest
+from soupstock.plan import Plan, Step, plan
+from soupstock.recorded_project import RecordedProject
+from soupstock.records import Row, Table
+from soupstock.results import samples_of
+from soupstock.run import first_rows, next_rows
+from soupstock.shelf import record_of
+from soupstock.spec import Spec
+from soupstock.steps.compare import Comparing, compare
+from soupstock.steps.generate import Generation, generate
+from soupstock.steps.judge import Judging, judge
+from soupstock.steps.publish import Publication, write
+from soupstock.store import Store
+
+RESULT = "replay.json"
+WINDOW = 64
+"""How many rows are under way at once: fewer than in a run, and that must make no difference."""
+
+_FROM_ANSWERS = frozenset({"Unreadable", "PromptError", "Schema"})
+"""Causes that follow from what is known; all others came from outside."""
+
+_MOST = 20
+
+
+class Missing(Spec):
+    """Answers that the store does not have."""
+
+    step: str
+    rows: int
+    ids: tuple[str, ...]
+    """Some of the rows that need them."""
+
+
+class Replay(Spec):
+    """What came of a replay."""
+
+    fingerprint: str
+    """The plan's, as it is now."""
+    source: str | None = None
+    """The source's hash, as it is now."""
+    missing: tuple[Missing, ...] = ()
+    steps: tuple[tuple[str, int, int, dict[str, int]], ...] = ()
+    """For each step its label, rows in, rows kept, and rows dropped by reason."""
+    error: str | None = None
+    """Why there is no replay."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Replay the run in a folder into another one."""
+    root, run, into = map(Path, arguments)
+    try:
+        found = asyncio.run(_replay(root, manifest.read(run), run, into))
+    except SoupstockError as error:
+        found = Replay(fingerprint="", error=str(error))
+    (into / RESULT).write_text(found.model_dump_json(), encoding="utf-8")
+
+
+async def _replay(root: Path, said: Manifest, run: Path, into: Path) -> Replay:
+    with tempfile.TemporaryDirectory(prefix="soupstock-") as place:
+        project = RecordedProject(root, said, Path(place))
+        pipeline = spec.Pipeline.model_validate(said.pipeline)
+        planned = plan(pipeline, project, name=said.name)
+        if planned.fingerprint != said.fingerprint:
+            return Replay(fingerprint=planned.fingerprint, source=planned.source.sha256)
+        async with Store(folder.runs_folder(root) / folder.STORE) as store:
+            lookup = Lookup(store)
+            lookup.failures = await _failures(planned, run, lookup)
+            table, flow = await _through(planned, lookup, Path(place) / "rows")
+            table.save(into / folder.ROWS)
+            _write(planned, said, table, into / folder.DATASET)
+            return Replay(
+                fingerprint=planned.fingerprint,
+                source=planned.source.sha256,
+                missing=tuple(_missing(flow, table)),
+                steps=tuple(
+                    (t.label, t.rows_in, t.kept, dict(sorted(t.reasons.items())))
+                    for t in flow.tallies
+                ),
+            )
+
+
+async def _through(planned: Plan, lookup: Lookup, work: Path) -> tuple[Table, Flow]:
+    """Take the rows through, as often as the run did to meet its target."""
+    rows, wanted = first_rows(planned), planned.pipeline.target
+    while True:
+        shutil.rmtree(work, ignore_errors=True)
+        flow = Flow(planned, lookup, work, rows, window=WINDOW)
+        table = await flow.run()
+        more = next_rows(flow)
+        if more is None:
+            return (table if wanted is None else flow.trimmed(table, wanted)), flow
+        rows = more
+
+
+async def _failures(planned: Plan, run: Path, lookup: Lookup) -> dict[bytes, Failure]:
+    """Find which calls failed in the run, by letting each row's step put its question again."""
+    found: dict[bytes, Failure] = {}
+    if not (run / folder.ROWS).is_file():
+        return found
+    rows = pl.scan_parquet(run / folder.ROWS, glob=False)
+    for row in rows.filter(pl.col("failures").list.len() > 0).collect().to_dicts():
+        for step in planned.steps:
+            told = [
+                Failure(failure["cause"], failure["message"])
+                for failure in row["failures"]
+                if failure["step"] == step.title and failure["cause"] not in _FROM_ANSWERS
+            ]
+            if told:
+                await _asked(step, _before(row, step), _Recorded(lookup, iter(told), found))
+    return found
+
+
+def _before(row: Row, step: Step) -> Row:
+    """Return a row as it came to a step."""
+    made = dict.fromkeys(step.adds)
+    return {**row, **made, "failures": [], "dropped_by": []}
+
+
+async def _asked(step: Step, row: Row, ask: "_Recorded") -> None:
+    match step.bound:
+        case Generation():
+            await generate(step.bound, row, ask)
+        case Judging():
+            await judge(step.bound, row, ask)
+        case Comparing():
+            await compare(step.bound, row, ask)
+        case _:
+            pass
+
+
+class _Recorded:
+    """Answers a row's questions from the store, and notes which of them failed."""
+
+    def __init__(
+        self, lookup: Lookup, told: Iterator[Failure], failures: dict[bytes, Failure]
+    ) -> None:
+        self._lookup = lookup
+        self._told = told
+        self._last = Failure("Unknown", "the run does not tell")
+        self._failures = failures
+
+    async def __call__(self, calls: Sequence[Call]) -> list[Reply]:
+        answers = self._lookup.store.get([call.key for call in calls])
+        return [self._reply(call, answers) for call in calls]
+
+    def _reply(self, call: Call, answers: dict[bytes, bytes]) -> Reply:
+        if call.key in answers:
+            answer: Answer = decode(answers[call.key])
+            return answer
+        # What failed alike several times is told once.
+        self._last = next(self._told, self._last)
+        return self._failures.setdefault(call.key, self._last)
+
+
+def _write(planned: Plan, said: Manifest, table: Table, place: Path) -> None:
+    """Write the dataset and its card, which says what the manifest says."""
+    step, bound = planned.steps[-1].spec, planned.steps[-1].bound
+    if not (isinstance(step, spec.Publish) and isinstance(bound, Publication)):
+        return
+    written = write(bound, table, place)
+    if written is None:
+        return
+    dataset = record_of(written, bound, place, license=step.license, language=step.language)
+    again = said.model_copy(update={"dataset": dataset, "files": {}})
+    card = render_card(again, dataset, samples_of(place, dataset))
+    (place / "README.md").write_text(card, encoding="utf-8")
+
+
+def _missing(flow: Flow, table: Table) -> Iterable[Missing]:
+    """Name the rows that stopped because the store had no answer, step by step."""
+    unanswered = table.scan().filter(pl.col("dropped_by").list.contains(UNASKED)).collect()
+    rows = unanswered.to_dicts()
+    for step, tally in zip(flow.plan.steps, flow.tallies, strict=False):
+        count = tally.reasons[UNASKED]
+        if count:
+            stopped = [row["id"] for row in rows if _stopped_at(row, step)]
+            yield Missing(step=step.title, rows=count, ids=tuple(stopped[:_MOST]))
+            rows = [row for row in rows if not _stopped_at(row, step)]
+
+
+def _stopped_at(row: Row, step: Step) -> bool:
+    """Tell whether a row got no further than this step: what it makes is not there."""
+    return bool(step.adds) and all(row[name] is None for name in step.adds)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

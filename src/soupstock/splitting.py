@@ -1,0 +1,183 @@
+"""Put rows into splits so that nothing leaks: what belongs together goes to one side together.
+
+Rows belong together that come from one source row, or whose texts, or whose questions, are nearly
+the same. A group goes where the hash of its first row says, so that it stays there when rows are
+added behind it. Knows no files.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+import polars as pl
+
+from soupstock.clusters import clusters, connected
+from soupstock.minhash import Counts
+from soupstock.records import Row
+
+TRAIN = "train"
+"""The split of all rows that no other one takes."""
+
+_FEW = 10
+"""A group of so few rows may go anywhere."""
+
+_QUESTIONS = ("messages", "conversations", "prompt", "instruction", "question")
+_SPEAKERS = ("role", "from")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Which splits there are beside `train`, and how they are made."""
+
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """The share of the rows that each takes."""
+    stratify: str | None = None
+    """A column, of each value of which every split has its share."""
+    source: tuple[str, ...] = ()
+    """Columns that are the same in all rows from one source row."""
+
+
+class Texts(NamedTuple):
+    """What of a row must not be on both sides."""
+
+    whole: str | None
+    """All its texts."""
+    question: str | None
+    """What is asked in it, where that can be told."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Where the rows go."""
+
+    names: pl.Series
+    """Each row's split."""
+    groups: int
+    """How many groups of rows there are that belong together."""
+    largest: int
+    """How many rows the largest has."""
+
+
+def texts_of(row: Row) -> Texts:
+    """Take a published row's texts; who says them, and what judges say of them, is none."""
+    parts = list(_leaves(row))
+    found = (row[name] for name in _QUESTIONS if row.get(name))
+    question = next(found, None)
+    asked = _asked(question)
+    if asked is not None and isinstance(row.get("input"), str):
+        asked = f"{asked}\n{row['input']}"
+    return Texts("\n".join(parts) or None, asked)
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case {"criteria": _, "score": _}:
+            return
+        case Mapping():
+            for name, inner in value.items():
+                if not (name in _SPEAKERS and isinstance(inner, str)):
+                    yield from _leaves(inner)
+        case list():
+            for inner in value:
+                yield from _leaves(inner)
+        case _:
+            pass
+
+
+def _asked(question: Any) -> str | None:
+    """Take what is asked first."""
+    match question:
+        case str():
+            return question
+        case list():
+            said = (m for m in question if isinstance(m, Mapping))
+            asking = (m for m in said if {m.get("role"), m.get("from")} & {"user", "human"})
+            first = next(asking, {})
+            return first.get("content") or first.get("value")
+        case _:
+            return None
+
+
+def groups(texts: Sequence[Sequence[Texts | None]], sources: Sequence[bytes] | None) -> Counts:
+    """Return for each row the index of the first one that it belongs together with.
+
+    `texts` has for each way in which rows are published the rows' texts, None where a row is not;
+    `sources` says of each row which source row it is from.
+    """
+    height = len(texts[0])
+    links = [
+        clusters(pl.Series([one and one[which] for one in some], dtype=pl.String))
+        for some in texts
+        for which in range(len(Texts._fields))
+    ]
+    if sources is not None:
+        first: dict[bytes, int] = {}
+        same = (first.setdefault(source, row) for row, source in enumerate(sources))
+        links.append(np.fromiter(same, np.int64, height))
+    rows = np.tile(np.arange(height), len(links))
+    return connected(height, rows, np.concatenate(links))
+
+
+def source_of(row: Row, columns: Sequence[str]) -> bytes:
+    """Name the source row that a row is from, by what it holds."""
+    content = [row.get(column) for column in columns]
+    return blake2b(orjson.dumps(content, default=str), digest_size=16).digest()
+
+
+def divided(
+    splits: Splits, group: Counts, ids: Sequence[str], strata: Sequence[Any] | None = None
+) -> Sides:
+    """Say where each row goes; `group` is what `groups` returned, `strata` a value for each row.
+
+    Without strata a group's place follows from its first row's id alone. With them it is drawn, by
+    that id, among the splits that lack rows of its first row's value, so that each has its share of
+    every value; a group's place then depends on those before it, too, and on none behind it.
+    """
+    sizes = np.bincount(group, minlength=len(group))
+    heads = np.flatnonzero(sizes)
+    places = np.empty(len(group), dtype=object)
+    lots = _Lots(splits.shares, len(group))
+    for head in heads.tolist():
+        stratum = None if strata is None else orjson.dumps(strata[head], default=str)
+        places[head] = lots.draw(ids[head], int(sizes[head]), stratum)
+    names = pl.Series("split", places[group].tolist(), dtype=pl.String)
+    return Sides(names, len(heads), int(sizes.max(initial=0)))
+
+
+class _Lots:
+    def __init__(self, shares: Mapping[str, float], rows: int) -> None:
+        self._shares = {**shares, TRAIN: 1 - sum(shares.values())}
+        self._rows = rows
+        self._there: dict[bytes, dict[str, int]] = defaultdict(
+            lambda: dict.fromkeys(self._shares, 0)
+        )
+
+    def draw(self, name: str, size: int, stratum: bytes | None) -> str:
+        """Draw a split for a group of so many rows."""
+        chances = self._shares
+        if stratum is not None:
+            there = self._there[stratum]
+            rows = sum(there.values()) + size
+            lacks = {s: share * rows - there[s] for s, share in self._shares.items()}
+            chances = {split: max(0.0, lack) for split, lack in lacks.items()}
+        split = self._drawn(name, chances)
+        if size > max(_FEW, self._shares[split] * self._rows):
+            split = TRAIN
+        if stratum is not None:
+            self._there[stratum][split] += size
+        return split
+
+    def _drawn(self, name: str, chances: Mapping[str, float]) -> str:
+        hashed = blake2b(name.encode(), digest_size=8, person=b"split").digest()
+        left = int.from_bytes(hashed) / 2**64 * sum(chances.values())
+        for split, chance in chances.items():
+            left -= chance
+            if left < 0:
+                return split
+        return TRAIN
