@@ -102,6 +102,8 @@ def _last_run(project: Project, name: str) -> Path:
 def _source(row: Row, pipeline: spec.Pipeline) -> Mapping[str, Any]:
     keys = ("generate", "reasoning", "judge", "into")
     made = {getattr(step, key, None) for step in pipeline.steps for key in keys}
+    if any(isinstance(step, spec.Review) for step in pipeline.steps):
+        made |= {"review", *(name for name in row if name.endswith("_original"))}
     return {
         name: value for name, value in row.items() if name not in made and name not in spec.RESERVED
     }
@@ -160,6 +162,8 @@ class _Teller:
                 told = {"value": like if reasons and like["twin"] else None}
             case spec.Mask():
                 told = {"value": {step.into: self._row[step.into]}}
+            case spec.Review():
+                told = {"value": dict(self._said_by_people())}
             case spec.Publish():
                 pass
             case _:
@@ -192,6 +196,20 @@ class _Teller:
             given = compared(rubric, self._row, *answers[:2])
             return _messages(self._prompt(rubric.compare_prompt), given)
         return _messages(self._prompt(rubric.prompt), exhibits(rubric, self._row))
+
+    def _said_by_people(self) -> Iterator[tuple[str, Any]]:
+        """Say what people said of the row, and what they made of its text."""
+        told = self._row["review"]
+        if told is None:
+            yield "sampled", "no"
+            return
+        yield "sampled", "no" if told["chance"] is None else f"yes (chance {told['chance']:.3g})"
+        people = told["people"]
+        yield "answered", f"by {people}" if people else "not yet"
+        yield from ((what, told[what]) for what in ("verdict", "comment") if told[what])
+        for name in self._row:
+            if name.endswith("_original") and self._row[name] is not None:
+                yield f"{name.removesuffix('_original')} before", self._row[name]
 
     def _figures(self, step: spec.Filter) -> Iterator[tuple[str, str]]:
         """Say for each filter what it looked at, where it is still the filter of the run."""

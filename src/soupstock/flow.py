@@ -31,6 +31,7 @@ from soupstock.steps.generate import Generation, generate
 from soupstock.steps.judge import Judging, judge, rule
 from soupstock.steps.mask import Masking, mask_rows
 from soupstock.steps.publish import Publication, check
+from soupstock.steps.review import Reviewing
 from soupstock.steps.select import Selection
 from soupstock.stream import WINDOW, Indexed, Stage, Stream, Tally
 from soupstock.vllm import Launch
@@ -233,7 +234,7 @@ def stage_of(step: Step, plan: Plan, tally: Tally) -> Stage:
             return Stage(step.title, check=lambda rows: decontaminate(bound, rows, reads))
         case Publication():
             return Stage(step.title, check=lambda rows: check(bound, rows))
-        case Deduplication() | Selection():
+        case Deduplication() | Selection() | Reviewing():
             raise ValueError("it needs the whole set; it does not stream")
 
 

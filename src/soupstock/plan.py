@@ -27,6 +27,7 @@ from soupstock.pruning import (
     contents,
 )
 from soupstock.records import AFTER, BEFORE, Columns
+from soupstock.review.binding import Reviews
 from soupstock.servers import Model, resolve
 from soupstock.steps.compare import Comparing
 from soupstock.steps.decontaminate import Decontamination
@@ -36,6 +37,7 @@ from soupstock.steps.generate import Generation
 from soupstock.steps.judge import Judging
 from soupstock.steps.mask import Masking
 from soupstock.steps.publish import Publication
+from soupstock.steps.review import Reviewing
 from soupstock.steps.select import Selection
 from soupstock.vllm import Launch, crowding
 
@@ -48,6 +50,7 @@ Bound = (
     | Deduplication
     | Decontamination
     | Selection
+    | Reviewing
     | Publication
 )
 Places = Callable[..., Place | None]
@@ -216,6 +219,8 @@ class _Planner:
         self._name = name
         self._project = project
         self._place = places
+        self._withheld: set[str] = set()
+        """Columns that are not published: what people said in a review, and what they replaced."""
         endpoints = project.endpoints()
         self.models = {
             role: resolve(reference, endpoints, places("models", role), project.root)
@@ -251,6 +256,8 @@ class _Planner:
                 return self._filter(step, columns, at)
             case spec.Mask() | spec.Dedup() | spec.Decontaminate() | spec.Select():
                 return self._prune(step, columns, at)
+            case spec.Review():
+                return self._review(step, index, columns, at)
             case spec.Publish():
                 return self._publish(step, columns, at)
             case _:
@@ -359,12 +366,25 @@ class _Planner:
         role = next(role for role, model in self.models.items() if model is form.model)
         return Step(step, bound, title, reads, adds, role=role, model=form.model, calls=1)
 
+    def _review(self, step: spec.Review, index: int, columns: Columns, at: "_At") -> Step:
+        planned = Reviews(self._project, self._pipeline, self._name).plan(step, index, columns, at)
+        self._withheld |= set(planned.adds)
+        return Step(
+            step,
+            planned.bound,
+            title=planned.bound.label,
+            reads=planned.reads,
+            adds=planned.adds,
+            parts=planned.parts,
+        )
+
     def _publish(self, step: spec.Publish, columns: Columns, at: "_At") -> Step:
         # What was masked is published as the column that was made of it.
         masked = {
             s.mask.partition("::")[0] for s in self._pipeline.steps if isinstance(s, spec.Mask)
         }
-        published, schema = {n: t for n, t in columns.items() if n not in masked}, None
+        withheld = masked | self._withheld
+        published, schema = {n: t for n, t in columns.items() if n not in withheld}, None
         parts: tuple[tuple[str, PartRecord], ...] = ()
         if step.output_schema:
             found = self._project.schema(step.output_schema, at("schema"))
@@ -434,5 +454,7 @@ def _shaping(
                 yield from (name.encode() + keep.meta.serialize() for name, keep in keeps)
             case Deduplication() | Decontamination() | Selection():
                 yield from contents(step.bound)
+            case Reviewing(answers=answers):
+                yield answers.content.encode()
             case _:
                 pass

@@ -242,6 +242,8 @@ class _Teller:
                 told = {"passages": self._passages(step.into)[:_MOST_PASSAGES]}
             case spec.Decontaminate() | spec.Select() | spec.Filter() | spec.Publish() | None:
                 pass
+            case spec.Review():
+                told = {"passages": self._said()}
             case _:
                 assert_never(step)
         failures = [
@@ -254,6 +256,12 @@ class _Teller:
 
     def _passages(self, name: str) -> list[Passage]:
         return list(islice(_passages(name, self._row[name], self._cut), _MOST_PASSAGES))
+
+    def _said(self) -> list[Passage]:
+        """Return what people said in a review."""
+        told = self._row["review"] or {}
+        said = {what: told.get(what) for what in ("verdict", "comment")}
+        return list(_passages("review", said, self._cut))
 
     def _twin(self, reason: str) -> Repeat:
         twin = self._told.twins.repeat(self._row["twin"], reason)

@@ -19,6 +19,7 @@ from typing import Any
 
 from soupstock.calls import Answer, Answering, Ask, Call, Failure, Reply
 from soupstock.records import Row, dropped, is_kept
+from soupstock.review.records import ReviewRecord
 from soupstock.servers import Model
 
 WINDOW = 4096
@@ -104,6 +105,8 @@ class Tally:
     """What a person should know of it, in sentences."""
     masked: Counter[str] = field(default_factory=Counter)
     """How many identifiers were masked, by kind."""
+    review: ReviewRecord | None = None
+    """What people said, where the step lets them."""
     recent: deque[bool] = field(default_factory=lambda: deque(maxlen=_RECENT))
     """Of the last rows that asked, whether each failed."""
     first: float | None = None
