@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline plan preview check explain list test test-vllm test-all lint format types bench lock clean
+.PHONY: help setup pipeline plan preview check explain review review-stop list test test-vllm test-argilla test-all lint format types bench lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -54,20 +54,34 @@ explain: $(READY) ## tell one row's life: make explain NAME=chat ROW=0123abcd
 	@test -n "$(ROW)" || { echo "which row? make explain NAME=$(NAME) ROW=0123abcd" >&2; exit 2; }
 	@$(SOUPSTOCK) explain $(NAME) $(ROW) $(ARGS)
 
+review: $(READY) ## let people read a sample: starts an Argilla, sends rows, fetches answers
+	$(named)
+	@if $(SOUPSTOCK) plan $(NAME) | grep -q "^[0-9]*\. review: argilla"; then review/up; fi
+	@$(SOUPSTOCK) review $(NAME) $(ARGS)
+
+review-stop: ## stop the Argilla that make review started
+	@review/down
+
 list: $(READY) ## list the pipelines
 	@$(SOUPSTOCK) list
 
 test: $(READY) ## run the tests that need no further server (about five minutes)
-	@$(BIN)/python -m pytest -m "not slow and not browser and not vllm" $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow and not browser and not vllm and not argilla" $(ARGS)
 
 test-vllm: $(READY) ## run the tests against the real vLLM on the CPU; makes its environment once
 	@.ci/vllm > /dev/null
 	@$(BIN)/python -m pytest -m vllm $(ARGS)
 
-test-all: $(READY) ## run the slow tests, those in a browser and those against vLLM
+test-argilla: $(READY) ## run the tests against the real Argilla; makes its environment once
+	@.ci/browser
+	@.ci/argilla > /dev/null
+	@$(BIN)/python -m pytest -m argilla $(ARGS)
+
+test-all: $(READY) ## run the slow tests, those in a browser, against vLLM and against Argilla
 	@.ci/browser
 	@.ci/vllm > /dev/null
-	@$(BIN)/python -m pytest -m "slow or browser or vllm" $(ARGS)
+	@.ci/argilla > /dev/null
+	@$(BIN)/python -m pytest -m "slow or browser or vllm or argilla" $(ARGS)
 
 lint: $(READY) ## check style
 	@$(BIN)/ruff check && $(BIN)/ruff format --check

@@ -396,15 +396,20 @@ class StandIn(BaseElasticAndOpenSearchEngine):
         kind = {"type": "dense_vector", "dims": vector_settings.dimensions}
         return {es_field_for_vector_settings(vector_settings): kind}
 
-    async def _create_index_request(self, name: str, mappings: Document, _: Document) -> None:
-        documents().map(name, mappings["properties"], is_new=True)
+    async def _create_index_request(
+        self,
+        index_name: str,
+        mappings: Document,
+        settings: Document,  # noqa: ARG002 - shards and the like, of which there are none
+    ) -> None:
+        documents().map(index_name, mappings["properties"], is_new=True)
 
-    async def _delete_index_request(self, name: str) -> None:
-        documents().drop(name)
+    async def _delete_index_request(self, index_name: str) -> None:
+        documents().drop(index_name)
 
-    async def _index_exists_request(self, name: str) -> bool:
+    async def _index_exists_request(self, index_name: str) -> bool:
         try:
-            return bool(documents().index(name))
+            return bool(documents().index(index_name))
         except LookupError:
             return False
 
@@ -428,10 +433,10 @@ class StandIn(BaseElasticAndOpenSearchEngine):
         for reason in documents().write(actions[0]["_index"], batch):
             self._LOGGER.error("a document was refused: %s", reason)
 
-    async def _update_document_request(self, name: str, one: str, body: Document) -> None:
-        entry = documents().index(name)[1].get(one)
+    async def _update_document_request(self, index_name: str, id: str, body: Document) -> None:
+        entry = documents().index(index_name)[1].get(id)
         if entry is None:
-            raise LookupError(f"document_missing_exception: [{one}] in [{name}]")
+            raise LookupError(f"document_missing_exception: [{id}] in [{index_name}]")
         source = json.loads(json.dumps(entry.source))
         script = body.get("script")
         if script is None:
@@ -445,7 +450,7 @@ class StandIn(BaseElasticAndOpenSearchEngine):
             said = json.loads(json.dumps(script["params"]["response"], default=str))
             rest = [r for r in source.get("responses") or [] if r["id"] != said["id"]]
             source["responses"] = rest + [said] * ("responses.add(" in script["source"])
-        if refused := documents().write(name, [(one, source)]):
+        if refused := documents().write(index_name, [(id, source)]):
             raise ValueError(refused[0])
 
     async def _index_search_request(  # noqa: PLR0913, PLR0917 - it is called so

@@ -20,7 +20,7 @@ import threading
 import time
 from pathlib import Path
 
-USER = "soupstock"
+USER = "argilla"
 HOST = "127.0.0.1"
 
 

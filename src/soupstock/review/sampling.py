@@ -16,9 +16,9 @@ from soupstock.quotas import shared_out
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
 
-LEAST_DOUBT = 0.05
-"""How much a row counts of which there is no doubt at all, beside one of which all is doubtful: it
-can be drawn, too."""
+LEAST_DOUBT = 0.2
+"""How much a row counts of which there is no doubt, beside one of which all is doubtful. It
+can be drawn, too, and where it is, it does not outweigh all others."""
 
 QUARTERS = 4
 _FEWEST_EACH = 2
