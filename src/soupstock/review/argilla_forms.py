@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from html import escape
 from typing import Any
 
 from soupstock.review.forms import Field, Form, Option, Question, Record, Reply, Suggestion, Text
@@ -9,7 +10,7 @@ from soupstock.review.forms import Field, Form, Option, Question, Record, Reply,
 LONGEST_TITLE, LONGEST_OPTION, LONGEST_DESCRIPTION, LONGEST_GUIDELINES = 500, 500, 1000, 10_000
 LONGEST_MESSAGE, LONGEST_ROLE, MOST_MESSAGES = 20_000, 20, 500
 LONGEST_AGENT = 200
-EMPTY = "(empty)"
+EMPTY, OTHER = "(empty)", "other"
 
 METADATA = {
     "score": ("float", "The judge's score"),
@@ -74,22 +75,38 @@ def record_body(record: Record, questions: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _field(value: Text) -> Text:
+    """Write what a page shows.
+
+    Argilla's page takes a chat for HTML, even one without Markdown, and runs what is in it. With
+    `<` and `&` written as HTML does, texts are shown as they are, and nothing runs.
+    """
     if isinstance(value, str):
-        return value or EMPTY
+        return escape(value, quote=False) or EMPTY
     turns = [part for turn in value for part in _turns(turn["role"], turn["content"])]
     return turns[:MOST_MESSAGES]
 
 
 def _turns(role: str, content: str) -> Iterator[dict[str, str]]:
     """Take a message apart that is too long to be one."""
-    for start in range(0, max(1, len(content)), LONGEST_MESSAGE):
-        part = content[start : start + LONGEST_MESSAGE]
-        yield {"role": role[:LONGEST_ROLE] or EMPTY, "content": part or EMPTY}
+    called = escape(role, quote=False)
+    called = called if 0 < len(called) <= LONGEST_ROLE else OTHER
+    for part in _parts(content or EMPTY):
+        yield {"role": called, "content": part}
+
+
+def _parts(content: str) -> Iterator[str]:
+    start = 0
+    while start < len(content):
+        most = LONGEST_MESSAGE
+        while len(part := escape(content[start : start + most], quote=False)) > LONGEST_MESSAGE:
+            most //= 2
+        yield part
+        start += most
 
 
 def _suggestion(one: Suggestion, question: str) -> dict[str, Any]:
     found = {"question_id": question, "value": one.value, "type": "model"}
-    agent = _NO_AGENT.sub(" ", one.agent or "").strip()[:LONGEST_AGENT]
+    agent = " ".join(_NO_AGENT.sub(" ", one.agent or "").split())[:LONGEST_AGENT]
     if agent:
         found["agent"] = agent
     return found if one.score is None else found | {"score": min(1.0, max(0.0, one.score))}
