@@ -15,7 +15,7 @@ import polars as pl
 from soupstock import spec
 from soupstock.asking import Asking
 from soupstock.assessment import sentence
-from soupstock.barriers import BARRIERS, taken_whole
+from soupstock.barriers import BARRIERS, Barrier, taken_whole
 from soupstock.batches import MOST_LINES
 from soupstock.calls import Answering, Failure
 from soupstock.embeddings import EmbeddingForm
@@ -112,12 +112,12 @@ class Flow:
         return numbers
 
     async def _embedded(
-        self, bound: Deduplication | Selection, table: Table, tally: Tally, name: str
+        self, bound: Barrier, table: Table, tally: Tally, name: str
     ) -> tuple[Table, Embedder | None]:
         """Ask for the vectors that a step compares; rows that get none are dropped."""
-        form = bound.embedder
-        if not isinstance(form, EmbeddingForm):
+        if isinstance(bound, Reviewing) or not isinstance(bound.embedder, EmbeddingForm):
             return table, None
+        form = bound.embedder
         asking = Asking(tally.label, form, bound, table)
         embedded = Table(self.work / f"{name}-asked", self.plan.columns)
         table = await asking.take(table, embedded, self.client, tally)
