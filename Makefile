@@ -56,7 +56,7 @@ explain: $(READY) ## tell one row's life: make explain NAME=chat ROW=0123abcd
 
 review: $(READY) ## let people read a sample: starts an Argilla, sends rows, fetches answers
 	$(named)
-	@if $(SOUPSTOCK) plan $(NAME) | grep -q "^[0-9]*\. review: argilla"; then review/up; fi
+	@if $(SOUPSTOCK) plan $(NAME) | grep "^[0-9]*[.] review: argilla" > /dev/null; then review/up; fi
 	@$(SOUPSTOCK) review $(NAME) $(ARGS)
 
 review-stop: ## stop the Argilla that make review started

@@ -42,6 +42,7 @@ from soupstock.spec import (
     Mask,
     Pipeline,
     Publish,
+    Review,
     SampleSource,
     Select,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "Pipeline",
     "Plan",
     "Publish",
+    "Review",
     "Run",
     "SampleSource",
     "Select",
