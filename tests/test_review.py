@@ -1,6 +1,7 @@
 """People read a sample by file, and what they say comes back into the dataset."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -368,6 +369,19 @@ def test_damaged_answers_are_named_and_never_overwritten(folder: Folder, server:
     assert "answers.jsonl:1: it is no answer" in result.stderr
     assert path.read_text(encoding="utf-8") == "half a li"
     assert server.count == 60
+
+
+def test_pruning_a_file_leaves_the_review_out(folder: Folder, tmp_path: Path) -> None:
+    from soupstock.prune import Pruning, prune
+
+    steps = (
+        "  - filter: [{length: {column: answer, min: 2}}]\n  - {review: file, columns: [answer]}\n"
+    )
+    folder.write("pipelines/mine.yaml", f"source: {{file: rows.jsonl}}\nsteps:\n{steps}")
+    rows = folder.write("rows.jsonl", '{"answer": "a"}\n{"answer": "abc"}\n')
+    done = prune(Pruning(rows, tmp_path / "out.parquet"), Project(folder.root), "mine")
+    assert [step.label for step in done.account.steps] == ["filter: length(answer)"]
+    assert done.account.kept == 1
 
 
 def test_the_manifest_reads_back_with_its_review(folder: Folder, server: Server) -> None:

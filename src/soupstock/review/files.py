@@ -148,7 +148,7 @@ def _asked(form: Form, name: str) -> Question | None:
 
 
 def _in_words(form: Form) -> str:
-    lines = ["# What is asked", "", form.guidelines, ""]
+    lines = ["# What is asked", "", *([form.guidelines, ""] if form.guidelines else [])]
     for question in form.questions:
         lines += [f"## `{question.criterion or question.name}`", "", question.title, ""]
         lines += [f"- `{option.value}`: {option.text}" for option in question.options]
