@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline plan preview check explain filter list test test-vllm test-all lint format types bench lock clean models publish verify diff
+.PHONY: help setup pipeline plan preview check explain filter list test test-vllm test-all lint format types bench lock clean models publish verify diff review review-stop test-argilla
 
 PYTHON ?= python3
 VENV := .venv
@@ -75,20 +75,34 @@ diff: $(READY) ## compare two versions: make diff NAME=chat/3f2a WITH=chat
 	@test -n "$(WITH)" || { echo "with which? make diff NAME=$(NAME) WITH=chat" >&2; exit 2; }
 	@$(SOUPSTOCK) diff $(NAME) $(WITH) $(ARGS)
 
+review: $(READY) ## let people read a sample: starts an Argilla, sends rows, fetches answers
+	$(named)
+	@if $(SOUPSTOCK) plan $(NAME) | grep "^[0-9]*[.] review: argilla" > /dev/null; then review/up; fi
+	@$(SOUPSTOCK) review $(NAME) $(ARGS)
+
+review-stop: ## stop the Argilla that make review started
+	@review/down
+
 list: $(READY) ## list the pipelines
 	@$(SOUPSTOCK) list
 
 test: $(READY) ## run the tests that need no further server (about five minutes)
-	@$(BIN)/python -m pytest -m "not slow and not browser and not vllm" $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow and not browser and not vllm and not argilla" $(ARGS)
 
 test-vllm: $(READY) ## run the tests against the real vLLM on the CPU; makes its environment once
 	@.ci/vllm > /dev/null
 	@$(BIN)/python -m pytest -m vllm $(ARGS)
 
-test-all: $(READY) ## run the slow tests, those in a browser and those against vLLM
+test-argilla: $(READY) ## run the tests against the real Argilla; makes its environment once
+	@.ci/browser
+	@.ci/argilla > /dev/null
+	@$(BIN)/python -m pytest -m argilla $(ARGS)
+
+test-all: $(READY) ## run the slow tests, those in a browser, against vLLM and against Argilla
 	@.ci/browser
 	@.ci/vllm > /dev/null
-	@$(BIN)/python -m pytest -m "slow or browser or vllm" $(ARGS)
+	@.ci/argilla > /dev/null
+	@$(BIN)/python -m pytest -m "slow or browser or vllm or argilla" $(ARGS)
 
 lint: $(READY) ## check style
 	@$(BIN)/ruff check && $(BIN)/ruff format --check

@@ -16,10 +16,12 @@ from soupstock.measures import read_scores, read_texts
 from soupstock.records import Table
 from soupstock.semantic import Embedder
 from soupstock.steps.dedup import Deduplication, Duplicates, duplicates
+from soupstock.steps.review import Reviewed, Reviewing, review
 from soupstock.steps.select import Selection, select
 from soupstock.stream import Tally
 
-BARRIERS = (Deduplication, Selection)
+Barrier = Deduplication | Selection | Reviewing
+BARRIERS = (Deduplication, Selection, Reviewing)
 """The steps that are taken here."""
 
 _KEPT = pl.col("dropped_by").list.len() == 0
@@ -30,7 +32,7 @@ MARKS = {INDEX: pl.UInt32(), "twin": pl.String(), "similarity": pl.Float64(), "w
 
 
 def taken_whole(
-    step: Deduplication | Selection,
+    step: Barrier,
     table: Table,
     folder: Path,
     tally: Tally,
@@ -40,6 +42,8 @@ def taken_whole(
 
     `embedder` has the vectors of a step that asks a model server; a static one loads its own.
     """
+    if isinstance(step, Reviewing):
+        return _reviewed(review(step, table, folder), tally)
     if isinstance(step.embedder, StaticModel):
         embedder = step.embedder.load()
     match step:
@@ -56,6 +60,16 @@ def taken_whole(
     for reason, count in marks["why"].value_counts(sort=True).iter_rows():
         tally.count_many(0, count, reason)
     return table.map(folder, _marked(table, marks))
+
+
+def _reviewed(found: Reviewed, tally: Tally) -> Table:
+    told = tally.review = found.record
+    tally.rows_in += told.rows
+    tally.kept += told.rows - sum(told.vetoed.values())
+    for veto, count in told.vetoed.items():
+        tally.count_many(0, count, f"review: {veto}")
+    tally.notes.extend(told.sentences())
+    return found.table
 
 
 def read_kept(table: Table, paths: Sequence[str | None]) -> pl.DataFrame:

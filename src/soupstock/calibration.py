@@ -25,6 +25,8 @@ from soupstock.loader import parse_yaml, validate
 from soupstock.manifest import Manifest
 from soupstock.project import Project, name_of
 from soupstock.rates import PassRate, errors, prediction_powered, rogan_gladen
+from soupstock.review.answers import read_answers, review_folder
+from soupstock.review.labels import is_chance_sample, labels_of
 from soupstock.rubrics import Criterion, Rubric
 from soupstock.separation import auc
 from soupstock.thresholds import Promise, promise
@@ -105,7 +107,7 @@ class Calibrated:
 def calibrate(  # noqa: PLR0913 - each is a choice of the person who asks
     project: Project,
     name: str,
-    labels: Path,
+    labels: Path | None = None,
     *,
     column: str | None = None,
     bad: float = BAD,
@@ -114,6 +116,8 @@ def calibrate(  # noqa: PLR0913 - each is a choice of the person who asks
 ) -> Calibrated:
     """Compare a judge's scores in a pipeline's last run with labels, and keep what comes of it.
 
+    Labels are a file, or what people said in the pipeline's review where there is none.
+
     Raises:
         MistakeError: There is no such run or judge, or the labels cannot be used.
     """
@@ -121,18 +125,24 @@ def calibrate(  # noqa: PLR0913 - each is a choice of the person who asks
     said = manifest.read(place)
     step = _judge(said, column)
     rubric = _rubric(said, step)
-    given = read_labels(labels, {n: one.levels for n, one in rubric.judged.items()})
+    levels = {n: one.levels for n, one in rubric.judged.items()}
+    if labels is None:
+        source, given, is_drawn = _reviewed(project.root, said, place, step.judge, levels)
+        digest, are_chosen = read_answers(project.root, said.name).content, not is_drawn
+    else:
+        source, given = Place(labels), read_labels(labels, levels)
+        digest = hashlib.sha256(labels.read_bytes()).hexdigest()
     rows = _judged(place / folder.ROWS, step.judge)
     least = _passing(said, step.judge) if threshold is None else threshold
     case = _Case(rubric, given, rows, least)
     if not case.labelled:
         problem = f"none of its ids is a row that the judge of {step.judge} scored in the last run"
-        raise MistakeError(problem, Place(labels))
+        raise MistakeError(problem, source)
     record = CalibrationRecord(
         column=step.judge,
         identity=identity(said, step),
         run=said.fingerprint,
-        labels_sha256=hashlib.sha256(labels.read_bytes()).hexdigest(),
+        labels_sha256=digest,
         labels=len(case.labelled),
         unscored=len(given.rows) - len(case.labelled),
         annotators=len(given.annotators),
@@ -143,6 +153,23 @@ def calibrate(  # noqa: PLR0913 - each is a choice of the person who asks
     path = path_of(project.root, name_of(name))
     _write(path, read(project.root, name_of(name)) | {step.judge: record})
     return Calibrated(record, path, given.ignored)
+
+
+def _reviewed(
+    root: Path, said: Manifest, place: Path, column: str, levels: Mapping[str, Sequence[str]]
+) -> tuple[Place, Labels, bool]:
+    """Return people's labels from the review, and whether they are those of a chance sample."""
+    pipeline = spec.Pipeline.model_validate(said.pipeline)
+    strategy = next((s.strategy for s in pipeline.steps if isinstance(s, spec.Review)), None)
+    answers = read_answers(root, said.name)
+    if strategy is None or not answers.given:
+        problem = f"there are no labels: give a file by --labels, or soupstock review {said.name}"
+        raise MistakeError(problem)
+    rows = pl.read_parquet(
+        place / folder.ROWS, columns=["id", "review", "dropped_by", column], glob=False
+    )
+    is_drawn = is_chance_sample(strategy, rows, pl.col(column).is_not_null())
+    return Place(review_folder(root, said.name)), labels_of(answers, rows, levels), is_drawn
 
 
 def _judge(said: Manifest, column: str | None) -> spec.Judge:

@@ -23,6 +23,7 @@ First steps:
   soupstock preview chat                  make three rows and read them here
   soupstock run chat                      make the dataset; run again to go on
   soupstock explain chat ROW              read one row's life
+  soupstock review chat                   let people read a sample, and take in what they say
 \b
 Another model, without touching the pipeline:
   soupstock run chat --model writer=openai/gpt-5-mini --max-cost 2
@@ -309,11 +310,32 @@ def explain(context: click.Context, /, name: str, row: str) -> None:
 
 @main.command()
 @click.argument("name")
+@click.pass_context
+def review(context: click.Context, /, name: str) -> None:
+    """Fetch what people said of pipeline NAME's rows, and send the rows that wait for them.
+
+    The rows are those that the review step of the last run chose. Argilla is found by
+    ARGILLA_API_URL and ARGILLA_API_KEY (and ARGILLA_WORKSPACE), or it is the one that
+    `make review` started. The next run uses what came back.
+    """
+    import os
+
+    from soupstock.review.exchange import exchange
+    from soupstock.show import show_review
+
+    done = exchange(_project(context), name, os.environ)
+    show_review(done)
+    if done.pushed.refused:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("name")
 @click.option(
     "--labels",
-    required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A .jsonl or .csv file: id, label (keep or drop) or criteria's levels, annotator.",
+    help="A .jsonl or .csv file: id, label (keep or drop) or criteria's levels, annotator. "
+    "Without it, what people said in the review.",
 )
 @click.option("--column", help="Which judge's column, where the pipeline has several.")
 @click.option(
@@ -335,7 +357,7 @@ def explain(context: click.Context, /, name: str, row: str) -> None:
     help="The labelled rows were chosen, not drawn at random: promise nothing from them.",
 )
 @click.pass_context
-def calibrate(context: click.Context, /, name: str, labels: Path, **choices: Any) -> None:
+def calibrate(context: click.Context, /, name: str, labels: Path | None, **choices: Any) -> None:
     """Compare the judge of pipeline NAME with people's labels of rows of its last run."""
     from soupstock.calibration import calibrate as compared
     from soupstock.show import show_calibration

@@ -104,6 +104,8 @@ def _source(row: Row, pipeline: spec.Pipeline) -> Mapping[str, Any]:
     made = {getattr(step, key, None) for step in pipeline.steps for key in keys}
     tasks = (step for step in pipeline.steps if isinstance(step, spec.Task))
     made |= {column for task in tasks for column in task.outputs.values()}
+    if any(isinstance(step, spec.Review) for step in pipeline.steps):
+        made |= {"review", *(name for name in row if name.endswith("_original"))}
     return {
         name: value for name, value in row.items() if name not in made and name not in spec.RESERVED
     }
@@ -138,7 +140,7 @@ class _Teller:
             reasons = [reason for reason in self._reasons if reason in record.flagged]
             yield Chapter(record.label, reasons=reasons)
 
-    def _chapter(
+    def _chapter(  # noqa: C901 - a case for each verb
         self, step: spec.Step, title: str, failures: list[str], reasons: list[str]
     ) -> Chapter:
         told: dict[str, Any] = {}
@@ -166,6 +168,8 @@ class _Teller:
                 told = {"value": self._row[made]}
             case spec.Mask():
                 told = {"value": {step.into: self._row[step.into]}}
+            case spec.Review():
+                told = {"value": dict(self._said_by_people())}
             case spec.Publish():
                 pass
             case _:
@@ -198,6 +202,20 @@ class _Teller:
             given = compared(rubric, self._row, *answers[:2])
             return _messages(self._prompt(rubric.compare_prompt), given)
         return _messages(self._prompt(rubric.prompt), exhibits(rubric, self._row))
+
+    def _said_by_people(self) -> Iterator[tuple[str, Any]]:
+        """Say what people said of the row, and what they made of its text."""
+        told = self._row["review"]
+        if told is None:
+            yield "sampled", "no"
+            return
+        yield "sampled", "no" if told["chance"] is None else f"yes (chance {told['chance']:.3g})"
+        people = told["people"]
+        yield "answered", f"by {people}" if people else "not yet"
+        yield from ((what, told[what]) for what in ("verdict", "comment") if told[what])
+        for name in self._row:
+            if name.endswith("_original") and self._row[name] is not None:
+                yield f"{name.removesuffix('_original')} before", self._row[name]
 
     def _figures(self, step: spec.Filter) -> Iterator[tuple[str, str]]:
         """Say for each filter what it looked at, where it is still the filter of the run."""

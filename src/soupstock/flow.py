@@ -15,7 +15,7 @@ import polars as pl
 from soupstock import spec
 from soupstock.asking import Asking
 from soupstock.assessment import sentence
-from soupstock.barriers import BARRIERS, taken_whole
+from soupstock.barriers import BARRIERS, Barrier, taken_whole
 from soupstock.batches import MOST_LINES
 from soupstock.calls import Answering, Failure
 from soupstock.embeddings import EmbeddingForm
@@ -32,6 +32,7 @@ from soupstock.steps.generate import Generation, generate
 from soupstock.steps.judge import Judging, judge, rule
 from soupstock.steps.mask import Masking, mask_rows
 from soupstock.steps.publish import Publication, check
+from soupstock.steps.review import Reviewing
 from soupstock.steps.select import Selection
 from soupstock.steps.task import Tasking, perform
 from soupstock.steps.verify import Verification, savings_told, verify_rows
@@ -119,12 +120,12 @@ class Flow:
         return numbers
 
     async def _embedded(
-        self, bound: Deduplication | Selection, table: Table, tally: Tally, name: str
+        self, bound: Barrier, table: Table, tally: Tally, name: str
     ) -> tuple[Table, Embedder | None]:
         """Ask for the vectors that a step compares; rows that get none are dropped."""
-        form = bound.embedder
-        if not isinstance(form, EmbeddingForm):
+        if isinstance(bound, Reviewing) or not isinstance(bound.embedder, EmbeddingForm):
             return table, None
+        form = bound.embedder
         asking = Asking(tally.label, form, bound, table)
         embedded = Table(self.work / f"{name}-asked", self.plan.columns)
         table = await asking.take(table, embedded, self.client, tally)
@@ -254,7 +255,7 @@ def stage_of(  # noqa: C901 - a case for each verb
             return Stage(step.title, check=lambda rows: decontaminate(bound, rows, reads))
         case Publication():
             return Stage(step.title, check=lambda rows: check(bound, rows))
-        case Deduplication() | Selection():
+        case Deduplication() | Selection() | Reviewing():
             raise ValueError("it needs the whole set; it does not stream")
 
 

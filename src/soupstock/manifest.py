@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from soupstock.judge_records import JudgeRecord
+from soupstock.review.records import ReviewRecord
 from soupstock.spec import Spec
 
 MANIFEST = "manifest.json"
@@ -353,6 +354,8 @@ class Manifest(Spec):
     scores: tuple[ScoreRecord, ...] = ()
     judges: tuple[JudgeRecord, ...] = ()
     """What is known of each judge step's judge."""
+    review: ReviewRecord | None = None
+    """What people said of the rows; null where the pipeline asks nobody."""
     decontamination: tuple[DecontaminationRecord, ...] = ()
     diversity: tuple[DiversityRecord, ...] = ()
     topics: tuple[TopicRecord, ...] = ()

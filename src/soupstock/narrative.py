@@ -7,6 +7,7 @@ from typing import Any, assert_never
 from soupstock import pruned, spec
 from soupstock.manifest import Manifest, StepRecord
 from soupstock.markdown import Markdown, code, joined
+from soupstock.review.told import reviewed
 
 _LONGEST = 200
 
@@ -58,7 +59,7 @@ def _beyond(records: tuple[StepRecord, ...]) -> Iterator[str]:
         )
 
 
-def _told(  # noqa: C901 - a case for each verb
+def _told(  # noqa: C901, PLR0912 - a case for each verb
     step: spec.Step, record: StepRecord, said: Manifest
 ) -> str:
     match step:
@@ -83,6 +84,8 @@ def _told(  # noqa: C901 - a case for each verb
             return f"**decontaminate**: {pruned.decontaminated(step)}."
         case spec.Select():
             return f"**select**: {pruned.selected(step, record)}."
+        case spec.Review():
+            return f"**review**: {reviewed(step, said.review)}."
         case spec.Publish():
             return f"**publish**: {_published(step)}"
         case _:

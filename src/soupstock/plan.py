@@ -30,6 +30,7 @@ from soupstock.pruning import (
     contents,
 )
 from soupstock.records import AFTER, BEFORE, Columns
+from soupstock.review.binding import Reviews
 from soupstock.servers import Model, resolve
 from soupstock.splitting import Splits
 from soupstock.steps.compare import Comparing
@@ -41,6 +42,7 @@ from soupstock.steps.generate import Generation
 from soupstock.steps.judge import Judging
 from soupstock.steps.mask import Masking
 from soupstock.steps.publish import CONFIG, Publication, Shape
+from soupstock.steps.review import Reviewing
 from soupstock.steps.select import Selection
 from soupstock.steps.task import Tasking
 from soupstock.steps.verify import VERIFIED, Verification
@@ -60,6 +62,7 @@ Bound = (
     | Deduplication
     | Decontamination
     | Selection
+    | Reviewing
     | Publication
 )
 Places = Callable[..., Place | None]
@@ -230,6 +233,8 @@ class _Planner:
         self._project = project
         self._place = places
         self._sourced: tuple[str, ...] = ()
+        self._withheld: set[str] = set()
+        """Columns that are not published: what people said in a review, and what they replaced."""
         endpoints = project.endpoints()
         self.models = {
             role: resolve(reference, endpoints, places("models", role), project.root)
@@ -264,7 +269,9 @@ class _Planner:
         """Remember the source's columns: those that rows from one source row share."""
         self._sourced = tuple(source.columns)
 
-    def step(self, index: int, step: spec.Step, columns: Columns) -> Step:
+    def step(  # noqa: C901 - a case for each verb
+        self, index: int, step: spec.Step, columns: Columns
+    ) -> Step:
         at = _At(self._place, index)
         is_last = index == len(self._pipeline.steps) - 1
         if isinstance(step, spec.Publish) and not is_last:
@@ -288,6 +295,8 @@ class _Planner:
                 return self._filter(step, columns, at)
             case spec.Mask() | spec.Dedup() | spec.Decontaminate() | spec.Select():
                 return self._prune(step, columns, at)
+            case spec.Review():
+                return self._review(step, index, columns, at)
             case spec.Publish():
                 return self._publish(step, columns, at)
             case _:
@@ -463,12 +472,25 @@ class _Planner:
         role = next(role for role, model in self.models.items() if model is form.model)
         return Step(step, bound, title, reads, adds, role=role, model=form.model, calls=1)
 
+    def _review(self, step: spec.Review, index: int, columns: Columns, at: "_At") -> Step:
+        planned = Reviews(self._project, self._pipeline, self._name).plan(step, index, columns, at)
+        self._withheld |= set(planned.adds)
+        return Step(
+            step,
+            planned.bound,
+            title=planned.bound.label,
+            reads=planned.reads,
+            adds=planned.adds,
+            parts=planned.parts,
+        )
+
     def _publish(self, step: spec.Publish, columns: Columns, at: "_At") -> Step:
         # What was masked is published as the column that was made of it.
         masked = {
             s.mask.partition("::")[0] for s in self._pipeline.steps if isinstance(s, spec.Mask)
         }
-        published = {n: t for n, t in columns.items() if n not in masked}
+        withheld = masked | self._withheld
+        published = {n: t for n, t in columns.items() if n not in withheld}
         if step.configs and step.output_schema:
             raise MistakeError("with configs, each has its own schema", at("schema"))
         if step.stratify is not None:
@@ -566,5 +588,7 @@ def _shaping(
                 yield from (name.encode() + keep.meta.serialize() for name, keep in keeps)
             case Deduplication() | Decontamination() | Selection():
                 yield from contents(step.bound)
+            case Reviewing(answers=answers):
+                yield answers.content.encode()
             case _:
                 pass

@@ -36,6 +36,7 @@ from soupstock.manifest import (
 from soupstock.plan import Plan, Step
 from soupstock.records import Row, Table
 from soupstock.report import write_report
+from soupstock.review.records import ReviewRecord
 from soupstock.servers import Model
 from soupstock.shelf import record_of
 from soupstock.steps.compare import Comparing
@@ -87,6 +88,8 @@ def _with_dataset(said: Manifest, plan: Plan, table: Table, place: Path) -> Mani
     step, bound = plan.steps[-1].spec, plan.steps[-1].bound
     if not (isinstance(step, spec.Publish) and isinstance(bound, Publication)):
         return said
+    if waits(plan, said.review):
+        return said
     written = write(bound, table, place)
     if written is None:
         return said
@@ -95,6 +98,12 @@ def _with_dataset(said: Manifest, plan: Plan, table: Table, place: Path) -> Mani
     card = render_card(said, dataset, samples_of(place, dataset))
     (place / "README.md").write_text(card, encoding="utf-8")
     return said
+
+
+def waits(plan: Plan, told: ReviewRecord | None) -> bool:
+    """Tell whether publishing waits for answers."""
+    steps = [step.spec for step in plan.steps if isinstance(step.spec, spec.Review)]
+    return bool(told and told.waiting and any(step.wait for step in steps))
 
 
 def samples_of(place: Path, dataset: DatasetRecord) -> list[Row]:
@@ -133,6 +142,7 @@ def _manifest(flow: Flow, client: Client, timing: TimingRecord, table: Table) ->
         kept=tallies[-1].kept,
         scores=tuple(found for step in plan.steps for found in _scores(step, table)),
         judges=tuple(found for step in plan.steps for found in _judges(step, flow, table)),
+        review=next((tally.review for tally in tallies if tally.review), None),
         decontamination=tuple(certificates(plan.steps)),
         diversity=tuple(diversities(plan, table)),
         topics=tuple(topics(plan, table)),
@@ -277,6 +287,12 @@ def _cost(model: Model, tokens: TokenRecord) -> float | None:
 def _shortfall(flow: Flow, client: Client) -> str | None:
     """Say why the dataset is not all that was asked for; None where it is."""
     wanted, tallies = flow.plan.pipeline.target, flow.tallies
+    told = next((tally.review for tally in tallies if tally.review), None)
+    if client.stopped is None and told is not None and waits(flow.plan, told):
+        return (
+            f"no dataset is written before people have answered: {told.waiting} of "
+            f"{told.answered + told.waiting} texts wait (soupstock review {flow.plan.name})"
+        )
     if client.stopped is not None and client.stopped.cause == UNFIT:
         return client.stopped.message
     if client.stopped is not None:

@@ -226,7 +226,7 @@ class _Teller:
         found = [n for n, record in enumerate(records) if reasons & record.flagged.keys()]
         return next((n for n in found if n >= after), found[-1] if found else len(records) - 1)
 
-    def _chapter(
+    def _chapter(  # noqa: C901 - a case for each verb
         self, step: spec.Step | None, record: StepRecord, reasons: Sequence[str]
     ) -> Chapter:
         told: dict[str, Any] = {}
@@ -249,6 +249,8 @@ class _Teller:
                 told = {"passages": self._passages(step.into)[:_MOST_PASSAGES]}
             case spec.Decontaminate() | spec.Select() | spec.Filter() | spec.Publish() | None:
                 pass
+            case spec.Review():
+                told = {"passages": self._said()}
             case _:
                 assert_never(step)
         failures = [
@@ -261,6 +263,12 @@ class _Teller:
 
     def _passages(self, name: str) -> list[Passage]:
         return list(islice(_passages(name, self._row[name], self._cut), _MOST_PASSAGES))
+
+    def _said(self) -> list[Passage]:
+        """Return what people said in a review."""
+        told = self._row["review"] or {}
+        said = {what: told.get(what) for what in ("verdict", "comment")}
+        return list(_passages("review", said, self._cut))
 
     def _twin(self, reason: str) -> Repeat:
         twin = self._told.twins.repeat(self._row["twin"], reason)

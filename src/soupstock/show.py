@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from soupstock.lanes import Lane
     from soupstock.manifest import DecontaminationRecord
     from soupstock.prune import Pruned
+    from soupstock.review.exchange import Exchanged
     from soupstock.run import Progress, Run
     from soupstock.store import Size
     from soupstock.tasks import Entry
@@ -327,6 +328,26 @@ def show_calibration(found: "Calibrated") -> None:
         console.print(_cell(f"no labels, so left out: {', '.join(found.ignored)}"), style="yellow")
     told = f"kept in {found.path}; run again to have it in card and report"
     console.print(_cell(told), soft_wrap=True)
+
+
+def show_review(done: "Exchanged") -> None:
+    """Print what was fetched and sent, and where people go to answer."""
+    console = _console()
+    for note in done.notes:
+        console.print(_cell(note), style="yellow", soft_wrap=True)
+    console.print(_cell(f"review at {done.place.where}"), soft_wrap=True)
+    for label, text in done.place.details.items():
+        console.print(_cell(f"  {label}: {text}"), soft_wrap=True)
+    pushed = done.pushed
+    console.print(f"sent: {pushed.sent:,} new; {pushed.there:,} were there")
+    for row, why in pushed.refused.items():
+        console.print(_cell(f"  row {row} was refused: {why}"), style="red", soft_wrap=True)
+    console.print(f"waiting: {done.waiting:,} of {done.wanted:,} texts")
+    more = f", and {done.others:,} to texts out of the sample" if done.others else ""
+    console.print(f"answers: {done.answers:,}{more}; {done.fresh:,} new or changed")
+    if done.fresh:
+        again = f"run it again to use them: soupstock run {done.name}"
+        console.print(_cell(again), soft_wrap=True)
 
 
 def _summary(said: Manifest) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 from soupstock.calls import Answer, Answering, Ask, Call, Failure, Reply
 from soupstock.records import Row, dropped, is_kept
+from soupstock.review.records import ReviewRecord
 from soupstock.servers import Model
 
 WINDOW = 4096
@@ -106,6 +107,8 @@ class Tally:
     """How many identifiers were masked, by kind."""
     savings: list[float | None] = field(default_factory=list)
     """For each row by which share an answer was made shorter; None where none was."""
+    review: ReviewRecord | None = None
+    """What people said, where the step lets them."""
     recent: deque[bool] = field(default_factory=lambda: deque(maxlen=_RECENT))
     """Of the last rows that asked, whether each failed."""
     first: float | None = None

@@ -1,0 +1,1 @@
+"""People read a sample of the rows, and what they say comes back."""

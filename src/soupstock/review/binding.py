@@ -1,0 +1,137 @@
+"""Bind a review step: what people are shown and asked, and what they said already."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from soupstock import spec
+from soupstock.columns import check_new, check_texts, type_at
+from soupstock.errors import MistakeError, Place, quoted
+from soupstock.manifest import PartRecord
+from soupstock.project import Project
+from soupstock.records import Columns
+from soupstock.review.answers import KEEP, read_answers
+from soupstock.rubrics import Rubric
+from soupstock.steps.review import COLUMN, REVIEW, Reviewing, original
+
+At = Callable[..., Place | None]
+"""Finds the line of a key of the step: `at("columns", 0)`."""
+
+PASSES = 0.5
+"""From which score on a judge keeps a row, where no filter says so."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A review step with everything it needs."""
+
+    bound: Reviewing
+    reads: tuple[str, ...]
+    adds: Columns
+    parts: tuple[tuple[str, PartRecord], ...]
+
+
+class Reviews:
+    """Binds the review step of a pipeline."""
+
+    def __init__(self, project: Project, pipeline: spec.Pipeline, name: str) -> None:
+        self._project = project
+        self._pipeline = pipeline
+        self._name = name
+
+    def plan(self, step: spec.Review, index: int, columns: Columns, at: At) -> Planned:
+        """Check its columns, and read the answers; raises MistakeError."""
+        before = self._pipeline.steps[:index]
+        _check(step, before, columns, at)
+        judges = [one for one in before if isinstance(one, spec.Judge)]
+        judge = judges[-1].judge if judges else None
+        if step.strategy == "uncertain" and judge is None:
+            problem = "uncertain about what? No step before this one judges"
+            raise MistakeError(problem, at("strategy"))
+        chosen = step.rubric or (judges[-1].rubric if judges else None)
+        found = self._project.rubric(chosen, at("rubric")) if chosen else None
+        rubric = found.value if found else None
+        shown = _shown(step, rubric, columns, at)
+        own = rubric.subject if rubric and not step.columns else None
+        subject = step.column or own or shown[-1]
+        corrected = _corrected(step, subject, columns, at)
+        bound = Reviewing(
+            said=step,
+            shown=shown,
+            subject=subject,
+            corrected=corrected,
+            judge=judge,
+            threshold=passing(before, judge),
+            seed=self._pipeline.seed,
+            answers=read_answers(self._project.root, self._name),
+        )
+        kinds = (step.strategy.stratified,) if isinstance(step.strategy, spec.Stratified) else ()
+        reads = (*shown, *filter(None, (judge,)), *kinds)
+        return Planned(
+            bound,
+            reads=tuple(dict.fromkeys(reads)),
+            adds=_adds(corrected, columns, at),
+            parts=(("rubric", found.record),) if found else (),
+        )
+
+
+def _adds(corrected: str | None, columns: Columns, at: At) -> Columns:
+    if corrected is None:
+        return {COLUMN: REVIEW}
+    check_new(original(corrected), columns, at("review"))
+    return {COLUMN: REVIEW, original(corrected): pl.String()}
+
+
+def _check(step: spec.Review, before: Sequence[spec.Step], columns: Columns, at: At) -> None:
+    if any(isinstance(one, spec.Review) for one in before):
+        raise MistakeError("a pipeline has one review: put what is asked into it", at("review"))
+    check_new(COLUMN, columns, at("review"))
+    if KEEP in step.vetoes:
+        raise MistakeError(f"{quoted(KEEP)} is what people say of good rows", at("vetoes"))
+    if isinstance(step.strategy, spec.Stratified):
+        path = step.strategy.stratified
+        if step.strategy.by == "length":
+            check_texts(path, columns, at("strategy"))
+        else:
+            _check_kinds(path, type_at(path, columns, at("strategy")), at("strategy"))
+
+
+def _check_kinds(path: str, dtype: pl.DataType, place: Place | None) -> None:
+    if isinstance(dtype, pl.Struct) and "score" in dict(dtype.to_schema()):
+        return
+    if dtype.is_nested():
+        raise MistakeError(f"{quoted(path)} holds neither texts, numbers nor scores", place)
+
+
+def _shown(step: spec.Review, rubric: Rubric | None, columns: Columns, at: At) -> tuple[str, ...]:
+    """Find what people read."""
+    shown = step.columns or (rubric.shown if rubric else ())
+    if not shown:
+        raise MistakeError("people are shown what? Name `columns`, or a `rubric`", at("review"))
+    named = "columns" if step.columns else "rubric"
+    for path in shown:
+        type_at(path, columns, at(named))
+    if step.column is not None and step.column not in shown:
+        raise MistakeError(f"{quoted(step.column)} is not among what people read", at("column"))
+    return shown
+
+
+def _corrected(step: spec.Review, subject: str, columns: Columns, at: At) -> str | None:
+    """Find the column that can be corrected: a text that is no field of another."""
+    is_text = subject in columns and columns[subject] == pl.String()
+    if step.column is not None and not is_text:
+        raise MistakeError(f"{quoted(subject)} is no column of texts", at("column"))
+    return subject if is_text and "correction" in step.questions else None
+
+
+def passing(steps: Sequence[spec.Step], judge: str | None) -> float:
+    """Return what the pipeline's own filters ask of a judge's score, where they ask anything."""
+    uses = [use for step in steps if isinstance(step, spec.Filter) for use in step.filter]
+    asked = [
+        float(least)
+        for use in uses
+        if use.name == "score" and use.arguments.get("column") == judge
+        if isinstance(least := use.arguments.get("min"), int | float) and least > 0
+    ]
+    return max(asked, default=PASSES)

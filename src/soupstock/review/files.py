@@ -1,0 +1,156 @@
+"""Review by file: JSONL out, JSONL back.
+
+`to-review.jsonl` gets a line for each record, and lines are only ever added to it. People write
+their answers into its lines, or into copies of it under other names in the same folder.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from soupstock import errors
+from soupstock.errors import MistakeError, quoted
+from soupstock.loader import read_text
+from soupstock.review.answers import Answer
+from soupstock.review.desk import Place, Pulled, Pushed
+from soupstock.review.forms import Form, Question, Record, Reply, read
+
+OUT = "to-review.jsonl"
+QUESTIONS = "questions.md"
+SOURCE = "file"
+
+
+@dataclass
+class Files:
+    """A folder of JSONL files."""
+
+    folder: Path
+
+    async def pull(self, form: Form, texts: Mapping[str, str], since: Mapping[str, str]) -> Pulled:
+        """Read the answers of all files; they are few, so `since` makes no difference."""
+        del since
+        answers: list[Answer] = []
+        places: dict[str, None] = {}
+        for path in sorted(self.folder.glob("*.jsonl")):
+            for place, line in _lines(path):
+                reply = _reply(form, line, path, place)
+                places[reply.key] = None
+                if not reply.values and not reply.is_discarded:
+                    continue
+                try:
+                    answers.append(read(form, reply, texts.get(reply.key), SOURCE))
+                except ValueError as error:
+                    raise MistakeError(str(error), place) from error
+        return Pulled(answers, [(key, SOURCE) for key in places])
+
+    async def push(self, form: Form, records: Sequence[Record]) -> Pushed:
+        """Add the records that are not there yet."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        out = self.folder / OUT
+        there = {line["key"] for _, line in _lines(out)} if out.exists() else set()
+        fresh = [record for record in records if record.key not in there]
+        text = "".join(json.dumps(_line(form, one), ensure_ascii=False) + "\n" for one in fresh)
+        _end_whole(out)
+        with out.open("a", encoding="utf-8") as file:
+            file.write(text)
+        (self.folder / QUESTIONS).write_text(_in_words(form), encoding="utf-8")
+        return Pushed(len(fresh), len(records) - len(fresh))
+
+    def place(self) -> Place:
+        """Name the file."""
+        questions = {"questions": str(self.folder / QUESTIONS)}
+        return Place(str(self.folder / OUT), questions)
+
+
+def _end_whole(path: Path) -> None:
+    """Let a file end with a whole line: half a line is what a process that was killed left."""
+    if not path.exists():
+        return
+    before, newline, last = read_text(path).rpartition("\n")
+    if last:
+        text = before + newline + ("" if _is_torn(last) else f"{last}\n")
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+
+
+def _is_torn(line: str) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return True
+    return False
+
+
+def _lines(path: Path) -> Iterator[tuple[errors.Place, dict[str, Any]]]:
+    lines = read_text(path).split("\n")
+    for number, line in enumerate(lines, 1):
+        place = errors.Place(path, number)
+        is_last = number == len(lines)
+        if not line.strip() or (path.name == OUT and is_last and _is_torn(line)):
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise MistakeError("it is not JSON", place) from error
+        if not isinstance(value, dict) or not isinstance(value.get("key"), str):
+            raise MistakeError('each line is an object with a "key", as in to-review.jsonl', place)
+        yield place, value
+
+
+def _line(form: Form, record: Record) -> dict[str, Any]:
+    asked = [question for question in form.questions if question.criterion is None]
+    criteria = [question.criterion for question in form.questions if question.criterion]
+    suggested = {
+        (question.criterion or question.name): one.value
+        for one in record.suggestions
+        if (question := form.question(one.question)) is not None
+    }
+    return {
+        "key": record.key,
+        "row": record.row,
+        **record.fields,
+        "metadata": dict(record.metadata),
+        "suggested": suggested,
+        "answers": {
+            **{question.name: None for question in asked},
+            **({"criteria": dict.fromkeys(criteria)} if criteria else {}),
+        },
+        "annotator": None,
+    }
+
+
+def _reply(form: Form, line: Mapping[str, Any], path: Path, place: errors.Place) -> Reply:
+    said = line.get("answers") or {}
+    criteria = said.get("criteria") or {} if isinstance(said, Mapping) else None
+    if not isinstance(said, Mapping) or not isinstance(criteria, Mapping):
+        raise MistakeError('"answers" is an object, and so is its "criteria"', place)
+    given = {**said, **criteria}
+    unknown = [name for name in given if name != "criteria" and not _asked(form, name)]
+    if unknown:
+        known = [question.criterion or question.name for question in form.questions]
+        problem = f"no question is called {quoted(unknown[0])}{errors.hint(unknown[0], known)}"
+        raise MistakeError(problem, place)
+    own = path.stem if path.name != OUT else ""
+    values = {
+        question.name: str(given[name])
+        for name in given
+        if (question := _asked(form, name)) is not None
+        if given[name] is not None and str(given[name]).strip()
+    }
+    return Reply(line["key"], str(line.get("annotator") or own), values)
+
+
+def _asked(form: Form, name: str) -> Question | None:
+    return next((one for one in form.questions if name == (one.criterion or one.name)), None)
+
+
+def _in_words(form: Form) -> str:
+    lines = ["# What is asked", "", *([form.guidelines, ""] if form.guidelines else [])]
+    for question in form.questions:
+        lines += [f"## `{question.criterion or question.name}`", "", question.title, ""]
+        lines += [f"- `{option.value}`: {option.text}" for option in question.options]
+        lines += [""] if question.options else []
+    return "\n".join(lines)
