@@ -94,13 +94,18 @@ def test_without_probabilities_a_score_is_the_levels_and_its_uncertainty_is_unkn
     assert run.rows["quality"].struct.field("uncertainty").null_count() == 20
 
 
-def test_a_server_that_refuses_to_tell_probabilities_is_asked_without(folder: Folder) -> None:
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_server_that_refuses_to_tell_probabilities_is_asked_without(
+    folder: Folder, status: int
+) -> None:
     with judged_by(folder, lambda _: {"right": 3, "kind": 2}) as server:
-        refusal = error(400, "logprobs are not supported with reasoning models.")
+        refusal = error(status, "You are not allowed to request logprobs from this model.")
         server.fail(lambda request: refusal if "logprobs" in request.body else None)
         run = folder.run()
+        refused = sum("logprobs" in request.body for request in server.requests)
     assert set(scores(run)) == {1.0}
     assert run.manifest.steps[2].failures == ()
+    assert refused < 20
 
 
 RULED = """\

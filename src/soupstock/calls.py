@@ -34,6 +34,11 @@ class Call(NamedTuple):
     otherwise: Callable[[Mode], "Call"] | None = None
     """Asks for the same in another mode; None where there is but one way to ask."""
 
+    @property
+    def is_weighed(self) -> bool:
+        """Whether it asks for log-probabilities."""
+        return b'"logprobs":true' in self.body
+
 
 class Answer(NamedTuple):
     """What a model answered."""

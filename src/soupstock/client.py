@@ -175,6 +175,9 @@ class Client:
 
     def _enter(self, lane: Lane, job: Job) -> None:
         """Let a call wait for its server; one with a schema until its mode is known, before."""
+        if lane.unweighed is not None and job.call.is_weighed:
+            self._finish(job, lane.unweighed)
+            return
         if job.call.otherwise is not None:
             if lane.schema_mode is None:
                 lane.parked.append(job)
@@ -381,6 +384,10 @@ class Client:
             self.usage.retried += 1
             lane.waiting.add_urgent(job)
             return None
+        if trouble.is_about_logprobs and job.call.is_weighed:
+            # It may be asked without: that says nothing of the server, and no other need ask so.
+            lane.unweighed = trouble.failure
+            return trouble.failure
         if trouble.is_refusal:
             job.refusals += 1
         else:

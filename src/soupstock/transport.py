@@ -47,6 +47,7 @@ GATEWAY = frozenset({502, 504, 520, 522, 524})
 NO_CREDIT = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 """Error codes that come with a 429, though no waiting helps."""
 
+_UNWEIGHED = frozenset({400, 403, 422})
 _CONNECT_SECONDS = 15.0
 _IDLE_SECONDS = 4.0
 """Servers close idle connections too, some after 5 seconds: who comes first is not in doubt."""
@@ -89,6 +90,11 @@ class Trouble(Exception):  # noqa: N818 - it is caught by the client, always
         if self.is_rejection:
             return False
         return self.status is None or self.status in PASSING or self.status >= _SERVER_ERROR
+
+    @property
+    def is_about_logprobs(self) -> bool:
+        """Whether the server will not tell log-probabilities."""
+        return self.status in _UNWEIGHED and "logprobs" in self.failure.message
 
     @property
     def may_be_billed(self) -> bool:
