@@ -1,5 +1,6 @@
 """What a model's reference stands for, and what is said where it stands for nothing."""
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -10,10 +11,11 @@ import pytest
 
 from conftest import Folder
 from soupstock import servers
+from soupstock.calls import Form
 from soupstock.endpoint import Endpoint
 from soupstock.errors import MistakeError, ModelError
 from soupstock.run import Progress
-from soupstock.servers import Servers, resolve
+from soupstock.servers import Model, Servers, resolve
 from soupstock.weights import SMOLLM2
 
 ENDPOINTS = {
@@ -61,6 +63,25 @@ def test_openai_is_where_its_own_variable_says(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:9/v1")
     model = resolve("openai/gpt-5-mini", {})
     assert (model.base_url, model.name) == ("http://localhost:9/v1", "gpt-5-mini")
+
+
+def test_openai_and_others_name_the_length_of_an_answer_differently(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def asked(model: Model) -> dict[str, object]:
+        call = Form(model, {"max_tokens": 7}).call([], "")
+        body: dict[str, object] = json.loads(call.body)
+        assert call.max_tokens == 7
+        return {name: body[name] for name in body if name.startswith("max_")}
+
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    at_openai = resolve("openai/gpt-5-mini", {})
+    assert asked(at_openai) == {"max_completion_tokens": 7}
+    assert asked(resolve("local", ENDPOINTS)) == {"max_tokens": 7}
+    told = {"local": Endpoint(base_url="http://a/v1", length_field="max_completion_tokens")}
+    assert asked(resolve("local", told)) == {"max_completion_tokens": 7}
+    completed = Form(at_openai, {"max_tokens": 7}).completion("Once", "")
+    assert json.loads(completed.body)["max_tokens"] == 7
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,8 @@ class Form:
             purpose = ""
         body = orjson.loads(self._heads[MODES[0]][attempt > 0] + b"}")
         body["prompt"] = prompt
+        # There the field has its old name everywhere.
+        body["max_tokens"] = body.pop(self.model.length_field)
         if stop is not None:
             body["stop"] = [*body.get("stop", ()), stop]
         body["seed"] = seed_of(self.seed, purpose, sample, attempt)
@@ -197,6 +199,7 @@ class Form:
 
     def _head(self, mode: Mode, changes: Mapping[str, Any]) -> bytes:
         body: dict[str, Any] = {"model": self.model.name, **self.sampling, **changes}
+        body[self.model.length_field] = body.pop("max_tokens")
         if self.schema is not None:
             body |= fields(mode, self.schema, self.schema_name)
         if self.top_logprobs:

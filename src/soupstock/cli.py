@@ -26,7 +26,7 @@ First steps:
   soupstock review chat                   let people read a sample, and take in what they say
 \b
 Another model, without touching the pipeline:
-  soupstock run chat --model writer=openai/gpt-5-mini --max-cost 2
+  soupstock run chat --model writer=openai/gpt-4.1-mini --max-cost 2
 """
 
 
@@ -89,7 +89,7 @@ def _planned(function: Callable[..., Any]) -> Callable[..., Any]:
             "models",
             multiple=True,
             metavar="ROLE=MODEL",
-            help="Let another model play a role: writer=openai/gpt-5-mini.",
+            help="Let another model play a role: writer=openai/gpt-4.1-mini.",
         ),
         click.option("--rows", type=click.IntRange(min=1), help="Take so many source rows."),
     )

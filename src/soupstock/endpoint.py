@@ -99,6 +99,10 @@ class Endpoint(Spec):
     license: str | None = None
     """The model's licence, for the card."""
 
+    length_field: Literal["max_tokens", "max_completion_tokens"] | None = None
+    """Which field says how long an answer may be. Where it is left out: `max_completion_tokens` at
+    api.openai.com, whose reasoning models take no other, and `max_tokens` elsewhere."""
+
     mode: Literal["live", "batch", "batch_file"] = "live"
     """`batch`: calls are handed in together by the provider's batch API, for half the price, and
     answered within a day. `batch_file`: they are written to a file for `vllm run-batch`."""

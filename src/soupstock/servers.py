@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -55,6 +56,8 @@ class Model:
     api_key: str | None = field(default=None, repr=False)
     api_key_env: str | None = None
     """The environment variable that the key is read from."""
+    length_field: str = "max_tokens"
+    """Which field of a request says how long an answer may be."""
     missing: str | None = None
     """What must be mended before it can be asked, in words."""
     mode: Literal["live", "batch", "batch_file"] = "live"
@@ -172,8 +175,14 @@ def _from_endpoint(reference: str, name: str, endpoint: Endpoint) -> Model:
         api_key=key,
         missing=missing,
         structured_output=endpoint.structured_output or assumed,
-        **endpoint.model_dump(exclude={"model", "base_url", "structured_output"}),
+        length_field=endpoint.length_field or _length_field(first),
+        **endpoint.model_dump(exclude={"model", "base_url", "structured_output", "length_field"}),
     )
+
+
+def _length_field(base_url: str) -> str:
+    is_openai = urlsplit(base_url).hostname == "api.openai.com"
+    return "max_completion_tokens" if is_openai else "max_tokens"
 
 
 def _missing(variable: str, key: str | None) -> str | None:
