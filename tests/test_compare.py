@@ -173,7 +173,7 @@ def test_a_jury_compares_together(folder: Folder) -> None:
             "pyproject.toml",
             "".join(
                 f'[tool.soupstock.models.{name}]\nbase_url = "{server.base_url}"\n'
-                f'model = "{model}"\n'
+                f'model = "{model}"\nstructured_output = "json_schema"\n'
                 for name, model in (("test", "tester"), ("b", "other"))
             ),
         )

@@ -201,6 +201,7 @@ async def test_a_server_that_keeps_crashing_is_given_up_in_one_line(tmp_path: Pa
     assert str(caught.value) == f"{how} 4 times; its log is {tmp_path / 'embedded.log'}"
 
 
+@pytest.mark.slow
 def test_a_server_that_crashes_is_started_again_and_no_row_is_lost(stories: Folder) -> None:
     with running(stories, "--rows=12") as process:
         until(lambda: is_answering(stories), process)
@@ -212,6 +213,7 @@ def test_a_server_that_crashes_is_started_again_and_no_row_is_lost(stories: Fold
     assert "12 rows in, 12 kept, 0 dropped; 12 calls made" in said
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_stops_its_server_and_goes_on_from_there(stories: Folder) -> None:
     with running(stories) as process:
         until(lambda: is_answering(stories), process)
@@ -261,6 +263,7 @@ def test_a_run_that_is_killed_leaves_no_server(stories: Folder) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_two_projects_run_at_once_with_a_server_each(tmp_path: Path) -> None:
     first, second = (project(tmp_path / name, "What is rain?") for name in ("a", "b"))
     with running(first) as one, running(second) as other:

@@ -182,6 +182,7 @@ def solver(request: Request) -> str:
     return f"Let us add up what is there. The answer is {right + request.body['seed'] % 2}."
 
 
+@pytest.mark.slow
 def test_reasoning_keeps_solutions_that_are_right_and_shorter_ones_that_still_are(
     folder: Folder, server: Server
 ) -> None:
