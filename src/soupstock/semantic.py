@@ -201,7 +201,7 @@ def _one_thread() -> Iterator[None]:
     They would wait for each other most of the time.
     """
     try:
-        from threadpoolctl import threadpool_limits  # type: ignore[import-not-found,unused-ignore]
+        from threadpoolctl import threadpool_limits
     except ImportError:
         yield
         return
