@@ -33,6 +33,7 @@ JUDGED = """\
   - judge: quality
     model: judge
     rubric: plain
+    canaries: false
 """
 PUBLISHED = """\
   - publish: me/bench
