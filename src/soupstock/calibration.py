@@ -26,6 +26,7 @@ from soupstock.manifest import Manifest
 from soupstock.project import Project, name_of
 from soupstock.rates import PassRate, errors, prediction_powered, rogan_gladen
 from soupstock.review.answers import read_answers, review_folder
+from soupstock.review.binding import passing
 from soupstock.review.labels import is_chance_sample, labels_of
 from soupstock.rubrics import Criterion, Rubric
 from soupstock.separation import auc
@@ -34,9 +35,6 @@ from soupstock.thresholds import Promise, promise
 CALIBRATION = "calibration.json"
 BAD = 0.05
 """The share of bad rows that a promise allows where nothing else is said."""
-
-PASSES = 0.5
-"""From which score on a judge keeps a row, where no filter says so."""
 
 _RECORDS = TypeAdapter(dict[str, CalibrationRecord])
 
@@ -133,7 +131,11 @@ def calibrate(  # noqa: PLR0913 - each is a choice of the person who asks
         source, given = Place(labels), read_labels(labels, levels)
         digest = hashlib.sha256(labels.read_bytes()).hexdigest()
     rows = _judged(place / folder.ROWS, step.judge)
-    least = _passing(said, step.judge) if threshold is None else threshold
+    least = (
+        passing(spec.Pipeline.model_validate(said.pipeline).steps, step.judge)
+        if threshold is None
+        else threshold
+    )
     case = _Case(rubric, given, rows, least)
     if not case.labelled:
         problem = f"none of its ids is a row that the judge of {step.judge} scored in the last run"
@@ -183,19 +185,6 @@ def _judge(said: Manifest, column: str | None) -> spec.Judge:
     if column is not None and column not in steps:
         raise UnknownNameError("judge's column", column, steps)
     return steps[column or min(steps)]
-
-
-def _passing(said: Manifest, column: str) -> float:
-    """Return what the pipeline's own filter asks of the score, where it asks anything."""
-    pipeline = spec.Pipeline.model_validate(said.pipeline)
-    filters = [use for s in pipeline.steps if isinstance(s, spec.Filter) for use in s.filter]
-    asked = [
-        float(least)
-        for use in filters
-        if use.name == "score" and use.arguments.get("column") == column
-        if isinstance(least := use.arguments.get("min"), int | float) and least > 0
-    ]
-    return max(asked, default=PASSES)
 
 
 def _judged(path: Path, column: str) -> dict[str, Any]:

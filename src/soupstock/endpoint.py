@@ -135,9 +135,6 @@ class Endpoint(Spec):
     """US dollars per million tokens asked that the server had computed before, where it says so;
     as input_price where it is left out."""
 
-    logprobs: bool = False
-    """Whether it tells log-probabilities: a judge's score is then the mean over its levels."""
-
     structured_output: Mode | None = None
     """How the server holds an answer to a JSON Schema: `json_schema` (as OpenAI does),
     `structured_outputs` (as vLLM does) or `prompt` (it does not). Found out by a small question

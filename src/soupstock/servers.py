@@ -72,8 +72,6 @@ class Model:
     """US dollars per million tokens."""
     cached_price: float | None = None
     """The same for those of a prompt that the server had computed before."""
-    logprobs: bool = False
-    """Whether its server tells log-probabilities."""
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     structured_output: Mode | None = None
@@ -108,7 +106,6 @@ def resolve(
             concurrency=SLOTS,
             input_price=0.0,
             output_price=0.0,
-            logprobs=True,
             structured_output="json_schema",
             missing=None if importlib.util.find_spec("xllamacpp") else _NO_RUNTIME,
         )
@@ -144,7 +141,6 @@ def _from_vllm(reference: str, told: Vllm, root: Path) -> Model:
         name_of(told, root),
         revision=revision_of(told, root),
         missing=missing(told, root),
-        logprobs=True,
         launch=launch_of(told, root),
         structured_output="json_schema",
         **told.model_dump(include=shared | {"extra"}),

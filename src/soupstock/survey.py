@@ -196,10 +196,6 @@ class _Questions:
         can["structured output"] = await self._structured()
         can["log-probabilities"] = await self._logprobs()
         can["seed"] = await self._seed()
-        if can["log-probabilities"] == "yes" and not model.logprobs:
-            self._finding.advice.append("logprobs = true would let a judge use log-probabilities")
-        if can["log-probabilities"] == "no" and model.logprobs:
-            self._finding.advice.append("logprobs = true is set, but it tells none")
         return True
 
     async def _reply(self, call: Call) -> Reply:
