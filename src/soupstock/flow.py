@@ -252,7 +252,11 @@ def stage_of(  # noqa: C901 - a case for each verb
         case Masking():
             return Stage(step.title, check=lambda rows: mask_rows(bound, rows, reads, tally.masked))
         case Decontamination():
-            return Stage(step.title, check=lambda rows: decontaminate(bound, rows, reads))
+            return Stage(
+                step.title,
+                step=bound.told if bound.question else None,
+                check=lambda rows: decontaminate(bound, rows, reads),
+            )
         case Publication():
             return Stage(step.title, check=lambda rows: check(bound, rows))
         case Deduplication() | Selection() | Reviewing():

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from soupstock.calls import Answer, Ask, Call, Failure, Form, Reply
+from soupstock.calls import Ask, Call, Failure, Form, Reply, taken
 from soupstock.exhibits import exhibits
 from soupstock.juries import Aggregate, aggregated, disagreement
 from soupstock.prompts import Prompt, PromptError
@@ -97,7 +97,7 @@ class _Asking:
         if _refuses_logprobs(self.form, reply):
             self.form = replace(self.form, top_logprobs=0)
             return True
-        self.reply = _read(step, reply)
+        self.reply = taken(reply, lambda one: read_verdict(step.rubric, one.text, one.numbers))
         if isinstance(self.reply, Verdict) or self.reply.cause != "Unreadable":
             return False
         self.attempt += 1
@@ -122,16 +122,6 @@ async def _verdicts(
 def _refuses_logprobs(form: Form, reply: Reply) -> bool:
     """Tell whether a server refuses a question because of what else is asked for."""
     return bool(form.top_logprobs) and isinstance(reply, Failure) and "logprobs" in reply.message
-
-
-def _read(step: Judging, reply: Reply) -> Verdict | Failure:
-    if not isinstance(reply, Answer):
-        return reply
-    verdict = read_verdict(step.rubric, reply.text, reply.numbers)
-    if isinstance(verdict, str):
-        cut = "; it was cut off at max_tokens" if reply.finish == "length" else ""
-        return Failure("Unreadable", f"{verdict}{cut}")
-    return verdict
 
 
 def _ended(step: Judging, row: Row, ruled: Ruled, found: Mapping[str, Verdict | Failure]) -> Row:
