@@ -112,6 +112,8 @@ class Detector:
 
         None is paired with one that says the same, or that a surer stage would find in it.
         """
+        if not items:
+            return []
         own = [self._exact[digest(folded(item))] for item in items]
         texts = _Texts.of(items, self._weigh)
         products = self._rounded(texts.bags, texts.weights) @ self._sketches.T

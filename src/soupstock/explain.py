@@ -161,6 +161,8 @@ class _Teller:
                 twin = self._row["twin"] or ""
                 there = {"there before": twin} if is_reference(twin) else {}
                 told = {"value": there | {"similarity": similarity} if reasons else None}
+            case spec.Decontaminate(model=str()):
+                told = {"value": self._compared(step.into)}
             case spec.Decontaminate() | spec.Select():
                 like = {name: self._row[name] for name in ("twin", "similarity")}
                 told = {"value": like if reasons and like["twin"] else None}
@@ -202,6 +204,15 @@ class _Teller:
             given = compared(rubric, self._row, *answers[:2])
             return _messages(self._prompt(rubric.compare_prompt), given)
         return _messages(self._prompt(rubric.prompt), exhibits(rubric, self._row))
+
+    def _compared(self, column: str) -> Mapping[str, Any] | None:
+        """Tell which item the row resembles, and what a model said of that."""
+        told = self._row[column]
+        if told is None or told["item"] is None:
+            return None
+        like = {"resembles": told["item"], "similarity": told["similarity"]}
+        said = {"same question": told["verdict"], "reason": told["reason"]}
+        return like | {name: value for name, value in said.items() if value is not None}
 
     def _said_by_people(self) -> Iterator[tuple[str, Any]]:
         """Say what people said of the row, and what they made of its text."""

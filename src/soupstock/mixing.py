@@ -162,6 +162,8 @@ def _evaluations(ingredients: Sequence[_Ingredient], project: Project) -> Iterat
         for step in spec.Pipeline.model_validate(one.said.pipeline).steps:
             if not isinstance(step, spec.Decontaminate):
                 continue
+            # What a model said of a row of one run says nothing of the others' rows.
+            is_unasked = step.model is not None
             against: list[Reference] = []
             for there in step.against:
                 own = there.column or step.decontaminate
@@ -171,7 +173,13 @@ def _evaluations(ingredients: Sequence[_Ingredient], project: Project) -> Iterat
                     seen.add(key)
                     against.append(reference)
             if against:
-                yield Decontamination("text", tuple(against), step.overlap, step.threshold)
+                yield Decontamination(
+                    "text",
+                    tuple(against),
+                    step.overlap,
+                    step.threshold,
+                    is_unasked=is_unasked,
+                )
 
 
 def _pool(ingredients: Sequence[_Ingredient], sets: Sequence[Decontamination], seed: int) -> _Pool:

@@ -74,7 +74,8 @@ def outline(said: Manifest, schema: Mapping[str, pl.DataType]) -> Outline:
     judges = {s.judge: s.rubric for s in pipeline.steps if isinstance(s, spec.Judge)}
     masked = [s.into for s in pipeline.steps if isinstance(s, spec.Mask)]
     verified = [s.verify for s in pipeline.steps if isinstance(s, spec.Verify)]
-    made = {*generated, *verified, *judges, *masked, *spec.RESERVED}
+    asked = [s.into for s in pipeline.steps if isinstance(s, spec.Decontaminate) and s.model]
+    made = {*generated, *verified, *judges, *masked, *asked, *spec.RESERVED}
     return Outline(
         pipeline=pipeline,
         schema=schema,

@@ -301,8 +301,10 @@ class _Planner:
                 return self._judge(step, columns, at)
             case spec.Filter():
                 return self._filter(step, columns, at)
-            case spec.Mask() | spec.Dedup() | spec.Decontaminate() | spec.Select():
+            case spec.Mask() | spec.Dedup() | spec.Select():
                 return self._prune(step, columns, at)
+            case spec.Decontaminate():
+                return self._decontaminate(step, columns, at)
             case spec.Review():
                 return self._review(step, index, columns, at)
             case spec.Publish():
@@ -446,28 +448,22 @@ class _Planner:
         )
 
     def _prune(
-        self,
-        step: spec.Mask | spec.Dedup | spec.Decontaminate | spec.Select,
-        columns: Columns,
-        at: "_At",
+        self, step: spec.Mask | spec.Dedup | spec.Select, columns: Columns, at: "_At"
     ) -> Step:
         bound: Masking | Deduplication | Selection
         adds: Columns = {}
         reads: tuple[str, ...]
-        within = self._within
         match step:
             case spec.Mask():
                 bound = bind_mask(step, columns, at)
                 title, reads = f"mask: {step.mask}", (step.mask,)
                 adds = {bound.into: bound.dtype}
             case spec.Dedup():
-                bound = bind_dedup(step, columns, within, at)
+                bound = bind_dedup(step, columns, self._within, at)
                 title = f"dedup: {step.dedup}"
                 reads = tuple(filter(None, (step.dedup, bound.best)))
-            case spec.Decontaminate():
-                return self._decontaminate(step, columns, at)
             case spec.Select():
-                bound = bind_select(step, columns, within, at)
+                bound = bind_select(step, columns, self._within, at)
                 target = self._pipeline.target
                 if target is not None and bound.rows is not None and bound.rows < target:
                     problem = f"select keeps {bound.rows:,} rows, and the target is {target:,}"

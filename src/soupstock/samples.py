@@ -247,6 +247,8 @@ class _Teller:
                 told = {"passages": self._passages(step.verify)[:_MOST_PASSAGES]}
             case spec.Mask():
                 told = {"passages": self._passages(step.into)[:_MOST_PASSAGES]}
+            case spec.Decontaminate(model=str()):
+                told = {"passages": self._compared(step.into)}
             case spec.Decontaminate() | spec.Select() | spec.Filter() | spec.Publish() | None:
                 pass
             case spec.Review():
@@ -263,6 +265,11 @@ class _Teller:
 
     def _passages(self, name: str) -> list[Passage]:
         return list(islice(_passages(name, self._row[name], self._cut), _MOST_PASSAGES))
+
+    def _compared(self, column: str) -> list[Passage]:
+        """Return which item the row resembles, and what a model said of that."""
+        told = self._row[column]
+        return self._passages(column) if told is not None and told["item"] else []
 
     def _said(self) -> list[Passage]:
         """Return what people said in a review."""
