@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from soupstock.detection import Detection
-from soupstock.intervals import times
+from soupstock.intervals import Interval, times
 from soupstock.manifest import (
     DecontaminationRecord,
     EvaluationRecord,
@@ -120,22 +120,22 @@ def sentence(record: SamenessRecord) -> str:
     of = f", revision {record.revision}" if record.revision else ""
     told = (
         f"{record.model}{of} ({record.role}) was asked about {times(record.asked, 'row')} that"
-        f" resemble an item from a cosine of {record.ask_from:g} on: {record.same:,} put the same"
-        f" question and were dropped, {record.different:,} put another one and were kept"
+        f" resemble an item from a cosine of {record.ask_from:g} on. It takes {record.same:,} for"
+        f" the same question, which were dropped, and {record.different:,} for another one, which"
+        " were kept."
     )
     if record.unclear:
-        told += f", and {record.unclear:,} have no verdict and were dropped"
-    told += "."
+        told += f" On {record.unclear:,} it gave no verdict that can be read: they were dropped."
     if record.canaries:
         told += f" Of {times(record.canaries, 'canary', 'canaries')} it missed {record.missed:,}."
     if record.pairs and record.low is not None and record.high is not None:
+        share = record.mistaken / record.pairs
         told += (
             f" Of {times(record.pairs, 'pair')} of different items it takes {record.mistaken:,}"
-            f" for the same ({record.mistaken / record.pairs:.0%}; 95 % interval"
-            f" {record.low * 100:.0f} to {record.high * 100:.0f} %)."
+            f" for the same: {Interval(share, record.low, record.high).percent()}."
         )
     if record.untold:
-        told += f" Of {times(record.untold, 'known case')} it gave no verdict that can be read."
+        told += f" On {times(record.untold, 'known case')} it gave none."
     if not (record.canaries or record.pairs):
         told += " What its word is worth was not measured."
     return told

@@ -26,6 +26,9 @@ from soupstock.references import is_reference
 from soupstock.rubrics import Rubric
 from soupstock.steps.filter import Bound, called
 
+SAME = "same question"
+"""What a decontaminate step's model says is told under this name."""
+
 
 @dataclass(frozen=True)
 class Chapter:
@@ -176,7 +179,8 @@ class _Teller:
                 pass
             case _:
                 assert_never(step)
-        model = self._model(getattr(step, "model", None))
+        is_unasked = isinstance(step, spec.Decontaminate) and SAME not in (told["value"] or {})
+        model = None if is_unasked else self._model(getattr(step, "model", None))
         return Chapter(title, model=model, failures=failures, reasons=reasons, **told)
 
     def _model(self, role: str | None) -> str | None:
@@ -211,8 +215,9 @@ class _Teller:
         if told is None or told["item"] is None:
             return None
         like = {"resembles": told["item"], "similarity": told["similarity"]}
-        said = {"same question": told["verdict"], "reason": told["reason"]}
-        return like | {name: value for name, value in said.items() if value is not None}
+        if told["verdict"] == "not asked":
+            return like
+        return like | {SAME: told["verdict"], "reason": told["reason"]}
 
     def _said_by_people(self) -> Iterator[tuple[str, Any]]:
         """Say what people said of the row, and what they made of its text."""

@@ -248,7 +248,7 @@ class _Teller:
             case spec.Mask():
                 told = {"passages": self._passages(step.into)[:_MOST_PASSAGES]}
             case spec.Decontaminate(model=str()):
-                told = {"passages": self._compared(step.into)}
+                told = self._compared(step.into)
             case spec.Decontaminate() | spec.Select() | spec.Filter() | spec.Publish() | None:
                 pass
             case spec.Review():
@@ -260,16 +260,17 @@ class _Teller:
             for failure in self._row["failures"]
             if failure["step"] == record.label
         ]
-        by = record.model
+        by = told.pop("by", record.model)
         return Chapter(record.label, by=by, failures=failures, reasons=reasons, **told)
 
     def _passages(self, name: str) -> list[Passage]:
         return list(islice(_passages(name, self._row[name], self._cut), _MOST_PASSAGES))
 
-    def _compared(self, column: str) -> list[Passage]:
-        """Return which item the row resembles, and what a model said of that."""
+    def _compared(self, column: str) -> dict[str, Any]:
+        """Tell which item the row resembles, and what a model said of that, if it was asked."""
         told = self._row[column]
-        return self._passages(column) if told is not None and told["item"] else []
+        is_asked = told is not None and told["verdict"] != "not asked"
+        return {"passages": self._passages(column)} if is_asked else {"by": None}
 
     def _said(self) -> list[Passage]:
         """Return what people said in a review."""
