@@ -292,6 +292,9 @@ def test_canaries_go_through_the_model_and_its_misses_count(folder: Folder, serv
     run = tried(folder, server, same=False)
     found = asked(run)
     assert found.missed == found.canaries > 0
+    assert "It is not shown that it tells the same question" in found.sentence
+    card = (run.folder / "dataset" / "README.md").read_text(encoding="utf-8")
+    assert f"**{found.sentence}**" in card
     assert (found.pairs, found.mistaken, found.low) == (found.pairs, 0, 0.0)
     (record,) = run.manifest.decontamination
     detector = Detector(ITEMS, 0.5, 0.45)
@@ -322,7 +325,7 @@ def test_known_cases_without_a_verdict_count_for_nothing(folder: Folder, server:
     found = asked(run)
     assert found.untold > 8
     assert (found.canaries, found.missed, found.pairs, found.low) == (0, 0, 0, None)
-    assert "was not measured" in found.sentence
+    assert not found.is_proven
     assert all(one.found == one.planted for one in run.manifest.decontamination[0].canaries)
 
 
@@ -343,6 +346,7 @@ def test_card_report_and_terminal_say_what_the_model_said(folder: Folder, server
     run = folder.run()
     assert server.count > 0
     sentence = asked(run).sentence
+    assert asked(run).is_proven
     assert sentence.startswith("tester (judge) was asked about 2 rows that resemble an item")
     card = (run.folder / "dataset" / "README.md").read_text(encoding="utf-8")
     assert sentence in card

@@ -194,11 +194,9 @@ def questions(records: Sequence[DecontaminationRecord]) -> Markdown:
     told: list[Markdown] = []
     for record in records:
         if record.question is not None:
-            told.append(
-                Markdown(
-                    f"{cell(record.column)}: {prose(record.question.sentence, _LONGEST_SENTENCE)}"
-                )
-            )
+            said = prose(record.question.sentence, _LONGEST_SENTENCE)
+            said = said if record.question.is_proven else Markdown(f"**{said}**")
+            told.append(Markdown(f"{cell(record.column)}: {said}"))
         elif record.is_unasked:
             told.append(Markdown(f"{cell(record.column)}: {UNASKED}."))
     return paragraphs(dict.fromkeys(told))

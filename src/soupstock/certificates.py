@@ -101,14 +101,18 @@ def _verdicts(table: Table, column: str) -> Counter[str]:
 def _tried(told: Detection, cost: float | None) -> dict[str, Any]:
     """Say what the model makes of known cases."""
     canaries, pairs = told.canaries.values(), told.pairs
+    count = sum(one.asked - one.unclear for one in canaries)
+    missed = sum(one.missed for one in canaries)
     mistaken = proportion(pairs.dropped, pairs.clear) if pairs.clear else None
+    caught = proportion(count - missed, count) if count else None
     return {
-        "canaries": sum(one.asked - one.unclear for one in canaries),
-        "missed": sum(one.missed for one in canaries),
+        "canaries": count,
+        "missed": missed,
         "pairs": pairs.clear,
         "mistaken": pairs.dropped,
         "low": mistaken and round(mistaken.low, _DIGITS),
         "high": mistaken and round(mistaken.high, _DIGITS),
+        "is_proven": bool(caught and mistaken and caught.low > mistaken.high),
         "untold": pairs.unclear + sum(one.unclear for one in canaries),
         "answers": told.tally.answers,
         "cost": cost,
@@ -136,6 +140,9 @@ def sentence(record: SamenessRecord) -> str:
         )
     if record.untold:
         told += f" On {times(record.untold, 'known case')} it gave none."
-    if not (record.canaries or record.pairs):
-        told += " What its word is worth was not measured."
+    if not record.is_proven:
+        told += (
+            " It is not shown that it tells the same question from another one: what was kept on"
+            " its word may well put an item's question."
+        )
     return told

@@ -230,6 +230,8 @@ class SamenessRecord(Spec):
     low: float | None = None
     high: float | None = None
     """The interval of the share that it takes for the same, for nineteen in twenty."""
+    is_proven: bool = False
+    """Whether these show that it tells the same question from another one."""
     untold: int = 0
     """How many canaries and pairs have no verdict; they count for nothing."""
     answers: int = 0

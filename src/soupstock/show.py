@@ -327,7 +327,8 @@ def _judges(said: Manifest) -> Iterator[tuple[str, str]]:
             yield f"{judge.column}: {judge.calibration.summary}", style
     for record in said.decontamination:
         if record.question is not None:
-            yield f"{record.step}: {record.question.sentence}", ""
+            style = "" if record.question.is_proven else "bold yellow"
+            yield f"{record.step}: {record.question.sentence}", style
 
 
 def show_calibration(found: "Calibrated") -> None:
