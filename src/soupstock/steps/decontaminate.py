@@ -18,6 +18,8 @@ from soupstock.records import Row, dropped, failed, frame
 from soupstock.references import Reference
 from soupstock.sameness import SameQuestion, Verdict
 
+_DIGITS = 4
+
 UNCLEAR = "decontaminate: rephrased (no verdict)"
 """Why a row is dropped that a model was to tell of, and did not."""
 
@@ -125,7 +127,7 @@ class Decontamination:
         self, verdict: Verdict, found: Contamination, reason: str | None = None
     ) -> dict[str, Any]:
         item = self.name_item(found.item) if found.stages else None
-        similarity = found.similarity if found.stages else None
+        similarity = round(found.similarity, _DIGITS) if found.stages else None
         return {"verdict": verdict, "item": item, "similarity": similarity, "reason": reason}
 
     def _dropped(self, row: Row, found: Contamination, *reasons: str) -> Row:
