@@ -104,7 +104,10 @@ class Decontamination:
         if self.question is not None:
             if text is not None and found.stages == ("rephrased",):
                 return row | {self.question.into: Candidate(text, found)}
+            # That it is rephrased is for the model to say, which is not asked of what is sure.
+            sure = tuple(stage for stage in found.stages if stage != "rephrased")
             row = row | {self.question.into: self._cell("not asked", found)}
+            found = found._replace(stages=sure)
         return self._dropped(row, found, *reasons_of(found)) if found.stages else row
 
     async def told(self, row: Row, ask: Ask) -> Row:
