@@ -4,7 +4,6 @@ Told from the run's folder alone: prompts and rubrics are those of the run, kept
 whatever became of the files since.
 """
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,8 @@ from soupstock import folder, manifest, spec
 from soupstock.errors import MistakeError, Place, quoted, shown
 from soupstock.exhibits import compared, exhibits
 from soupstock.loader import parse_yaml, validate
+from soupstock.looks import look
 from soupstock.manifest import Manifest, ModelRecord, PartRecord
-from soupstock.measures import derive
 from soupstock.project import Project, name_of
 from soupstock.prompts import Prompt, PromptError, parse_prompt
 from soupstock.records import Row, flatten
@@ -249,7 +248,7 @@ class _Teller:
             asked.append(called(use.name, found.value, use.arguments))
         looks = look([bound.expression for bound in asked], self._frame)
         for bound, seen in zip(asked, looks, strict=True):
-            yield bound.label, _said(bound, seen)
+            yield bound.label, seen.said(bound.arguments)
 
 
 def _messages(prompt: Prompt, values: Mapping[str, object]) -> Sequence[Mapping[str, str]]:
@@ -262,52 +261,3 @@ def _messages(prompt: Prompt, values: Mapping[str, object]) -> Sequence[Mapping[
 
 def _part(parts: Sequence[PartRecord], name: str) -> PartRecord:
     return next(part for part in parts if part.name == name)
-
-
-@dataclass(frozen=True)
-class Look:
-    """What a filter says of one row, and the figures that it compares with its limits."""
-
-    keeps: bool | None
-    """Null where it could not tell."""
-    figures: Sequence[str]
-
-
-def look(keeps: Sequence[pl.Expr], frame: pl.DataFrame) -> list[Look]:
-    """Ask filters about one row, and take their conditions apart, all in one query."""
-    rows = derive(frame, keeps).lazy()
-    operands = [list(_operands(keep, rows)) for keep in keeps]
-    asked = [*keeps, *itertools.chain(*operands)]
-    # As lists, because an operand may have any number of values.
-    columns = [expression.implode().alias(str(n)) for n, expression in enumerate(asked)]
-    values = iter([column[0].to_list() for column in rows.select(columns).collect()])
-    answers = [next(values)[0] for _ in keeps]
-    return [
-        Look(answer, [_brief(value[0]) for value in itertools.islice(values, len(own)) if value])
-        for answer, own in zip(answers, operands, strict=True)
-    ]
-
-
-def _operands(condition: pl.Expr, rows: pl.LazyFrame) -> Iterator[pl.Expr]:
-    """Yield the columns and numbers that a condition compares, however it is put together."""
-    # The last is popped first. What has no column in it is a limit, and stands among the arguments.
-    parts = [part for part in reversed(condition.meta.pop()) if part.meta.root_names()]
-    named = [part.alias(str(n)) for n, part in enumerate(parts)]
-    for part, dtype in zip(parts, rows.select(named).collect_schema().dtypes(), strict=True):
-        if dtype == pl.Boolean:
-            yield from _operands(part, rows)
-        elif dtype.is_numeric() or part.meta.is_column():
-            yield part
-
-
-def _said(bound: Bound, seen: Look) -> str:
-    figures = ", ".join(dict.fromkeys(seen.figures))
-    limits = ", ".join(f"{k}={v}" for k, v in bound.arguments.items() if k != "column")
-    of = f" of {figures}" if figures else ""
-    return f"{'keeps' if seen.keeps else 'drops'}{of} ({limits or 'no limits'})"
-
-
-def _brief(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return quoted(value, 40) if isinstance(value, str) else str(value)

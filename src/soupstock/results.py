@@ -43,6 +43,7 @@ from soupstock.servers import Model
 from soupstock.shelf import record_of
 from soupstock.steps.compare import Comparing
 from soupstock.steps.decontaminate import Decontamination
+from soupstock.steps.filter import Filtering
 from soupstock.steps.judge import Judging
 from soupstock.steps.publish import Publication, write
 from soupstock.stream import Spent, Tally
@@ -79,11 +80,20 @@ def write_results(
     said = _calibrated(_manifest(flow, client, timing, table), flow.plan)
     table.save(fresh / folder.ROWS)
     said = _with_dataset(said, flow.plan, table, fresh / folder.DATASET)
-    write_report(fresh, said, pl.scan_parquet(fresh / folder.ROWS, glob=False))
+    rows = pl.scan_parquet(fresh / folder.ROWS, glob=False)
+    write_report(fresh, said, rows, list(filters_of(flow.plan)))
     said = said.model_copy(update={"files": folder.hashes(fresh)})
     manifest.write(fresh, said)
     folder.replace(target, fresh)
     return said
+
+
+def filters_of(plan: Plan) -> Iterator[tuple[spec.FilterUse, str, pl.Expr]]:
+    """Yield the filters of a plan, each with its label and what keeps a row from it."""
+    for step in plan.steps:
+        if isinstance(step.spec, spec.Filter) and isinstance(step.bound, Filtering):
+            for use, (label, keep) in zip(step.spec.filter, step.bound.keeps, strict=True):
+                yield use, label, keep
 
 
 def _with_dataset(said: Manifest, plan: Plan, table: Table, place: Path) -> Manifest:
