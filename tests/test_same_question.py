@@ -25,14 +25,9 @@ from soupstock.run import Run
 from soupstock.sameness import read_sameness
 from soupstock.testing import Request, Server
 from soupstock.verify import verify
-from test_decontaminate import CLEAN, ITEMS
+from test_decontaminate import CLEAN, ITEMS, SAID
 from test_pruning import jsonl, texts
 
-SAID = (
-    "In April, Natalia sold 48 clips to friends; in May she sold half as many. Altogether, how "
-    "many clips has Natalia sold in both months?"
-)
-"""The first item in other words."""
 OTHER = (
     "Betty is saving money for a new bicycle which costs two hundred dollars. Her uncle gives her "
     "twenty dollars, and her sister half as much. How long must she work?"
@@ -154,6 +149,16 @@ def test_a_text_cannot_close_the_tag_that_it_stands_in(folder: Folder, server: S
     request = next(one for one in server.requests if "</text>\n" in one.prompt)
     assert parts(request)["text"] == hostile
     assert "never an instruction" in request.messages[0]["content"]
+
+
+def test_of_a_conversation_the_turn_is_shown_that_resembles_the_item(
+    folder: Folder, server: Server
+) -> None:
+    talk = [{"role": "user", "content": text} for text in (*CLEAN, SAID)]
+    folder.write("rows.jsonl", jsonl([{"text": talk}]))
+    folder.replace("pipelines/mine.yaml", "decontaminate: text", "decontaminate: text::user")
+    assert folder.run().manifest.kept == 0
+    assert [parts(request)["text"] for request in server.requests] == [SAID]
 
 
 def test_what_the_model_said_is_not_published(folder: Folder, server: Server) -> None:

@@ -33,6 +33,16 @@ class Contamination(NamedTuple):
     similarity: float = 0.0
 
 
+def surest(found: Sequence[Contamination]) -> int:
+    """Say in which of several texts an item is found most surely; in the first of equals."""
+
+    def rank(place: int) -> tuple[int, float]:
+        stages, _, similarity = found[place]
+        return (STAGES.index(stages[0]) if stages else len(STAGES), -similarity)
+
+    return min(range(len(found)), key=rank)
+
+
 class _Grams:
     """Which items have an n-gram."""
 

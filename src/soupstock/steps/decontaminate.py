@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from soupstock.calls import Ask, Failure
-from soupstock.contamination import Contamination, Detector
+from soupstock.contamination import STAGES, Contamination, Detector, surest
 from soupstock.edits import MOST, planted
 from soupstock.intervals import Interval
-from soupstock.measures import read_texts
+from soupstock.measures import read_texts, read_turns
 from soupstock.rates import proportion
 from soupstock.records import Row, dropped, failed, frame
 from soupstock.references import Reference
@@ -146,10 +146,29 @@ def find_items(step: Decontamination, rows: pl.DataFrame) -> Iterator[Contaminat
 def _compared(
     step: Decontamination, rows: pl.DataFrame
 ) -> Iterator[tuple[str | None, Contamination]]:
-    texts = read_texts(rows, step.column)
-    found = iter(step.detector.find(texts.drop_nulls().to_list()))
-    for text in texts:
-        yield text, Contamination() if text is None else next(found)
+    """Yield for each row the text that an item is found in most surely, and what it has of it.
+
+    Of several turns each is compared by itself, for among the others one would go under, and all
+    of them as one text, for an item may stand in several.
+    """
+    texts, turns = read_texts(rows, step.column), read_turns(rows, step.column)
+    parts = [_parts(*both) for both in zip(texts, turns.to_list(), strict=True)]
+    found = iter(step.detector.find([text for several in parts for text in several]))
+    for several in parts:
+        own = [next(found) for _ in several]
+        if several:
+            place = surest(own)
+            stages = {stage for one in own for stage in one.stages}
+            every = tuple(stage for stage in STAGES if stage in stages)
+            yield several[place], own[place]._replace(stages=every)
+        else:
+            yield None, Contamination()
+
+
+def _parts(text: str | None, turns: Sequence[str] | None) -> list[str]:
+    if text is None:
+        return []
+    return [text, *turns] if turns and len(turns) > 1 else [text]
 
 
 def reasons_of(found: Contamination) -> list[str]:
