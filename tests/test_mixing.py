@@ -20,6 +20,7 @@ from soupstock.cli import main
 from soupstock.errors import MistakeError
 from soupstock.mixing import Mixed, Mixture, apportioned, mix
 from soupstock.project import Project
+from test_decontaminate import CLEAN, ITEMS, SAID
 
 PIPELINE = """\
 source: {{file: {name}.jsonl}}
@@ -113,6 +114,18 @@ def test_what_one_run_was_decontaminated_against_is_left_out_of_all(folder: Fold
     assert not answers & set(test)
     assert done.record.decontamination[0].sets[0].name == "bench.jsonl"
     assert "| `bench.jsonl` | `question` | 5 |" in (done.folder / "dataset/README.md").read_text()
+
+
+def test_a_rephrased_question_is_found_beside_its_long_answer(folder: Folder) -> None:
+    folder.write("bench.jsonl", "".join(json.dumps({"question": one}) + "\n" for one in ITEMS))
+    rows = [{"instruction": one, "response": texts(3, 1)[0]} for one in (SAID, *CLEAN)]
+    folder.write("think.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    folder.write("pipelines/think.yaml", PIPELINE.format(name="think", more=""))
+    folder.run("think")
+    step = "  - decontaminate: response\n    against: [{file: bench.jsonl, column: question}]\n"
+    run_of(folder, "talk", texts(1, 50), step)
+    done = mixed(folder, shares={"talk": 1, "think": 1})
+    assert [one.contaminated for one in done.record.ingredients] == [0, 1]
 
 
 def test_the_card_says_what_came_from_where_and_the_hub_reads_it(runs: Folder) -> None:

@@ -179,11 +179,14 @@ def _pool(ingredients: Sequence[_Ingredient], sets: Sequence[Decontamination], s
     rows = pl.concat([one.rows.with_columns(pl.lit(one.name).alias(ORIGIN)) for one in ingredients])
     which = np.repeat(np.arange(len(ingredients)), [one.rows.height for one in ingredients])
     own = rows.drop(ORIGIN)
-    whole = [texts_of(row).whole for part in own.iter_slices(_PART) for row in part.to_dicts()]
+    told = [texts_of(row) for part in own.iter_slices(_PART) for row in part.to_dicts()]
+    whole = [one.whole for one in told]
     texts = pl.Series("text", whole, dtype=pl.String)
+    # Beside its answer a question that is rephrased would go under.
+    both = pl.Series("text", [[one.whole, one.question] for one in told], dtype=pl.List(pl.String))
     contaminated = np.zeros(len(texts), bool)
     for one in sets:
-        stages = (bool(found.stages) for found in find_items(one, texts.to_frame()))
+        stages = (bool(found.stages) for found in find_items(one, both.to_frame()))
         contaminated |= np.fromiter(stages, bool, len(texts))
     clean = texts.set(pl.Series(contaminated), None) if contaminated.any() else texts
     found = duplicates(Deduplication("text", "minhash", _SIMILAR), clean)

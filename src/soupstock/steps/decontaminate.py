@@ -10,7 +10,7 @@ import polars as pl
 
 from soupstock.calls import Ask, Failure
 from soupstock.contamination import STAGES, Contamination, Detector, surest
-from soupstock.edits import MOST, planted
+from soupstock.edits import planted
 from soupstock.intervals import Interval
 from soupstock.measures import read_texts, read_turns
 from soupstock.rates import proportion
@@ -88,7 +88,7 @@ class Decontamination:
         """How many canaries of each kind are found, where no model is asked."""
         return tuple(
             Recall(kind, len(edited), sum(bool(one.stages) for one in self.detector.find(edited)))
-            for kind, edited in planted(self.items, MOST).items()
+            for kind, edited in planted(self.items).items()
         )
 
     def name_item(self, place: int) -> str:
