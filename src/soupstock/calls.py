@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, lru_cache, partial
 from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
 
@@ -126,7 +126,7 @@ class Form:
         words = "" if self.schema is None else instruction(self.schema)
         object.__setattr__(self, "_words", words)
 
-    @property
+    @cached_property
     def is_greedy(self) -> bool:
         """Whether the likeliest token is always taken, so that a seed changes nothing."""
         return self.sampling.get("temperature") == 0
@@ -145,43 +145,50 @@ class Form:
         Without a `mode`, neither here nor in the model's settings, it is asked in the first one,
         and can be asked otherwise.
         """
-        if self.is_greedy:
-            purpose = ""
-        seed = seed_of(self.seed, purpose, sample, attempt)
+        seed = self._seed(purpose, sample, attempt)
+        if self.schema is None:
+            return self._filled(messages, seed, attempt, MODES[0])
         settled = mode or self.model.structured_output
-        call = self._filled(messages, seed, attempt, settled or MODES[0])
-        if self.schema is None or settled:
-            return call
-        return call._replace(otherwise=partial(self._filled, messages, seed, attempt))
+        if settled:
+            return self._filled(messages, seed, attempt, settled)
+        otherwise = partial(self._filled, messages, seed, attempt)
+        return self._filled(messages, seed, attempt, MODES[0], otherwise)
 
     def _filled(
-        self, messages: Sequence[Mapping[str, str]], seed: int, attempt: int, mode: Mode
+        self,
+        messages: Sequence[Mapping[str, str]],
+        seed: int,
+        attempt: int,
+        mode: Mode,
+        otherwise: Callable[[Mode], Call] | None = None,
     ) -> Call:
-        if self.schema is None:
-            mode = MODES[0]
-        elif mode == "prompt":
+        if mode == "prompt":
             messages = instructed(messages, self._words)
         head = self._heads[mode][attempt > 0]
         body = b'%b,"messages":%b,"seed":%d}' % (head, orjson.dumps(messages), seed)
         key = blake2b(body + self._revision, digest_size=20).digest()
-        return Call(self.model, body, key, self.sampling["max_tokens"], len(messages))
+        most = self.sampling["max_tokens"]
+        return Call(self.model, body, key, most, len(messages), CHAT, otherwise)
 
     def completion(
         self, prompt: str, purpose: str, sample: int = 0, attempt: int = 0, stop: str | None = None
     ) -> Call:
         """Ask for a text to be completed as it stands, past the model's chat template."""
-        if self.is_greedy:
-            purpose = ""
         body = orjson.loads(self._heads[MODES[0]][attempt > 0] + b"}")
         body["prompt"] = prompt
         # There the field has its old name everywhere.
         body["max_tokens"] = body.pop(self.model.length_field)
         if stop is not None:
             body["stop"] = [*body.get("stop", ()), stop]
-        body["seed"] = seed_of(self.seed, purpose, sample, attempt)
+        body["seed"] = self._seed(purpose, sample, attempt)
         raw = orjson.dumps(body)
         key = blake2b(raw + self._revision + b"\0completion", digest_size=20).digest()
         return Call(self.model, raw, key, self.sampling["max_tokens"], 1, COMPLETIONS)
+
+    def _seed(self, purpose: str, sample: int, attempt: int) -> int:
+        if self.is_greedy:
+            return _greedy_seed(self.seed, sample, attempt)
+        return seed_of(self.seed, purpose, sample, attempt)
 
     def identity(self) -> bytes:
         """Say in bytes everything that the form adds to a question.
@@ -193,7 +200,7 @@ class Form:
         words = self._words.encode() if settled == "prompt" else b""
         return b"%b%b%d" % (head + words, self._revision, self.seed)
 
-    @property
+    @cached_property
     def _revision(self) -> bytes:
         return b"\0" + (self.model.revision or "").encode()
 
@@ -233,6 +240,11 @@ def look_up(
         found.update({asked[key]: Stored(key, answer) for key, answer in stored.items()})
         open_ = [call for call in open_ if call.key not in found]
     return found
+
+
+@lru_cache(maxsize=1024)
+def _greedy_seed(start: int, sample: int, attempt: int) -> int:
+    return seed_of(start, "", sample, attempt)
 
 
 def seed_of(start: int, purpose: str, sample: int = 0, attempt: int = 0) -> int:

@@ -163,23 +163,23 @@ def _canaries(step: Step, tally: Tally, rows: Draws, found: Found) -> Draws:
 
 
 def _ask(step: Step, tally: Tally, model: Model, rows: Draws, draw: np.random.Generator) -> _Ask:
-    decided = tally.rows_in - tally.reasons[UNASKED]
-    if not tally.answers or not decided:
+    decided, spent = tally.rows_in - tally.reasons[UNASKED], tally.spent
+    if not spent.answers or not decided:
         most = float(getattr(step.spec, "max_tokens", 0))
         calls = rows * step.calls
         return _Ask(model, calls, calls * most, calls * most)
-    calls = rows * max(step.calls, tally.answers / decided)
-    spread = draw.gamma(tally.answers, 1 / tally.answers, (2, _DRAWS))
+    calls = rows * max(step.calls, spent.answers / decided)
+    spread = draw.gamma(spent.answers, 1 / spent.answers, (2, _DRAWS))
     prompt, completion = (
-        calls * tokens / tally.answers * wide
-        for tokens, wide in zip((tally.prompt_tokens, tally.completion_tokens), spread, strict=True)
+        calls * tokens / spent.answers * wide
+        for tokens, wide in zip((spent.prompt, spent.completion), spread, strict=True)
     )
     return _Ask(model, calls, prompt, completion)
 
 
 def _unreached(steps: Sequence[tuple[Step, Tally]]) -> Iterator[str]:
     for step, tally in steps:
-        if step.model is not None and not tally.answers:
+        if step.model is not None and not tally.by_model:
             yield step.title
 
 
@@ -192,7 +192,7 @@ def _told(
 ) -> Estimate:
     none = np.zeros(_DRAWS)
     return Estimate(
-        found=sum(tally.answers for tally in found.tallies),
+        found=sum(tally.spent.answers for tally in found.tallies),
         calls=_interval(sum((ask.calls for ask in asked), none)),
         prompt_tokens=_interval(sum((ask.prompt for ask in asked), none)),
         completion_tokens=_interval(sum((ask.completion for ask in asked), none)),

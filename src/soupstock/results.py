@@ -155,11 +155,7 @@ def _manifest(flow: Flow, client: Client, timing: TimingRecord, table: Table) ->
 
 def _step(flow: Flow, index: int, tally: Tally, failures: tuple[FailureRecord, ...]) -> StepRecord:
     step = flow.plan.steps[index] if index < len(flow.plan.steps) else None
-    tokens = TokenRecord(
-        prompt=tally.prompt_tokens,
-        cached=tally.cached_tokens,
-        completion=tally.completion_tokens,
-    )
+    spent = tally.spent
     return StepRecord(
         index=index + 1,
         verb=tally.label.split(":")[0],
@@ -173,8 +169,8 @@ def _step(flow: Flow, index: int, tally: Tally, failures: tuple[FailureRecord, .
         masked=dict(sorted(tally.masked.items())),
         notes=tuple(tally.notes),
         failures=failures,
-        answers=tally.answers,
-        tokens=tokens,
+        answers=spent.answers,
+        tokens=_tokens(spent),
         cost=_costs(step.models, tally) if step else None,
     )
 
@@ -267,13 +263,14 @@ def _spread(numbers: pl.Series) -> SpreadRecord | None:
 
 def _costs(models: Sequence[tuple[str, Model]], tally: Tally) -> float | None:
     """Add up what each model's tokens cost; null where a price is not known, or none was asked."""
-    costs = []
-    for model in {model for _, model in models}:
-        spent = tally.by_model.get(model, Spent())
-        tokens = TokenRecord(prompt=spent.prompt, cached=spent.cached, completion=spent.completion)
-        costs.append(_cost(model, tokens))
+    asked = {model: tally.by_model.get(model, Spent()) for _, model in models}
+    costs = [_cost(model, _tokens(spent)) for model, spent in asked.items()]
     known = [cost for cost in costs if cost is not None]
     return round(math.fsum(known), 9) if costs and len(known) == len(costs) else None
+
+
+def _tokens(spent: Spent) -> TokenRecord:
+    return TokenRecord(prompt=spent.prompt, cached=spent.cached, completion=spent.completion)
 
 
 def _cost(model: Model, tokens: TokenRecord) -> float | None:
@@ -312,7 +309,7 @@ def _paid(flow: Flow, client: Client) -> PaidRecord:
     usage = client.usage
     servers = tuple(_server(lane) for lane in client.lanes.values())
     examined = [told.tally for told in flow.examinations.values()]
-    answers = sum(tally.answers for tally in (*flow.tallies, *examined))
+    answers = sum(tally.spent.answers for tally in (*flow.tallies, *examined))
     known = [server.cost for server in servers if server.cost is not None]
     return PaidRecord(
         calls=usage.calls,
