@@ -91,8 +91,7 @@ class Prompt:
 
         What repeats from row to row comes first, so that a server's prefix cache can hold it.
         """
-        rendered = [(role, text(columns)) for role, text in self._turns]
-        return [{"role": role, "content": text} for role, text in rendered]
+        return [{"role": role, "content": text(columns)} for role, text in self._turns]
 
 
 def parse_prompt(name: str, text: str, file: Path) -> Prompt:

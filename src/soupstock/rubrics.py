@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import orjson
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
@@ -114,8 +113,7 @@ class Rubric(Spec):
         return self.answer or (self.columns[-1] if self.columns else None)
 
 
-@dataclass(frozen=True, slots=True)
-class CriterionVerdict:
+class CriterionVerdict(NamedTuple):
     """What was found for one criterion."""
 
     level: int | None
@@ -129,8 +127,7 @@ class CriterionVerdict:
     they are not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What was found for a row."""
 
     score: float

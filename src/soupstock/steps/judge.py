@@ -112,14 +112,13 @@ async def _verdicts(
 ) -> dict[str, Verdict | Failure]:
     """Ask all judges at once, and again those whose verdict cannot be read."""
     purpose = f"{row_id}/{step.column}"
-    asked = {member.role: _Asking(member.form) for member in step.members}
-    waiting = list(asked.values())
+    waiting = asked = [_Asking(member.form) for member in step.members]
     while waiting:
         replies = await ask([one.call(messages, purpose) for one in waiting])
         waiting = [
             one for one, reply in zip(waiting, replies, strict=True) if one.take(step, reply)
         ]
-    return {role: one.reply for role, one in asked.items()}
+    return {member.role: one.reply for member, one in zip(step.members, asked, strict=True)}
 
 
 def _refuses_logprobs(form: Form, reply: Reply) -> bool:
