@@ -5,6 +5,7 @@ plan is taken through the store. What the store has says how many rows each step
 its answers are; how far that can be off is found by simulation.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -21,7 +22,8 @@ from soupstock.manifest import ServerRecord
 from soupstock.plan import Plan, Step
 from soupstock.servers import Model
 from soupstock.steps.judge import Judging
-from soupstock.stream import Tally
+from soupstock.steps.select import Selection
+from soupstock.stream import Spent, Tally
 
 PROBE = 8
 """How many rows are made for real."""
@@ -117,10 +119,10 @@ def simulated(plan: Plan, found: Found, paces: Mapping[str, float], seed: int = 
     kept = np.full(_DRAWS, float(found.tallies[-1].kept))
     for (step, tally), chance in zip(steps, passing, strict=True):
         rows = rows + tally.reasons[UNASKED]
-        if step.model is not None:
-            further = _canaries(step, tally, rows, found)
-            asked.append(_ask(step, tally, step.model, rows + further, draw))
+        further = _canaries(step, tally, rows, found)
+        asked += _asks(step, tally, rows + further, draw)
         rows = draw.binomial(rows.astype(np.int64), chance).astype(np.float64)
+        rows = _selected(step, tally, rows)
     kept = kept + rows
     if plan.pipeline.target:
         kept = np.minimum(kept, plan.pipeline.target)
@@ -162,24 +164,37 @@ def _canaries(step: Step, tally: Tally, rows: Draws, found: Found) -> Draws:
     return np.where(judged < FEWEST, 0.0, np.maximum(0.0, spoiled - there))
 
 
-def _ask(step: Step, tally: Tally, model: Model, rows: Draws, draw: np.random.Generator) -> _Ask:
-    decided, spent = tally.rows_in - tally.reasons[UNASKED], tally.spent
-    if not spent.answers or not decided:
-        most = float(getattr(step.spec, "max_tokens", 0))
-        calls = rows * step.calls
-        return _Ask(model, calls, calls * most, calls * most)
-    calls = rows * max(step.calls, spent.answers / decided)
-    spread = draw.gamma(spent.answers, 1 / spent.answers, (2, _DRAWS))
-    prompt, completion = (
-        calls * tokens / spent.answers * wide
-        for tokens, wide in zip((spent.prompt, spent.completion), spread, strict=True)
-    )
-    return _Ask(model, calls, prompt, completion)
+def _asks(step: Step, tally: Tally, rows: Draws, draw: np.random.Generator) -> Iterator[_Ask]:
+    """Say what a step will ask each of its models, for judges differ in price and length."""
+    decided = tally.rows_in - tally.reasons[UNASKED]
+    for model, roles in Counter(model for _, model in step.models).items():
+        share, spent = roles / len(step.models), tally.by_model.get(model, Spent())
+        if not spent.answers or not decided:
+            most = float(getattr(step.spec, "max_tokens", 0))
+            calls = rows * step.calls * share
+            yield _Ask(model, calls, calls * most, calls * most)
+            continue
+        calls = rows * max(step.calls * share, spent.answers / decided)
+        spread = draw.gamma(spent.answers, 1 / spent.answers, (2, _DRAWS))
+        prompt, completion = (
+            calls * tokens / spent.answers * wide
+            for tokens, wide in zip((spent.prompt, spent.completion), spread, strict=True)
+        )
+        yield _Ask(model, calls, prompt, completion)
+
+
+def _selected(step: Step, tally: Tally, rows: Draws) -> Draws:
+    """Say how many rows go on at most: a selection keeps no more than it is told to."""
+    match step.bound:
+        case Selection(rows=int(most)):
+            return np.minimum(rows, max(0, most - tally.kept))
+        case _:
+            return rows
 
 
 def _unreached(steps: Sequence[tuple[Step, Tally]]) -> Iterator[str]:
     for step, tally in steps:
-        if step.model is not None and not tally.by_model:
+        if step.models and not tally.by_model:
             yield step.title
 
 
