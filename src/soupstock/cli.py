@@ -150,7 +150,7 @@ def _budget(
         raise MistakeError(f"--max-cost should be a number of US dollars, not {max_cost}")
     if max_cost is not None:
         for role, model in plan.models.items():
-            if model.base_url and (model.input_price is None or model.output_price is None):
+            if model.base_url and not model.price.is_known:
                 raise MistakeError(
                     f"--max-cost needs the prices of {shown(model.reference)} ({role}): set "
                     "input_price and output_price in [tool.soupstock.models]"

@@ -221,9 +221,10 @@ def _told(
 def _cost(asked: Sequence[_Ask]) -> Interval | None:
     total = np.zeros(_DRAWS)
     for ask in asked:
-        if ask.model.input_price is None or ask.model.output_price is None:
+        price = ask.model.price
+        if price.input is None or price.output is None:
             return None
-        total += ask.prompt * ask.model.input_price + ask.completion * ask.model.output_price
+        total += ask.prompt * price.input + ask.completion * price.output
     return _interval(total / 1e6)
 
 

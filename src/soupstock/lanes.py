@@ -139,7 +139,7 @@ class Lane:
         return cls(
             model,
             [Replica(Limit(fixed=model.concurrency), url) for url in urls],
-            Price(model.input_price, model.output_price, model.cached_price),
+            model.price,
             Quota(model.requests_per_minute, model.tokens_per_minute) if has_quota else None,
             schema_mode=model.structured_output,
         )

@@ -11,7 +11,7 @@ import polars as pl
 
 from soupstock import __version__, calibration, folder, manifest, spec
 from soupstock.assessment import fitness_record, jury_record, order_record
-from soupstock.budget import PICO, Price
+from soupstock.budget import PICO
 from soupstock.card import render_card
 from soupstock.certificates import certificates
 from soupstock.client import Client
@@ -275,10 +275,9 @@ def _tokens(spent: Spent) -> TokenRecord:
 
 def _cost(model: Model, tokens: TokenRecord) -> float | None:
     """Return US dollars; null where a price is not known."""
-    if model.input_price is None or model.output_price is None:
+    if not model.price.is_known:
         return None
-    price = Price(model.input_price, model.output_price, model.cached_price)
-    return round(price.cost(tokens.prompt, tokens.completion, tokens.cached) / PICO, 9)
+    return round(model.price.cost(tokens.prompt, tokens.completion, tokens.cached) / PICO, 9)
 
 
 def _shortfall(flow: Flow, client: Client) -> str | None:
