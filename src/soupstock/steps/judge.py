@@ -4,7 +4,7 @@ The judge's failure is null, never 0.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -97,9 +97,6 @@ class _Asking:
 
     def take(self, step: Judging, reply: Reply) -> bool:
         """Read a reply; whether to ask again."""
-        if _refuses_logprobs(self.form, reply):
-            self.form = replace(self.form, top_logprobs=0)
-            return True
         self.reply = _read(step, reply)
         if isinstance(self.reply, Verdict) or self.reply.cause != "Unreadable":
             return False
@@ -119,11 +116,6 @@ async def _verdicts(
             one for one, reply in zip(waiting, replies, strict=True) if one.take(step, reply)
         ]
     return {member.role: one.reply for member, one in zip(step.members, asked, strict=True)}
-
-
-def _refuses_logprobs(form: Form, reply: Reply) -> bool:
-    """Tell whether a server refuses a question because of what else is asked for."""
-    return bool(form.top_logprobs) and isinstance(reply, Failure) and "logprobs" in reply.message
 
 
 def _read(step: Judging, reply: Reply) -> Verdict | Failure:
