@@ -170,6 +170,10 @@ def is_solved(row: Mapping[str, Any]) -> bool:
     return bool(said == shorter and len(said) < len(row["solution"]) and row["saved"] > 0)
 
 
+def shorter(row: Mapping[str, Any]) -> str | None:
+    return (row["compressed"] or {}).get("shortest")
+
+
 def solver(request: Request) -> str:
     """Solve the problems that are additions, every second time, and all of them in a draft."""
     told = [
@@ -194,9 +198,14 @@ def test_reasoning_keeps_solutions_that_are_right_and_shorter_ones_that_still_ar
     assert all(is_solved(row) for row in rows)
     assert any(0 < row["pass_rate"] < 1 for row in rows)
     assert {row["compressed"] is None for row in rows} == {True, False}
-    (notes,) = (step.notes for step in done.manifest.steps if step.label == "verify: compressed")
-    assert "fewer characters" in notes[0]
-    assert "small students" in notes[0]
+    (step,) = (step for step in done.manifest.steps if step.label == "verify: compressed")
+    (saving,) = step.savings
+    both = [row for row in pl.read_parquet(done.folder / "rows.parquet").to_dicts() if shorter(row)]
+    assert (saving.unit, saving.rows) == ("tokens", len(both))
+    assert saving.before == sum(row["checked"]["tokens"] for row in both)
+    assert saving.after == sum(row["compressed"]["tokens"] for row in both)
+    assert f"{saving.after:,} tokens in all instead of {saving.before:,}" in step.notes[0]
+    assert "as the model's server counts them (small students" in step.notes[0]
 
 
 def test_refusals_keeps_help_with_the_harmless_and_refusals_of_the_harmful(

@@ -35,7 +35,7 @@ from soupstock.steps.publish import Publication, check
 from soupstock.steps.review import Reviewing
 from soupstock.steps.select import Selection
 from soupstock.steps.task import Tasking, perform
-from soupstock.steps.verify import Verification, savings_told, verify_rows
+from soupstock.steps.verify import Verification, saving_of, savings_told, verify_rows
 from soupstock.stream import WINDOW, Indexed, Stage, Stream, Tally
 from soupstock.vllm import Launch
 
@@ -261,7 +261,7 @@ def stage_of(  # noqa: C901 - a case for each verb
 
 def _verified(bound: Verification, rows: list[Row], tally: Tally) -> list[Row]:
     made = verify_rows(bound, rows)
-    tally.savings.extend(found["saved"] for row in made if (found := row[bound.column]))
+    tally.savings.extend(saving_of(bound, row) for row in made if row[bound.column])
     tally.notes[:] = savings_told(tally.savings)
     return made
 

@@ -74,7 +74,14 @@ def outline(said: Manifest, schema: Mapping[str, pl.DataType]) -> Outline:
     judges = {s.judge: s.rubric for s in pipeline.steps if isinstance(s, spec.Judge)}
     masked = [s.into for s in pipeline.steps if isinstance(s, spec.Mask)]
     verified = [s.verify for s in pipeline.steps if isinstance(s, spec.Verify)]
-    made = {*generated, *verified, *judges, *masked, *spec.RESERVED}
+    asides = [
+        name
+        for s in pipeline.steps
+        if isinstance(s, spec.Generate)
+        for name in (s.reasoning, s.tokens)
+        if name
+    ]
+    made = {*generated, *asides, *verified, *judges, *masked, *spec.RESERVED}
     return Outline(
         pipeline=pipeline,
         schema=schema,
