@@ -222,6 +222,17 @@ def plan_pruning(
     return tuple(steps)
 
 
+def plan_task(
+    pipeline: spec.Pipeline, project: Project, step: spec.Task, columns: Columns
+) -> Tasking:
+    """Bind a task step by itself, to the columns that it finds; raises MistakeError."""
+    planner = _Planner(pipeline, project, "", lambda *_: None)
+    bound = planner.step(0, step, columns).bound
+    if not isinstance(bound, Tasking):
+        raise TypeError("a task step is bound to a task")
+    return bound
+
+
 class _Planner:
     """Binds steps one after the other, to the columns that are there by then."""
 

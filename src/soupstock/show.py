@@ -26,6 +26,7 @@ from soupstock.spec import RESERVED, Dedup, Judge, Pipeline, Select
 from soupstock.steps.judge import Judging
 
 if TYPE_CHECKING:
+    from soupstock.asked import Round
     from soupstock.calibration import Calibrated
     from soupstock.estimate import Estimate, Interval
     from soupstock.explain import Chapter, Life
@@ -422,7 +423,7 @@ def show_life(life: "Life") -> None:
 def _show_chapter(console: Console, chapter: "Chapter") -> None:
     asked = f" (asked {shown(chapter.model)})" if chapter.model else ""
     console.print(Text(shown(chapter.title), style="bold").append(asked, style="not bold"))
-    lines = [(message["role"], _value(message["content"])) for message in chapter.messages]
+    lines = [line for one in chapter.rounds for line in _round(one)]
     if isinstance(chapter.value, dict) and "criteria" not in chapter.value:
         lines += [(name, _value(value)) for name, value in chapter.value.items()]
     elif chapter.value is not None:
@@ -432,6 +433,18 @@ def _show_chapter(console: Console, chapter: "Chapter") -> None:
     for label, texts in (("failed", chapter.failures), ("dropped", chapter.reasons)):
         for said in texts:
             console.print(_labelled(label, _cell(said)), style="yellow", soft_wrap=True)
+
+
+def _round(one: "Round") -> Iterator[tuple[str, Text]]:
+    """Show a question and its answer, each line under the question's title."""
+    title = f"{one.title}, " if one.title else ""
+    for message in one.messages:
+        yield (
+            f"{title}asked as {message['role']}" if title else message["role"],
+            _value(message["content"]),
+        )
+    if one.answer is not None:
+        yield f"{title}answered", _value(one.answer)
 
 
 def _labelled(label: str, text: Text) -> Text:
