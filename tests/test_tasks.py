@@ -535,7 +535,7 @@ def test_a_tasks_questions_are_told_as_they_were_asked(folder: Folder, server: S
     assert chapter.model == "tester"
     assert len(chapter.rounds) == 2
     assert all(one.messages in asked for one in chapter.rounds)
-    assert chapter.rounds[0].answer in chapter.rounds[1].messages[0]["content"]
+    assert str(chapter.rounds[0].answer) in chapter.rounds[1].messages[0]["content"]
     assert chapter.rounds[1].answer == row["harder"]
     assert server.count == before
     (folder.root / "runs" / "calls.sqlite").unlink()

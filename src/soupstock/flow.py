@@ -63,6 +63,8 @@ class Flow:
     """One for each step; they grow while the flow runs."""
     examinations: dict[str, Examination] = field(default_factory=dict)
     """What came of the canaries, by the judge's column."""
+    examined: list[Tally] = field(default_factory=list)
+    """The canaries of each judge that was or is asked about them, for the eyes of whoever waits."""
     taken: int = 0
     """How many source rows were taken so far."""
 
@@ -152,7 +154,10 @@ class Flow:
         if not (self.are_judges_examined and said.canaries and judging.members):
             return
         rows = sample(judging, table, said.canaries, step.reads)
-        told = self.examinations[judging.column] = await examine(judging, rows, self.client)
+        tally = Tally(f"{judging.label}: canaries")
+        self.examined.append(tally)
+        told = await examine(judging, rows, self.client, tally)
+        self.examinations[judging.column] = told
         if told.is_unfit and said.on_unfit == "stop":
             self.client.stop(Failure(UNFIT, f"{judging.label}: {sentence(told)}"))
 

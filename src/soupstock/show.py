@@ -97,9 +97,14 @@ def show_plan(plan: Plan) -> None:
 
 def _spoiled_calls(step: Step) -> int:
     """Say how many calls it takes at most to try a judge."""
-    if not (isinstance(step.bound, Judging) and isinstance(step.spec, Judge)):
+    return len(step.members) * _spoiled_rows(step)
+
+
+def _spoiled_rows(step: Step) -> int:
+    """Say how many canaries a judge is asked about at most."""
+    if not (isinstance(step.bound, Judging) and isinstance(step.spec, Judge) and step.members):
         return 0
-    return len(step.members) * copies(step.bound.rubric) * (step.spec.canaries or 0)
+    return copies(step.bound.rubric) * (step.spec.canaries or 0)
 
 
 def _details(step: Step, rows: int | None) -> Iterator[tuple[str, str]]:
@@ -526,7 +531,7 @@ class _Board:
             return Group(*parts, Text("starting"))
         right = ("in", "kept", "dropped", "failed", "waiting")
         steps = _table("step", *right, right=right)
-        for tally in flow.tallies:
+        for tally in (*flow.tallies, *flow.examined):
             numbers = (tally.rows_in, tally.kept, tally.dropped, tally.failed, tally.waiting)
             steps.add_row(_cell(_short(tally.label)), *(f"{n:,}" if n else "" for n in numbers))
         parts += [steps, self._servers(), Text(self._closing(), style="dim")]
@@ -536,10 +541,11 @@ class _Board:
         """Say the same in one line."""
         if (flow := self._progress.flow) is None:
             return "starting"
-        asking = (
-            pair for pair in zip(flow.tallies, flow.plan.steps, strict=False) if pair[1].calls
-        )
-        steps = (f"{t.label} {t.ended:,} of {t.rows_in:,}" for t, _ in asking if t.rows_in)
+        asking = [
+            tally for tally, step in zip(flow.tallies, flow.plan.steps, strict=False) if step.calls
+        ]
+        told = (*asking, *flow.examined)
+        steps = (f"{t.label} {t.ended:,} of {t.rows_in:,}" for t in told if t.rows_in)
         return f"{', '.join(steps)}; {self._closing()}"
 
     def _lanes(self) -> "list[Lane]":
@@ -590,11 +596,14 @@ class _Board:
         flow = self._progress.flow
         if flow is None or not flow.rows:
             return None
-        expected, done, due = float(flow.rows), 0.0, 0.0
+        expected, due = float(flow.rows), 0.0
+        done = float(sum(tally.ended for tally in flow.examined))
         for tally, step in zip(flow.tallies, flow.plan.steps, strict=False):
             if step.calls:
                 done += tally.ended
                 due += max(expected, tally.rows_in)
+            if flow.are_judges_examined:
+                due += _spoiled_rows(step)
             expected *= tally.kept / tally.ended if tally.ended else 1.0
         share = done / due if due else 0.0
         return share if 0 < share < 1 else None
