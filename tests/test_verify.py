@@ -33,6 +33,8 @@ from soupstock.testing import Server
         ("First 3, then 4, in all 7 apples.", "7"),
         ("2.5e3", "2500"),
         ("the answer is 3 of 4", "3"),
+        ("The answer is 7. No, the answer is 9.", "9"),
+        ("The answer is:\n42\nThat is all.", "42"),
     ],
 )
 def test_an_answer_of_the_same_value_is_right(said: str, right: str) -> None:
@@ -44,6 +46,7 @@ def test_an_answer_of_the_same_value_is_right(said: str, right: str) -> None:
     [
         ("The answer is 9.", "8"),
         ("8 is wrong. The answer is 7.", "8"),
+        ("The answer is 8. She buys 1 more. The answer is 9.", "8"),
         ("I do not know.", "8"),
         ("", "8"),
         ("The answer is 0.3", "1/3"),

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 _BOXED = r"\boxed{"
 _SAID = re.compile(
-    r"(?:####|\b(?:the\s+)?(?:final\s+)?answer\s*(?:is|:|=))\s*:?\s*(.+)", re.IGNORECASE
+    r"(?:####|\b(?:the\s+)?(?:final\s+)?answer\s*(?:is|:|=))\s*:?\s*(?=\S)", re.IGNORECASE
 )
 _NUMBER = re.compile(
     r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:\s*/\s*\d+(?:\.\d+)?)?(?:[eE][-+]?\d+)?%?"
@@ -54,9 +54,9 @@ def _stated(text: str) -> str | None:
 
 
 def concluded(text: str) -> str | None:
-    """Find what an answer says that "the answer is", to the end of the line."""
-    said = _SAID.findall(text)
-    return str(said[-1]).strip().rstrip(".") if said else None
+    """Find what an answer says at last that "the answer is", to the end of the line."""
+    ends = [found.end() for found in _SAID.finditer(text)]
+    return text[ends[-1] :].splitlines()[0].strip().rstrip(".") if ends else None
 
 
 def number(text: str) -> Fraction | None:
