@@ -356,3 +356,5 @@ def test_the_examination_of_a_judge_is_shown_while_it_goes_on(folder: Folder) ->
     assert len({total for _, total in asked}) == 1
     assert all(done < total for done, total in asked)
     assert any("judge: quality: canaries" in table for table in tables)
+    assert "left" in lines[0]
+    assert "left" in lines[-1]

@@ -13,6 +13,7 @@ from datasets import load_dataset
 from conftest import Folder
 from soupstock import imitation
 from soupstock import run as runs
+from soupstock.explain import look
 from soupstock.plan import plan_file
 from soupstock.project import Project
 from soupstock.records import Row
@@ -160,6 +161,29 @@ def test_grounded_drops_quotes_and_numbers_that_are_not_in_the_text(
     rows = pl.read_parquet(done.folder / "rows.parquet")
     reasons = set(rows["dropped_by"].explode())
     assert reasons == {"filter: quoted(quote)", "filter: numbers_from(answer)"}
+
+
+@pytest.mark.parametrize(
+    ("said", "is_kept"),
+    [
+        ("Bake bread, and name two flours that suit it.", True),
+        ("Bake bread, and you're asking for one more requirement.", False),
+        ("Bake bread. ADD one  more, requirement!", False),
+        ("bake bread!", False),
+        ("Task: bake bread without salt", False),
+        ("One more loaf of bread, to be baked by ten", True),
+        ("", False),
+    ],
+)
+def test_a_task_is_evolved_where_it_shows_nothing_of_the_way_it_was_to_be(
+    folder: Folder, said: str, *, is_kept: bool
+) -> None:
+    keep = Project(folder.root).filter("evolved").value("after", of="before", way="way")
+    row = pl.DataFrame(
+        {"before": ["Bake bread."], "after": [said], "way": ["add one more requirement"]}
+    )
+    (seen,) = look([keep], row)
+    assert bool(seen.keeps) is is_kept
 
 
 def is_solved(row: Mapping[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 Generated text is hostile here too: it goes through `shown`, so no control character gets out.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from soupstock.budget import PICO
-from soupstock.canaries import copies
+from soupstock.canaries import FEWEST, copies
 from soupstock.errors import SoupstockError, shown
 from soupstock.folder import DATASET, REPORT
 from soupstock.loader import load
@@ -97,14 +98,15 @@ def show_plan(plan: Plan) -> None:
 
 def _spoiled_calls(step: Step) -> int:
     """Say how many calls it takes at most to try a judge."""
-    return len(step.members) * _spoiled_rows(step)
+    return len(step.members) * round(_spoiled_rows(step))
 
 
-def _spoiled_rows(step: Step) -> int:
-    """Say how many canaries a judge is asked about at most."""
+def _spoiled_rows(step: Step, rows: float = math.inf) -> float:
+    """Say how many canaries a judge of so many rows is asked about at most."""
     if not (isinstance(step.bound, Judging) and isinstance(step.spec, Judge) and step.members):
         return 0
-    return copies(step.bound.rubric) * (step.spec.canaries or 0)
+    taken = min(rows, step.spec.canaries or 0)
+    return copies(step.bound.rubric) * taken if taken >= FEWEST else 0
 
 
 def _details(step: Step, rows: int | None) -> Iterator[tuple[str, str]]:
@@ -591,6 +593,16 @@ class _Board:
         elif flow is not None and flow.rows and flow.survival is not None:
             yield f"about {flow.rows * flow.survival:,.0f} rows will be kept"
 
+    def _canaries(self, step: Step, expected: float) -> float:
+        """Guess how many canaries a judge is asked about, as soon as it is known how many."""
+        flow = self._progress.flow
+        if flow is None or not flow.are_judges_examined:
+            return 0
+        for tally in flow.examined:
+            if tally.label.startswith(f"{step.title}:"):
+                return tally.rows_in
+        return _spoiled_rows(step, expected)
+
     def _share(self) -> float | None:
         """Guess which share of the work is done, from the rows that steps still expect."""
         flow = self._progress.flow
@@ -602,8 +614,7 @@ class _Board:
             if step.calls:
                 done += tally.ended
                 due += max(expected, tally.rows_in)
-            if flow.are_judges_examined:
-                due += _spoiled_rows(step)
+            due += self._canaries(step, expected)
             expected *= tally.kept / tally.ended if tally.ended else 1.0
         share = done / due if due else 0.0
         return share if 0 < share < 1 else None
