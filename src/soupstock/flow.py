@@ -35,7 +35,7 @@ from soupstock.steps.publish import Publication, check
 from soupstock.steps.review import Reviewing
 from soupstock.steps.select import Selection
 from soupstock.steps.task import Tasking, perform
-from soupstock.steps.verify import Verification, savings_told, verify_rows
+from soupstock.steps.verify import Verification, saving_of, savings_told, verify_rows
 from soupstock.stream import WINDOW, Indexed, Stage, Stream, Tally
 from soupstock.vllm import Launch
 
@@ -63,6 +63,8 @@ class Flow:
     """One for each step; they grow while the flow runs."""
     examinations: dict[str, Examination] = field(default_factory=dict)
     """What came of the canaries, by the judge's column."""
+    examined: list[Tally] = field(default_factory=list)
+    """The canaries of each judge that was or is asked about them, for the eyes of whoever waits."""
     taken: int = 0
     """How many source rows were taken so far."""
 
@@ -152,7 +154,10 @@ class Flow:
         if not (self.are_judges_examined and said.canaries and judging.members):
             return
         rows = sample(judging, table, said.canaries, step.reads)
-        told = self.examinations[judging.column] = await examine(judging, rows, self.client)
+        tally = Tally(f"{judging.label}: canaries")
+        self.examined.append(tally)
+        told = await examine(judging, rows, self.client, tally)
+        self.examinations[judging.column] = told
         if told.is_unfit and said.on_unfit == "stop":
             self.client.stop(Failure(UNFIT, f"{judging.label}: {sentence(told)}"))
 
@@ -261,7 +266,7 @@ def stage_of(  # noqa: C901 - a case for each verb
 
 def _verified(bound: Verification, rows: list[Row], tally: Tally) -> list[Row]:
     made = verify_rows(bound, rows)
-    tally.savings.extend(found["saved"] for row in made if (found := row[bound.column]))
+    tally.savings.extend(saving_of(bound, row) for row in made if row[bound.column])
     tally.notes[:] = savings_told(tally.savings)
     return made
 

@@ -53,6 +53,17 @@ class TokenRecord(Spec):
     completion: int = 0
 
 
+class SavingRecord(Spec):
+    """What shorter answers that are right save, of all rows that have one."""
+
+    unit: Literal["tokens", "characters"]
+    """Tokens are those that the model's server counts."""
+    rows: int
+    before: int
+    """How long the answers were, all together."""
+    after: int
+
+
 class StepRecord(Spec):
     """One step's accounts. Always: rows_in = rows_kept + the sum of `dropped`."""
 
@@ -72,6 +83,8 @@ class StepRecord(Spec):
     """Rows that each reason named; a row with two reasons is counted under both."""
     masked: dict[str, int] = {}
     """Identifiers that a placeholder stands for now, by kind."""
+    savings: tuple[SavingRecord, ...] = ()
+    """How much shorter answers were made, where a verify step asks for that."""
     notes: tuple[str, ...] = ()
     """What a person should know of the step."""
     failures: tuple[FailureRecord, ...] = ()

@@ -28,9 +28,11 @@ from soupstock.run import first_rows, next_rows
 from soupstock.shelf import record_of
 from soupstock.spec import Spec
 from soupstock.steps.compare import Comparing, compare
+from soupstock.steps.converse import Conversing, converse
 from soupstock.steps.generate import Generation, generate
 from soupstock.steps.judge import Judging, judge
 from soupstock.steps.publish import Publication, write
+from soupstock.steps.task import Tasking, perform
 from soupstock.store import Store
 
 RESULT = "replay.json"
@@ -145,6 +147,10 @@ async def _asked(step: Step, row: Row, ask: "_Recorded") -> None:
             await judge(step.bound, row, ask)
         case Comparing():
             await compare(step.bound, row, ask)
+        case Tasking():
+            await perform(step.bound, row, ask)
+        case Conversing():
+            await converse(step.bound, row, ask)
         case _:
             pass
 

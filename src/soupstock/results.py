@@ -25,6 +25,7 @@ from soupstock.manifest import (
     Manifest,
     ModelRecord,
     PaidRecord,
+    SavingRecord,
     ScoreRecord,
     ServerRecord,
     SourceRecord,
@@ -42,6 +43,7 @@ from soupstock.shelf import record_of
 from soupstock.steps.compare import Comparing
 from soupstock.steps.judge import Judging
 from soupstock.steps.publish import Publication, write
+from soupstock.steps.verify import saved
 from soupstock.stream import Spent, Tally
 from soupstock.variety import diversities, topics
 from soupstock.weights import SMOLLM2
@@ -167,6 +169,7 @@ def _step(flow: Flow, index: int, tally: Tally, failures: tuple[FailureRecord, .
         dropped=dict(sorted(tally.reasons.items())),
         flagged=dict(sorted(tally.flagged.items())),
         masked=dict(sorted(tally.masked.items())),
+        savings=tuple(SavingRecord(**one._asdict()) for one in saved(tally.savings)),
         notes=tuple(tally.notes),
         failures=failures,
         answers=spent.answers,

@@ -21,6 +21,7 @@ from soupstock.calls import Answer, Answering, Ask, Call, Failure, Reply
 from soupstock.records import Row, dropped, is_kept
 from soupstock.review.records import ReviewRecord
 from soupstock.servers import Model
+from soupstock.steps.verify import Saving
 
 WINDOW = 4096
 """How many rows may be under way at once."""
@@ -103,8 +104,8 @@ class Tally:
     """What a person should know of it, in sentences."""
     masked: Counter[str] = field(default_factory=Counter)
     """How many identifiers were masked, by kind."""
-    savings: list[float | None] = field(default_factory=list)
-    """For each row by which share an answer was made shorter; None where none was."""
+    savings: list[Saving | None] = field(default_factory=list)
+    """For each row how much shorter an answer was made; None where none was."""
     review: ReviewRecord | None = None
     """What people said, where the step lets them."""
     recent: deque[bool] = field(default_factory=lambda: deque(maxlen=_RECENT))
