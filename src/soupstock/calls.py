@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from hashlib import blake2b
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import orjson
 
@@ -85,6 +85,20 @@ class Failure(NamedTuple):
 
 
 Reply = Answer | Failure
+
+T = TypeVar("T")
+
+
+def taken(reply: Reply, read: Callable[[Answer], T | str]) -> T | Failure:
+    """Read an answer; `read` says in a sentence why it cannot be read, where that is so."""
+    if not isinstance(reply, Answer):
+        return reply
+    found = read(reply)
+    if isinstance(found, str):
+        cut = "; it was cut off at max_tokens" if reply.finish == "length" else ""
+        return Failure("Unreadable", f"{found}{cut}")
+    return found
+
 
 Ask = Callable[[Sequence[Call]], Awaitable[list[Reply]]]
 """Asks several calls at once; the replies come in the calls' order."""

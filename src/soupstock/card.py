@@ -76,6 +76,7 @@ def render_card(said: Manifest, dataset: DatasetRecord, samples: Sequence[Row]) 
         topics=accounts.topics(said),
         evaluations=accounts.evaluations(said),
         recalls=accounts.recalls(said),
+        questions=accounts.questions(said.decontamination),
         effort=accounts.effort(said),
         limits=listed(_limits(said)),
         command=_command(said),

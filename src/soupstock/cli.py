@@ -277,8 +277,9 @@ def preview(
 def filter_(context: click.Context, /, file: Path, name: str, **options: Any) -> None:
     """Prune the rows of FILE (.parquet, .jsonl, .csv, or a folder of .parquet files).
 
-    The steps of a pipeline that ask no model are applied: filter, mask, dedup, decontaminate and
-    select. What is dropped is written too, with its reasons: OUTPUT's name and .dropped.parquet.
+    The steps of a pipeline are applied that need no model: filter, mask, dedup, decontaminate (as
+    if it asked none) and select. What is dropped is written too, with its reasons: OUTPUT's name
+    and .dropped.parquet.
     """
     from soupstock.prune import Pruning, prune
     from soupstock.show import show_pruned
@@ -456,6 +457,7 @@ def mix(context: click.Context, /, parts: tuple[str, ...], **choices: Any) -> No
     Repeats across them are left out, and what resembles an evaluation set that any of them was
     compared with. The mix lies in runs/NAME/latest, with a card that says what came from where.
     """
+    from soupstock.manifest import UNASKED
     from soupstock.mixing import Mixture
     from soupstock.mixing import mix as mixed
 
@@ -474,6 +476,8 @@ def mix(context: click.Context, /, parts: tuple[str, ...], **choices: Any) -> No
                 f" ({one.repeats:,} repeats, {one.contaminated:,} contaminated)"
             )
         )
+    if any(one.is_unasked for one in done.record.decontamination):
+        click.echo(f"decontaminate: {UNASKED}")
     click.echo(shown(f"{done.record.dataset.rows:,} rows in {done.folder}"))
 
 

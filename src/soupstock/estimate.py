@@ -21,6 +21,7 @@ from soupstock.lookup import UNASKED, Found, look
 from soupstock.manifest import ServerRecord
 from soupstock.plan import Plan, Step
 from soupstock.servers import Model
+from soupstock.steps.decontaminate import Decontamination
 from soupstock.steps.judge import Judging
 from soupstock.steps.select import Selection
 from soupstock.stream import Spent, Tally
@@ -119,8 +120,9 @@ def simulated(plan: Plan, found: Found, paces: Mapping[str, float], seed: int = 
     kept = np.full(_DRAWS, float(found.tallies[-1].kept))
     for (step, tally), chance in zip(steps, passing, strict=True):
         rows = rows + tally.reasons[UNASKED]
-        further = _canaries(step, tally, rows, found)
-        asked += _asks(step, tally, rows + further, draw)
+        if step.models:
+            asking = _asking(step, tally, rows, draw) + _canaries(step, tally, rows, found)
+            asked += _asks(step, tally, asking, draw)
         rows = draw.binomial(rows.astype(np.int64), chance).astype(np.float64)
         rows = _selected(step, tally, rows)
     kept = kept + rows
@@ -153,9 +155,22 @@ def _rows_to_come(plan: Plan, found: Found, passing: Sequence[Draws]) -> Draws:
     return whole
 
 
+def _asking(step: Step, tally: Tally, rows: Draws, draw: np.random.Generator) -> Draws:
+    """Say about how many of the rows a step asks: one that decontaminates, about few of them."""
+    if not isinstance(step.bound, Decontamination):
+        return rows
+    waiting = tally.reasons[UNASKED]
+    asked = min(tally.rows_in, waiting + tally.spent.answers)
+    share = draw.beta(asked + 0.5, tally.rows_in - asked + 0.5, _DRAWS)
+    # Of what the store has no answer to it is known that it is asked.
+    return waiting + (rows - waiting) * share
+
+
 def _canaries(step: Step, tally: Tally, rows: Draws, found: Found) -> Draws:
-    """Say how many spoiled copies of rows a judge is still asked about."""
+    """Say about how many known cases a step's model is still asked."""
     said, judging = step.spec, step.bound
+    if isinstance(judging, Decontamination) and judging.question is not None:
+        return np.full(_DRAWS, float(found.untried.get(judging.question.into, 0)))
     if not (isinstance(judging, Judging) and isinstance(said, spec.Judge) and said.canaries):
         return np.zeros(_DRAWS)
     judged = rows + tally.kept

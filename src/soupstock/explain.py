@@ -4,7 +4,6 @@ Told from the run's folder alone: prompts and rubrics are those of the run, kept
 whatever became of the files since. A task's words are told by its catalogue, if it is there.
 """
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +15,17 @@ from pydantic import ValidationError
 from soupstock import folder, manifest, spec
 from soupstock.asked import Asked, Messages, Round
 from soupstock.errors import MistakeError, Place, quoted, shown
+from soupstock.looks import look
 from soupstock.manifest import Manifest, ModelRecord
-from soupstock.measures import derive
 from soupstock.outline import made_by
 from soupstock.project import Project, name_of
 from soupstock.records import Row
 from soupstock.references import is_reference
 from soupstock.retold import retold
 from soupstock.steps.filter import Bound, called
+
+SAME = "same question"
+"""What a decontaminate step's model says is told under this name."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,8 @@ class _Teller:
                 return self._row[step.judge]
             case spec.Filter():
                 return dict(self._figures(step))
+            case spec.Decontaminate(model=str()):
+                return self._compared(step.into)
             case spec.Dedup() | spec.Decontaminate() | spec.Select():
                 return self._likeness(step) if is_dropped else None
             case spec.Review():
@@ -202,6 +206,16 @@ class _Teller:
         if record is None:
             return None
         return f"{record.model} ({record.revision})" if record.revision else record.model
+
+    def _compared(self, column: str) -> Mapping[str, Any] | None:
+        """Tell which item the row resembles, and what a model said of that."""
+        told = self._row[column]
+        if told is None or told["item"] is None:
+            return None
+        like = {"resembles": told["item"], "similarity": told["similarity"]}
+        if told["verdict"] == "not asked":
+            return like
+        return like | {SAME: told["verdict"], "reason": told["reason"]}
 
     def _said_by_people(self) -> Iterator[tuple[str, Any]]:
         """Say what people said of the row, and what they made of its text."""
@@ -233,53 +247,4 @@ class _Teller:
             asked.append(called(use.name, found.value, use.arguments))
         looks = look([bound.expression for bound in asked], self._frame)
         for bound, seen in zip(asked, looks, strict=True):
-            yield bound.label, _said(bound, seen)
-
-
-@dataclass(frozen=True)
-class Look:
-    """What a filter says of one row, and the figures that it compares with its limits."""
-
-    keeps: bool | None
-    """Null where it could not tell."""
-    figures: Sequence[str]
-
-
-def look(keeps: Sequence[pl.Expr], frame: pl.DataFrame) -> list[Look]:
-    """Ask filters about one row, and take their conditions apart, all in one query."""
-    rows = derive(frame, keeps).lazy()
-    operands = [list(_operands(keep, rows)) for keep in keeps]
-    asked = [*keeps, *itertools.chain(*operands)]
-    # As lists, because an operand may have any number of values.
-    columns = [expression.implode().alias(str(n)) for n, expression in enumerate(asked)]
-    values = iter([column[0].to_list() for column in rows.select(columns).collect()])
-    answers = [next(values)[0] for _ in keeps]
-    return [
-        Look(answer, [_brief(value[0]) for value in itertools.islice(values, len(own)) if value])
-        for answer, own in zip(answers, operands, strict=True)
-    ]
-
-
-def _operands(condition: pl.Expr, rows: pl.LazyFrame) -> Iterator[pl.Expr]:
-    """Yield the columns and numbers that a condition compares, however it is put together."""
-    # The last is popped first. What has no column in it is a limit, and stands among the arguments.
-    parts = [part for part in reversed(condition.meta.pop()) if part.meta.root_names()]
-    named = [part.alias(str(n)) for n, part in enumerate(parts)]
-    for part, dtype in zip(parts, rows.select(named).collect_schema().dtypes(), strict=True):
-        if dtype == pl.Boolean:
-            yield from _operands(part, rows)
-        elif dtype.is_numeric() or part.meta.is_column():
-            yield part
-
-
-def _said(bound: Bound, seen: Look) -> str:
-    figures = ", ".join(dict.fromkeys(seen.figures))
-    limits = ", ".join(f"{k}={v}" for k, v in bound.arguments.items() if k != "column")
-    of = f" of {figures}" if figures else ""
-    return f"{'keeps' if seen.keeps else 'drops'}{of} ({limits or 'no limits'})"
-
-
-def _brief(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return quoted(value, 40) if isinstance(value, str) else str(value)
+            yield bound.label, seen.said(bound.arguments)

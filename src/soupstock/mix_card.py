@@ -34,6 +34,7 @@ def render_mix_card(record: MixRecord, samples: Sequence[Row]) -> str:
         similar=Markdown(f"{record.similar:g}"),
         evaluations=accounts.evaluations_of(record.decontamination),
         recalls=accounts.recalls_of(record.decontamination),
+        questions=accounts.questions(record.decontamination),
         models=_models(record),
         command=_command(record),
         provenance=_provenance(record),

@@ -8,7 +8,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from hashlib import blake2b, sha256
 from pathlib import Path
@@ -157,21 +157,22 @@ def _check_columns(ingredients: Sequence[_Ingredient]) -> None:
 
 def _evaluations(ingredients: Sequence[_Ingredient], project: Project) -> Iterator[Decontamination]:
     """Find what any of the runs was decontaminated against, for all of them."""
+    pipelines = [spec.Pipeline.model_validate(one.said.pipeline) for one in ingredients]
+    steps = [s for one in pipelines for s in one.steps if isinstance(s, spec.Decontaminate)]
+    is_unasked = any(step.model for step in steps)
     seen = set()
-    for one in ingredients:
-        for step in spec.Pipeline.model_validate(one.said.pipeline).steps:
-            if not isinstance(step, spec.Decontaminate):
-                continue
-            against: list[Reference] = []
-            for there in step.against:
-                own = there.column or step.decontaminate
-                reference = find_there(there, own, project.root, None)
-                key = (reference.content, reference.column, step.overlap, step.threshold)
-                if key not in seen:
-                    seen.add(key)
-                    against.append(reference)
-            if against:
-                yield Decontamination("text", tuple(against), step.overlap, step.threshold)
+    for step in steps:
+        against: list[Reference] = []
+        for there in step.against:
+            own = there.column or step.decontaminate
+            reference = find_there(there, own, project.root, None)
+            key = (reference.content, reference.column, step.overlap, step.threshold)
+            if key not in seen:
+                seen.add(key)
+                against.append(reference)
+        if against:
+            found = Decontamination("text", tuple(against), step.overlap, step.threshold)
+            yield replace(found, is_unasked=is_unasked)
 
 
 def _pool(ingredients: Sequence[_Ingredient], sets: Sequence[Decontamination], seed: int) -> _Pool:

@@ -17,7 +17,7 @@ from soupstock import folder, manifest, spec
 from soupstock.calls import Answer, Call, Failure, Reply, decode
 from soupstock.card import render_card
 from soupstock.errors import SoupstockError
-from soupstock.flow import Flow
+from soupstock.flow import Flow, columns_read
 from soupstock.lookup import UNASKED, Lookup
 from soupstock.manifest import Manifest
 from soupstock.plan import Plan, Step, plan
@@ -29,6 +29,7 @@ from soupstock.shelf import record_of
 from soupstock.spec import Spec
 from soupstock.steps.compare import Comparing, compare
 from soupstock.steps.converse import Conversing, converse
+from soupstock.steps.decontaminate import Decontamination, decontaminate
 from soupstock.steps.generate import Generation, generate
 from soupstock.steps.judge import Judging, judge
 from soupstock.steps.publish import Publication, write
@@ -129,7 +130,8 @@ async def _failures(planned: Plan, run: Path, lookup: Lookup) -> dict[bytes, Fai
                 if failure["step"] == step.title and failure["cause"] not in _FROM_ANSWERS
             ]
             if told:
-                await _asked(step, _before(row, step), _Recorded(lookup, iter(told), found))
+                ask = _Recorded(lookup, iter(told), found)
+                await _asked(step, _before(row, step), planned, ask)
     return found
 
 
@@ -139,7 +141,7 @@ def _before(row: Row, step: Step) -> Row:
     return {**row, **made, "failures": [], "dropped_by": []}
 
 
-async def _asked(step: Step, row: Row, ask: "_Recorded") -> None:
+async def _asked(step: Step, row: Row, planned: Plan, ask: "_Recorded") -> None:
     match step.bound:
         case Generation():
             await generate(step.bound, row, ask)
@@ -151,6 +153,9 @@ async def _asked(step: Step, row: Row, ask: "_Recorded") -> None:
             await perform(step.bound, row, ask)
         case Conversing():
             await converse(step.bound, row, ask)
+        case Decontamination():
+            (row,) = decontaminate(step.bound, [row], columns_read(step, planned))
+            await step.bound.told(row, ask)
         case _:
             pass
 

@@ -13,7 +13,7 @@ from soupstock import __version__, calibration, folder, manifest, spec
 from soupstock.assessment import fitness_record, jury_record, order_record
 from soupstock.budget import PICO
 from soupstock.card import render_card
-from soupstock.certificates import certificates
+from soupstock.certificates import certificate, certificate_asked
 from soupstock.client import Client
 from soupstock.flow import UNFIT, Flow
 from soupstock.judge_records import JudgeRecord
@@ -21,6 +21,7 @@ from soupstock.lanes import Lane
 from soupstock.manifest import (
     AddressRecord,
     DatasetRecord,
+    DecontaminationRecord,
     FailureRecord,
     Manifest,
     ModelRecord,
@@ -38,9 +39,12 @@ from soupstock.plan import Plan, Step
 from soupstock.records import Row, Table
 from soupstock.report import write_report
 from soupstock.review.records import ReviewRecord
+from soupstock.sameness import SameQuestion
 from soupstock.servers import Model
 from soupstock.shelf import record_of
 from soupstock.steps.compare import Comparing
+from soupstock.steps.decontaminate import Decontamination
+from soupstock.steps.filter import Filtering
 from soupstock.steps.judge import Judging
 from soupstock.steps.publish import Publication, write
 from soupstock.steps.verify import saved
@@ -78,11 +82,20 @@ def write_results(
     said = _calibrated(_manifest(flow, client, timing, table), flow.plan)
     table.save(fresh / folder.ROWS)
     said = _with_dataset(said, flow.plan, table, fresh / folder.DATASET)
-    write_report(fresh, said, pl.scan_parquet(fresh / folder.ROWS, glob=False))
+    rows = pl.scan_parquet(fresh / folder.ROWS, glob=False)
+    write_report(fresh, said, rows, list(filters_of(flow.plan)))
     said = said.model_copy(update={"files": folder.hashes(fresh)})
     manifest.write(fresh, said)
     folder.replace(target, fresh)
     return said
+
+
+def filters_of(plan: Plan) -> Iterator[tuple[spec.FilterUse, str, pl.Expr]]:
+    """Yield the filters of a plan, each with its label and what keeps a row from it."""
+    for step in plan.steps:
+        if isinstance(step.spec, spec.Filter) and isinstance(step.bound, Filtering):
+            for use, (label, keep) in zip(step.spec.filter, step.bound.keeps, strict=True):
+                yield use, label, keep
 
 
 def _with_dataset(said: Manifest, plan: Plan, table: Table, place: Path) -> Manifest:
@@ -145,7 +158,7 @@ def _manifest(flow: Flow, client: Client, timing: TimingRecord, table: Table) ->
         scores=tuple(found for step in plan.steps for found in _scores(step, table)),
         judges=tuple(found for step in plan.steps for found in _judges(step, flow, table)),
         review=next((tally.review for tally in tallies if tally.review), None),
-        decontamination=tuple(certificates(plan.steps)),
+        decontamination=tuple(_certificates(flow, table)),
         diversity=tuple(diversities(plan, table)),
         topics=tuple(topics(plan, table)),
         versions=package_versions(),
@@ -240,6 +253,20 @@ def _judges(step: Step, flow: Flow, table: Table) -> Iterator[JudgeRecord]:
     )
 
 
+def _certificates(flow: Flow, table: Table) -> Iterator[DecontaminationRecord]:
+    """Say of each decontaminate step what it found, and what a model said of it."""
+    for step in flow.plan.steps:
+        match step.bound:
+            case Decontamination(question=None) as bound:
+                yield certificate(step.title, bound)
+            case Decontamination(question=SameQuestion() as question) as bound:
+                told = flow.detections.get(question.into)
+                cost = _costs(step.models, told.tally) if told else None
+                yield certificate_asked(bound, question, table, told, cost)
+            case _:
+                pass
+
+
 def _calibrated(said: Manifest, plan: Plan) -> Manifest:
     """Put beside each judge what its calibration by people says, if there is one."""
     known = calibration.read(plan.project.root, plan.name)
@@ -311,6 +338,7 @@ def _paid(flow: Flow, client: Client) -> PaidRecord:
     usage = client.usage
     servers = tuple(_server(lane) for lane in client.lanes.values())
     examined = [told.tally for told in flow.examinations.values()]
+    examined += [told.tally for told in flow.detections.values()]
     answers = sum(tally.spent.answers for tally in (*flow.tallies, *examined))
     known = [server.cost for server in servers if server.cost is not None]
     return PaidRecord(

@@ -218,7 +218,7 @@ async def _enough(  # noqa: PLR0913 - each is one thing that a run is between
         progress.round += 1
         place = work / str(progress.round)
         flow = progress.flow = Flow(
-            plan, client, place, rows, turn=turn, are_judges_examined=not is_preview
+            plan, client, place, rows, turn=turn, are_models_tried=not is_preview
         )
         table = await flow.run()
         more = None if client.stopped else next_rows(flow)

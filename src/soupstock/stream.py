@@ -357,7 +357,8 @@ class Stream:
                 row = dropped(flight.row, f"stopped: {cause}")
             else:
                 self._failed(tally, row)
-        else:
+        elif flight.calls:
+            # A row about which nobody is asked says nothing of whether asking fails.
             tally.recent.append(False)
         self._leave(flight.index, row, flight.step)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from soupstock.calls import Answer, Ask, Call, Failure, Form, Reply
+from soupstock.calls import Ask, Call, Failure, Form, Reply, taken
 from soupstock.exhibits import exhibits
 from soupstock.juries import Aggregate, aggregated, disagreement
 from soupstock.prompts import Prompt, PromptError
@@ -97,7 +97,7 @@ class _Asking:
 
     def take(self, step: Judging, reply: Reply) -> bool:
         """Read a reply; whether to ask again."""
-        self.reply = _read(step, reply)
+        self.reply = taken(reply, lambda one: read_verdict(step.rubric, one.text, one.numbers))
         if isinstance(self.reply, Verdict) or self.reply.cause != "Unreadable":
             return False
         self.attempt += 1
@@ -116,16 +116,6 @@ async def _verdicts(
             one for one, reply in zip(waiting, replies, strict=True) if one.take(step, reply)
         ]
     return {member.role: one.reply for member, one in zip(step.members, asked, strict=True)}
-
-
-def _read(step: Judging, reply: Reply) -> Verdict | Failure:
-    if not isinstance(reply, Answer):
-        return reply
-    verdict = read_verdict(step.rubric, reply.text, reply.numbers)
-    if isinstance(verdict, str):
-        cut = "; it was cut off at max_tokens" if reply.finish == "length" else ""
-        return Failure("Unreadable", f"{verdict}{cut}")
-    return verdict
 
 
 def _ended(step: Judging, row: Row, ruled: Ruled, found: Mapping[str, Verdict | Failure]) -> Row:
