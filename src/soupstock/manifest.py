@@ -6,6 +6,7 @@ from typing import Any, Literal
 from soupstock.judge_records import JudgeRecord
 from soupstock.review.records import ReviewRecord
 from soupstock.spec import Spec
+from soupstock.terms import TermsRecord
 
 MANIFEST = "manifest.json"
 
@@ -34,6 +35,8 @@ class ModelRecord(Spec):
     license: str | None = None
     sha256: str | None = None
     """The hash of its weights, where they are known."""
+    terms: TermsRecord | None = None
+    """What its licence, or the terms of the service, say of what it writes, where that is known."""
 
 
 class FailureRecord(Spec):

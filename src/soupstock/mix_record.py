@@ -30,6 +30,8 @@ class IngredientRecord(Spec):
     license: str | None = None
     models: tuple[ModelRecord, ...] = ()
     """The models that wrote it."""
+    others: tuple[ModelRecord, ...] = ()
+    """The further ones that were asked: judges."""
 
 
 class MixRecord(Spec):

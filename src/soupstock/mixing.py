@@ -19,7 +19,7 @@ import polars as pl
 from soupstock import __version__, folder, manifest, spec
 from soupstock.certificates import certificate
 from soupstock.errors import MistakeError, shown
-from soupstock.manifest import Manifest
+from soupstock.manifest import WRITING, Manifest
 from soupstock.mix_card import render_mix_card
 from soupstock.mix_record import MIX, IngredientRecord, MixRecord
 from soupstock.project import Project
@@ -284,7 +284,9 @@ def _chosen(pool: _Pool, quotas: Sequence[int]) -> Iterator[int]:
 
 def _told(number: int, one: _Ingredient, pool: _Pool, quota: int) -> IngredientRecord:
     own = pool.which == number
-    roles = {role for step in one.said.steps if step.verb == "generate" for role in step.models}
+    steps = one.said.steps
+    asked = {role for step in steps for role in step.models}
+    writers = {role for step in steps if step.verb in WRITING for role in step.models}
     return IngredientRecord(
         name=one.name,
         run=f"{one.place.parent.name}/{one.place.name}",
@@ -296,7 +298,8 @@ def _told(number: int, one: _Ingredient, pool: _Pool, quota: int) -> IngredientR
         repeats=int((own & pool.repeated).sum()),
         taken=quota,
         license=one.said.dataset.license if one.said.dataset else None,
-        models=tuple(model for model in one.said.models if model.role in roles),
+        models=tuple(model for model in one.said.models if model.role in writers),
+        others=tuple(model for model in one.said.models if model.role in asked - writers),
     )
 
 
