@@ -133,6 +133,8 @@ class SplittingRecord(Spec):
     shares: dict[str, float]
     """What share each split was to have; `train` has the rest."""
     stratify: str | None = None
+    source: tuple[str, ...] = ()
+    """The columns that are the same in all rows from one source row."""
     groups: int
     """How many groups of rows there are that belong together: each is on one side."""
     largest: int
