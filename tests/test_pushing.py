@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from soupstock.hub_versions import read_hub_version
 from soupstock.project import Project
 from soupstock.pushing import Choices, Prepared, Pushed
 from soupstock.release import LOCK, Release, read_release, sha256
+from soupstock.testing import Server
 from soupstock.versions import read_version
 
 CHAT = """\
@@ -311,6 +313,45 @@ def test_a_row_on_both_sides_is_a_leak(made: Folder, hub: Hub) -> None:
     test = pl.read_parquet(release.place / TEST)
     rewritten(release, TEST, pl.concat([train.head(1), test.tail(-1)]))
     assert_unfit(made, hub, "default leaks: 1 groups of rows")
+
+
+SOURCED = """\
+source: {file: seeds.parquet}
+steps:
+  - {generate: answer, model: writer, prompt: again, temperature: 1.0}
+  - publish: me/pushed
+    configs: {sft: {schema: Said}, raw: {}}
+    splits: {test: 0.3}
+models: {writer: test}
+"""
+
+
+@pytest.mark.parametrize("config", ["sft", "raw"])
+def test_rows_of_one_source_row_on_both_sides_are_a_leak(
+    folder: Folder, hub: Hub, server: Server, config: str
+) -> None:
+    drawn = random.Random(1)  # noqa: S311 - words, no secret
+    server.answer = lambda _: " ".join(f"w{drawn.randrange(9999)}" for _ in range(40))
+
+    twice = [{"instruction": f"Question {n % 20} {n % 20 * 7919}?"} for n in range(40)]
+    pl.DataFrame(twice).write_parquet(folder.root / "seeds.parquet")
+    folder.point_at(server.base_url)
+    folder.write("prompts/again.md", "Answer: {{ instruction }}")
+    schema = "class Said(BaseModel):\n    answer: str\n"
+    folder.write("schemas/own.py", f"from pydantic import BaseModel\n\n\n{schema}")
+    folder.write("pipelines/pushed.yaml", SOURCED)
+    folder.run("pushed")
+    release = released(folder)
+    pushing.require_fit(release, Project(folder.root), PRIVATE)
+    names = [f"{config}/{split}-00000-of-00001.parquet" for split in ("test", "train")]
+    test, train = (pl.read_parquet(release.place / name) for name in names)
+    # One of a source row's answers changes sides with one of another's: no two of them are alike.
+    rewritten(release, names[0], pl.concat([train.head(1), test.tail(-1)]))
+    rewritten(release, names[1], pl.concat([test.head(1), train.tail(-1)]))
+    assert_unfit(folder, hub, r"it leaks: of 2 source rows there are rows on both sides")
+    # The schema is the run's: what became of it since makes no difference.
+    folder.write("schemas/own.py", "")
+    assert_unfit(folder, hub, r"it leaks: of 2 source rows")
 
 
 def test_other_columns_rows_and_shapes_than_were_told_are_found(made: Folder, hub: Hub) -> None:
