@@ -389,31 +389,21 @@ def publish(
     What fails its checks (schema, leaks, secrets, personal data, an unfit judge, changed files) is
     not pushed. The token is HF_TOKEN's, or that of `hf auth login`.
     """
-    from soupstock.pushing import Choices, connect, prepare, push, require_fit
+    from soupstock.pushing import Choices, connect, foresee, prepare, push, require_fit
     from soupstock.release import read_release
+    from soupstock.show_push import show_files, show_prepared
 
     project, chosen = _project(context), Choices(**choices)
     release = read_release(project, name)
     require_fit(release, project, chosen)
+    if is_dry:
+        foreseen = foresee(release, chosen)
+        show_prepared(foreseen)
+        show_files(foreseen)
+        return
     api = connect()
     prepared = prepare(release, chosen, api)
-    who = "private" if prepared.private else "public"
-    rows, megabytes = f"{release.dataset.rows:,}", f"{prepared.bytes / 1e6:,.1f}"
-    click.echo(
-        shown(
-            f"{prepared.repository}: {rows} rows, {len(prepared.files)} files, {megabytes} MB,"
-            f" {who}, version {prepared.version}"
-        )
-    )
-    if prepared.opens:
-        click.echo("what is there is private, and becomes public")
-    if is_dry:
-        for file in prepared.files:
-            click.echo(shown(f"  {file}"))
-        for file in prepared.deleted:
-            click.echo(shown(f"  {file} (removed)"))
-        click.echo("nothing was pushed: --dry-run")
-        return
+    show_prepared(prepared)
     if not yes and sys.stdin.isatty() and not click.confirm("Push it?"):
         return
     done = push(prepared, api, lambda line: click.echo(shown(line), err=True))

@@ -10,7 +10,6 @@ from soupstock.card import loading_told, rendered
 from soupstock.excerpts import excerpt
 from soupstock.hub import mix_front_matter
 from soupstock.licences import licences_told
-from soupstock.manifest import ModelRecord
 from soupstock.markdown import Markdown, fenced, one_line, prose, table
 from soupstock.mix_record import MixRecord
 from soupstock.records import Row
@@ -37,7 +36,7 @@ def render_mix_card(record: MixRecord, samples: Sequence[Row]) -> str:
         evaluations=accounts.evaluations_of(record.decontamination),
         recalls=accounts.recalls_of(record.decontamination),
         models=_models(record),
-        terms=licences_told(_asked(record)),
+        terms=licences_told(record.asked),
         command=_command(record),
         provenance=_provenance(record),
         licence=_licence(record),
@@ -59,10 +58,6 @@ def _ingredients(record: MixRecord) -> Markdown:
     ]
     header = ("from", "run", "share", *numbers, "licence")
     return table(header, rows, right=("share", *numbers))
-
-
-def _asked(record: MixRecord) -> list[ModelRecord]:
-    return [model for one in record.ingredients for model in (*one.models, *one.others)]
 
 
 def _models(record: MixRecord) -> Markdown:

@@ -50,6 +50,11 @@ class MixRecord(Spec):
     """The SHA-256 of each file that was written, by its path in the folder."""
     versions: dict[str, str] = {}
 
+    @property
+    def asked(self) -> tuple[ModelRecord, ...]:
+        """The models that were asked for any of it."""
+        return tuple(model for one in self.ingredients for model in (*one.models, *one.others))
+
 
 def read(folder: Path) -> MixRecord:
     """Read a mix's record."""
