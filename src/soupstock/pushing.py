@@ -36,6 +36,8 @@ _CONFLICTS = {409, 412}
 _REFUSALS = {401, 403}
 _NOT_OURS = frozenset({".gitattributes"})
 _VERSION = re.compile(r"v(\d+)")
+# What uploads large files is no Python, and tells a status in words alone.
+_TOLD_STATUS = re.compile(r"HTTP status \w+ error \((\d{3})\b")
 _LONGEST_REASON = 300
 _GO_ON = "what was uploaded is kept, push again to go on"
 
@@ -279,6 +281,8 @@ def _status(error: BaseException) -> int | None:
         response = getattr(seen, "response", None)
         if response is not None:
             return int(response.status_code)
+        if told := _TOLD_STATUS.search(str(seen)):
+            return int(told[1])
         seen = seen.__cause__
     return None
 
