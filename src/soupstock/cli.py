@@ -417,7 +417,8 @@ def publish(
 def verify(context: click.Context, /, name: str) -> None:
     """Make the dataset of NAME (a last run, or chat/3f2a) again from what is stored, and compare.
 
-    Nobody is asked. What was changed since, or is missing, is named: files, rows, answers.
+    Nobody is asked. What was changed since, or is missing, is named: files, rows, answers. A mix is
+    made again from the runs that it was mixed of.
     """
     from soupstock.verify import verify as verified
 
@@ -446,7 +447,7 @@ def mix(context: click.Context, /, parts: tuple[str, ...], **choices: Any) -> No
     Repeats across them are left out, and what resembles an evaluation set that any of them was
     compared with. The mix lies in runs/NAME/latest, with a card that says what came from where.
     """
-    from soupstock.mixing import Mixture
+    from soupstock.mix_record import Mixture
     from soupstock.mixing import mix as mixed
 
     splits = dict(_pair(choice, "--split", "NAME=SHARE") for choice in choices["splits"])

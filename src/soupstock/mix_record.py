@@ -1,11 +1,27 @@
 """What a mix says of itself: `mix.json`, beside the dataset that was mixed."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from soupstock.manifest import DatasetRecord, DecontaminationRecord, ModelRecord
 from soupstock.spec import Spec
 
 MIX = "mix.json"
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What to mix."""
+
+    shares: Mapping[str, float]
+    """Runs by name, each with its share; shares are relative to their sum."""
+    name: str
+    rows: int | None = None
+    """How many rows to take; as many as the shares allow where it is None."""
+    repository: str | None = None
+    splits: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
 
 
 class IngredientRecord(Spec):
@@ -41,6 +57,8 @@ class MixRecord(Spec):
     name: str
     fingerprint: str
     seed: int
+    mixture: Mixture | None = None
+    """What was asked for, to mix it again."""
     similar: float
     """From which Jaccard similarity of their word 3-grams on two rows were repeats."""
     ingredients: tuple[IngredientRecord, ...]
