@@ -6,6 +6,7 @@ from typing import Any, Literal
 from soupstock.judge_records import JudgeRecord
 from soupstock.review.records import ReviewRecord
 from soupstock.spec import Spec
+from soupstock.terms import TermsRecord
 
 MANIFEST = "manifest.json"
 
@@ -34,6 +35,8 @@ class ModelRecord(Spec):
     license: str | None = None
     sha256: str | None = None
     """The hash of its weights, where they are known."""
+    terms: TermsRecord | None = None
+    """What its licence, or the terms of the service, say of what it writes, where that is known."""
 
 
 class FailureRecord(Spec):
@@ -143,6 +146,8 @@ class SplittingRecord(Spec):
     shares: dict[str, float]
     """What share each split was to have; `train` has the rest."""
     stratify: str | None = None
+    source: tuple[str, ...] = ()
+    """The columns that are the same in all rows from one source row."""
     groups: int
     """How many groups of rows there are that belong together: each is on one side."""
     largest: int

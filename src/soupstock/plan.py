@@ -47,6 +47,7 @@ from soupstock.steps.select import Selection
 from soupstock.steps.task import Tasking
 from soupstock.steps.verify import Verification
 from soupstock.tasks import bind_task
+from soupstock.terms import terms_of
 from soupstock.verifying import bind_verify
 from soupstock.vllm import Launch, crowding
 
@@ -141,6 +142,7 @@ class Plan:
                 model=model.name,
                 revision=model.revision,
                 license=model.license,
+                terms=terms_of(model.license, model.base_url),
             )
             for role, model in self.models.items()
         )

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from soupstock.arrangement import vacancies
 from soupstock.budget import PICO
 from soupstock.canaries import FEWEST, copies
 from soupstock.edits import EDITS
@@ -248,6 +249,10 @@ def show_run(run: "Run") -> None:
         worst = max(said.steps, key=lambda step: sum(step.dropped.values()))
         why = f"no row was kept, so there is no dataset; '{worst.label}' dropped most"
         console.print(_cell(why), style="bold yellow")
+    for one in vacancies(said.dataset) if said.dataset else ():
+        which = f" of {one.config}" if one.config else ""
+        why = f"no row{which} is in the split {one.split}: too few groups of rows can be apart"
+        console.print(_cell(why), style="yellow", soft_wrap=True)
     for name in (DATASET, REPORT):
         if (run.folder / name).exists():
             console.print(_cell(f"{name}: {run.folder / name}"), soft_wrap=True)
