@@ -119,7 +119,7 @@ bench: $(READY) ## measure: make bench NAME=engine
 
 lock: ## pin all dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-	  --no-header --extra embedded --extra tokens --extra semantic --extra hub --extra distilabel --extra documents --extra tools --group dev --output-file requirements.lock pyproject.toml $(ARGS)
+	  --no-header --extra embedded --extra tokens --extra semantic --extra hub --extra distilabel --extra documents --extra math --extra tools --group dev --output-file requirements.lock pyproject.toml $(ARGS)
 
 clean: ## remove the environment and caches; runs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

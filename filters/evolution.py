@@ -8,16 +8,30 @@ _LEFT_OVER = (
 """Words of the prompts that ask for it, which are not for the task itself."""
 
 
-def evolved(column: str, of: str) -> pl.Expr:
+def evolved(column: str, of: str, way: str | None = None) -> pl.Expr:
     """Keep rows whose `column` says something that `of` did not, and is more than signs.
+
+    Nothing of the prompt that asked for it may be in it; with `way`, the column that says how it
+    was to be rewritten, that is three words in a row of it, too.
 
     These are three of the four rules by which WizardLM eliminates an evolution (Xu et al. 2023,
     arXiv:2304.12244); the fourth, a refusal, is `not_refusal`.
     """
-    before, after = pl.col(f"{of}::text"), pl.col(f"{column}::text")
-    plain = [
-        text.str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]+", " ") for text in (before, after)
-    ]
-    is_same = plain[0].str.strip_chars() == plain[1].str.strip_chars()
+    after = pl.col(f"{column}::text")
+    is_same = _plain(of) == _plain(column)
     has_words = after.str.contains(r"\p{L}{2}")
-    return ~is_same & has_words & ~after.str.contains(_LEFT_OVER)
+    is_told = after.str.contains(_LEFT_OVER)
+    if way is not None:
+        is_told |= _threes(column).list.set_intersection(_threes(way)).list.len() > 0
+    return ~is_same & has_words & ~is_told
+
+
+def _plain(column: str) -> pl.Expr:
+    text = pl.col(f"{column}::text").str.to_lowercase()
+    return text.str.replace_all(r"[^\p{L}\p{N}]+", " ").str.strip_chars()
+
+
+def _threes(column: str) -> pl.Expr:
+    word = pl.element()
+    threes = pl.concat_str(word, word.shift(-1), word.shift(-2), separator=" ")
+    return _plain(column).str.split(" ").list.eval(threes.drop_nulls())

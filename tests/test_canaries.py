@@ -1,5 +1,6 @@
 """Every judge is tried on known cases made from its own rows, and what that shows is said."""
 
+import io
 import json
 import random
 import re
@@ -10,16 +11,17 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from conftest import Folder
-from soupstock import imitation
+from soupstock import imitation, show
 from soupstock.budget import Budget
 from soupstock.canaries import PADDED, spoiled
 from soupstock.cli import main
 from soupstock.judge_records import FitnessRecord
 from soupstock.records import Row
 from soupstock.rubrics import Rubric
-from soupstock.run import Run
+from soupstock.run import Progress, Run
 from soupstock.testing import Request, Server
 
 Opinion = Callable[[str, str], float]
@@ -323,3 +325,36 @@ def test_the_answers_to_canaries_are_not_pruned(folder: Folder, tmp_path: Path) 
     command = ["--project", str(folder.root), "cache", "--prune", "--yes"]
     ended = CliRunner().invoke(main, command)
     assert "0 answers are led to by no pipeline" in ended.output
+
+
+def test_the_examination_of_a_judge_is_shown_while_it_goes_on(folder: Folder) -> None:
+    lines: list[str] = []
+    tables: list[str] = []
+
+    @contextmanager
+    def watch(progress: Progress) -> Iterator[None]:
+        board = show._Board(progress)
+
+        def answer(request: Request) -> str:
+            if "response_format" not in request.body:
+                return writer(request)
+            lines.append(board.line())
+            with io.StringIO() as file:
+                Console(file=file, width=120).print(board.render())
+                tables.append(file.getvalue())
+            return verdict(good(shown(request, "question"), shown(request, "answer")))
+
+        server.answer = answer
+        yield
+
+    with Server() as server:
+        folder.point_at(server.base_url)
+        folder.run(watch=watch)
+    told = [re.search(r"judge: quality: canaries (\d+) of (\d+);", line) for line in lines]
+    asked = [(int(one[1]), int(one[2])) for one in told if one]
+    assert told[0] is None
+    assert len({total for _, total in asked}) == 1
+    assert all(done < total for done, total in asked)
+    assert any("judge: quality: canaries" in table for table in tables)
+    assert "left" in lines[0]
+    assert "left" in lines[-1]

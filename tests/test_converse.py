@@ -6,6 +6,8 @@ import pytest
 from conftest import Folder
 from soupstock.cli import main
 from soupstock.errors import MistakeError
+from soupstock.explain import explain
+from soupstock.project import Project
 from soupstock.records import Row
 from soupstock.testing import Reply, Request, Server, error
 
@@ -48,6 +50,35 @@ def test_each_side_hears_what_was_said_in_its_own_way(talk: Folder, server: Serv
     longest = max(answered, key=lambda request: len(request.messages))
     assert longest.messages == [{"role": "system", "content": "Answer well."}, *said[:5]]
     assert longest.body["max_tokens"] == 50
+
+
+def test_all_turns_are_explained_in_order_with_what_was_asked(
+    talk: Folder, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answer = lambda request: f"{'Q' if 'Goal' in request.prompt else 'A'}\x1b[2J"
+    row = rows_of(talk)[0]
+    (chapter,) = explain(Project(talk.root), "mine", row["id"]).chapters
+    titles = [f"turn {turn}, {role}" for turn in (1, 2, 3) for role in ("user", "assistant")]
+    assert [one.title for one in chapter.rounds] == titles
+    assert [one.answer for one in chapter.rounds] == [m["content"] for m in row["messages"]]
+    asked = [request.messages for request in server.requests]
+    assert all(one.messages in asked for one in chapter.rounds)
+    with pytest.raises(SystemExit):
+        main(["--project", str(talk.root), "explain", "mine", row["id"]])
+    told = capsys.readouterr().out
+    assert "turn 3, assistant, asked as system: Answer well." in told
+    assert "turn 3, assistant, answered: A\\x1b[2J" in told
+
+
+def test_a_conversation_that_broke_off_is_explained_by_its_first_question(
+    talk: Folder, server: Server
+) -> None:
+    server.answer = lambda _: error(400, "no")
+    row = rows_of(talk)[0]
+    (chapter,) = explain(Project(talk.root), "mine", row["id"]).chapters
+    assert [(one.title, one.answer) for one in chapter.rounds] == [("turn 1, user", None)]
+    assert chapter.messages[-1]["content"].startswith("Goal: bread.")
+    assert chapter.failures
 
 
 def test_a_conversation_goes_on_where_it_was_interrupted(talk: Folder, server: Server) -> None:

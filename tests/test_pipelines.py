@@ -13,6 +13,7 @@ from datasets import load_dataset
 from conftest import Folder
 from soupstock import imitation
 from soupstock import run as runs
+from soupstock.looks import look
 from soupstock.plan import plan_file
 from soupstock.project import Project
 from soupstock.records import Row
@@ -162,12 +163,39 @@ def test_grounded_drops_quotes_and_numbers_that_are_not_in_the_text(
     assert reasons == {"filter: quoted(quote)", "filter: numbers_from(answer)"}
 
 
+@pytest.mark.parametrize(
+    ("said", "is_kept"),
+    [
+        ("Bake bread, and name two flours that suit it.", True),
+        ("Bake bread, and you're asking for one more requirement.", False),
+        ("Bake bread. ADD one  more, requirement!", False),
+        ("bake bread!", False),
+        ("Task: bake bread without salt", False),
+        ("One more loaf of bread, to be baked by ten", True),
+        ("", False),
+    ],
+)
+def test_a_task_is_evolved_where_it_shows_nothing_of_the_way_it_was_to_be(
+    folder: Folder, said: str, *, is_kept: bool
+) -> None:
+    keep = Project(folder.root).filter("evolved").value("after", of="before", way="way")
+    row = pl.DataFrame(
+        {"before": ["Bake bread."], "after": [said], "way": ["add one more requirement"]}
+    )
+    (seen,) = look([keep], row)
+    assert bool(seen.keeps) is is_kept
+
+
 def is_solved(row: Mapping[str, Any]) -> bool:
     said = row["messages"][1]["content"]
     shorter = row["compressed"]
     if shorter is None:
         return bool(said == row["solution"])
     return bool(said == shorter and len(said) < len(row["solution"]) and row["saved"] > 0)
+
+
+def shorter(row: Mapping[str, Any]) -> str | None:
+    return (row["compressed"] or {}).get("shortest")
 
 
 def solver(request: Request) -> str:
@@ -194,9 +222,14 @@ def test_reasoning_keeps_solutions_that_are_right_and_shorter_ones_that_still_ar
     assert all(is_solved(row) for row in rows)
     assert any(0 < row["pass_rate"] < 1 for row in rows)
     assert {row["compressed"] is None for row in rows} == {True, False}
-    (notes,) = (step.notes for step in done.manifest.steps if step.label == "verify: compressed")
-    assert "fewer characters" in notes[0]
-    assert "small students" in notes[0]
+    (step,) = (step for step in done.manifest.steps if step.label == "verify: compressed")
+    (saving,) = step.savings
+    both = [row for row in pl.read_parquet(done.folder / "rows.parquet").to_dicts() if shorter(row)]
+    assert (saving.unit, saving.rows) == ("tokens", len(both))
+    assert saving.before == sum(row["checked"]["tokens"] for row in both)
+    assert saving.after == sum(row["compressed"]["tokens"] for row in both)
+    assert f"{saving.after:,} tokens in all instead of {saving.before:,}" in step.notes[0]
+    assert "as the model's server counts them (small students" in step.notes[0]
 
 
 def test_refusals_keeps_help_with_the_harmless_and_refusals_of_the_harmful(

@@ -21,6 +21,18 @@ def test_reasoning_gets_a_column_of_its_own_and_is_never_in_the_answer(folder: F
         assert rows["answer"].str.starts_with("Said 0.").all()
 
 
+def test_tokens_of_each_answer_are_a_column_as_the_server_counts_them(folder: Folder) -> None:
+    counted = f"{THINK}\n    tokens: counts\n    n: 2"
+    folder.replace("pipelines/mine.yaml", "  - generate: answer", counted)
+    with Server(thoughtful) as server:
+        folder.point_at(server.base_url)
+        done = folder.run()
+    counts = done.rows["counts"].to_list()
+    assert all(len(both) == 2 and min(both) > 0 for both in counts)
+    (step,) = (step for step in done.manifest.steps if step.label == "generate: answer")
+    assert sum(map(sum, counts)) == step.tokens.completion
+
+
 def test_without_reasoning_the_column_is_null_and_without_the_column_it_goes_nowhere(
     folder: Folder,
 ) -> None:

@@ -18,7 +18,8 @@ from soupstock.errors import MistakeError, ModelError
 from soupstock.estimate import estimate
 from soupstock.explain import explain
 from soupstock.manifest import SamenessRecord
-from soupstock.mixing import Mixture, mix
+from soupstock.mix_record import Mixture
+from soupstock.mixing import mix
 from soupstock.project import Project
 from soupstock.prune import Pruning, prune
 from soupstock.run import Run

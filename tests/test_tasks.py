@@ -19,6 +19,8 @@ from soupstock import tasks
 from soupstock.calls import seed_of
 from soupstock.cli import main
 from soupstock.errors import MistakeError
+from soupstock.explain import explain
+from soupstock.project import Project
 from soupstock.records import Row
 from soupstock.testing import Reply, Request, Server
 
@@ -519,7 +521,25 @@ def test_a_row_is_explained_with_what_the_task_made(
         main(["--project", str(folder.root), "explain", "mine", row["id"]])
     told = capsys.readouterr().out
     assert "task: EvolInstruct(harder)" in told
+    assert "question 1, asked as user: I want you" in told
+    assert "question 2, answered: " in told
     assert row["harder"].split(maxsplit=1)[0] in told
+
+
+def test_a_tasks_questions_are_told_as_they_were_asked(folder: Folder, server: Server) -> None:
+    folder.write("pipelines/mine.yaml", EVOLVE)
+    row = rows_of(folder)[0]
+    asked = [request.messages for request in server.requests]
+    before = server.count
+    (chapter,) = explain(Project(folder.root), "mine", row["id"]).chapters
+    assert chapter.model == "tester"
+    assert len(chapter.rounds) == 2
+    assert all(one.messages in asked for one in chapter.rounds)
+    assert str(chapter.rounds[0].answer) in chapter.rounds[1].messages[0]["content"]
+    assert chapter.rounds[1].answer == row["harder"]
+    assert server.count == before
+    (folder.root / "runs" / "calls.sqlite").unlink()
+    assert explain(Project(folder.root), "mine", row["id"]).chapters[0].rounds == ()
 
 
 def test_distilabel_leaves_the_process_as_it_was() -> None:

@@ -1,4 +1,4 @@
-"""Answers are checked by rule: by their value, by their last line, by unit tests."""
+"""Answers are checked by rule: by their value, as formulas, by their last line, by unit tests."""
 
 import json
 import sys
@@ -7,9 +7,11 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from conftest import Folder
-from soupstock import sandbox
+from soupstock import formulas, sandbox
 from soupstock.answers import same_line, same_value
 from soupstock.errors import MistakeError
 from soupstock.sandbox import MEMORY, TIME, Limits
@@ -31,6 +33,8 @@ from soupstock.testing import Server
         ("First 3, then 4, in all 7 apples.", "7"),
         ("2.5e3", "2500"),
         ("the answer is 3 of 4", "3"),
+        ("The answer is 7. No, the answer is 9.", "9"),
+        ("The answer is:\n42\nThat is all.", "42"),
     ],
 )
 def test_an_answer_of_the_same_value_is_right(said: str, right: str) -> None:
@@ -42,6 +46,7 @@ def test_an_answer_of_the_same_value_is_right(said: str, right: str) -> None:
     [
         ("The answer is 9.", "8"),
         ("8 is wrong. The answer is 7.", "8"),
+        ("The answer is 8. She buys 1 more. The answer is 9.", "8"),
         ("I do not know.", "8"),
         ("", "8"),
         ("The answer is 0.3", "1/3"),
@@ -118,6 +123,111 @@ def test_a_solution_has_so_much_time_and_memory() -> None:
     assert fault("x = 'a' * (1 << 30)") == MEMORY
 
 
+MATH = Limits(seconds=5)
+
+EQUAL = [
+    ("The answer is 0.5.", r"\frac{1}{2}"),
+    ("The answer is $x*2$.", "2x"),
+    ("the answer is x*2", "2x"),
+    (r"So \boxed{x \cdot 2}.", "2x"),
+    ("$(x+1)^2$", "x**2+2*x+1"),
+    (r"\boxed{\{2, 1\}}", r"\{1, 2\}"),
+    (r"It is $\{1,3\}\cup\{2,4\}$", r"\{1,2,3,4\}"),
+    (r"So $x\in(-\infty,2)\cup(3,\infty)$.", r"(-\infty,2)\cup(3,\infty)"),
+    (r"The answer is $\sqrt{12}$", r"2\sqrt{3}"),
+    ("sqrt(8)", "2√2"),
+    ("π/2", r"\frac{\pi}{2}"),
+    ("1", "sin(x)^2+cos(x)^2"),
+    (r"\boxed{x=3}", "3"),
+    ("$3 > x$", "x < 3"),
+    (r"$\begin{pmatrix}1&2\\3&4\end{pmatrix}$", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"),
+    ("Ben has $11.", "11"),
+    ("2 + 9 = 11. The answer is 11 apples.", "11"),
+    ("2^10", "1024"),
+    ("−5x", "-5x"),  # noqa: RUF001 - a minus sign
+    ("The answer is: Paris.", "paris"),
+]
+UNEQUAL = [
+    ("The answer is $2\\sqrt{3}$", "2"),
+    ("The answer is 2.", r"2\sqrt{3}"),
+    ("$[0,1)$", "(0,1]"),
+    ("$(2, 1)$", "(1, 2)"),
+    ("$x-1$", "x+1"),
+    (r"\boxed{2xy}", "2x"),
+    ("3.14", r"\pi"),
+    ("12%", "12"),
+    ("The answer is Pasir.", "Paris"),
+    ("I do not know.", "2x"),
+    ("", "2x"),
+]
+
+
+@linux
+def test_formulas_that_are_written_differently_are_the_same_answer() -> None:
+    found = formulas.faults([*EQUAL, *UNEQUAL], MATH)
+    right = [pair for pair, fault in zip([*EQUAL, *UNEQUAL], found, strict=True) if fault is None]
+    assert right == EQUAL
+    assert set(found) == {None, formulas.ANOTHER}
+
+
+@linux
+def test_a_right_answer_that_cannot_be_read_is_said_to_be_so() -> None:
+    found = formulas.faults([("x", r"0.\overline{3}"), ("x", "}x^{2")], MATH)
+    assert found == [formulas.UNREADABLE] * 2
+
+
+HOSTILE = [
+    r"\boxed{9^{9^{9}}}",
+    r"\boxed{9^{9^{9^{9}}}}",
+    r"$\binom{10^9}{5\cdot10^8}$",
+    r"$\sum_{i=1}^{10^{12}} i!$",
+    "(" * 5000 + "x" + ")" * 5000,
+    r"\frac{" * 400 + "1" + "}{2}" * 400,
+    "$" + "x+" * 900 + "$",
+    "$" * 3000,
+    r"\boxed{" * 900,
+    "__import__('os').system('true')",
+]
+
+
+@linux
+def test_formulas_that_take_for_ever_or_all_memory_are_given_up_and_the_others_still_checked() -> (
+    None
+):
+    asked = [pair for said in HOSTILE for pair in ((said, "x+3"), ("$3+x$", "x+3"))]
+    found = formulas.faults(asked, Limits(seconds=0.5, megabytes=384))
+    assert found[1::2] == [None] * len(HOSTILE)
+    assert TIME in found[::2]
+    assert None not in found[::2]
+
+
+@linux
+@given(st.lists(st.text(st.sampled_from("x2+^{}()\\$ /fracsqrt.,=<[]"), max_size=40), max_size=200))
+@settings(max_examples=4, deadline=None)
+def test_any_answer_is_right_or_wrong_and_the_right_one_itself_is_right(said: list[str]) -> None:
+    found = formulas.faults([*((one, "x^2") for one in said), ("$x^2$", "x^2")], MATH)
+    assert len(found) == len(said) + 1
+    assert found[-1] is None
+
+
+@linux
+def test_what_cannot_be_loaded_is_told_for_each_case() -> None:
+    assert (
+        sandbox.each("import nothing", [("a",), ("b",)], MATH)
+        == [sandbox.Ended("ModuleNotFoundError")] * 2
+    )
+
+
+def test_without_math_verify_it_is_said_what_to_install(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.delitem(sys.modules, "math_verify", raising=False)
+    rows = [{"solutions": ["4"], "answer": "4"}]
+    with pytest.raises(MistakeError, match=r"mine.yaml:\d+: `by: math` needs math-verify: pip"):
+        verified(folder, rows, "by: math\n    answer: answer")
+
+
 VERIFY = """\
 source: {file: rows.jsonl}
 steps:
@@ -153,6 +263,24 @@ def test_an_answer_that_is_no_shorter_does_not_count(folder: Folder) -> None:
     (found,) = verified(folder, rows, "answer: answer\n    than: long")
     assert found["faults"] == ["not shorter", None]
     assert found["saved"] == pytest.approx(0.3)
+
+
+def test_lengths_are_counted_in_tokens_where_they_are_known(folder: Folder) -> None:
+    """The answer with fewer tokens wins, though it has more characters."""
+    rows: list[dict[str, Any]] = [
+        {"solutions": ["It is four: 4", "4 4 4 4 4"], "answer": 4, "counts": [4, 5]},
+        {"solutions": ["It is four: 4", "4 4 4 4 4"], "answer": 4, "counts": [4, None]},
+    ]
+    told, untold = verified(folder, rows, "answer: answer\n    tokens: counts")
+    assert (told["place"], told["tokens"]) == (1, 4)
+    assert (untold["place"], untold["tokens"]) == (2, None)
+
+
+@linux
+def test_formulas_are_checked_in_a_pipeline(folder: Folder) -> None:
+    rows = [{"solutions": ["$x*2$", "$x*3$", "3"], "answer": "2x"}]
+    (found,) = verified(folder, rows, "answer: answer\n    by: math")
+    assert found["passed"] == [True, False, False]
 
 
 @linux
@@ -213,11 +341,13 @@ def test_a_call_is_right_if_the_function_takes_it(
         ("answer: answers", "did you mean 'answer'"),
         ("answer: solutions", "is no text and no number"),
         ("answer: answer\n    than: solutions", "'solutions' is no text"),
+        ("answer: answer\n    tokens: answer", "'answer' is no number of tokens"),
+        ("answer: answer\n    than: answer\n    tokens: count", "'answer' is not known to have so"),
     ],
 )
 def test_a_mistake_in_a_verify_step_is_found_before_the_run(
     folder: Folder, server: Server, step: str, said: str
 ) -> None:
     with pytest.raises(MistakeError, match=said):
-        verified(folder, [{"solutions": ["4"], "answer": "4"}], step)
+        verified(folder, [{"solutions": ["4"], "answer": "4", "count": 1}], step)
     assert not server.count

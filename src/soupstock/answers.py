@@ -8,7 +8,7 @@ from fractions import Fraction
 
 _BOXED = r"\boxed{"
 _SAID = re.compile(
-    r"(?:####|\b(?:the\s+)?(?:final\s+)?answer\s*(?:is|:|=))\s*:?\s*(.+)", re.IGNORECASE
+    r"(?:####|\b(?:the\s+)?(?:final\s+)?answer\s*(?:is|:|=))\s*:?\s*(?=\S)", re.IGNORECASE
 )
 _NUMBER = re.compile(
     r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:\s*/\s*\d+(?:\.\d+)?)?(?:[eE][-+]?\d+)?%?"
@@ -45,13 +45,18 @@ def final(text: str) -> str | None:
 
 
 def _stated(text: str) -> str | None:
-    if (boxed := _boxed(text)) is not None:
-        return boxed
-    if said := _SAID.findall(text):
-        line = str(said[-1]).strip().rstrip(".")
+    if (inside := boxed(text)) is not None:
+        return inside
+    if (line := concluded(text)) is not None:
         numbers = _numbers(_plain(line))
         return numbers[0] if numbers else line
     return None
+
+
+def concluded(text: str) -> str | None:
+    """Find what an answer says at last that "the answer is", to the end of the line."""
+    ends = [found.end() for found in _SAID.finditer(text)]
+    return text[ends[-1] :].splitlines()[0].strip().rstrip(".") if ends else None
 
 
 def number(text: str) -> Fraction | None:
@@ -68,7 +73,7 @@ def number(text: str) -> Fraction | None:
     return value / 100 if percent else value
 
 
-def _boxed(text: str) -> str | None:
+def boxed(text: str) -> str | None:
     r"""Find what the last `\boxed{…}` holds, braces within it included."""
     start = text.rfind(_BOXED)
     if start < 0:

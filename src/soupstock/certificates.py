@@ -114,7 +114,7 @@ def _tried(told: Detection, cost: float | None) -> dict[str, Any]:
         "high": mistaken and round(mistaken.high, _DIGITS),
         "is_proven": bool(caught and mistaken and caught.low > mistaken.high),
         "untold": pairs.unclear + sum(one.unclear for one in canaries),
-        "answers": told.tally.answers,
+        "answers": told.tally.spent.answers,
         "cost": cost,
     }
 

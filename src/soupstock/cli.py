@@ -150,7 +150,7 @@ def _budget(
         raise MistakeError(f"--max-cost should be a number of US dollars, not {max_cost}")
     if max_cost is not None:
         for role, model in plan.models.items():
-            if model.base_url and (model.input_price is None or model.output_price is None):
+            if model.base_url and not model.price.is_known:
                 raise MistakeError(
                     f"--max-cost needs the prices of {shown(model.reference)} ({role}): set "
                     "input_price and output_price in [tool.soupstock.models]"
@@ -390,31 +390,21 @@ def publish(
     What fails its checks (schema, leaks, secrets, personal data, an unfit judge, changed files) is
     not pushed. The token is HF_TOKEN's, or that of `hf auth login`.
     """
-    from soupstock.pushing import Choices, connect, prepare, push, require_fit
+    from soupstock.pushing import Choices, connect, foresee, prepare, push, require_fit
     from soupstock.release import read_release
+    from soupstock.show_push import show_files, show_prepared
 
     project, chosen = _project(context), Choices(**choices)
     release = read_release(project, name)
     require_fit(release, project, chosen)
+    if is_dry:
+        foreseen = foresee(release, chosen)
+        show_prepared(foreseen)
+        show_files(foreseen)
+        return
     api = connect()
     prepared = prepare(release, chosen, api)
-    who = "private" if prepared.private else "public"
-    rows, megabytes = f"{release.dataset.rows:,}", f"{prepared.bytes / 1e6:,.1f}"
-    click.echo(
-        shown(
-            f"{prepared.repository}: {rows} rows, {len(prepared.files)} files, {megabytes} MB,"
-            f" {who}, version {prepared.version}"
-        )
-    )
-    if prepared.opens:
-        click.echo("what is there is private, and becomes public")
-    if is_dry:
-        for file in prepared.files:
-            click.echo(shown(f"  {file}"))
-        for file in prepared.deleted:
-            click.echo(shown(f"  {file} (removed)"))
-        click.echo("nothing was pushed: --dry-run")
-        return
+    show_prepared(prepared)
     if not yes and sys.stdin.isatty() and not click.confirm("Push it?"):
         return
     done = push(prepared, api, lambda line: click.echo(shown(line), err=True))
@@ -428,7 +418,8 @@ def publish(
 def verify(context: click.Context, /, name: str) -> None:
     """Make the dataset of NAME (a last run, or chat/3f2a) again from what is stored, and compare.
 
-    Nobody is asked. What was changed since, or is missing, is named: files, rows, answers.
+    Nobody is asked. What was changed since, or is missing, is named: files, rows, answers. A mix is
+    made again from the runs that it was mixed of.
     """
     from soupstock.verify import verify as verified
 
@@ -458,7 +449,7 @@ def mix(context: click.Context, /, parts: tuple[str, ...], **choices: Any) -> No
     compared with. The mix lies in runs/NAME/latest, with a card that says what came from where.
     """
     from soupstock.manifest import UNASKED
-    from soupstock.mixing import Mixture
+    from soupstock.mix_record import Mixture
     from soupstock.mixing import mix as mixed
 
     splits = dict(_pair(choice, "--split", "NAME=SHARE") for choice in choices["splits"])

@@ -48,10 +48,9 @@ class Detection:
 
 
 async def detect(
-    step: Decontamination, question: SameQuestion, most: int, client: Answering
+    step: Decontamination, question: SameQuestion, most: int, client: Answering, tally: Tally
 ) -> Detection:
     """Take edits of so many items through the step, and ask about pairs of items."""
-    tally = Tally(f"{step.label}: canaries")
     kinds = {
         kind: [
             step.decided(_row(kind, n, question), text, found)

@@ -73,9 +73,10 @@ def sample(step: Judging, table: Table, most: int, reads: Sequence[str]) -> list
     return scored.bottom_k(most, by="id").collect().sort("id").to_dicts()
 
 
-async def examine(step: Judging, rows: Sequence[Row], client: Answering) -> Examination:
-    """Ask about each row, spoiled in each way."""
-    tally = Tally(f"{step.label}: canaries")
+async def examine(
+    step: Judging, rows: Sequence[Row], client: Answering, tally: Tally
+) -> Examination:
+    """Ask about each row, spoiled in each way; the tally grows with the answers."""
     told = Examination(step, len(rows), tally)
     if len(rows) < FEWEST:
         told.why = f"it scored {len(rows)} rows, and it takes {FEWEST}"

@@ -1,7 +1,7 @@
 """One row's life: where it came from, what models were asked and said, what dropped it and why.
 
 Told from the run's folder alone: prompts and rubrics are those of the run, kept in its manifest,
-whatever became of the files since.
+whatever became of the files since. A task's words are told by its catalogue, if it is there.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,16 +13,15 @@ import polars as pl
 from pydantic import ValidationError
 
 from soupstock import folder, manifest, spec
+from soupstock.asked import Asked, Messages, Round
 from soupstock.errors import MistakeError, Place, quoted, shown
-from soupstock.exhibits import compared, exhibits
-from soupstock.loader import parse_yaml, validate
 from soupstock.looks import look
-from soupstock.manifest import Manifest, ModelRecord, PartRecord
+from soupstock.manifest import Manifest, ModelRecord
+from soupstock.outline import made_by
 from soupstock.project import Project, name_of
-from soupstock.prompts import Prompt, PromptError, parse_prompt
-from soupstock.records import Row, flatten
+from soupstock.records import Row
 from soupstock.references import is_reference
-from soupstock.rubrics import Rubric
+from soupstock.retold import retold
 from soupstock.steps.filter import Bound, called
 
 SAME = "same question"
@@ -37,13 +36,18 @@ class Chapter:
     """The step: `generate: response`."""
     model: str | None = None
     """Who was asked: name and revision."""
-    messages: Sequence[Mapping[str, str]] = ()
-    """What was asked."""
+    rounds: Sequence[Round] = ()
+    """What was asked, in order, with the answers that are not the value itself."""
     value: Any = None
     """What came of it: an answer, a verdict, a filter's figures."""
     failures: Sequence[str] = ()
     reasons: Sequence[str] = ()
     """Why the row was dropped here."""
+
+    @property
+    def messages(self) -> Messages:
+        """What was asked first."""
+        return self.rounds[0].messages if self.rounds else ()
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def explain(project: Project, name: str, row_id: str) -> Life:
         raise MistakeError(problem, Place(place / manifest.MANIFEST)) from error
     frame = find_row(place / folder.ROWS, row_id)
     row: Row = frame.row(0, named=True)
-    chapters = list(_Teller(project, said, frame).chapters(pipeline.steps))
+    chapters = list(_Teller(project, said, pipeline, frame).chapters())
     twin = None
     if row["twin"] and not is_reference(row["twin"]):
         twin = find_row(place / folder.ROWS, row["twin"]).row(0, named=True)
@@ -102,10 +106,7 @@ def _last_run(project: Project, name: str) -> Path:
 
 
 def _source(row: Row, pipeline: spec.Pipeline) -> Mapping[str, Any]:
-    keys = ("generate", "reasoning", "judge", "into", "verify", "converse")
-    made = {getattr(step, key, None) for step in pipeline.steps for key in keys}
-    tasks = (step for step in pipeline.steps if isinstance(step, spec.Task))
-    made |= {column for task in tasks for column in task.outputs.values()}
+    made = {name for step in pipeline.steps for name in made_by(step)}
     if any(isinstance(step, spec.Review) for step in pipeline.steps):
         made |= {"review", *(name for name in row if name.endswith("_original"))}
     return {
@@ -116,14 +117,20 @@ def _source(row: Row, pipeline: spec.Pipeline) -> Mapping[str, Any]:
 class _Teller:
     """Tells each step's chapter from the row and the manifest."""
 
-    def __init__(self, project: Project, said: Manifest, frame: pl.DataFrame) -> None:
+    def __init__(
+        self, project: Project, said: Manifest, pipeline: spec.Pipeline, frame: pl.DataFrame
+    ) -> None:
         self._project = project
         self._said = said
+        self._pipeline = pipeline
+        self._asked = Asked(said)
         self._frame = frame
         self._row: Row = frame.row(0, named=True)
         self._reasons: list[str] = self._row["dropped_by"]
 
-    def chapters(self, steps: Sequence[spec.Step]) -> Iterator[Chapter]:
+    def chapters(self) -> Iterator[Chapter]:
+        """Tell each step up to the one that dropped the row."""
+        steps = self._pipeline.steps
         for step, record in zip(steps, self._said.steps, strict=False):
             reasons = [reason for reason in self._reasons if reason in record.flagged]
             failures = [
@@ -142,45 +149,55 @@ class _Teller:
             reasons = [reason for reason in self._reasons if reason in record.flagged]
             yield Chapter(record.label, reasons=reasons)
 
-    def _chapter(  # noqa: C901 - a case for each verb
+    def _chapter(
         self, step: spec.Step, title: str, failures: list[str], reasons: list[str]
     ) -> Chapter:
-        told: dict[str, Any] = {}
+        return Chapter(
+            title,
+            model=self._model(getattr(step, "model", None)),
+            rounds=self._rounds(step),
+            value=self._value(step, is_dropped=bool(reasons)),
+            failures=failures,
+            reasons=reasons,
+        )
+
+    def _rounds(self, step: spec.Step) -> Sequence[Round]:
+        if isinstance(step, spec.Task):
+            schema = self._frame.schema
+            return retold(self._project, self._pipeline, step, self._row, schema)
+        return self._asked.rounds(step, self._row)
+
+    def _value(self, step: spec.Step, *, is_dropped: bool) -> Any:
         match step:
-            case spec.Generate():
-                asked = _messages(self._prompt(step.prompt), self._row)
-                names = [name for name in (step.reasoning, step.generate) if name]
-                values = {name: self._row[name] for name in names}
-                told = {"messages": asked, "value": values if step.reasoning else values[names[0]]}
-            case spec.Task():
-                told = {"value": {name: self._row[name] for name in step.outputs.values()}}
+            case spec.Generate() | spec.Verify() | spec.Mask() | spec.Task():
+                values = {name: self._row[name] for name in made_by(step)}
+                is_one = isinstance(step, spec.Generate | spec.Verify) and len(values) == 1
+                return next(iter(values.values())) if is_one else values
+            case spec.Converse():
+                # Its turns are told one by one.
+                return None
             case spec.Judge():
-                told = {"messages": self._asked(step), "value": self._row[step.judge]}
+                return self._row[step.judge]
             case spec.Filter():
-                told = {"value": dict(self._figures(step))}
-            case spec.Dedup():
-                similarity = self._row["similarity"]
-                twin = self._row["twin"] or ""
-                there = {"there before": twin} if is_reference(twin) else {}
-                told = {"value": there | {"similarity": similarity} if reasons else None}
+                return dict(self._figures(step))
             case spec.Decontaminate(model=str()):
-                told = {"value": self._compared(step.into)}
-            case spec.Decontaminate() | spec.Select():
-                like = {name: self._row[name] for name in ("twin", "similarity")}
-                told = {"value": like if reasons and like["twin"] else None}
-            case spec.Converse(converse=made) | spec.Verify(verify=made):
-                told = {"value": self._row[made]}
-            case spec.Mask():
-                told = {"value": {step.into: self._row[step.into]}}
+                return self._compared(step.into)
+            case spec.Dedup() | spec.Decontaminate() | spec.Select():
+                return self._likeness(step) if is_dropped else None
             case spec.Review():
-                told = {"value": dict(self._said_by_people())}
+                return dict(self._said_by_people())
             case spec.Publish():
-                pass
+                return None
             case _:
                 assert_never(step)
-        is_unasked = isinstance(step, spec.Decontaminate) and SAME not in (told["value"] or {})
-        model = None if is_unasked else self._model(getattr(step, "model", None))
-        return Chapter(title, model=model, failures=failures, reasons=reasons, **told)
+
+    def _likeness(self, step: spec.Dedup | spec.Decontaminate | spec.Select) -> Any:
+        """Tell what a row is too much like; where the report shows the twin, how much alone."""
+        like = {name: self._row[name] for name in ("twin", "similarity")}
+        if isinstance(step, spec.Dedup):
+            there = {"there before": like["twin"]} if is_reference(like["twin"] or "") else {}
+            return there | {"similarity": like["similarity"]}
+        return like if like["twin"] else None
 
     def _model(self, role: str | None) -> str | None:
         record: ModelRecord | None = next(
@@ -189,24 +206,6 @@ class _Teller:
         if record is None:
             return None
         return f"{record.model} ({record.revision})" if record.revision else record.model
-
-    def _prompt(self, name: str) -> Prompt:
-        part = _part(self._said.prompts, name)
-        return parse_prompt(name, part.text, Path(part.file))
-
-    def _asked(self, step: spec.Judge) -> Sequence[Mapping[str, str]]:
-        """Tell what the judge was asked; of a comparison the first question."""
-        part = _part(self._said.rubrics, step.rubric)
-        rubric = validate(parse_yaml(part.text, Path(part.file)), Rubric).value
-        if not rubric.judged:
-            return ()
-        if step.compare is not None:
-            answers = flatten(self._row, [step.compare])[step.compare] or []
-            if len(answers) < 2:  # noqa: PLR2004 - one answer has nobody to meet
-                return ()
-            given = compared(rubric, self._row, *answers[:2])
-            return _messages(self._prompt(rubric.compare_prompt), given)
-        return _messages(self._prompt(rubric.prompt), exhibits(rubric, self._row))
 
     def _compared(self, column: str) -> Mapping[str, Any] | None:
         """Tell which item the row resembles, and what a model said of that."""
@@ -249,15 +248,3 @@ class _Teller:
         looks = look([bound.expression for bound in asked], self._frame)
         for bound, seen in zip(asked, looks, strict=True):
             yield bound.label, seen.said(bound.arguments)
-
-
-def _messages(prompt: Prompt, values: Mapping[str, object]) -> Sequence[Mapping[str, str]]:
-    """Render what was asked: nothing where it could not be, which is among the row's failures."""
-    try:
-        return prompt.messages(values)
-    except PromptError:
-        return ()
-
-
-def _part(parts: Sequence[PartRecord], name: str) -> PartRecord:
-    return next(part for part in parts if part.name == name)

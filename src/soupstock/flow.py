@@ -36,7 +36,7 @@ from soupstock.steps.publish import Publication, check
 from soupstock.steps.review import Reviewing
 from soupstock.steps.select import Selection
 from soupstock.steps.task import Tasking, perform
-from soupstock.steps.verify import Verification, savings_told, verify_rows
+from soupstock.steps.verify import Verification, saving_of, savings_told, verify_rows
 from soupstock.stream import WINDOW, Indexed, Stage, Stream, Tally
 from soupstock.vllm import Launch
 
@@ -64,6 +64,8 @@ class Flow:
     """One for each step; they grow while the flow runs."""
     examinations: dict[str, Examination] = field(default_factory=dict)
     """What came of the canaries, by the judge's column."""
+    examined: list[Tally] = field(default_factory=list)
+    """The canaries of each judge that was or is asked about them, for the eyes of whoever waits."""
     detections: dict[str, Detection] = field(default_factory=dict)
     """What came of a decontaminate step's known cases, by the column of what its model says."""
     taken: int = 0
@@ -157,7 +159,10 @@ class Flow:
         if not (self.are_models_tried and said.canaries and judging.members):
             return
         rows = sample(judging, table, said.canaries, step.reads)
-        told = self.examinations[judging.column] = await examine(judging, rows, self.client)
+        tally = Tally(f"{judging.label}: canaries")
+        self.examined.append(tally)
+        told = await examine(judging, rows, self.client, tally)
+        self.examinations[judging.column] = told
         if told.is_unfit and said.on_unfit == "stop":
             self.client.stop(Failure(UNFIT, f"{judging.label}: {sentence(told)}"))
 
@@ -165,7 +170,9 @@ class Flow:
         """Ask a decontaminate step's model about edits of the sets' items."""
         question = bound.question
         if self.are_models_tried and said.canaries and question is not None:
-            told = await detect(bound, question, said.canaries, self.client)
+            tally = Tally(f"{bound.label}: canaries")
+            self.examined.append(tally)
+            told = await detect(bound, question, said.canaries, self.client, tally)
             self.detections[question.into] = told
 
     async def _stream(
@@ -282,7 +289,7 @@ def columns_read(step: Step, plan: Plan) -> dict[str, pl.DataType]:
 
 def _verified(bound: Verification, rows: list[Row], tally: Tally) -> list[Row]:
     made = verify_rows(bound, rows)
-    tally.savings.extend(found["saved"] for row in made if (found := row[bound.column]))
+    tally.savings.extend(saving_of(bound, row) for row in made if row[bound.column])
     tally.notes[:] = savings_told(tally.savings)
     return made
 

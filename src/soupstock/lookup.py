@@ -75,7 +75,7 @@ class Found:
 
 
 def _examined(flow: Flow) -> Mapping[str, int]:
-    return {column: told.tally.answers for column, told in flow.examinations.items()}
+    return {column: told.tally.spent.answers for column, told in flow.examinations.items()}
 
 
 def _untried(flow: Flow) -> Mapping[str, int]:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from soupstock.judge_records import JudgeRecord
 from soupstock.review.records import ReviewRecord
 from soupstock.spec import Spec
+from soupstock.terms import TermsRecord
 
 MANIFEST = "manifest.json"
 
@@ -34,6 +35,8 @@ class ModelRecord(Spec):
     license: str | None = None
     sha256: str | None = None
     """The hash of its weights, where they are known."""
+    terms: TermsRecord | None = None
+    """What its licence, or the terms of the service, say of what it writes, where that is known."""
 
 
 class FailureRecord(Spec):
@@ -51,6 +54,17 @@ class TokenRecord(Spec):
     cached: int = 0
     """Those of the prompts' tokens that a server had computed before, where it tells."""
     completion: int = 0
+
+
+class SavingRecord(Spec):
+    """What shorter answers that are right save, of all rows that have one."""
+
+    unit: Literal["tokens", "characters"]
+    """Tokens are those that the model's server counts."""
+    rows: int
+    before: int
+    """How long the answers were, all together."""
+    after: int
 
 
 class StepRecord(Spec):
@@ -72,6 +86,8 @@ class StepRecord(Spec):
     """Rows that each reason named; a row with two reasons is counted under both."""
     masked: dict[str, int] = {}
     """Identifiers that a placeholder stands for now, by kind."""
+    savings: tuple[SavingRecord, ...] = ()
+    """How much shorter answers were made, where a verify step asks for that."""
     notes: tuple[str, ...] = ()
     """What a person should know of the step."""
     failures: tuple[FailureRecord, ...] = ()
@@ -130,6 +146,8 @@ class SplittingRecord(Spec):
     shares: dict[str, float]
     """What share each split was to have; `train` has the rest."""
     stratify: str | None = None
+    source: tuple[str, ...] = ()
+    """The columns that are the same in all rows from one source row."""
     groups: int
     """How many groups of rows there are that belong together: each is on one side."""
     largest: int

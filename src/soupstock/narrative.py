@@ -125,8 +125,13 @@ def _conversed(step: spec.Converse, said: Manifest) -> str:
 def _verified(step: spec.Verify, record: StepRecord) -> str:
     column = code(step.column, _LONGEST)
     match step.by:
+        case "number":
+            how = f"by whether its last number is worth {code(step.answer or '')}"
         case "math":
-            how = f"by whether its last number or formula is worth {code(step.answer or '')}"
+            how = (
+                f"by whether its last number or formula is worth {code(step.answer or '')}, as"
+                " math-verify computes it"
+            )
         case "exact":
             how = f"by whether its last line is {code(step.answer or '')}"
         case "tests":

@@ -67,15 +67,11 @@ def fields_of(dtype: object) -> Mapping[str, object]:
 def outline(said: Manifest, schema: Mapping[str, pl.DataType]) -> Outline:
     """Tell a table's columns apart by the pipeline that made them."""
     pipeline = spec.Pipeline.model_validate(said.pipeline)
-    generated = [s.generate for s in pipeline.steps if isinstance(s, spec.Generate)]
-    generated += [s.converse for s in pipeline.steps if isinstance(s, spec.Converse)]
-    tasks = [s for s in pipeline.steps if isinstance(s, spec.Task)]
-    generated += [column for task in tasks for column in task.outputs.values()]
-    judges = {s.judge: s.rubric for s in pipeline.steps if isinstance(s, spec.Judge)}
-    masked = [s.into for s in pipeline.steps if isinstance(s, spec.Mask)]
-    verified = [s.verify for s in pipeline.steps if isinstance(s, spec.Verify)]
-    asked = [s.into for s in pipeline.steps if isinstance(s, spec.Decontaminate) and s.model]
-    made = {*generated, *verified, *judges, *masked, *asked, *spec.RESERVED}
+    steps = pipeline.steps
+    writing = (spec.Generate, spec.Converse, spec.Task)
+    generated = [name for step in steps if isinstance(step, writing) for name in texts_of(step)]
+    judges = {s.judge: s.rubric for s in steps if isinstance(s, spec.Judge)}
+    made = {*(name for step in steps for name in made_by(step)), *spec.RESERVED}
     return Outline(
         pipeline=pipeline,
         schema=schema,
@@ -83,6 +79,30 @@ def outline(said: Manifest, schema: Mapping[str, pl.DataType]) -> Outline:
         generated=tuple(name for name in generated if name in schema),
         judged={name: _rubric(said, rubric) for name, rubric in judges.items() if name in schema},
     )
+
+
+def texts_of(step: spec.Step | None) -> tuple[str, ...]:
+    """Name the columns for whose sake a step is there; a judge's is no text, but a verdict."""
+    match step:
+        case spec.Generate(generate=name) | spec.Converse(converse=name):
+            return (name,)
+        case spec.Verify(verify=name) | spec.Mask(into=name):
+            return (name,)
+        case spec.Task(outputs=outputs):
+            return tuple(outputs.values())
+        case _:
+            return ()
+
+
+def made_by(step: spec.Step) -> tuple[str, ...]:
+    """Name all columns that a step makes."""
+    match step:
+        case spec.Generate(reasoning=reasoning, tokens=tokens):
+            return (*texts_of(step), *filter(None, (reasoning, tokens)))
+        case spec.Judge(judge=name) | spec.Decontaminate(model=str(), into=name):
+            return (name,)
+        case _:
+            return texts_of(step)
 
 
 def _rubric(said: Manifest, name: str) -> Rubric | None:

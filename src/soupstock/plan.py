@@ -45,8 +45,9 @@ from soupstock.steps.publish import CONFIG, Publication, Shape
 from soupstock.steps.review import Reviewing
 from soupstock.steps.select import Selection
 from soupstock.steps.task import Tasking
-from soupstock.steps.verify import VERIFIED, Verification
+from soupstock.steps.verify import Verification
 from soupstock.tasks import bind_task
+from soupstock.terms import terms_of
 from soupstock.verifying import bind_verify
 from soupstock.vllm import Launch, crowding
 
@@ -141,6 +142,7 @@ class Plan:
                 model=model.name,
                 revision=model.revision,
                 license=model.license,
+                terms=terms_of(model.license, model.base_url),
             )
             for role, model in self.models.items()
         )
@@ -223,6 +225,17 @@ def plan_pruning(
     return tuple(steps)
 
 
+def plan_task(
+    pipeline: spec.Pipeline, project: Project, step: spec.Task, columns: Columns
+) -> Tasking:
+    """Bind a task step by itself, to the columns that it finds; raises MistakeError."""
+    planner = _Planner(pipeline, project, "", lambda *_: None)
+    bound = planner.step(0, step, columns).bound
+    if not isinstance(bound, Tasking):
+        raise TypeError("a task step is bound to a task")
+    return bound
+
+
 class _Planner:
     """Binds steps one after the other, to the columns that are there by then."""
 
@@ -293,10 +306,9 @@ class _Planner:
                 return self._converse(step, columns, at)
             case spec.Verify():
                 verification = bind_verify(step, columns, at)
-                reads = filter(None, (verification.answers, *verification.right, verification.than))
-                adds: Columns = {step.verify: VERIFIED}
-                title = verification.label
-                return Step(step, verification, title=title, reads=tuple(reads), adds=adds)
+                adds = {step.verify: verification.dtype}
+                title, reads = verification.label, verification.reads
+                return Step(step, verification, title=title, reads=reads, adds=adds)
             case spec.Judge():
                 return self._judge(step, columns, at)
             case spec.Filter():
@@ -340,14 +352,16 @@ class _Planner:
             step.retries,
             model_schema,
             step.reasoning,
+            step.tokens,
             FRAMINGS[step.pre_query] if step.pre_query else None,
         )
         if step.pre_query and step.output_schema:
             raise MistakeError("what a user would say (`pre_query`) has no schema", at("schema"))
         adds: Columns = {step.generate: dtype}
-        if step.reasoning is not None:
-            check_new(step.reasoning, {**columns, **adds}, at("reasoning"))
-            adds = {**adds, step.reasoning: pl.String()}
+        for key, kind in (("reasoning", pl.String()), ("tokens", pl.Int64())):
+            if (name := getattr(step, key)) is not None:
+                check_new(name, {**columns, **adds}, at(key))
+                adds = {**adds, name: kind}
         return Step(
             step,
             bound,
@@ -590,7 +604,7 @@ def _fingerprint(pipeline: spec.Pipeline, source: sources.Source, steps: Iterabl
     return digest.hexdigest()
 
 
-def _shaping(
+def _shaping(  # noqa: C901 - a case for each verb
     pipeline: spec.Pipeline, source: sources.Source, steps: Iterable[Step]
 ) -> Iterator[bytes]:
     yield json.dumps(pipeline.model_dump(), sort_keys=True).encode()
@@ -605,6 +619,8 @@ def _shaping(
                 yield from (speaker.form.identity() for speaker in speakers)
             case Tasking(form=form, identity=identity):
                 yield form.identity() + identity
+            case Verification(identity=identity):
+                yield identity
             case Judging(members=members, rules=rules):
                 yield from (member.form.identity() for member in members)
                 yield from (rule.expression.meta.serialize() for rule in rules)

@@ -28,10 +28,12 @@ from soupstock.run import first_rows, next_rows
 from soupstock.shelf import record_of
 from soupstock.spec import Spec
 from soupstock.steps.compare import Comparing, compare
+from soupstock.steps.converse import Conversing, converse
 from soupstock.steps.decontaminate import Decontamination, decontaminate
 from soupstock.steps.generate import Generation, generate
 from soupstock.steps.judge import Judging, judge
 from soupstock.steps.publish import Publication, write
+from soupstock.steps.task import Tasking, perform
 from soupstock.store import Store
 
 RESULT = "replay.json"
@@ -147,6 +149,10 @@ async def _asked(step: Step, row: Row, planned: Plan, ask: "_Recorded") -> None:
             await judge(step.bound, row, ask)
         case Comparing():
             await compare(step.bound, row, ask)
+        case Tasking():
+            await perform(step.bound, row, ask)
+        case Conversing():
+            await converse(step.bound, row, ask)
         case Decontamination():
             (row,) = decontaminate(step.bound, [row], columns_read(step, planned))
             await step.bound.told(row, ask)

@@ -11,7 +11,7 @@ import polars as pl
 
 from soupstock import __version__, calibration, folder, manifest, spec
 from soupstock.assessment import fitness_record, jury_record, order_record
-from soupstock.budget import PICO, Price
+from soupstock.budget import PICO
 from soupstock.card import render_card
 from soupstock.certificates import certificate, certificate_asked
 from soupstock.client import Client
@@ -26,6 +26,7 @@ from soupstock.manifest import (
     Manifest,
     ModelRecord,
     PaidRecord,
+    SavingRecord,
     ScoreRecord,
     ServerRecord,
     SourceRecord,
@@ -46,6 +47,7 @@ from soupstock.steps.decontaminate import Decontamination
 from soupstock.steps.filter import Filtering
 from soupstock.steps.judge import Judging
 from soupstock.steps.publish import Publication, write
+from soupstock.steps.verify import saved
 from soupstock.stream import Spent, Tally
 from soupstock.variety import diversities, topics
 from soupstock.weights import SMOLLM2
@@ -168,11 +170,7 @@ def _manifest(flow: Flow, client: Client, timing: TimingRecord, table: Table) ->
 
 def _step(flow: Flow, index: int, tally: Tally, failures: tuple[FailureRecord, ...]) -> StepRecord:
     step = flow.plan.steps[index] if index < len(flow.plan.steps) else None
-    tokens = TokenRecord(
-        prompt=tally.prompt_tokens,
-        cached=tally.cached_tokens,
-        completion=tally.completion_tokens,
-    )
+    spent = tally.spent
     return StepRecord(
         index=index + 1,
         verb=tally.label.split(":")[0],
@@ -184,10 +182,11 @@ def _step(flow: Flow, index: int, tally: Tally, failures: tuple[FailureRecord, .
         dropped=dict(sorted(tally.reasons.items())),
         flagged=dict(sorted(tally.flagged.items())),
         masked=dict(sorted(tally.masked.items())),
+        savings=tuple(SavingRecord(**one._asdict()) for one in saved(tally.savings)),
         notes=tuple(tally.notes),
         failures=failures,
-        answers=tally.answers,
-        tokens=tokens,
+        answers=spent.answers,
+        tokens=_tokens(spent),
         cost=_costs(step.models, tally) if step else None,
     )
 
@@ -294,21 +293,21 @@ def _spread(numbers: pl.Series) -> SpreadRecord | None:
 
 def _costs(models: Sequence[tuple[str, Model]], tally: Tally) -> float | None:
     """Add up what each model's tokens cost; null where a price is not known, or none was asked."""
-    costs = []
-    for model in {model for _, model in models}:
-        spent = tally.by_model.get(model, Spent())
-        tokens = TokenRecord(prompt=spent.prompt, cached=spent.cached, completion=spent.completion)
-        costs.append(_cost(model, tokens))
+    asked = {model: tally.by_model.get(model, Spent()) for _, model in models}
+    costs = [_cost(model, _tokens(spent)) for model, spent in asked.items()]
     known = [cost for cost in costs if cost is not None]
     return round(math.fsum(known), 9) if costs and len(known) == len(costs) else None
 
 
+def _tokens(spent: Spent) -> TokenRecord:
+    return TokenRecord(prompt=spent.prompt, cached=spent.cached, completion=spent.completion)
+
+
 def _cost(model: Model, tokens: TokenRecord) -> float | None:
     """Return US dollars; null where a price is not known."""
-    if model.input_price is None or model.output_price is None:
+    if not model.price.is_known:
         return None
-    price = Price(model.input_price, model.output_price, model.cached_price)
-    return round(price.cost(tokens.prompt, tokens.completion, tokens.cached) / PICO, 9)
+    return round(model.price.cost(tokens.prompt, tokens.completion, tokens.cached) / PICO, 9)
 
 
 def _shortfall(flow: Flow, client: Client) -> str | None:
@@ -340,7 +339,7 @@ def _paid(flow: Flow, client: Client) -> PaidRecord:
     servers = tuple(_server(lane) for lane in client.lanes.values())
     examined = [told.tally for told in flow.examinations.values()]
     examined += [told.tally for told in flow.detections.values()]
-    answers = sum(tally.answers for tally in (*flow.tallies, *examined))
+    answers = sum(tally.spent.answers for tally in (*flow.tallies, *examined))
     known = [server.cost for server in servers if server.cost is not None]
     return PaidRecord(
         calls=usage.calls,

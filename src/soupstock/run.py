@@ -187,7 +187,7 @@ def _raise_broken(client: Client, flow: Flow) -> None:
     error = client.broken
     if error is None:
         return
-    if not isinstance(error, SoupstockError) or not any(tally.answers for tally in flow.tallies):
+    if not isinstance(error, SoupstockError) or not any(tally.by_model for tally in flow.tallies):
         raise error
 
 

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, assert_never
+from typing import Any
 
 import polars as pl
 
@@ -12,7 +12,7 @@ from soupstock import spec
 from soupstock.expressions import FAULTS
 from soupstock.looks import look
 from soupstock.manifest import Manifest, StepRecord
-from soupstock.outline import Outline, Repeat, Twins
+from soupstock.outline import Outline, Repeat, Twins, made_by, texts_of
 from soupstock.records import Row
 from soupstock.references import is_reference
 
@@ -249,39 +249,33 @@ class _Teller:
         if not reasons:
             return len(records) - 1
         steps = self._told.columns.pipeline.steps
-        made = [_made(step) for step in steps]
-        left = [n for n, name in enumerate(made) if name and self._row[name] is not None]
+        made = [made_by(step)[:1] for step in steps]
+        left = [
+            n for n, names in enumerate(made) if any(self._row[one] is not None for one in names)
+        ]
         after = max(left, default=-1) + 1
         found = [n for n, record in enumerate(records) if reasons & record.flagged.keys()]
         return next((n for n in found if n >= after), found[-1] if found else len(records) - 1)
 
-    def _chapter(  # noqa: C901 - a case for each verb
+    def _chapter(
         self, step: spec.Step | None, record: StepRecord, reasons: Sequence[str]
     ) -> Chapter:
         told: dict[str, Any] = {}
         match step:
-            case spec.Generate():
-                told = {"passages": self._passages(step.generate)[:_MOST_PASSAGES]}
-            case spec.Task():
-                found = [p for name in step.outputs.values() for p in self._passages(name)]
-                told = {"passages": found[:_MOST_PASSAGES]}
             case spec.Judge():
                 told = self._verdict(step.judge)
             case spec.Dedup():
                 if reasons and self._row["twin"] and not is_reference(self._row["twin"]):
                     told = {"twin": self._twin(reasons[0])}
-            case spec.Converse(converse=made) | spec.Verify(verify=made) | spec.Mask(into=made):
-                told = {"passages": self._passages(made)[:_MOST_PASSAGES]}
             case spec.Decontaminate(model=str()):
                 told = self._compared(step.into)
             case spec.Filter():
                 told = {"passages": self._figures(reasons)}
-            case spec.Decontaminate() | spec.Select() | spec.Publish() | None:
-                pass
             case spec.Review():
                 told = {"passages": self._said()}
             case _:
-                assert_never(step)
+                made = [p for name in texts_of(step) for p in self._passages(name)]
+                told = {"passages": made[:_MOST_PASSAGES]}
         failures = [
             (failure["cause"], _cut(failure["message"], self._cut)[0])
             for failure in self._row["failures"]
@@ -366,17 +360,6 @@ class _Teller:
             reason = _cut(found["reason"] or "", self._cut)[0]
             findings.append(Finding(criterion, found["score"], level, len(levels), words, reason))
         return findings
-
-
-def _made(step: spec.Step) -> str | None:
-    """Name the column that a step makes; None where it makes none."""
-    if isinstance(step, spec.Generate):
-        return step.generate
-    if isinstance(step, spec.Converse):
-        return step.converse
-    if isinstance(step, spec.Task):
-        return next(iter(step.outputs.values()))
-    return step.judge if isinstance(step, spec.Judge) else None
 
 
 def _passages(label: str, value: Any, cut: int) -> Iterator[Passage]:

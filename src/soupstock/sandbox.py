@@ -7,6 +7,9 @@ changing any file. It can still read what everybody can; of what it prints nothi
 what it raises the kind alone.
 
 A solution that sets out to deceive its tests may succeed: it runs beside them.
+
+What takes long to load checks many cases in one process: the kernel ends it at a case that computes
+for too long, even within a single operation, and the cases after that have a new one.
 """
 
 import builtins
@@ -14,6 +17,7 @@ import os
 import platform
 import re
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +29,12 @@ from typing import NamedTuple
 import orjson
 
 TIME, MEMORY = "time is up", "out of memory"
+
+_MOST_CASES = 256
+"""How many cases a process checks at most."""
+
+_TO_LOAD = 60.0
+"""Seconds that code for many cases has to load what it needs."""
 
 _FENCE = re.compile(r"```[a-zA-Z0-9]*[ \t]*\n(.*?)```", re.DOTALL)
 
@@ -55,7 +65,7 @@ _OPEN = {"x86_64": ((2, 1), (257, 2)), "aarch64": ((56, 2),)}
 # What runs within: reads its orders, gives everything up, runs the solution and then the tests.
 # It says that it came to the end by a word that it was given, for the code may end the process.
 _WITHIN = r"""
-import ctypes, json, os, resource, struct, sys
+import ctypes, json, os, resource, signal, struct, sys
 told = json.loads(sys.stdin.read())
 word = told.pop("word")
 done = os.dup(1)
@@ -95,6 +105,11 @@ try:
     space = {"__name__": "solution"}
     exec(compile(solution, "solution", "exec"), space)
     exec(compile(tests, "tests", "exec"), space)
+    if told["cases"]:
+        write(done, (word + "\n").encode())
+    for case in told["cases"]:
+        signal.setitimer(signal.ITIMER_PROF, told["seconds"])
+        write(done, (word + json.dumps(space["check"](*case)) + "\n").encode())
 except BaseException as error:
     kind = type(error)
     while kind.__module__ != "builtins":
@@ -144,20 +159,70 @@ def carried_out(pairs: Sequence[tuple[str, str]], limits: Limits) -> list[Ended]
         return list(pool.map(lambda pair: _run(pair[0], pair[1], limits), pairs))
 
 
+def each(code: str, cases: Sequence[Sequence[str]], limits: Limits) -> list[Ended]:
+    """Call the function `check` that code defines with each case; the limits are for one case.
+
+    What it returns is the result. The code is our own, and the cases are not.
+    """
+    size = min(_MOST_CASES, -(-len(cases) // len(os.sched_getaffinity(0))) or 1)
+    parts = [cases[start : start + size] for start in range(0, len(cases), size)]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        found = pool.map(lambda part: _one_by_one(code, part, limits), parts)
+        return [ended for part in found for ended in part]
+
+
+def _one_by_one(code: str, cases: Sequence[Sequence[str]], limits: Limits) -> list[Ended]:
+    found: list[Ended] = []
+    while left := cases[len(found) :]:
+        said = _spoken(code, "", limits, cases=left)
+        fault = Ended(said.fault or "it ended before it was checked")
+        if not said.lines:
+            return [*found, *(fault for _ in left)]
+        found += [Ended(None, line) for line in said.lines[1 : 1 + len(left)]]
+        # A process that ends before its cases do ends by the one that it was at.
+        if len(found) < len(cases):
+            found.append(fault)
+    return found
+
+
 def code_of(answer: str) -> str:
     """Take the code out of an answer: its last fenced block, or all of it where there is none."""
     blocks = _FENCE.findall(answer)
     return str(blocks[-1]) if blocks else answer
 
 
+class _Said(NamedTuple):
+    """What a process said: the lines that follow its word, and what it ended by, if by a fault."""
+
+    lines: Sequence[str]
+    fault: str | None
+
+
 def _run(solution: str, tests: str, limits: Limits, *, is_probe: bool = False) -> Ended:
+    lines, fault = _spoken(solution, tests, limits, is_probe=is_probe)
+    if fault is not None:
+        return Ended(fault)
+    return Ended(None, lines[0] or None) if lines else Ended("it ended before its tests did")
+
+
+def _spoken(
+    solution: str,
+    tests: str,
+    limits: Limits,
+    *,
+    cases: Sequence[Sequence[str]] = (),
+    is_probe: bool = False,
+) -> _Said:
     machine, word = platform.machine(), secrets.token_hex(16)
+    seconds = limits.seconds * len(cases) + _TO_LOAD if cases else limits.seconds
     orders = {
         "solution": solution,
         "tests": tests,
+        "cases": cases,
+        "seconds": limits.seconds,
         "word": word,
         "probe": is_probe,
-        "cpu": max(1, int(limits.seconds + 1)),
+        "cpu": max(1, int(seconds + 1)),
         "megabytes": limits.megabytes,
         "audit": _AUDIT[machine],
         "denied": _DENIED[machine],
@@ -172,17 +237,20 @@ def _run(solution: str, tests: str, limits: Limits, *, is_probe: bool = False) -
                 stderr=subprocess.DEVNULL,
                 cwd=folder,
                 env={},
-                timeout=limits.seconds,
+                timeout=seconds,
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return Ended(TIME)
-    said = ended.stdout.decode(errors="replace")
-    if said.startswith(word):
-        return Ended(None, said.removeprefix(word) or None)
+            return _Said((), TIME)
+    said = ended.stdout.decode(errors="replace").split("\n")
+    lines = [line.removeprefix(word) for line in said if line.startswith(word)]
+    if ended.returncode == -signal.SIGPROF:
+        return _Said(lines, TIME)
+    return _Said(lines, _fault(said[-1]) if not said[-1].startswith(word) else None)
+
+
+def _fault(said: str) -> str | None:
+    """Tell what code raised. A kind of its own may have any name."""
     if said == "MemoryError":
-        return Ended(MEMORY)
-    if not said:
-        return Ended("it ended before its tests did")
-    # A kind of its own may have any name.
-    return Ended(said if hasattr(builtins, said) else "Exception")
+        return MEMORY
+    return (said if hasattr(builtins, said) else "Exception") if said else None

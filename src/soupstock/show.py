@@ -3,6 +3,7 @@
 Generated text is hostile here too: it goes through `shown`, so no control character gets out.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,8 +15,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from soupstock.arrangement import vacancies
 from soupstock.budget import PICO
-from soupstock.canaries import copies
+from soupstock.canaries import FEWEST, copies
 from soupstock.edits import EDITS
 from soupstock.errors import SoupstockError, shown
 from soupstock.folder import DATASET, REPORT
@@ -28,6 +30,7 @@ from soupstock.steps.decontaminate import Decontamination
 from soupstock.steps.judge import Judging
 
 if TYPE_CHECKING:
+    from soupstock.asked import Round
     from soupstock.calibration import Calibrated
     from soupstock.estimate import Estimate, Interval
     from soupstock.explain import Chapter, Life
@@ -105,9 +108,15 @@ def _trials(steps: Sequence[Step]) -> Iterator[str]:
 
 def _spoiled_calls(step: Step) -> int:
     """Say how many calls it takes at most to try a judge."""
-    if not (isinstance(step.bound, Judging) and isinstance(step.spec, Judge)):
+    return len(step.members) * round(_spoiled_rows(step))
+
+
+def _spoiled_rows(step: Step, rows: float = math.inf) -> float:
+    """Say how many canaries a judge of so many rows is asked about at most."""
+    if not (isinstance(step.bound, Judging) and isinstance(step.spec, Judge) and step.members):
         return 0
-    return len(step.members) * copies(step.bound.rubric) * (step.spec.canaries or 0)
+    taken = min(rows, step.spec.canaries or 0)
+    return copies(step.bound.rubric) * taken if taken >= FEWEST else 0
 
 
 def _edited_calls(step: Step) -> int:
@@ -240,6 +249,10 @@ def show_run(run: "Run") -> None:
         worst = max(said.steps, key=lambda step: sum(step.dropped.values()))
         why = f"no row was kept, so there is no dataset; '{worst.label}' dropped most"
         console.print(_cell(why), style="bold yellow")
+    for one in vacancies(said.dataset) if said.dataset else ():
+        which = f" of {one.config}" if one.config else ""
+        why = f"no row{which} is in the split {one.split}: too few groups of rows can be apart"
+        console.print(_cell(why), style="yellow", soft_wrap=True)
     for name in (DATASET, REPORT):
         if (run.folder / name).exists():
             console.print(_cell(f"{name}: {run.folder / name}"), soft_wrap=True)
@@ -447,7 +460,7 @@ def show_life(life: "Life") -> None:
 def _show_chapter(console: Console, chapter: "Chapter") -> None:
     asked = f" (asked {shown(chapter.model)})" if chapter.model else ""
     console.print(Text(shown(chapter.title), style="bold").append(asked, style="not bold"))
-    lines = [(message["role"], _value(message["content"])) for message in chapter.messages]
+    lines = [line for one in chapter.rounds for line in _round(one)]
     if isinstance(chapter.value, dict) and "criteria" not in chapter.value:
         lines += [(name, _value(value)) for name, value in chapter.value.items()]
     elif chapter.value is not None:
@@ -457,6 +470,18 @@ def _show_chapter(console: Console, chapter: "Chapter") -> None:
     for label, texts in (("failed", chapter.failures), ("dropped", chapter.reasons)):
         for said in texts:
             console.print(_labelled(label, _cell(said)), style="yellow", soft_wrap=True)
+
+
+def _round(one: "Round") -> Iterator[tuple[str, Text]]:
+    """Show a question and its answer, each line under the question's title."""
+    title = f"{one.title}, " if one.title else ""
+    for message in one.messages:
+        yield (
+            f"{title}asked as {message['role']}" if title else message["role"],
+            _value(message["content"]),
+        )
+    if one.answer is not None:
+        yield f"{title}answered", _value(one.answer)
 
 
 def _labelled(label: str, text: Text) -> Text:
@@ -538,7 +563,7 @@ class _Board:
             return Group(*parts, Text("starting"))
         right = ("in", "kept", "dropped", "failed", "waiting")
         steps = _table("step", *right, right=right)
-        for tally in flow.tallies:
+        for tally in (*flow.tallies, *flow.examined):
             numbers = (tally.rows_in, tally.kept, tally.dropped, tally.failed, tally.waiting)
             steps.add_row(_cell(_short(tally.label)), *(f"{n:,}" if n else "" for n in numbers))
         parts += [steps, self._servers(), Text(self._closing(), style="dim")]
@@ -548,10 +573,11 @@ class _Board:
         """Say the same in one line."""
         if (flow := self._progress.flow) is None:
             return "starting"
-        asking = (
-            pair for pair in zip(flow.tallies, flow.plan.steps, strict=False) if pair[1].calls
-        )
-        steps = (f"{t.label} {t.ended:,} of {t.rows_in:,}" for t, _ in asking if t.rows_in)
+        asking = [
+            tally for tally, step in zip(flow.tallies, flow.plan.steps, strict=False) if step.calls
+        ]
+        told = (*asking, *flow.examined)
+        steps = (f"{t.label} {t.ended:,} of {t.rows_in:,}" for t in told if t.rows_in)
         return f"{', '.join(steps)}; {self._closing()}"
 
     def _lanes(self) -> "list[Lane]":
@@ -597,16 +623,28 @@ class _Board:
         elif flow is not None and flow.rows and flow.survival is not None:
             yield f"about {flow.rows * flow.survival:,.0f} rows will be kept"
 
+    def _canaries(self, step: Step, expected: float) -> float:
+        """Guess how many canaries a judge is asked about, as soon as it is known how many."""
+        flow = self._progress.flow
+        if flow is None or not flow.are_models_tried:
+            return 0
+        for tally in flow.examined:
+            if tally.label.startswith(f"{step.title}:"):
+                return tally.rows_in
+        return _spoiled_rows(step, expected)
+
     def _share(self) -> float | None:
         """Guess which share of the work is done, from the rows that steps still expect."""
         flow = self._progress.flow
         if flow is None or not flow.rows:
             return None
-        expected, done, due = float(flow.rows), 0.0, 0.0
+        expected, due = float(flow.rows), 0.0
+        done = float(sum(tally.ended for tally in flow.examined))
         for tally, step in zip(flow.tallies, flow.plan.steps, strict=False):
             if step.calls:
                 done += tally.ended
                 due += max(expected, tally.rows_in)
+            due += self._canaries(step, expected)
             expected *= tally.kept / tally.ended if tally.ended else 1.0
         share = done / due if due else 0.0
         return share if 0 < share < 1 else None

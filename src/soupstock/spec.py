@@ -216,6 +216,10 @@ class Generate(Sampling):
     """A second column, for what the model thought before it answered; null where it told nothing.
     It never is in the answer itself."""
 
+    tokens: Column | None = None
+    """A further column, for how many tokens each answer took as the server counts them, thoughts
+    included; null where it does not tell."""
+
     pre_query: Literal["chatml", "llama3"] | None = None
     """The model's kind of chat template, to have it write what a user would say (Magpie): the
     prompt's text is the system prompt, after which the model completes a user's turn."""
@@ -373,13 +377,14 @@ class Verify(Spec):
     column: Path_
     """The answers: a text, or several (by `n`)."""
 
-    by: Literal["math", "exact", "tests", "call"] = "math"
-    """`math`: the last number or formula of an answer is worth the same. `exact`: the last line is
-    the same text, but for case and spacing. `tests`: its Python code passes unit tests. `call`: it
-    calls functions that there are, with arguments that fit."""
+    by: Literal["number", "math", "exact", "tests", "call"] = "number"
+    """`number`: the last number of an answer is worth the same. `math`: its last formula is, too
+    (fractions, roots, sets, intervals, equations), by the library math-verify. `exact`: the last
+    line is the same text, but for case and spacing. `tests`: its Python code passes unit tests.
+    `call`: it calls functions that there are, with arguments that fit."""
 
     answer: Path_ | None = None
-    """For math and exact: the column with the right answer."""
+    """For number, math and exact: the column with the right answer."""
 
     tests: Path_ | None = None
     """For tests: the column with the tests, as Python code that raises where one fails."""
@@ -393,14 +398,18 @@ class Verify(Spec):
     and the new column's `results` say what came of it."""
 
     seconds: Annotated[float, Field(gt=0, le=600)] = 5
-    """For tests and stubs: how long they may run."""
+    """For math, tests and stubs: how long each answer may take."""
 
     megabytes: Annotated[int, Field(ge=64, le=65536)] = 512
-    """For tests and stubs: how much memory they may use."""
+    """For math, tests and stubs: how much memory may be used."""
 
     than: Path_ | None = None
     """A longer answer, of which these are to be shorter versions: one that is no shorter is not
     right, and the new column says which share of its length is `saved`."""
+
+    tokens: Path_ | None = None
+    """How many tokens each answer has: the column that `tokens` of its generate step makes. Then
+    lengths are counted in tokens, and in characters where it is left out."""
 
 
 class _There(Spec):

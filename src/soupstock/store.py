@@ -188,6 +188,12 @@ def keys(path: Path) -> frozenset[bytes]:
         return frozenset(key for (key,) in db.execute("SELECT key FROM calls"))
 
 
+def read(path: Path, some: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Return the answers to a few keys, by key."""
+    with _opened(path) as db:
+        return _select(db, some)
+
+
 def remove(path: Path, unwanted: Sequence[bytes]) -> None:
     """Remove answers, and give their room back to the disk."""
     with _opened(path) as db:

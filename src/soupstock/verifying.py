@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import polars as pl
 
-from soupstock import calling, spec
+from soupstock import calling, formulas, spec
 from soupstock.answers import same_line, same_value
 from soupstock.columns import check_new, type_at
 from soupstock.errors import MistakeError, Place, quoted
@@ -14,8 +14,17 @@ from soupstock.steps.verify import Check, Finding, Verification
 
 At = Callable[..., Place | None]
 
-_NEEDS = {"math": "answer", "exact": "answer", "tests": "tests", "call": "tools"}
+_NEEDS = {
+    "number": "answer",
+    "math": "answer",
+    "exact": "answer",
+    "tests": "tests",
+    "call": "tools",
+}
 """What each rule holds answers against."""
+
+_RUN = ("math", "tests", "stubs")
+"""What is run in a process of its own, with limits."""
 
 
 def bind_verify(step: spec.Verify, columns: Columns, at: At) -> Verification:
@@ -33,18 +42,45 @@ def bind_verify(step: spec.Verify, columns: Columns, at: At) -> Verification:
             raise MistakeError(f"{quoted(path)} is no text and no number", at(one))
     if step.than is not None:
         _check_text(step.than, columns, at("than"))
-    is_run = keys[-1] in ("tests", "stubs")
+    if step.tokens is not None:
+        _check_count(step.tokens, columns, at("tokens"))
+    identity = formulas.version(at("by")).encode() if step.by == "math" else b""
+    run = next((one for one in (step.by, *keys) if one in _RUN), None)
     limits = Limits(step.seconds, step.megabytes)
-    if is_run and (lacking := limits.lacking()) is not None:
-        raise MistakeError(f"`{keys[-1]}` cannot be run here: {lacking}", at(keys[-1]))
+    if run and (lacking := limits.lacking()) is not None:
+        raise MistakeError(f"`{run}` cannot be run here: {lacking}", at(run) or at("by"))
     return Verification(
         step.verify,
         step.column,
         tuple(getattr(step, one) for one in keys),
         _check(step, limits, at),
         step.than,
-        is_slow=is_run,
+        step.tokens,
+        _than_tokens(step, columns, at),
+        identity,
+        is_slow=run is not None,
     )
+
+
+def _than_tokens(step: spec.Verify, columns: Columns, at: At) -> str | None:
+    """Find the count of the longer answer's tokens beside it; raises MistakeError."""
+    if step.tokens is None or step.than is None:
+        return None
+    path = step.than.removesuffix("shortest") + "tokens"
+    try:
+        _check_count(path, columns, at("than"))
+    except MistakeError as error:
+        problem = (
+            f"{quoted(step.than)} is not known to have so many tokens: name the `shortest` of a"
+            " verify step that has `tokens`, too"
+        )
+        raise MistakeError(problem, at("than")) from error
+    return path
+
+
+def _check_count(path: str, columns: Columns, place: Place | None) -> None:
+    if type_at(path, columns, place) not in (pl.Int64(), pl.List(pl.Int64)):
+        raise MistakeError(f"{quoted(path)} is no number of tokens", place)
 
 
 def _check_text(path: str, columns: Columns, place: Place | None, *, is_list: bool = False) -> None:
@@ -56,8 +92,10 @@ def _check_text(path: str, columns: Columns, place: Place | None, *, is_list: bo
 
 def _check(step: spec.Verify, limits: Limits, at: At) -> Check:
     match step.by:
-        case "math":
+        case "number":
             return _compared(same_value)
+        case "math":
+            return lambda asked: list(map(Finding, formulas.faults(asked, limits)))
         case "exact":
             return _compared(same_line)
         case "tests":
@@ -70,7 +108,7 @@ def _check(step: spec.Verify, limits: Limits, at: At) -> Check:
 def _compared(is_same: Callable[[str, str], bool]) -> Check:
     def check(asked: Sequence[tuple[str, ...]]) -> Sequence[Finding]:
         return [
-            Finding(None if is_same(said, right) else "another answer") for said, right in asked
+            Finding(None if is_same(said, right) else formulas.ANOTHER) for said, right in asked
         ]
 
     return check

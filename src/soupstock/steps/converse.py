@@ -1,6 +1,5 @@
 """Let two sides talk, turn by turn: a user who is played by a model, and an assistant."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -25,12 +24,13 @@ class Speaker:
     form: Form
     prompt: Prompt
 
-    def messages(self, row: Row, said: Messages) -> Messages:
-        """Render what the side is asked; raises PromptError."""
-        last = said[-1]["content"] if said else ""
-        asked = self.prompt.messages({**row, "conversation": said, "message": last})
-        # The user's side is shown what was said by its prompt; the assistant's takes part in it.
-        return [*asked[:-1], *said[:-1], asked[-1]] if self.role == "assistant" else asked
+
+def addressed(prompt: Prompt, role: str, row: Row, said: Messages) -> Messages:
+    """Render what a side is asked; raises PromptError."""
+    last = said[-1]["content"] if said else ""
+    asked = prompt.messages({**row, "conversation": said, "message": last})
+    # The user's side is shown what was said by its prompt; the assistant's takes part in it.
+    return [*asked[:-1], *said[:-1], asked[-1]] if role == "assistant" else asked
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ async def _told(  # noqa: PLR0913, PLR0917 - what is said hangs on all of these
     step: Conversing, speaker: Speaker, row: Row, said: Messages, turn: int, ask: Ask
 ) -> str | Failure:
     try:
-        messages: Sequence[dict[str, str]] = speaker.messages(row, said)
+        messages = addressed(speaker.prompt, speaker.role, row, said)
     except PromptError as error:
         return Failure("PromptError", str(error))
     purpose = f"{row['id']}/{step.column}/{turn}/{speaker.role}"

@@ -19,6 +19,7 @@ class Sample(NamedTuple):
 
     value: Any
     reasoning: str | None
+    tokens: int | None
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Generation:
     schema: type[BaseModel] | None = None
     reasoning: str | None = None
     """The column for what was thought before the answer."""
+    tokens: str | None = None
+    """The column for how many tokens the answer took."""
     framing: Framing | None = None
     """The chat template past which a user's turn is written; None where messages are answered."""
 
@@ -55,6 +58,8 @@ async def generate(step: Generation, row: Row, ask: Ask) -> Row:
     columns = {step.column: [sample.value for sample in samples]}
     if step.reasoning is not None:
         columns[step.reasoning] = [sample.reasoning for sample in samples]
+    if step.tokens is not None:
+        columns[step.tokens] = [sample.tokens for sample in samples]
     return row | {name: all_ if step.n > 1 else all_[0] for name, all_ in columns.items()}
 
 
@@ -100,7 +105,7 @@ def _read(step: Generation, reply: Reply) -> Sample | Failure:
         thought = " while it still was thinking" if reply.reasoning else ""
         return Failure("Unreadable", f"the answer is empty (it ended by {reply.finish}{thought})")
     if step.schema is None:
-        return Sample(text, reply.reasoning)
+        return Sample(text, reply.reasoning, reply.completion_tokens or None)
     fenced = _FENCED.match(text)
     try:
         value = step.schema.model_validate_json(fenced[1] if fenced else text)
@@ -109,4 +114,5 @@ def _read(step: Generation, reply: Reply) -> Sample | Failure:
         where = ".".join(str(part) for part in first["loc"]) or step.schema.__name__
         cut = " (it was cut off at max_tokens)" if reply.finish == "length" else ""
         return Failure("Unreadable", f"the answer breaks its schema: {where}: {first['msg']}{cut}")
-    return Sample(value.model_dump(mode="json"), reply.reasoning)
+    tokens = reply.completion_tokens or None
+    return Sample(value.model_dump(mode="json"), reply.reasoning, tokens)

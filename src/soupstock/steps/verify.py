@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import polars as pl
 
@@ -19,18 +19,26 @@ class Finding(NamedTuple):
 Check = Callable[[Sequence[tuple[str, ...]]], Sequence[Finding]]
 """Takes answers, each with what it is held against, to what is found about each."""
 
-VERIFIED = pl.Struct(
-    {
-        "passed": pl.List(pl.Boolean),
-        "pass_rate": pl.Float64(),
-        "shortest": pl.String(),
-        "place": pl.Int64(),
-        "saved": pl.Float64(),
-        "faults": pl.List(pl.String),
-        "results": pl.List(pl.String),
-    }
-)
+_FIELDS: Mapping[str, pl.DataType] = {
+    "passed": pl.List(pl.Boolean),
+    "pass_rate": pl.Float64(),
+    "shortest": pl.String(),
+    "place": pl.Int64(),
+    "saved": pl.Float64(),
+    "faults": pl.List(pl.String),
+    "results": pl.List(pl.String),
+}
 """What was found: for each answer whether it is right and what is wrong; the shortest right one."""
+
+Unit = Literal["tokens", "characters"]
+
+
+class Saving(NamedTuple):
+    """How long an answer was, and the shorter one that is as right."""
+
+    unit: Unit
+    before: int
+    after: int
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,12 @@ class Verification:
     check: Check
     than: str | None = None
     """The column of a text than which they have to be shorter."""
+    tokens: str | None = None
+    """The column that says how many tokens each answer has; without it characters are counted."""
+    than_tokens: str | None = None
+    """The column that says how many the longer one has."""
+    identity: bytes = b""
+    """What the check is, beside the words of the pipeline: its library's version."""
     is_slow: bool = False
     """Whether a check takes long: then it waits until all rows are there."""
 
@@ -53,14 +67,45 @@ class Verification:
         """Name the step in tables."""
         return f"verify: {self.column}"
 
+    @property
+    def dtype(self) -> pl.DataType:
+        """The column's type."""
+        return pl.Struct({**_FIELDS, **({"tokens": pl.Int64()} if self.tokens else {})})
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns that are read."""
+        some = (self.answers, *self.right, self.than, self.tokens, self.than_tokens)
+        return tuple(path for path in some if path)
+
+
+@dataclass(frozen=True)
+class _Text:
+    """An answer, or the one that it has to be shorter than."""
+
+    text: str
+    tokens: int | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """What the shortest one is chosen by."""
+        return (self.tokens or 0, len(self.text))
+
+    def shorter(self, other: "_Text") -> Saving | None:
+        """Say what another text saves: tokens where they are known, else characters."""
+        if self.tokens and other.tokens:
+            saving = Saving("tokens", self.tokens, other.tokens)
+        else:
+            saving = Saving("characters", len(self.text), len(other.text))
+        return saving if saving.after < saving.before else None
+
 
 def verify_rows(step: Verification, rows: Sequence[Row]) -> list[Row]:
     """Add the column to a block of rows."""
-    paths = [path for path in (step.answers, *step.right, step.than) if path]
-    told = [flatten(row, paths) for row in rows]
-    answers = [_texts(values[step.answers]) for values in told]
+    told = [flatten(row, step.reads) for row in rows]
+    answers = [_texts(step, values) for values in told]
     asked = [
-        (answer, *(str(values[path]) for path in step.right))
+        (answer.text, *(str(values[path]) for path in step.right))
         for values, texts in zip(told, answers, strict=True)
         for answer in texts
     ]
@@ -68,39 +113,82 @@ def verify_rows(step: Verification, rows: Sequence[Row]) -> list[Row]:
     made = []
     for row, values, texts in zip(rows, told, answers, strict=True):
         own = [next(findings) for _ in texts]
-        than = values[step.than] if step.than else None
-        made.append(row | {step.column: _found(texts, own, than)})
+        made.append(row | {step.column: _found(step, texts, own, _than(step, values))})
     return made
 
 
-def _texts(value: Any) -> list[str]:
-    some = value if isinstance(value, list) else [value]
-    return [text for text in some if isinstance(text, str)]
+def _texts(step: Verification, values: Mapping[str, Any]) -> list[_Text]:
+    told, counts = values[step.answers], values[step.tokens] if step.tokens else None
+    texts = told if isinstance(told, list) else [told]
+    counts = counts if isinstance(counts, list) else [counts] * len(texts)
+    known = [count or None for count in counts]
+    if None in known:
+        # Lengths in different units cannot be compared.
+        known = [None] * len(texts)
+    pairs = zip(texts, known, strict=True)
+    return [_Text(text, count) for text, count in pairs if isinstance(text, str)]
+
+
+def _than(step: Verification, values: Mapping[str, Any]) -> _Text | None:
+    if step.than is None:
+        return None
+    return _Text(values[step.than] or "", values[step.than_tokens] if step.than_tokens else None)
 
 
 def _found(
-    texts: Sequence[str], findings: Sequence[Finding], than: str | None
+    step: Verification, texts: Sequence[_Text], findings: Sequence[Finding], than: _Text | None
 ) -> Mapping[str, Any] | None:
     if not texts:
         return None
     faults = [finding.fault for finding in findings]
     if than is not None:
         faults = [
-            fault or (None if len(text) < len(than) else "not shorter")
+            fault or (None if than.shorter(text) else "not shorter")
             for text, fault in zip(texts, faults, strict=True)
         ]
     right = [place for place, fault in enumerate(faults) if fault is None]
-    place = min(right, key=lambda one: len(texts[one]), default=None)
+    place = min(right, key=lambda one: texts[one].size, default=None)
     shortest = None if place is None else texts[place]
+    saving = than.shorter(shortest) if than and shortest else None
     return {
         "passed": [fault is None for fault in faults],
         "pass_rate": len(right) / len(texts),
-        "shortest": shortest,
+        "shortest": shortest and shortest.text,
         "place": None if place is None else place + 1,
-        "saved": None if not than or shortest is None else 1 - len(shortest) / len(than),
+        "saved": saving and 1 - saving.after / saving.before,
         "faults": faults,
         "results": [finding.result for finding in findings],
+        **({"tokens": shortest and shortest.tokens} if step.tokens else {}),
     }
+
+
+def saving_of(step: Verification, row: Row) -> Saving | None:
+    """Say what was saved in a row that was verified."""
+    found = row[step.column]
+    than = _than(step, flatten(row, step.reads))
+    if than is None or not found or found["shortest"] is None:
+        return None
+    return than.shorter(_Text(found["shortest"], found.get("tokens")))
+
+
+class Saved(NamedTuple):
+    """What shorter answers saved, in one unit, of all rows that have one."""
+
+    unit: Unit
+    rows: int
+    before: int
+    """How long the answers were, all together."""
+    after: int
+
+
+def saved(savings: Sequence[Saving | None]) -> list[Saved]:
+    """Add up what was saved."""
+    units = {unit: [s for s in savings if s and s.unit == unit] for unit in get_args(Unit)}
+    return [
+        Saved(unit, len(some), sum(s.before for s in some), sum(s.after for s in some))
+        for unit, some in units.items()
+        if some
+    ]
 
 
 SMALL_STUDENTS = (
@@ -108,11 +196,14 @@ SMALL_STUDENTS = (
 )
 
 
-def savings_told(savings: Sequence[float | None]) -> list[str]:
+def savings_told(savings: Sequence[Saving | None]) -> list[str]:
     """Say how much shorter answers were made, where that was asked."""
-    shares = [share for share in savings if share is not None]
-    if not shares:
-        return []
-    mean = sum(shares) / len(shares)
-    many = f"{len(shares):,} of {len(savings):,} rows have a shorter answer that is right"
-    return [f"{many}; it has {mean:.0%} fewer characters in the mean ({SMALL_STUDENTS})"]
+    return [
+        f"{one.rows:,} of {len(savings):,} rows have a shorter answer that is right:"
+        f" {one.after:,} {one.unit} in all instead of {one.before:,}, which saves"
+        f" {1 - one.after / one.before:.0%}{_BY[one.unit]} ({SMALL_STUDENTS})"
+        for one in saved(savings)
+    ]
+
+
+_BY: Mapping[Unit, str] = {"tokens": ", as the model's server counts them", "characters": ""}
