@@ -18,8 +18,15 @@ from soupstock.store import Store
 from soupstock.stream import Tally
 
 NOT_ASKED = Failure("Unasked", "nothing was asked")
+UNWEIGHED = Failure(NOT_ASKED.cause, "nothing was asked for logprobs")
+"""So a step looks for the answer of a server that gives none, as it asks in a run."""
 UNASKED = f"stopped: {NOT_ASKED.cause}"
 """Why a row goes no further: the store has no answer for it."""
+
+
+def unasked(call: Call) -> Failure:
+    """Say that a call is not in the store."""
+    return UNWEIGHED if call.is_weighed else NOT_ASKED
 
 
 @dataclass
@@ -40,7 +47,7 @@ class Lookup:
 
     def ask(self, call: Call, rank: int, done: Callable[[Reply], None]) -> None:  # noqa: ARG002
         """Fail a call as is known of it, or say that nothing was asked."""
-        done(self.failures.get(call.key, NOT_ASKED))
+        done(self.failures.get(call.key, unasked(call)))
 
     def rest(self) -> None:
         """Go on: nothing was asked."""
