@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from soupstock import spec
+from soupstock.asked import Asked
 from soupstock.manifest import Manifest, StepRecord
 from soupstock.outline import Outline, Repeat, Twins, made_by, texts_of
 from soupstock.records import Row
@@ -147,6 +148,7 @@ class Biographer:
         self._rows = rows
         self._index = index
         self._columns = columns
+        self._asked = Asked(said)
 
     def fetch(self, ids: Sequence[str]) -> Iterator["Told"]:
         """Yield the rows with these ids, in this order, ready to be told."""
@@ -159,7 +161,8 @@ class Biographer:
         names = [row["twin"] for row in rows if row["twin"]]
         twins = Twins(self._rows, self._index, self._columns, names)
         for row_id in ids:
-            yield Told(self._said, self._columns, by_id[row_id], numbers[row_id], twins)
+            row, number = by_id[row_id], numbers[row_id]
+            yield Told(self._said, self._columns, self._asked, row, number, twins)
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,7 @@ class Told:
 
     said: Manifest
     columns: Outline
+    asked: Asked
     row: Row
     number: int
     twins: Twins
@@ -242,7 +246,7 @@ class _Teller:
                 told = {"passages": self._said()}
             case _:
                 made = [p for name in texts_of(step) for p in self._passages(name)]
-                told = {"passages": made[:_MOST_PASSAGES]}
+                told = {"passages": [*self._question(step), *made][:_MOST_PASSAGES]}
         failures = [
             (failure["cause"], _cut(failure["message"], self._cut)[0])
             for failure in self._row["failures"]
@@ -253,6 +257,14 @@ class _Teller:
 
     def _passages(self, name: str) -> list[Passage]:
         return list(islice(_passages(name, self._row[name], self._cut), _MOST_PASSAGES))
+
+    def _question(self, step: spec.Step | None) -> Iterator[Passage]:
+        """Yield what a writing step asked first, as rendered, unless a column holds just that."""
+        if isinstance(step, spec.Generate | spec.Converse):
+            for asked in self._told.asked.rounds(step, self._row)[:1]:
+                text = asked.messages[-1]["content"].strip()
+                if text not in self._row.values():
+                    yield _passage("asked", text, self._cut, "user")
 
     def _said(self) -> list[Passage]:
         """Return what people said in a review."""
