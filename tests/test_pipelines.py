@@ -279,7 +279,7 @@ def test_rewards_has_prompts_with_answers_that_the_reward_functions_read(
 def operator(request: Request) -> str:
     """Ask for something, and call the first function there is, every second time as declared."""
     told = request.messages[0]["content"]
-    if "calling a function" not in told:
+    if "calling one of the functions" not in told:
         return sentence(request)
     listed = request.prompt.removeprefix("Functions: ").partition("\nRequest:")[0]
     (first, *_) = json.loads(listed)

@@ -227,6 +227,19 @@ def test_a_row_tells_its_life_up_to_the_step_that_dropped_it(
             assert "publish: me/mine passed Kept" in life
 
 
+def test_a_row_shows_what_was_asked_unless_a_column_says_just_that(
+    folder: Folder, server: Server
+) -> None:
+    folder.replace("prompts/ask.md", "Ask", "<b>Ask</b>")
+    run = folder.run()
+    assert server.count
+    page = page_of(run)
+    for number, row in enumerate(run.rows.to_dicts(), 1):
+        life = page.text(f"row-{number}")
+        assert life.count(f"asked <b>Ask</b> about {row['topic']}, {row['style']}.") == 1
+        assert f"asked {row['question'].strip()}" not in life
+
+
 def test_repeats_are_shown_with_the_row_that_stayed(folder: Folder) -> None:
     folder.dedup_questions()
     with Server(repetitive) as server:

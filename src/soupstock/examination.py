@@ -79,7 +79,8 @@ async def examine(
     """Ask about each row, spoiled in each way; the tally grows with the answers."""
     told = Examination(step, len(rows), tally)
     if len(rows) < FEWEST:
-        told.why = f"it scored {len(rows)} rows, and it takes {FEWEST}"
+        many = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
+        told.why = f"it scored {many}, and it takes {FEWEST}"
         return told
     known = spoiled(step.rubric, rows)
     verdicts = await _verdicts(step, known, client, tally)

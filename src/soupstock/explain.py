@@ -16,7 +16,7 @@ from soupstock import folder, manifest, spec
 from soupstock.asked import Asked, Messages, Round
 from soupstock.errors import MistakeError, Place, quoted, shown
 from soupstock.looks import look
-from soupstock.manifest import Manifest, ModelRecord
+from soupstock.manifest import Manifest, ModelRecord, StepRecord
 from soupstock.outline import made_by
 from soupstock.project import Project, name_of
 from soupstock.records import Row
@@ -138,7 +138,7 @@ class _Teller:
                 for failure in self._row["failures"]
                 if failure["step"] == record.label
             ]
-            yield self._chapter(step, record.label, failures, reasons)
+            yield self._chapter(step, record, failures, reasons)
             if reasons:
                 return
         yield from self._rest(len(steps))
@@ -150,13 +150,15 @@ class _Teller:
             yield Chapter(record.label, reasons=reasons)
 
     def _chapter(
-        self, step: spec.Step, title: str, failures: list[str], reasons: list[str]
+        self, step: spec.Step, record: StepRecord, failures: list[str], reasons: list[str]
     ) -> Chapter:
+        value = self._value(step, is_dropped=bool(reasons))
+        is_asked = not isinstance(step, spec.Decontaminate) or SAME in (value or {})
         return Chapter(
-            title,
-            model=self._model(getattr(step, "model", None)),
+            record.label,
+            model=self._models(record.models) if is_asked else None,
             rounds=self._rounds(step),
-            value=self._value(step, is_dropped=bool(reasons)),
+            value=value,
             failures=failures,
             reasons=reasons,
         )
@@ -199,13 +201,10 @@ class _Teller:
             return there | {"similarity": like["similarity"]}
         return like if like["twin"] else None
 
-    def _model(self, role: str | None) -> str | None:
-        record: ModelRecord | None = next(
-            (model for model in self._said.models if model.role == role), None
-        )
-        if record is None:
-            return None
-        return f"{record.model} ({record.revision})" if record.revision else record.model
+    def _models(self, roles: Sequence[str]) -> str | None:
+        """Name the models that were asked, each with its revision."""
+        known = {model.role: model for model in self._said.models}
+        return ", ".join(dict.fromkeys(_named(known[role]) for role in roles)) or None
 
     def _compared(self, column: str) -> Mapping[str, Any] | None:
         """Tell which item the row resembles, and what a model said of that."""
@@ -248,3 +247,7 @@ class _Teller:
         looks = look([bound.expression for bound in asked], self._frame)
         for bound, seen in zip(asked, looks, strict=True):
             yield bound.label, seen.said(bound.arguments)
+
+
+def _named(record: ModelRecord) -> str:
+    return f"{record.model} ({record.revision})" if record.revision else record.model

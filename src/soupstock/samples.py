@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from soupstock import spec
+from soupstock.asked import Asked
 from soupstock.expressions import FAULTS
 from soupstock.looks import look
 from soupstock.manifest import Manifest, StepRecord
@@ -159,6 +160,7 @@ class Biographer:
         self._rows = rows
         self._index = index
         self._columns = columns
+        self._asked = Asked(said)
 
     def fetch(self, ids: Sequence[str]) -> Iterator["Told"]:
         """Yield the rows with these ids, in this order, ready to be told."""
@@ -172,11 +174,10 @@ class Biographer:
         names = [row["twin"] for row in rows if row["twin"]]
         twins = Twins(self._rows, self._index, self._columns, names)
         for row_id in ids:
-            place = places[row_id]
-            reasons = _figures(self._filters, frame.slice(place, 1), rows[place])
-            yield Told(
-                self._said, self._columns, rows[place], numbers[row_id], twins, dict(reasons)
-            )
+            place, number = places[row_id], numbers[row_id]
+            row = rows[place]
+            reasons = dict(_figures(self._filters, frame.slice(place, 1), row))
+            yield Told(self._said, self._columns, self._asked, row, number, twins, reasons)
 
 
 def _figures(filters: Filters, row: pl.DataFrame, told: Row) -> Iterator[tuple[str, str]]:
@@ -195,6 +196,7 @@ class Told:
 
     said: Manifest
     columns: Outline
+    asked: Asked
     row: Row
     number: int
     twins: Twins
@@ -275,7 +277,7 @@ class _Teller:
                 told = {"passages": self._said()}
             case _:
                 made = [p for name in texts_of(step) for p in self._passages(name)]
-                told = {"passages": made[:_MOST_PASSAGES]}
+                told = {"passages": [*self._question(step), *made][:_MOST_PASSAGES]}
         failures = [
             (failure["cause"], _cut(failure["message"], self._cut)[0])
             for failure in self._row["failures"]
@@ -301,6 +303,14 @@ class _Teller:
         told = self._row[column]
         is_asked = told is not None and told["verdict"] != "not asked"
         return {"passages": self._passages(column)} if is_asked else {"by": None}
+
+    def _question(self, step: spec.Step | None) -> Iterator[Passage]:
+        """Yield what a writing step asked first, as rendered, unless a column holds just that."""
+        if isinstance(step, spec.Generate | spec.Converse):
+            for asked in self._told.asked.rounds(step, self._row)[:1]:
+                text = asked.messages[-1]["content"].strip()
+                if text not in self._row.values():
+                    yield _passage("asked", text, self._cut, "user")
 
     def _said(self) -> list[Passage]:
         """Return what people said in a review."""
