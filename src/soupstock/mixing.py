@@ -287,7 +287,7 @@ def _told(number: int, one: _Ingredient, pool: _Pool, quota: int) -> IngredientR
     roles = {role for step in one.said.steps if step.verb == "generate" for role in step.models}
     return IngredientRecord(
         name=one.name,
-        run=f"{one.place.parent.name}/{one.place.name}",
+        run=folder.run_name(one.place),
         fingerprint=one.said.fingerprint,
         files=dict(one.files),
         share=round(float(one.share), 6),
