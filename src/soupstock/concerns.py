@@ -52,10 +52,12 @@ def _shapes(found: Overlap) -> Iterator[str]:
 
 
 def _anchors(found: Overlap) -> Iterator[str]:
+    if found.anchor and not found.anchor_rows:
+        yield f"no dataset has any of {found.anchor}, which should be their anchor"
     for one in found.datasets:
         if one.anchor_missing:
-            total = f"{found.anchor_rows:,} rows of the anchor"
-            yield f"{one.name} has not {one.anchor_missing:,} of the {total}"
+            total = f"{found.anchor_rows:,} rows of the anchor that others have"
+            yield f"{one.name} lacks {one.anchor_missing:,} of the {total}"
         if one.rows and one.anchor == one.rows:
             yield f"{one.name} has nothing but the anchor"
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from soupstock.buckets import CROWD, Members, Similarities, shared_buckets
+from soupstock.buckets import Members, Similarities, shared_buckets
 from soupstock.clusters import sets_of
 from soupstock.minhash import (
     Bands,
@@ -26,6 +26,10 @@ from soupstock.minhash import (
 from soupstock.semantic import Vectors, similar
 
 Flags = npt.NDArray[np.bool_]
+
+CROWD = 8
+"""How many texts of a set that share a band are compared: a band that more share is boilerplate, and
+whoever is alike in more than that shares others."""
 
 _CHUNK_CHARACTERS = 1 << 19
 _PAIRS = 1 << 18

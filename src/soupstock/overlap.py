@@ -48,8 +48,6 @@ class _Pool:
     """In which half each text is where they are halved: by what it says."""
     anchor: Flags
     """Which texts are the anchor's."""
-    missing: int = 0
-    """How many of the anchor's texts are in none of the datasets."""
 
     def skill(self, which: int) -> Flags:
         """Say which rows of a dataset are outside the anchor."""
@@ -76,7 +74,8 @@ def overlap(
 ) -> Overlap:
     """Compare datasets; raises MistakeError.
 
-    The anchor is the rows of `anchor`; without it, the rows that three or more datasets all have.
+    The anchor is the rows of `anchor` that any of them has; without it, the rows that three or more
+    datasets all have.
     """
     if len(corpora) < 2:  # noqa: PLR2004
         raise MistakeError("an overlap is between two datasets or more")
@@ -88,7 +87,7 @@ def overlap(
     told = Overlap(
         datasets=tuple(_told(corpora, pool, spoken, which) for which in range(len(corpora))),
         anchor=_named(anchor, pool),
-        anchor_rows=int(pool.anchor.sum()) + pool.missing,
+        anchor_rows=int(pool.anchor.sum()),
         crossings=tuple(_crossing(corpora, pool, found, *way) for way in ways),
         apart=tuple(_apart(corpora, pool, spoken, *pair) for pair in pairs),
         most=most,
@@ -107,9 +106,8 @@ def _pool(corpora: Sequence[Corpus], anchor: Corpus | None) -> _Pool:
         rows = np.flatnonzero(numbers >= 0)[::-1]
         first[numbers[rows], which] = rows
     lots = np.array([blake2b(name, digest_size=1).digest()[0] & 1 for name in names], bool)
-    is_anchor, missing = _anchored(first, names, anchor)
     there = pl.Series(texts, dtype=pl.String)
-    return _Pool(there, first, own, asked, lots, is_anchor, missing)
+    return _Pool(there, first, own, asked, lots, _anchored(first, names, anchor))
 
 
 def _numbered(texts: pl.Series, names: dict[bytes, int], known: list[str]) -> Counts:
@@ -124,18 +122,17 @@ def _numbered(texts: pl.Series, names: dict[bytes, int], known: list[str]) -> Co
     return numbers
 
 
-def _anchored(
-    first: Counts, names: Mapping[bytes, int], anchor: Corpus | None
-) -> tuple[Flags, int]:
-    """Say which texts are the anchor's, and how many of it are in no dataset."""
+def _anchored(first: Counts, names: Mapping[bytes, int], anchor: Corpus | None) -> Flags:
+    """Say which texts are the anchor's: of those that are in a dataset at all."""
     if anchor is None:
         # What only two datasets have may be an anchor or an accident.
         is_told = first.shape[1] >= FEWEST_WITH_ANCHOR
-        return (first >= 0).all(axis=1) & is_told, 0
-    there = {digest(folded(text)) for text in anchor.texts.drop_nulls()}
+        in_all: Flags = np.all(first >= 0, axis=1) & is_told
+        return in_all
+    found = (names.get(digest(folded(text))) for text in anchor.texts.drop_nulls())
     told = np.zeros(len(first), bool)
-    told[[names[name] for name in there if name in names]] = True
-    return told, len(there) - int(told.sum())
+    told[[number for number in found if number is not None]] = True
+    return told
 
 
 def _found(pool: _Pool, embedder: Embedder | None) -> _Found:
@@ -173,7 +170,7 @@ def _told(
         name=corpus.label,
         rows=corpus.rows,
         anchor=len(there),
-        anchor_missing=int(pool.anchor.sum()) + pool.missing - len(np.unique(there)),
+        anchor_missing=int(pool.anchor.sum()) - len(np.unique(there)),
         system_prompts=len(corpus.systems),
         systems=tuple(SystemRecord(text=text, rows=rows) for text, rows in frequent[:_LISTED]),
         shapes=dict(sorted(corpus.shapes.items(), key=lambda one: (-one[1], one[0]))),

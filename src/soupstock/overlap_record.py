@@ -20,7 +20,7 @@ class CorpusRecord(Spec):
     anchor: int
     """How many of them are in the anchor."""
     anchor_missing: int
-    """How many different rows of the anchor it has not."""
+    """How many different rows of the anchor it lacks that another dataset has."""
     system_prompts: int
     """How many system prompts there are; having none counts as one."""
     systems: tuple[SystemRecord, ...]
@@ -86,7 +86,7 @@ class Overlap(Spec):
     anchor: str | None
     """What the anchor's rows are; None where there are none."""
     anchor_rows: int
-    """How many different rows the anchor has."""
+    """How many different rows of it the datasets have."""
     crossings: tuple[Crossing, ...]
     apart: tuple[Apart, ...]
     unmeasured: str | None = None

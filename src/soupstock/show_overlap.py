@@ -51,9 +51,9 @@ def _formats(found: Overlap) -> Iterator[str]:
     systems = {one.name: _system(one) for one in found.datasets}
     shapes = {one.name: " and ".join(one.shapes) for one in found.datasets}
     for what, told in (("system prompt", systems), ("shape", shapes)):
-        if len(set(told.values())) == 1:
-            told = {"all": next(iter(told.values()))}
-        yield from (f"{what} of {name}: {text}" for name, text in told.items())
+        alike = len(set(told.values())) == 1
+        lines = {"all": next(iter(told.values()))} if alike else told
+        yield from (f"{what} of {name}: {text}" for name, text in lines.items())
 
 
 def _system(one: CorpusRecord) -> str:
