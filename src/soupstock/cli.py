@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from soupstock.budget import Budget
     from soupstock.plan import Plan
     from soupstock.project import Project
+    from soupstock.semantic import Embedder
 
 EXAMPLES = """\b
 First steps:
@@ -518,6 +519,65 @@ def diff(context: click.Context, /, one: str, other: str, *, is_json: bool) -> N
     from soupstock.show_difference import show_difference
 
     show_difference(found)
+
+
+@main.command()
+@click.argument("names", nargs=-1, required=True, metavar="A B...")
+@click.option("--anchor", metavar="NAME", help="The dataset that all are to share.")
+@click.option(
+    "--embedder", metavar="MODEL", help="A static embedding model, to compare meanings by."
+)
+@click.option(
+    "--most",
+    type=click.FloatRange(0, 1),
+    default=0.01,
+    show_default=True,
+    help="Which share of a dataset's rows another one may have, too.",
+)
+@click.option("--json", "is_json", is_flag=True, help="Print all of it as JSON.")
+@click.option("--strict", is_flag=True, help="End with 1 where there is a warning.")
+@click.pass_context
+def overlap(context: click.Context, /, names: tuple[str, ...], **options: Any) -> None:
+    """Say what datasets share whose fine-tunes are to be merged: rows, prompts, system prompts.
+
+    A, B and so on are pipelines (their last runs) or mixes, runs (chat/3f2a), folders of datasets,
+    or datasets on the Hub (hub:my-org/chat@v1). Rows that three or more of them all have are their
+    anchor, and no overlap.
+    """
+    from soupstock.corpora import read_corpus
+    from soupstock.overlap import overlap as compared
+
+    project, anchor = _project(context), options["anchor"]
+    embedder, unmeasured = _embedder(project, options["embedder"])
+    found = compared(
+        [read_corpus(project, name) for name in names],
+        anchor=read_corpus(project, anchor) if anchor else None,
+        embedder=embedder,
+        most=options["most"],
+    ).model_copy(update={"unmeasured": unmeasured})
+    if options["is_json"]:
+        click.echo(found.model_dump_json(indent=2))
+    else:
+        from soupstock.show_overlap import show_overlap
+
+        show_overlap(found)
+    if options["strict"] and found.warnings:
+        sys.exit(1)
+
+
+def _embedder(project: "Project", name: str | None) -> "tuple[Embedder | None, str | None]":
+    """Load the embedding model that is named, here or in the settings; or say what is missing."""
+    from soupstock.embedding import find_embedder
+
+    asked = name or project.embedder()
+    if asked is None:
+        return None, "name an embedding model by --embedder, or in [tool.soupstock]"
+    try:
+        return find_embedder(asked, project.root, None).load(), None
+    except MistakeError as error:
+        if name:
+            raise
+        return None, error.message
 
 
 @main.command()

@@ -276,7 +276,7 @@ def _told(number: int, one: Ingredient, pool: _Pool, quota: int) -> IngredientRe
     writers = {role for step in steps if step.verb in WRITING for role in step.models}
     return IngredientRecord(
         name=one.name,
-        run=f"{one.place.parent.name}/{one.place.name}",
+        run=folder.run_name(one.place),
         fingerprint=one.said.fingerprint,
         files=dict(one.files),
         share=round(float(one.share), 6),

@@ -766,5 +766,14 @@ class Pipeline(Spec):
 
 
 def slug(name: str) -> str:
-    """Make a name safe as a file's: `my-org/chat` becomes `my-org--chat`."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "-", name.replace("/", "--")).lstrip(".-") or "-"
+    """Make a name safe as a file's: `my-org/chat` becomes `my-org--chat`.
+
+    No other name of a pipeline becomes that: what is told apart from `/` is marked by a dot.
+    """
+    parted = re.sub(r"-(?=[-./])", "-.", name).replace("/", "--")
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", parted).lstrip(".-") or "-"
+
+
+def unslugged(file: str) -> str:
+    """Return the pipeline's name that became a file's."""
+    return re.sub(r"-\.", "-", file.replace("--", "/"))

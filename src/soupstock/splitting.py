@@ -29,6 +29,9 @@ _FEW = 10
 _QUESTIONS = ("messages", "conversations", "prompt", "instruction", "question")
 _SPEAKERS = ("role", "from")
 
+SYSTEM = "system"
+"""Who says what holds for the whole conversation."""
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -91,6 +94,12 @@ def _leaves(value: Any) -> Iterator[str]:
             pass
 
 
+def speaker_of(turn: Mapping[str, Any]) -> str | None:
+    """Say who speaks a message."""
+    said = (turn[name] for name in _SPEAKERS if isinstance(turn.get(name), str))
+    return next(said, None)
+
+
 def _asked(question: Any) -> str | None:
     """Take what is asked first."""
     match question:
@@ -98,7 +107,7 @@ def _asked(question: Any) -> str | None:
             return question
         case list():
             said = (m for m in question if isinstance(m, Mapping))
-            asking = (m for m in said if {m.get("role"), m.get("from")} & {"user", "human"})
+            asking = (m for m in said if speaker_of(m) in {"user", "human"})
             first = next(asking, {})
             return first.get("content") or first.get("value")
         case _:
