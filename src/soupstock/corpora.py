@@ -15,7 +15,7 @@ import polars as pl
 
 from soupstock import folder, manifest
 from soupstock.hub_versions import PREFIX, read_hub_version
-from soupstock.mixing import ORIGIN
+from soupstock.ingredients import ORIGIN
 from soupstock.project import Project
 from soupstock.records import Row
 from soupstock.splitting import SYSTEM, TRAIN, speaker_of, texts_of

@@ -4,6 +4,7 @@ Told from the run's folder alone: prompts and rubrics are those of the run, kept
 whatever became of the files since. A task's words are told by its catalogue, if it is there.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,21 +128,30 @@ class _Teller:
         self._frame = frame
         self._row: Row = frame.row(0, named=True)
         self._reasons: list[str] = self._row["dropped_by"]
+        self._figures: Iterator[tuple[str, str]] = iter(())
 
     def chapters(self) -> Iterator[Chapter]:
         """Tell each step up to the one that dropped the row."""
-        steps = self._pipeline.steps
-        for step, record in zip(steps, self._said.steps, strict=False):
-            reasons = [reason for reason in self._reasons if reason in record.flagged]
+        told = list(self._passed())
+        filters = (step for step, _, _ in told if isinstance(step, spec.Filter))
+        self._figures = self._seen([use for step in filters for use in step.filter])
+        for step, record, reasons in told:
             failures = [
                 f"{failure['cause']}: {failure['message']}"
                 for failure in self._row["failures"]
                 if failure["step"] == record.label
             ]
             yield self._chapter(step, record, failures, reasons)
+        if not any(reasons for _, _, reasons in told):
+            yield from self._rest(len(self._pipeline.steps))
+
+    def _passed(self) -> Iterator[tuple[spec.Step, StepRecord, list[str]]]:
+        """Yield the steps that the row came through, each with its reasons to drop the row."""
+        for step, record in zip(self._pipeline.steps, self._said.steps, strict=False):
+            reasons = [reason for reason in self._reasons if reason in record.flagged]
+            yield step, record, reasons
             if reasons:
                 return
-        yield from self._rest(len(steps))
 
     def _rest(self, told: int) -> Iterator[Chapter]:
         """Tell what was done to the row after the pipeline's own steps."""
@@ -181,7 +191,7 @@ class _Teller:
             case spec.Judge():
                 return self._row[step.judge]
             case spec.Filter():
-                return dict(self._figures(step))
+                return dict(itertools.islice(self._figures, len(step.filter)))
             case spec.Decontaminate(model=str()):
                 return self._compared(step.into)
             case spec.Dedup() | spec.Decontaminate() | spec.Select():
@@ -230,23 +240,26 @@ class _Teller:
             if name.endswith("_original") and self._row[name] is not None:
                 yield f"{name.removesuffix('_original')} before", self._row[name]
 
-    def _figures(self, step: spec.Filter) -> Iterator[tuple[str, str]]:
-        """Say for each filter what it looked at, where it is still the filter of the run."""
-        hashes = {part.sha256 for part in self._said.filters}
-        asked: list[Bound] = []
-        for use in step.filter:
-            try:
-                found = self._project.filter(use.name)
-            except MistakeError as error:
-                yield use.name, f"(it cannot be asked any more: {error})"
-                continue
-            if found.record.sha256 not in hashes:
-                yield use.name, "(its file has changed since the run)"
-                continue
-            asked.append(called(use.name, found.value, use.arguments))
-        looks = look([bound.expression for bound in asked], self._frame)
-        for bound, seen in zip(asked, looks, strict=True):
-            yield bound.label, seen.said(bound.arguments)
+    def _seen(self, uses: Sequence[spec.Use]) -> Iterator[tuple[str, str]]:
+        """Say for each filter what it looked at, all in one query."""
+        found = [self._filter(use) for use in uses]
+        asked = [one for one in found if isinstance(one, Bound)]
+        looks = iter(look([bound.expression for bound in asked], self._frame))
+        for use, one in zip(uses, found, strict=True):
+            if isinstance(one, Bound):
+                yield one.label, next(looks).said(one.arguments)
+            else:
+                yield use.name, one
+
+    def _filter(self, use: spec.Use) -> Bound | str:
+        """Find a filter, if it is still that of the run; else say why not."""
+        try:
+            found = self._project.filter(use.name)
+        except MistakeError as error:
+            return f"(it cannot be asked any more: {error})"
+        if found.record.sha256 not in {part.sha256 for part in self._said.filters}:
+            return "(its file has changed since the run)"
+        return called(use.name, found.value, use.arguments)
 
 
 def _named(record: ModelRecord) -> str:
