@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
@@ -26,12 +27,18 @@ _BATCH = 4096
 def counted(file: Path, kinds: Sequence[Kind] = KINDS) -> dict[Kind, int]:
     """Count the identifiers of each kind in all texts of a Parquet file."""
     found: Counter[Kind] = Counter()
-    for batch in pq.ParquetFile(file).iter_batches(batch_size=_BATCH):
-        for array in batch.columns:
-            for texts in _texts(array):
-                for kind in kinds:
-                    found[kind] += int(IDENTIFIERS[kind].count(texts).sum() or 0)
+    with ThreadPoolExecutor() as pool:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=_BATCH):
+            texts = [some for array in batch.columns for some in _texts(array)]
+            asked = [(kind, some) for some in texts for kind in kinds]
+            for (kind, _), number in zip(asked, pool.map(_number, asked), strict=True):
+                found[kind] += number
     return {kind: found[kind] for kind in kinds}
+
+
+def _number(asked: tuple[Kind, pl.Series]) -> int:
+    kind, texts = asked
+    return int(IDENTIFIERS[kind].count(texts).sum() or 0)
 
 
 def scanned(place: Path, files: Sequence[str]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 import math
 import platform
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -79,9 +80,12 @@ def write_results(
     """
     fresh = target / ".work" / "results"
     fresh.mkdir(parents=True)
-    said = _calibrated(_manifest(flow, client, timing, table), flow.plan)
-    table.save(fresh / folder.ROWS)
-    said = _with_dataset(said, flow.plan, table, fresh / folder.DATASET)
+    # To compress the rows takes as long as to look at them.
+    with ThreadPoolExecutor(1) as beside:
+        saved = beside.submit(table.save, fresh / folder.ROWS)
+        said = _calibrated(_manifest(flow, client, timing, table), flow.plan)
+        said = _with_dataset(said, flow.plan, table, fresh / folder.DATASET)
+        saved.result()
     rows = pl.scan_parquet(fresh / folder.ROWS, glob=False)
     write_report(fresh, said, rows, list(filters_of(flow.plan)))
     said = said.model_copy(update={"files": folder.hashes(fresh)})
