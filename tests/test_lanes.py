@@ -232,10 +232,12 @@ async def test_calls_keep_to_a_quota_over_all_addresses(tmp_path: Path) -> None:
     with Server() as one, Server() as other:
         urls = [one.base_url, other.base_url]
         async with opened(tmp_path) as client:
+            loop = asyncio.get_running_loop()
+            began = loop.time()
             await ask(client, calls_to(model_at(urls, requests_per_minute=600), 15))
-        times = sorted(request.when for request in [*one.requests, *other.requests])
-    # Half a second's worth at once, and then ten a second.
-    assert times[-1] - times[0] >= 0.8
+            # Half a second's worth at once, and then ten a second.
+            assert loop.time() - began >= 0.9
+        assert min(one.count, other.count) > 0
 
 
 def test_a_quota_lasts_in_virtual_time(tmp_path: Path) -> None:
