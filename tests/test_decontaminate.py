@@ -102,7 +102,7 @@ def test_words_that_many_items_share_are_no_sign_of_one() -> None:
 TEXTS = st.lists(st.sampled_from([*ITEMS, *CLEAN, *map(edits.rewritten, ITEMS), "", "!"]))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(TEXTS)
 def test_what_is_said_of_a_text_depends_on_no_other(some: list[str]) -> None:
     detector = Detector(ITEMS, 0.5, 0.6)

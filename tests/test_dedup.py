@@ -217,7 +217,6 @@ TEXTS = st.lists(
 STEPS = st.sampled_from([EXACT, NEAR, Deduplication("text", "minhash", 0.4)])
 
 
-@settings(deadline=None)
 @given(STEPS, TEXTS, st.integers(0, 40))
 def test_rows_added_later_change_nothing_before_them(
     step: Deduplication, texts: list[str | None], cut: int
@@ -227,7 +226,6 @@ def test_rows_added_later_change_nothing_before_them(
     assert whole.similarity.to_list()[:cut] == start.similarity.to_list()
 
 
-@settings(deadline=None)
 @given(STEPS, TEXTS)
 def test_a_twin_stays_comes_first_and_is_as_similar_as_is_said(
     step: Deduplication, texts: list[str | None]
@@ -250,7 +248,6 @@ def test_a_twin_stays_comes_first_and_is_as_similar_as_is_said(
             assert similarity >= step.threshold
 
 
-@settings(deadline=None)
 @given(STEPS, TEXTS, st.randoms(use_true_random=False))
 def test_the_order_of_rows_makes_no_difference_where_scores_say_which_stays(
     step: Deduplication, texts: list[str | None], rng: random.Random
@@ -269,7 +266,6 @@ def test_the_order_of_rows_makes_no_difference_where_scores_say_which_stays(
             assert one.twin[one.twin[n]] is None
 
 
-@settings(deadline=None)
 @given(STEPS, TEXTS, TEXTS)
 def test_texts_that_were_there_before_count_as_rows_that_stay(
     step: Deduplication, before: list[str | None], texts: list[str | None]
@@ -293,7 +289,6 @@ def test_texts_that_were_there_before_count_as_rows_that_stay(
         assert dropped.to_list() == answer.similarity.is_not_null().to_list()
 
 
-@settings(deadline=None)
 @given(TEXTS)
 def test_what_is_the_same_exactly_is_so_by_its_shingles_too(texts: list[str | None]) -> None:
     exact = found(EXACT, *texts).twin
@@ -301,7 +296,6 @@ def test_what_is_the_same_exactly_is_so_by_its_shingles_too(texts: list[str | No
     assert all(b is not None for a, b in zip(exact, near, strict=True) if a is not None)
 
 
-@settings(deadline=None)
 @given(TEXTS)
 def test_very_similar_texts_never_both_stay(texts: list[str | None]) -> None:
     twin = found(NEAR, *texts).twin
@@ -310,7 +304,6 @@ def test_very_similar_texts_never_both_stay(texts: list[str | None]) -> None:
     assert all(jaccard(one, other) < 0.95 for one, other in pairs)
 
 
-@settings(deadline=None)
 @given(TEXTS)
 def test_identical_texts_never_both_stay(texts: list[str | None]) -> None:
     for step in (EXACT, NEAR):
@@ -380,7 +373,7 @@ def one_by_one(
     return found
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.integers(1, 60), st.integers(1, 4), st.integers(1, 12), st.integers(0, 70), st.integers(0)
 )

@@ -104,7 +104,7 @@ def test_the_vendi_score_counts_what_has_nothing_in_common() -> None:
     assert vendi(np.zeros((4, 3), np.float32)) == vendi(np.empty((0, 3), np.float32)) == 0.0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_the_texts_makes_no_difference(rng: random.Random) -> None:
     some = [*prose(20), "", "!", "é 日本 é"]

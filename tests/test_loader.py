@@ -209,7 +209,7 @@ def said_of(text: str, model: type[BaseModel]) -> str:
     return ""
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(VALUES)
 def test_any_data_loads_or_is_a_mistake(data: Any) -> None:
     # A person reads one line, whatever it quotes.
@@ -218,7 +218,7 @@ def test_any_data_loads_or_is_a_mistake(data: Any) -> None:
     assert said.startswith("mine.yaml")
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data(), VALUES)
 def test_a_pipeline_or_rubric_with_anything_in_any_place_loads_or_is_a_mistake(
     data: st.DataObject, value: Any
@@ -235,7 +235,7 @@ def test_a_pipeline_or_rubric_with_anything_in_any_place_loads_or_is_a_mistake(
 MARKS = "ab1: -[]{}#&*!|>'\"%@`\\\n\t\r~<?,\x00\x85\u2028é😀"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(alphabet=st.sampled_from(MARKS), max_size=40))
 def test_any_text_is_a_mistake_in_one_line(text: str) -> None:
     said = said_of(text, Rubric)
@@ -350,7 +350,7 @@ PIPELINES = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(pipeline=PIPELINES, with_defaults=st.booleans())
 def test_every_pipeline_is_the_same_after_it_was_written_as_yaml(
     pipeline: spec.Pipeline, *, with_defaults: bool

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from soupstock import repetition
@@ -261,7 +261,6 @@ def _slow_shares(text: str) -> Iterator[tuple[str, float]]:
     yield "duplicate_5_grams", _repeats(fives)[0]
 
 
-@settings(deadline=None)
 @given(st.lists(st.text("ab .\n", max_size=60), max_size=6))
 def test_repetition_is_what_its_definition_says(texts: list[str]) -> None:
     found = repetition.shares(texts)

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 from huggingface_hub import DatasetCard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import Folder
@@ -84,7 +84,6 @@ def test_without_a_number_as_many_rows_are_taken_as_the_shares_allow(runs: Folde
         mixed(runs, 136)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10_000), st.lists(st.integers(1, 1000), min_size=1, max_size=8))
 def test_parts_add_up_and_are_less_than_one_from_their_share(rows: int, weights: list[int]) -> None:
     shares = [Fraction(weight, sum(weights)) for weight in weights]

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import Folder
@@ -264,7 +264,6 @@ def test_meanings_are_compared_with_the_other_dataset_alone() -> None:
     assert crossing(overlap([a, b]), "a", "b").meaning is None
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_near_copies_are_those_that_comparing_all_pairs_finds(data: st.DataObject) -> None:
     words = st.lists(st.sampled_from("abcdefgh"), min_size=5, max_size=12).map(" ".join)

@@ -302,7 +302,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(VALUES)
 def test_any_value_is_rendered_the_same_twice_or_is_a_failure(value: object) -> None:
     prompt = parse("---\nsystem: '{{ value | length }}'\n---\n{{ value }} {{ value | tojson }}")
@@ -320,7 +320,7 @@ MARKS = (
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(st.sampled_from(MARKS.split(" ")), max_size=14).map(" ".join))
 def test_any_text_is_a_prompt_or_a_mistake(text: str) -> None:
     try:

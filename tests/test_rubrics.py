@@ -98,7 +98,7 @@ def rubrics(draw: st.DrawFn) -> Rubric:
     return Rubric.model_validate({"columns": ["a"], "criteria": criteria})
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(rubrics(), st.randoms(use_true_random=False))
 def test_every_reply_that_fits_the_schema_is_read_and_scored_from_0_to_1(
     rubric: Rubric, chance: Any
@@ -121,7 +121,7 @@ def test_every_reply_that_fits_the_schema_is_read_and_scored_from_0_to_1(
         assert extreme.score == best
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=30) | st.recursive(st.none() | st.integers(), st.lists).map(json.dumps))
 def test_any_reply_is_read_or_told(reply: str) -> None:
     verdict = read(reply)

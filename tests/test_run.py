@@ -274,9 +274,7 @@ def test_a_budget_of_calls_is_never_overshot_and_the_run_goes_on_later(
     assert whole.outcome == "complete"
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(limit=st.integers(0, 30_000), concurrency=st.sampled_from([1, 7, 256]))
 def test_a_budget_of_tokens_is_never_overshot(folder: Folder, limit: int, concurrency: int) -> None:
     with Server(seed=limit) as server:

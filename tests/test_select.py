@@ -73,7 +73,7 @@ METHODS = [
 
 
 @pytest.mark.parametrize("step", METHODS, ids=lambda step: f"{step.method}-{step.per}")
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_makes_no_difference(step: Selection, rng: random.Random) -> None:
     rows = prose(60)

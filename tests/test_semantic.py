@@ -108,7 +108,7 @@ def test_what_is_no_number_is_refused() -> None:
         similar(np.array([[1, float("nan")]], np.float32), 0.9)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.integers(0), st.integers(1, 150), st.integers(1, 40), st.integers(0, 160),
     st.sampled_from([0.3, 0.7, 0.9, 1.0]), st.booleans(),
@@ -138,7 +138,7 @@ def test_a_twin_stays_comes_first_and_is_as_similar_as_is_said(  # noqa: PLR0913
         assert found.similarity[row] == pytest.approx(like[row, twin], abs=1e-6)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0), st.integers(2, 120), st.integers(0, 60), st.booleans())
 def test_with_a_known_mean_rows_added_later_change_nothing_before_them(
     seed: int,
@@ -218,7 +218,7 @@ def test_an_embedder_must_be_there_and_return_a_vector_for_each_text() -> None:
     assert none.twin.to_list() == []
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.lists(st.text("abc", max_size=4), max_size=30),
     st.randoms(use_true_random=False),

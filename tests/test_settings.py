@@ -161,7 +161,7 @@ def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
     assert not has_settings(tmp_path)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(alphabet=st.sampled_from("ab.[]=\"'{},#\n1-: \\\x00é"), max_size=30))
 def test_any_text_under_the_table_is_settings_or_a_mistake(
     tmp_path_factory: pytest.TempPathFactory, text: str

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import Folder
@@ -263,7 +263,6 @@ def test_splits_that_cannot_be_made_are_mistakes_with_their_line(
     assert f"split.yaml:{line}: " in str(error.value)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 12), st.sampled_from([1, 2, 15]))
 @pytest.mark.parametrize("values", ["", "ab"])
 def test_no_split_is_empty_where_there_are_groups_enough(

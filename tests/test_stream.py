@@ -100,9 +100,7 @@ def form_at(server: Server, **settings: Any) -> Form:
     return Form(model, {"max_tokens": 16})
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     count=st.integers(0, 150),
     concurrency=st.sampled_from([1, 5, 64]),
