@@ -36,7 +36,7 @@ steps:
   - dedup: response
 """
 ITEMS, LONGEST_ITEM, OTHERS, BATCH = 1000, 60, 6000, 512
-OVERLAP, THRESHOLD = 0.5, 0.6
+OVERLAP, THRESHOLD, ASK_FROM = 0.5, 0.6, 0.45
 
 
 def file(options: argparse.Namespace) -> Iterator[str]:
@@ -68,6 +68,10 @@ def decontaminate(_: argparse.Namespace) -> Iterator[str]:
     yield f"{len(others):,} other rows against {len(items):,} items: {_timed(search, len(others))}"
     stages = Counter(one.stages for one in found if one.stages)
     yield f"taken for an item: {sum(stages.values())}, by {dict(stages)}"
+    asking = Detector(items, OVERLAP, ASK_FROM)
+    parts = (others[start : start + BATCH] for start in range(0, len(others), BATCH))
+    asked = sum(one.stages == ("rephrased",) for part in parts for one in asking.find(part))
+    yield f"a model would be asked about {asked}"
     yield "\n| edit | canaries | found | by n-grams alone |\n|---|---|---|---|"
     for kind, edited in planted(items).items():
         told = [set(one.stages) for one in detector.find(edited)]

@@ -3,8 +3,9 @@
     with Hub() as hub:
         api = HfApi(endpoint=hub.url, token=TOKEN)
 
-It keeps repositories with all their commits, and large files by their hashes. It misbehaves on
-command: `hub.fail(POST, "/commit/", 503)` fails the next such request before it is carried out, and
+It keeps repositories with all their commits, and large files by their hashes, whether they come as
+Git LFS has it or by Xet, whose store it is, too. It misbehaves on command:
+`hub.fail(POST, "/commit/", 503)` fails the next such request before it is carried out, and
 `hub.fail(..., late=True)` after.
 """
 
@@ -19,8 +20,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
+from xet_store import XetStore
+
 TOKEN = "hf_" + "writeTokenOfNobody" * 2
 READER = "hf_" + "readTokenOfNobody" * 2
+XET_TOKEN = "xet" + "TokenOfNobody"
+"""By which the client speaks to the store for large files."""
+
+_FAR = 1 << 40
 
 
 @dataclass
@@ -70,6 +77,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
+        self.xet = XetStore()
         self.large: dict[str, bytes] = {}
         self.requests: list[tuple[str, str]] = []
         self.failing: list[Failing] = []
@@ -163,6 +171,8 @@ class _Handler(BaseHTTPRequestHandler):
             assert hashlib.sha256(body).hexdigest() == found[1]
             hub.large[found[1]] = body
             return 200, {}, {}
+        if path.startswith(("/v1/", "/v2/")):
+            return self._stored(path, body)
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
         if token not in (TOKEN, READER):
             said = "Invalid credentials in Authorization header"
@@ -174,6 +184,19 @@ class _Handler(BaseHTTPRequestHandler):
             return self._create(json.loads(body))
         return self._within(path, body)
 
+    def _stored(self, path: str, body: bytes) -> tuple[int, Any, dict[str, str]]:
+        """Take what comes by Xet; what this store does not know is 404, as of an older one."""
+        if self.headers.get("Authorization") != f"Bearer {XET_TOKEN}":
+            return 401, {"error": "no token of this store"}, {}
+        if found := re.fullmatch(r"/v1/xorbs/default/(\w{64})", path):
+            self.hub.xet.take_xorb(found[1], body)
+            return 200, {"was_inserted": True}, {}
+        if path == "/v1/shards":
+            self.hub.xet.take_shard(body)
+            self.hub.large |= self.hub.xet.files
+            return 200, {"result": 1}, {}
+        return 404, {"error": f"unknown: {path}"}, {}
+
     def _create(self, asked: dict[str, Any]) -> tuple[int, Any, dict[str, str]]:
         name = f"{asked['organization']}/{asked['name']}"
         if name in self.hub.repositories:
@@ -182,7 +205,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.make(name, {}, private=asked.get("visibility") == "private")
         return 200, {"url": f"{self.hub.url}/datasets/{name}", "name": name}, {}
 
-    def _within(self, path: str, body: bytes) -> tuple[int, Any, dict[str, str]]:
+    def _within(  # noqa: C901 - one case for each kind of request
+        self, path: str, body: bytes
+    ) -> tuple[int, Any, dict[str, str]]:
         found = re.fullmatch(r"(?:/api)?/datasets/([^/]+/[^/]+?)(?:\.git)?(?:/(.*))?", path)
         repository = self.hub.repositories.get(found[1]) if found else None
         if not found or repository is None:
@@ -197,6 +222,8 @@ class _Handler(BaseHTTPRequestHandler):
                     for name, sha in repository.tags.items()
                 ]
                 return 200, {"branches": [], "converts": [], "tags": tags}, {}
+            case "xet-write-token":
+                return self._way_to_store()
             case "preupload":
                 return 200, _modes(json.loads(body)), {}
             case "info":
@@ -212,6 +239,12 @@ class _Handler(BaseHTTPRequestHandler):
                 return _resolved(repository, rest)
             case _:
                 return 404, {"error": f"unknown: {path}"}, {}
+
+    def _way_to_store(self) -> tuple[int, Any, dict[str, str]]:
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            said = "this token may only read"
+            return 403, {"error": said}, {"X-Error-Message": said}
+        return 200, {"accessToken": XET_TOKEN, "casUrl": self.hub.url, "exp": _FAR}, {}
 
     def _batch(self, asked: dict[str, Any]) -> dict[str, Any]:
         objects = []

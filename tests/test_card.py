@@ -22,6 +22,7 @@ from soupstock.markdown import code, fenced, one_line, prose, table
 from soupstock.records import Row
 from soupstock.run import Run
 from soupstock.spec import MAX_TOKENS, Pipeline
+from soupstock.terms import terms_of
 from soupstock.testing import Server
 from soupstock.weights import SMOLLM2
 
@@ -146,6 +147,15 @@ def test_the_size_category_follows_from_the_rows(rows: int, name: str) -> None:
     assert hub.size_category(rows) == name
 
 
+TERMS = {
+    "title": "Some Terms",
+    "says": "It asks for a name.",
+    "source": "https://example.org/terms",
+    "version": "1 May 2024",
+    "seen": "2026-11-25",
+}
+
+
 def test_every_number_in_the_card_is_one_of_the_manifests(said: Manifest) -> None:
     sources: set[float] = set()
     planted = iter(range(1_000_003, 2_000_000, 7))
@@ -164,11 +174,15 @@ def test_every_number_in_the_card_is_one_of_the_manifests(said: Manifest) -> Non
                 return value
 
     pipeline = said.pipeline
+    terms = TERMS | {"says": "Ask t881.", "version": "v882", "source": "https://x883.org/"}
     data = json.loads(said.model_dump_json())
     data = plant(data | {"reason": "12 of 345 rows", "outcome": "partial"}) | {
         "pipeline": pipeline,
         "versions": {"python": "91.92.93"},
-        "models": [model | {"revision": "r777"} for model in data["models"]],
+        "models": [
+            model | {"revision": "r777", "license": "l778", "terms": terms}
+            for model in data["models"]
+        ],
     }
     for step in data["steps"]:
         step["cost"] = plant(0.5) if step["model"] else None
@@ -231,16 +245,19 @@ def test_hostile_text_changes_nothing_but_the_text(said: Manifest) -> None:
                 return value
 
     data = json.loads(said.model_dump_json())
-    data["models"][0]["license"] = "odd"
+    data["models"][0] |= {"license": "odd", "terms": TERMS}
     sample = {"topic": "t", "list": ["a"], "struct": {"x": "y"}}
     data |= {"reason": "why", "outcome": "partial"}
     data["pipeline"]["description"] = "what it is"
     plain = rendered(said, (sample,), **data)
+    told = TERMS | {key: poisoned(TERMS[key]) for key in ("title", "says", "version")}
     changes = {
         "name": poisoned("mine"),
         "reason": poisoned("why"),
         "models": [
-            model | {key: poisoned(model[key]) for key in ("reference", "model", "license")}
+            model
+            | {key: poisoned(model[key]) for key in ("reference", "model", "license")}
+            | {"terms": model["terms"] and told}
             for model in data["models"]
         ],
         "prompts": [
@@ -348,18 +365,45 @@ def test_a_judge_that_is_not_measured_is_said_to_be_so(said: Manifest) -> None:
 
 def test_the_embedded_models_scores_and_texts_are_called_plumbing(said: Manifest) -> None:
     model = {"reference": "embedded", "model": SMOLLM2.model, "license": SMOLLM2.license}
-    models = [ModelRecord(role=role, **model).model_dump() for role in ("writer", "judge")]
+    models = [
+        ModelRecord(role=role, **model, terms=terms_of(SMOLLM2.license)).model_dump(mode="json")
+        for role in ("writer", "judge")
+    ]
     text = rendered(said, models=models)
     assert "**`SmolLM2-135M-Instruct` cannot judge.**" in text
     assert "> **A demonstration.** `SmolLM2-135M-Instruct` is a very small model" in text
-    assert "The licence of `SmolLM2-135M-Instruct`, `apache-2.0`, sets no terms" in text
+    assert "- `SmolLM2-135M-Instruct`, `apache-2.0`: It says nothing of what a model writes" in text
+    assert text.count("It says nothing of what a model writes") == 1
 
 
-def test_a_licence_that_may_bind_and_one_that_is_not_known_are_told_apart(said: Manifest) -> None:
+def test_what_a_licence_says_of_answers_and_what_nobody_knows_of_it_are_told_apart(
+    said: Manifest,
+) -> None:
     models = json.loads(said.model_dump_json())["models"]
-    models[0]["license"] = "llama3.1"
-    assert "The licence of `tester`, `llama3.1`, may set terms" in rendered(said, models=models)
-    assert "The licence of `tester` is not known" in rendered(said)
+    models[0] |= {"license": "llama3.1", "terms": TERMS}
+    told = rendered(said, models=models)
+    assert (
+        "- `tester`, `llama3.1`: It asks for a name. (Some Terms, <https://example.org/terms>,"
+        " version 1 May 2024, read on 2026-11-25)\n" in told
+    )
+    assert "- `tester`: its licence is not known. Look before publishing:" in told
+    assert "is no legal advice" in told
+    models[0] |= {"license": "my-own", "terms": None}
+    odd = rendered(said, models=models)
+    assert "- `tester`, `my-own`: what this licence says of what the model writes is not kno" in odd
+    models[0] |= {"license": None, "terms": TERMS}
+    assert "- `tester`, Some Terms: It asks for a name." in rendered(said, models=models)
+
+
+def test_what_a_stated_licence_and_a_known_service_say_is_in_the_manifest_and_the_card(
+    folder: Folder, server: Server
+) -> None:
+    folder.point_at(server.base_url, license="Llama3.3")
+    run = folder.run()
+    (terms,) = {model.terms for model in run.manifest.models}
+    assert terms is not None
+    assert terms.source.endswith("/llama3_3/LICENSE")
+    assert f"`Llama3.3`: {prose(terms.says)}" in of(run)
 
 
 def test_a_partial_dataset_says_so_and_why(said: Manifest) -> None:

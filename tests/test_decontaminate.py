@@ -44,6 +44,12 @@ CLEAN = [
     "Explain in simple words how a savings account differs from a fund.",
 ]
 
+SAID = (
+    "In April, Natalia sold 48 clips to friends; in May she sold half as many. Altogether, how "
+    "many clips has Natalia sold in both months?"
+)
+"""The first item in other words."""
+
 
 def found(text: str, **options: Any) -> Contamination:
     return Detector(ITEMS, **{"overlap": 0.5, "threshold": 0.6} | options).find([text])[0]
@@ -73,11 +79,7 @@ def test_half_of_an_items_eight_grams_are_found() -> None:
 
 
 def test_a_text_in_other_words_is_found() -> None:
-    said = (
-        "In April, Natalia sold 48 clips to friends; in May she sold half as many. Altogether, "
-        "how many clips has Natalia sold in both months?"
-    )
-    answer = found(said)
+    answer = found(SAID)
     assert answer.stages == ("rephrased",)
     assert answer.item == 0
     assert 0.6 <= answer.similarity < 1
@@ -147,6 +149,24 @@ def test_a_row_is_dropped_by_every_stage_that_finds_it_and_names_the_item(folder
     assert run.manifest.steps[0].flagged["decontaminate: 8-gram"] == 2
     life = explain(Project(folder.root), "mine", run.rows["id"][4])
     assert life.chapters[0].value == {"twin": "exam.jsonl row 4", "similarity": 1.0}
+
+
+def test_an_item_in_one_of_many_turns_is_found(folder: Folder) -> None:
+    evaluation(folder)
+    turns = [turn for text in (*CLEAN[:3], SAID, *CLEAN[3:]) for turn in ("user", text)]
+    talk = [
+        {"role": role, "content": text} for role, text in zip(turns[::2], turns[1::2], strict=True)
+    ]
+    clean = [turn for turn in talk if turn["content"] != SAID]
+    split = [{"role": "user", "content": half} for half in (ITEMS[5][:40], ITEMS[5][40:])]
+    folder.write("rows.jsonl", jsonl({"text": some} for some in (clean, talk, split)))
+    folder.replace("pipelines/mine.yaml", "decontaminate: text", "decontaminate: text::user")
+    run = folder.run()
+    assert found(" ".join([*CLEAN, SAID])).stages == ()
+    reasons = run.rows["dropped_by"].to_list()
+    assert reasons[:2] == [[], ["decontaminate: rephrased"]]
+    assert reasons[2] != []
+    assert run.rows["twin"].to_list()[1:] == ["exam.jsonl row 1", "exam.jsonl row 6"]
 
 
 def test_the_manifest_certifies_what_was_compared_and_how_much_is_found(folder: Folder) -> None:

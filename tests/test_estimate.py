@@ -87,3 +87,26 @@ def test_a_step_that_no_row_reaches_is_named(folder: Folder, server: Server) -> 
     told = estimate(folder.plan())
     assert server.count == PROBE
     assert told.unknown == ("generate: answer", "judge: quality")
+
+
+def test_each_judge_of_a_jury_is_estimated_at_its_own_price(folder: Folder) -> None:
+    folder.replace("pipelines/mine.yaml", "judge: test}", "judge: test, dear: dear}")
+    folder.replace("pipelines/mine.yaml", "model: judge\n", "model: [judge, dear]\n")
+    with Server(lengths) as server:
+        folder.point_at(server.base_url, input_price=0.0, output_price=0.0)
+        settings = (folder.root / "pyproject.toml").read_text(encoding="utf-8")
+        priced = settings.replace("test", "dear").replace("= 0.0", "= 5.0")
+        folder.write("pyproject.toml", settings + priced)
+        told = estimate(folder.plan())
+        paid = folder.run().manifest.paid
+    assert told.cost is not None
+    assert paid.cost
+    assert told.cost.low <= paid.cost <= told.cost.high
+
+
+@pytest.mark.usefixtures("server")
+def test_no_more_rows_are_expected_than_a_selection_keeps(folder: Folder) -> None:
+    folder.replace("pipelines/mine.yaml", "  - publish", "  - select: 12\n  - publish")
+    folder.replace("pipelines/mine.yaml", "rows: 20", "rows: 200")
+    told = estimate(folder.plan())
+    assert told.kept.high == folder.run().manifest.kept == 12

@@ -11,7 +11,8 @@ from soupstock import imitation
 from soupstock.budget import Budget
 from soupstock.cli import main
 from soupstock.errors import MistakeError
-from soupstock.explain import Life, explain, look
+from soupstock.explain import Life, explain
+from soupstock.looks import look
 from soupstock.project import Project
 from soupstock.run import Run
 from soupstock.testing import Request, Server

@@ -103,7 +103,12 @@ def test_a_server_that_refuses_to_tell_probabilities_is_asked_without(
         server.fail(lambda request: refusal if "logprobs" in request.body else None)
         run = folder.run()
         refused = sum("logprobs" in request.body for request in server.requests)
+        server.forget()
+        server.fail(lambda _: error(500, "It is down."))
+        again = folder.run()
+        assert server.requests == []
     assert set(scores(run)) == {1.0}
+    assert scores(again) == scores(run)
     assert run.manifest.steps[2].failures == ()
     assert refused < 20
 

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import shutil
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
@@ -18,8 +19,11 @@ from hypothesis import strategies as st
 from conftest import Folder
 from soupstock.cli import main
 from soupstock.errors import MistakeError
-from soupstock.mixing import Mixed, Mixture, apportioned, mix
+from soupstock.mix_record import Mixture
+from soupstock.mixing import Mixed, apportioned, mix
 from soupstock.project import Project
+from soupstock.verify import verify
+from test_decontaminate import CLEAN, ITEMS, SAID
 
 PIPELINE = """\
 source: {{file: {name}.jsonl}}
@@ -115,6 +119,18 @@ def test_what_one_run_was_decontaminated_against_is_left_out_of_all(folder: Fold
     assert "| `bench.jsonl` | `question` | 5 |" in (done.folder / "dataset/README.md").read_text()
 
 
+def test_a_rephrased_question_is_found_beside_its_long_answer(folder: Folder) -> None:
+    folder.write("bench.jsonl", "".join(json.dumps({"question": one}) + "\n" for one in ITEMS))
+    rows = [{"instruction": one, "response": texts(3, 1)[0]} for one in (SAID, *CLEAN)]
+    folder.write("think.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    folder.write("pipelines/think.yaml", PIPELINE.format(name="think", more=""))
+    folder.run("think")
+    step = "  - decontaminate: response\n    against: [{file: bench.jsonl, column: question}]\n"
+    run_of(folder, "talk", texts(1, 50), step)
+    done = mixed(folder, shares={"talk": 1, "think": 1})
+    assert [one.contaminated for one in done.record.ingredients] == [0, 1]
+
+
 def test_the_card_says_what_came_from_where_and_the_hub_reads_it(runs: Folder) -> None:
     done = mixed(runs, 100, splits={"test": 0.2}, repository="me/soup")
     text = (done.folder / "dataset/README.md").read_text()
@@ -197,3 +213,68 @@ def test_a_mix_is_pushed_as_a_run_is(runs: Folder, monkeypatch: pytest.MonkeyPat
         pushing.push(pushing.prepare(release, Choices(), api), api)
         lock = json.loads(hub.repositories["me/soup"].files[LOCK])
     assert [one["taken"] for one in lock["ingredients"]] == [70, 30]
+
+
+def problems(folder: Folder, name: str = "soup") -> list[str]:
+    return list(verify(Project(folder.root), name).problems)
+
+
+@pytest.mark.parametrize("rows", [None, 90])
+def test_a_mix_comes_out_the_same_from_the_runs_it_was_made_of(
+    runs: Folder, rows: int | None
+) -> None:
+    third = {"talk": 2.0, "think": 1.0}
+    done = mixed(runs, rows, shares=third, splits={"test": 0.2}, repository="me/soup", seed=3)
+    found = verify(Project(runs.root), "soup")
+    assert (found.problems, found.notes) == ((), ())
+    assert (found.files, found.rows) == (len(done.record.files), done.record.dataset.rows)
+    # A later run of the same pipeline makes no difference: the mix names the one that it is of.
+    run_of(runs, "talk", texts(5, 30))
+    told = CliRunner().invoke(main, ["--project", str(runs.root), "verify", "soup"])
+    assert told.exit_code == 0, told.output
+    assert told.output.endswith("files come out the same, byte for byte\n")
+
+
+def test_a_mix_that_was_changed_names_file_row_and_record(runs: Folder) -> None:
+    done = mixed(runs, 100)
+    path = done.folder / "dataset/data/train-00000-of-00001.parquet"
+    rows = pl.read_parquet(path, glob=False)
+    rows.with_columns(origin=pl.lit("talk")).write_parquet(path)
+    named, *others = problems(runs)
+    assert named == f"dataset/data/{path.name} is not the file that the run wrote"
+    assert any("has another origin than comes out" in one for one in others)
+    mixed(runs, 100)
+    record = json.loads((done.folder / "mix.json").read_text())
+    record["ingredients"][0]["taken"] += 1
+    (done.folder / "mix.json").write_text(json.dumps(record))
+    assert problems(runs) == ["mix.json says of ingredients what does not come out"]
+
+
+def test_a_run_that_is_gone_or_was_changed_since_it_was_mixed_is_named(runs: Folder) -> None:
+    talk, think = (one.run for one in mixed(runs, 100).record.ingredients)
+    file = runs.root / "runs" / talk / "dataset/data/train-00000-of-00001.parquet"
+    pl.read_parquet(file, glob=False).reverse().write_parquet(file)
+    shutil.rmtree(runs.root / "runs" / think)
+    assert problems(runs) == [
+        f"{talk}/dataset/data/train-00000-of-00001.parquet is not the file that was mixed",
+        f"the run {think} that it was made of is missing",
+    ]
+    file.unlink()
+    assert f"{talk}/dataset/data/{file.name}, which it was made of, is missing" in problems(runs)
+
+
+def test_an_evaluation_set_that_changed_and_a_record_of_old_are_told(folder: Folder) -> None:
+    folder.write("bench.jsonl", json.dumps({"question": texts(9, 1)[0]}) + "\n")
+    step = "  - decontaminate: response\n    against: [{file: bench.jsonl, column: question}]\n"
+    run_of(folder, "talk", texts(1, 50), step)
+    done = mixed(folder, shares={"talk": 1})
+    assert problems(folder) == []
+    folder.write("bench.jsonl", json.dumps({"question": texts(8, 1)[0]}) + "\n")
+    assert problems(folder) == [
+        "it cannot be made again: an evaluation set that rows were compared with has changed since"
+    ]
+    record = json.loads((done.folder / "mix.json").read_text())
+    del record["mixture"]
+    (done.folder / "mix.json").write_text(json.dumps(record))
+    (old,) = problems(folder)
+    assert old.startswith("it cannot be made again: an earlier version made it")

@@ -13,7 +13,7 @@ from datasets import load_dataset
 from conftest import Folder
 from soupstock import imitation
 from soupstock import run as runs
-from soupstock.explain import look
+from soupstock.looks import look
 from soupstock.plan import plan_file
 from soupstock.project import Project
 from soupstock.records import Row

@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from conftest import Folder
 from soupstock.errors import MistakeError
+from soupstock.folder import run_folder, run_name
 from soupstock.project import Part, Project, name_of
 
 FILTER = """\
@@ -99,6 +102,19 @@ def test_pipelines_in_folders_have_their_folders_in_their_names(empty: Folder) -
     project = Project(empty.root)
     assert project.pipeline("specialists/maths") == empty.root / "pipelines/specialists/maths.yaml"
     assert project.pipeline("chat") == empty.root / "pipelines/chat.yaml"
+
+
+NAME_PART = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,5}", fullmatch=True)
+NAME = st.lists(NAME_PART, min_size=1, max_size=3).map("/".join)
+
+
+@given(NAME, NAME)
+@example("a/b", "a--b")
+@example("a-/b", "a-.-b")
+def test_no_two_pipelines_share_a_runs_folder(one: str, other: str) -> None:
+    folders = {run_folder(Path("p"), name, "0" * 64).parent for name in (one, other)}
+    assert len(folders) == len({one, other})
+    assert run_name(run_folder(Path("p"), one, "0" * 64)) == f"{one}/{'0' * 12}"
 
 
 def test_a_pipeline_may_be_given_by_its_file(tmp_path: Path, empty: Folder) -> None:

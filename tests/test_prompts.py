@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soupstock.errors import MistakeError
-from soupstock.prompts import MAX_CHARACTERS, Prompt, PromptError, parse_prompt
+from soupstock.patterns import MAX_CHARACTERS
+from soupstock.prompts import Prompt, PromptError, parse_prompt
 
 FILE = Path("prompts/chat/ask.md")
 

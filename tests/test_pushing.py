@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from soupstock.hub_versions import read_hub_version
 from soupstock.project import Project
 from soupstock.pushing import Choices, Prepared, Pushed
 from soupstock.release import LOCK, Release, read_release, sha256
+from soupstock.testing import Server
 from soupstock.versions import read_version
 
 CHAT = """\
@@ -313,6 +315,45 @@ def test_a_row_on_both_sides_is_a_leak(made: Folder, hub: Hub) -> None:
     assert_unfit(made, hub, "default leaks: 1 groups of rows")
 
 
+SOURCED = """\
+source: {file: seeds.parquet}
+steps:
+  - {generate: answer, model: writer, prompt: again, temperature: 1.0}
+  - publish: me/pushed
+    configs: {sft: {schema: Said}, raw: {}}
+    splits: {test: 0.3}
+models: {writer: test}
+"""
+
+
+@pytest.mark.parametrize("config", ["sft", "raw"])
+def test_rows_of_one_source_row_on_both_sides_are_a_leak(
+    folder: Folder, hub: Hub, server: Server, config: str
+) -> None:
+    drawn = random.Random(1)  # noqa: S311 - words, no secret
+    server.answer = lambda _: " ".join(f"w{drawn.randrange(9999)}" for _ in range(40))
+
+    twice = [{"instruction": f"Question {n % 20} {n % 20 * 7919}?"} for n in range(40)]
+    pl.DataFrame(twice).write_parquet(folder.root / "seeds.parquet")
+    folder.point_at(server.base_url)
+    folder.write("prompts/again.md", "Answer: {{ instruction }}")
+    schema = "class Said(BaseModel):\n    answer: str\n"
+    folder.write("schemas/own.py", f"from pydantic import BaseModel\n\n\n{schema}")
+    folder.write("pipelines/pushed.yaml", SOURCED)
+    folder.run("pushed")
+    release = released(folder)
+    pushing.require_fit(release, Project(folder.root), PRIVATE)
+    names = [f"{config}/{split}-00000-of-00001.parquet" for split in ("test", "train")]
+    test, train = (pl.read_parquet(release.place / name) for name in names)
+    # One of a source row's answers changes sides with one of another's: no two of them are alike.
+    rewritten(release, names[0], pl.concat([train.head(1), test.tail(-1)]))
+    rewritten(release, names[1], pl.concat([test.head(1), train.tail(-1)]))
+    assert_unfit(folder, hub, r"it leaks: of 2 source rows there are rows on both sides")
+    # The schema is the run's: what became of it since makes no difference.
+    folder.write("schemas/own.py", "")
+    assert_unfit(folder, hub, r"it leaks: of 2 source rows")
+
+
 def test_other_columns_rows_and_shapes_than_were_told_are_found(made: Folder, hub: Hub) -> None:
     release = released(made)
     train = pl.read_parquet(release.place / TRAIN)
@@ -363,13 +404,13 @@ def test_nothing_kept_and_nothing_run_are_said_so(made: Folder, hub: Hub) -> Non
 
 
 def command(
-    made: Folder, hub: Hub, *arguments: str, **environment: str
+    made: Folder, hub: Hub, *arguments: str, name: str = "pushed", **environment: str
 ) -> "subprocess.CompletedProcess[str]":
     """Run `soupstock publish` as a process of its own, on a terminal that nobody sits at."""
     home = {"HF_HOME": str(made.root / "home"), "HF_HUB_DISABLE_XET": "1", "HF_ENDPOINT": hub.url}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     return subprocess.run(  # noqa: S603 - our own command
-        [str(Path(sys.executable).parent / "soupstock"), "publish", "pushed", *arguments],
+        [str(Path(sys.executable).parent / "soupstock"), "publish", name, *arguments],
         check=False,
         capture_output=True,
         text=True,
@@ -419,8 +460,53 @@ def test_the_command_ends_with_two_and_the_reason_where_a_dataset_is_unfit(
 
 
 def test_a_hub_that_is_not_there_is_one_line(made: Folder, hub: Hub) -> None:
-    done = command(made, hub, "--dry-run", HF_TOKEN=TOKEN, HF_ENDPOINT="http://127.0.0.1:9")
+    done = command(made, hub, HF_TOKEN=TOKEN, HF_ENDPOINT="http://127.0.0.1:9")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith("soupstock: me/pushed was not pushed: ")
     assert TOKEN not in line
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({}, "the Hub was not looked at: there is no token. Not known: whether me/pushed is there"),
+        ({"HF_TOKEN": TOKEN, "HF_ENDPOINT": "http://127.0.0.1:9"}, "refused"),
+        ({"HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "1"}, "offline"),
+    ],
+)
+def test_a_dry_run_needs_no_token_and_no_hub_and_says_what_it_did_not_see(
+    made: Folder, hub: Hub, environment: dict[str, str], said: str
+) -> None:
+    done = command(made, hub, "--dry-run", **environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    first, *files, unseen, last = done.stdout.splitlines()
+    assert first == "me/pushed: 40 rows, 5 files, 0.0 MB, private, the first version"
+    assert "  README.md" in files
+    assert unseen.startswith("the Hub was not looked at: ")
+    assert said in unseen
+    assert last == "nothing was pushed: --dry-run"
+    assert not hub.requests
+    (released(made).place / "more.txt").write_text("x")
+    assert command(made, hub, "--dry-run", **environment).returncode == 2
+
+
+def test_a_dry_run_still_refuses_what_the_hub_forbids(made: Folder, hub: Hub) -> None:
+    hub.make("me/pushed", {"theirs.csv": b""})
+    done = command(made, hub, "--dry-run", HF_TOKEN=TOKEN)
+    assert done.returncode == 2
+    assert "did not make (theirs.csv)" in done.stderr
+
+
+def test_models_whose_licence_nobody_told_are_named_before_the_push(
+    folder: Folder, hub: Hub, server: Server
+) -> None:
+    folder.point_at(server.base_url)
+    run = folder.run()
+    done = command(folder, hub, "--dry-run", name="mine")
+    assert "look before publishing: what tester allows with its answers is not known" in done.stdout
+    folder.point_at(server.base_url, license="apache-2.0")
+    folder.run()
+    again = command(folder, hub, "--dry-run", name="mine")
+    assert (again.returncode, "look before" in again.stdout) == (0, False)
+    assert run.manifest.models[0].license is None

@@ -133,3 +133,30 @@ def test_a_frame_has_the_rows_values_in_the_columns_types(rows: list[Row]) -> No
     made = frame(rows, columns)
     assert dict(made.schema) == columns
     assert made.to_dicts() == [{name: r.get(name) for name in columns} for r in rows]
+
+
+_FACT = pl.Struct({"year": pl.Int64, "of": pl.List(pl.String)})
+_FACTS = st.none() | st.fixed_dictionaries(
+    {"year": st.none() | st.integers(-9, 9), "of": st.none() | st.lists(st.text(max_size=2))}
+)
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries({"fact": _FACTS, "facts": st.none() | st.lists(_FACTS, max_size=3)}),
+        max_size=8,
+    )
+)
+def test_a_frame_holds_what_is_nested_as_it_was_and_null_where_nothing_is(rows: list[Row]) -> None:
+    columns: Columns = {"fact": _FACT, "facts": pl.List(_FACT)}
+    made = frame(rows, columns)
+    assert dict(made.schema) == columns
+    assert made.to_dicts() == rows
+
+
+@given(st.lists(st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.text())))
+def test_what_is_no_list_and_no_structure_is_null_in_a_column_of_such(values: list[Any]) -> None:
+    columns: Columns = {"fact": _FACT, "tags": pl.List(pl.String)}
+    made = frame([{"fact": value, "tags": value} for value in values], columns)
+    assert made["fact"].is_null().all()
+    assert made["tags"].to_list() == [v if isinstance(v, list) else None for v in values]

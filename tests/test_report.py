@@ -221,6 +221,7 @@ def test_a_row_tells_its_life_up_to_the_step_that_dropped_it(
         assert f"Score {row['quality']['score']:.2f}" in life
         if row["dropped_by"]:
             assert "Dropped here: filter: score(quality)" in life
+            assert f"score(quality) drops of {row['quality']['score']:.3g} (min=0.5)" in life
             assert "publish" not in life
         else:
             assert "publish: me/mine passed Kept" in life
@@ -432,8 +433,11 @@ def test_the_same_answers_give_the_same_page_but_for_the_section_on_time(folder:
 def test_a_page_does_not_depend_on_the_hash_seed(hostile: Run) -> None:
     script = (
         "import sys; from pathlib import Path; import polars as pl; from soupstock import manifest;"
-        "from soupstock.report import render_report; place = Path(sys.argv[1]);"
-        "page = render_report(manifest.read(place), pl.scan_parquet(place / 'rows.parquet'));"
+        "from soupstock.plan import plan_file; from soupstock.project import Project;"
+        "from soupstock.report import render_report; from soupstock.results import filters_of;"
+        "place = Path(sys.argv[1]); rows = pl.scan_parquet(place / 'rows.parquet');"
+        "filters = list(filters_of(plan_file('mine', Project(place.parents[2]))));"
+        "page = render_report(manifest.read(place), rows, filters);"
         "sys.stdout.buffer.write(page.encode())"
     )
     pages = [

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from conftest import Folder
 from soupstock.clusters import CROWD, clusters, connected
@@ -259,3 +261,63 @@ def test_splits_that_cannot_be_made_are_mistakes_with_their_line(
     with pytest.raises(MistakeError, match=said) as error:
         folder.plan("split")
     assert f"split.yaml:{line}: " in str(error.value)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 12), st.sampled_from([1, 2, 15]))
+@pytest.mark.parametrize("values", ["", "ab"])
+def test_no_split_is_empty_where_there_are_groups_enough(
+    values: str, seed: int, groups: int, size: int
+) -> None:
+    drawn = draw_from(seed)
+    group = np.repeat(np.arange(groups) * size, size)
+    names = [f"{drawn.randrange(1 << 64):016x}" for _ in group]
+    strata = [drawn.choice(values) for _ in names] if values else None
+    shares = {"test": 0.1, "validation": 0.05}
+    sides = divided(Splits(shares, "x"), group, names, strata).names.to_list()
+    assert set(sides) >= set(["train", "test", "validation"][:groups])
+    for first in range(0, groups * size, size):
+        assert len(set(sides[first : first + size])) == 1
+
+
+def test_a_split_is_filled_from_the_front_and_stays_so_as_rows_are_added() -> None:
+    splits = Splits({"test": 0.1})
+    # The hash of none of these leads to `test`.
+    names = [
+        name
+        for name in ids(60)
+        if divided(splits, np.arange(3), ["a", name, "b"]).names.to_list()
+        == ["test", "train", "train"]
+    ]
+    found = [divided(splits, np.arange(n), names[:n]).names.to_list() for n in (1, 2, 20, 40)]
+    assert found[0] == ["train"]
+    assert all(one == ["test", *["train"] * (len(one) - 1)] for one in found[1:])
+
+
+def test_of_groups_that_are_all_too_large_the_smallest_fills_a_split() -> None:
+    group = np.repeat([0, 40, 60], [40, 20, 40])
+    sides = divided(Splits({"test": 0.1}), group, ids(100)).names.to_list()
+    assert sides == ["train"] * 40 + ["test"] * 20 + ["train"] * 40
+
+
+@pytest.mark.parametrize("stratify", ["", "    stratify: kind\n"])
+def test_of_a_small_dataset_each_split_has_a_row_and_one_that_cannot_is_told(
+    folder: Folder, stratify: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from soupstock.show import show_run
+
+    drawn = draw_from(2)
+    rows = [(" ".join(text_of(drawn)), " ".join(text_of(drawn))) for _ in range(3)]
+    seeds(folder, rows, SPLIT.replace("0.3", "0.02").replace("0.2", "0.01") + stratify)
+    full = folder.run("split")
+    assert {len(sides) for sides in sides_of(full).values()} == {1}
+    assert set().union(*sides_of(full).values()) == {"train", "test", "validation"}
+    assert "No row" not in (full.folder / "dataset/README.md").read_text()
+    seeds(folder, rows[:1], SPLIT + stratify)
+    single = folder.run("split")
+    assert set().union(*sides_of(single).values()) == {"train"}
+    card = (single.folder / "dataset/README.md").read_text()
+    assert "No row is in the split `test`: there are too few groups." in card
+    assert "No row is in the split `validation`: there are too few groups." in card
+    show_run(single)
+    assert "no row is in the split test: too few groups of rows" in capsys.readouterr().out

@@ -234,9 +234,9 @@ def test_a_schema_is_said_once_and_where_templates_take_it(roles: list[str], pla
 def test_each_mode_asks_for_something_else() -> None:
     form = Form(MODEL, {"max_tokens": 8}, SCHEMA)
     call = form.call([{"role": "user", "content": "x"}], "row")
-    assert call.otherwise is not None
-    calls = [call.otherwise(mode) for mode in ("json_schema", "structured_outputs", "prompt")]
-    assert calls[0].key == call.key
+    calls = [call.put(way) for way in call.ways]
+    assert [way.mode for way in call.ways] == ["json_schema", "structured_outputs", "prompt"]
+    assert calls[0] == call
     assert len({one.key for one in calls}) == 3
-    assert all(one.otherwise is None for one in calls)
+    assert [one.put(call.ways[0]).key for one in calls] == [call.key] * 3
     assert Form(MODEL, {"max_tokens": 8}).call([], "row").otherwise is None

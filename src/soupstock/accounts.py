@@ -8,15 +8,17 @@ from decimal import Decimal
 from typing import Any
 
 from soupstock.manifest import (
+    UNASKED,
     DatasetRecord,
     DecontaminationRecord,
     Manifest,
     SpreadRecord,
     StepRecord,
 )
-from soupstock.markdown import Markdown, code, table
+from soupstock.markdown import Markdown, code, paragraphs, prose, table
 
 _LONGEST_CELL = 120
+_LONGEST_SENTENCE = 1000
 _LONGEST_STEP = 60
 _LONGEST_TYPE = 400
 _HASH = 12
@@ -185,6 +187,19 @@ def recalls_of(records: Sequence[DecontaminationRecord]) -> Markdown:
     ]
     header = ("what was done to an item", "canaries", "found", "share", "interval")
     return table(header, rows, right=header[1:])
+
+
+def questions(records: Sequence[DecontaminationRecord]) -> Markdown:
+    """Say what models said of rows that only resemble an item, or that none was asked."""
+    told: list[Markdown] = []
+    for record in records:
+        if record.question is not None:
+            said = prose(record.question.sentence, _LONGEST_SENTENCE)
+            said = said if record.question.is_proven else Markdown(f"**{said}**")
+            told.append(Markdown(f"{cell(record.column)}: {said}"))
+        elif record.is_unasked:
+            told.append(Markdown(f"{cell(record.column)}: {UNASKED}."))
+    return paragraphs(dict.fromkeys(told))
 
 
 def failures(said: Manifest) -> Markdown:

@@ -104,7 +104,8 @@ def plan(
     found = Project.at(Path(project))
     if isinstance(pipeline, str):
         return plan_file(pipeline, found, models=models, rows=rows)
-    return plan_pipeline(changed(pipeline, models or {}, rows), found, name=spec.slug(name))
+    safe = spec.unslugged(spec.slug(name))
+    return plan_pipeline(changed(pipeline, models or {}, rows), found, name=safe)
 
 
 def run(  # noqa: PLR0913 - each is one thing that a run can be told

@@ -1,8 +1,11 @@
 """How a dataset is arranged, in words: its configurations and splits, for the card."""
 
+from typing import NamedTuple
+
 from soupstock.accounts import cell, count
 from soupstock.manifest import DatasetRecord, SplittingRecord
 from soupstock.markdown import Markdown, code, joined, paragraphs, table
+from soupstock.splitting import TRAIN
 
 
 def arrangement(dataset: DatasetRecord) -> Markdown:
@@ -31,7 +34,34 @@ def arranged(dataset: DatasetRecord) -> Markdown:
         for split in config.splits
     ]
     found = table(("configuration", "schema", "split", "rows"), rows, right=("rows",))
-    return paragraphs([found, *([_split(dataset.splitting)] if dataset.splitting else [])])
+    told = [_split(dataset.splitting)] if dataset.splitting else []
+    return paragraphs([found, *told, *map(_vacancy, vacancies(dataset))])
+
+
+class Vacancy(NamedTuple):
+    """A split that was asked for, and has no row of a configuration."""
+
+    config: str | None
+    """None where the dataset has but one."""
+    split: str
+
+
+def vacancies(dataset: DatasetRecord) -> list[Vacancy]:
+    """Name the splits that were asked for and are empty."""
+    if dataset.splitting is None:
+        return []
+    several = len(dataset.configs) > 1
+    return [
+        Vacancy(config.name if several else None, split)
+        for config in dataset.configs
+        for split in (TRAIN, *dataset.splitting.shares)
+        if split not in {one.name for one in config.splits}
+    ]
+
+
+def _vacancy(one: Vacancy) -> Markdown:
+    where = f"of {code(one.config)} " if one.config else ""
+    return Markdown(f"No row {where}is in the split {code(one.split)}: there are too few groups.")
 
 
 def _split(splitting: SplittingRecord) -> Markdown:
@@ -50,5 +80,5 @@ def _split(splitting: SplittingRecord) -> Markdown:
         "Rows that come from one source row, or whose texts or questions are nearly the same, are"
         f" on one side of every split together: {splitting.groups:,} such groups, of which {one}."
         f" Where a group goes is drawn by the hash of its first row{evenly}, so that it stays there"
-        " when rows are added behind it."
+        " when rows are added behind it; a split that would be empty so has got one group more."
     )

@@ -62,11 +62,8 @@ class Asking:
         await stream.run(_blocks(table))
         table.clear()
         await self._take_there(client, tally, asked)
-        for name in ("answers", "prompt_tokens", "completion_tokens", "failed", "dropped"):
-            setattr(tally, name, getattr(tally, name) + getattr(asked, name))
-        tally.rows_in += asked.dropped
-        tally.reasons.update(asked.reasons)
-        tally.flagged.update(asked.flagged)
+        tally.add_spent(asked)
+        tally.add_dropped(asked)
         return gatherer.finish()
 
     async def _embedded(self, row: Row, ask: Ask) -> Row:
@@ -90,8 +87,7 @@ class Asking:
         told = Tally(self.label)
         stage = Stage(self.label, step=self._embedded)
         await Stream([stage], client, lambda *_: None, [told], takes_all=True).run(_rows(there))
-        asked.answers += told.answers
-        asked.prompt_tokens += told.prompt_tokens
+        asked.add_spent(told)
         if told.dropped:
             tally.notes.append(f"{told.dropped:,} texts that were there before have no vector")
 

@@ -47,11 +47,11 @@ def mean(values: Sequence[float | None]) -> float | None:
 
 def fitness_record(told: Examination, cost: float | None) -> FitnessRecord:
     """Say whether a judge is fit."""
-    tally, whole = told.tally, told.whole
+    spent, whole = told.tally.spent, told.whole
     paid = {
-        "answers": tally.answers,
-        "prompt_tokens": tally.prompt_tokens,
-        "completion_tokens": tally.completion_tokens,
+        "answers": spent.answers,
+        "prompt_tokens": spent.prompt,
+        "completion_tokens": spent.completion,
         "cost": cost,
     }
     verdict = verdict_of(told)

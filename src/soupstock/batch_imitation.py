@@ -6,6 +6,8 @@ are held.
 
 import itertools
 from collections.abc import Callable, Mapping
+from email.parser import BytesParser
+from email.policy import HTTP
 from typing import Any
 
 import orjson
@@ -107,8 +109,9 @@ class Batches:
 
 
 async def _uploaded(http: web.BaseRequest) -> bytes:
-    content = b""
-    async for part in await http.multipart():
-        if getattr(part, "name", None) == "file":
-            content = bytes(await part.read())  # type: ignore[union-attr]
-    return content
+    head = f"Content-Type: {http.headers['Content-Type']}\r\n\r\n".encode()
+    form = BytesParser(policy=HTTP).parsebytes(head + await http.read())
+    for part in form.iter_parts():
+        if part.get_param("name", header="Content-Disposition") == "file":
+            return bytes(part.get_payload(decode=True))
+    return b""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from soupstock.batches import Batch, Ledger, Result, groups, lines, read_results
-from soupstock.budget import Budget, Price, Reservation, prompt_bound
+from soupstock.budget import Budget, Reservation, prompt_bound
 from soupstock.calls import Answer, Call, Failure, Reply
 from soupstock.completions import READERS
 from soupstock.desks import Desk, State
@@ -152,14 +152,14 @@ class Batching:
 
     def _reserve(self, office: _Office, call: Call) -> bool:
         bound = prompt_bound(len(call.body), call.messages)
-        reservation = self._house.budget.reserve(bound, call.max_tokens, _price(office.model))
+        reservation = self._house.budget.reserve(bound, call.max_tokens, office.model.price)
         if reservation is not None:
             office.reserved[call.key] = reservation
         return reservation is not None
 
     def _is_spent(self, office: _Office, call: Call) -> bool:
         bound = prompt_bound(len(call.body), call.messages)
-        return self._house.budget.exhausted(bound, call.max_tokens, _price(office.model))
+        return self._house.budget.exhausted(bound, call.max_tokens, office.model.price)
 
     async def _await(self, office: _Office, desk: Desk, batch: Batch) -> None:
         """Look at a batch until it is over, and keep what came of it."""
@@ -220,10 +220,10 @@ class Batching:
         self._finish(office, result.key, kept)
 
     async def _refusal(self, office: _Office, result: Result) -> Trouble:
-        address = getattr(await self._house.desk(office.model), "address", None)
-        if address is None:
+        desk = await self._house.desk(office.model)
+        if desk.address is None:
             return Trouble(Failure("BatchError", shown(result.body[:300].decode(errors="replace"))))
-        return refused(address, result.status, {}, result.body)
+        return refused(desk.address, result.status, {}, result.body)
 
     def _count(self, office: _Office, key: bytes, answer: Answer) -> None:
         tokens = (answer.prompt_tokens, answer.completion_tokens, answer.cached_tokens)
@@ -231,7 +231,7 @@ class Batching:
         if reservation is not None:
             self._house.budget.settle(reservation, *tokens)
         else:
-            self._house.budget.owe(_price(office.model), *tokens)
+            self._house.budget.owe(office.model.price, *tokens)
 
     def _troubled(self, office: _Office, key: bytes, trouble: Trouble) -> None:
         """Let a call wait for the next batch, or fail it."""
@@ -268,7 +268,3 @@ def _read(body: bytes, path: str | None) -> Answer:
         except ValueError:
             continue
     raise ValueError("the reply is neither a chat completion nor an embedding")
-
-
-def _price(model: Model) -> Price:
-    return Price(model.input_price, model.output_price, model.cached_price)

@@ -33,12 +33,17 @@ def prompt_bound(messages_bytes: int, messages: int) -> int:
 
 
 class Price(NamedTuple):
-    """What tokens cost, in US dollars per million; None is a server that costs nothing."""
+    """What tokens cost, in US dollars per million; what nobody said counts as nothing."""
 
     input: float | None = None
     output: float | None = None
     cached: float | None = None
     """Of a prompt's tokens that the server had computed before; as `input` where it is None."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether somebody said what tokens cost."""
+        return self.input is not None and self.output is not None
 
     def cost(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> int:
         """Return what tokens cost, in pico-dollars; the cached ones are among the prompt's."""

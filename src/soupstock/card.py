@@ -19,6 +19,7 @@ from soupstock.arrangement import arranged, arrangement
 from soupstock.drawn import drawn
 from soupstock.excerpts import excerpt, written
 from soupstock.hub import front_matter
+from soupstock.licences import licences_told, unique
 from soupstock.loader import parse_yaml, validate
 from soupstock.manifest import WRITING, DatasetRecord, Manifest, ModelRecord
 from soupstock.markdown import Markdown, fenced, joined, listed, one_line, paragraphs, prose, table
@@ -31,11 +32,6 @@ from soupstock.weights import SMOLLM2
 
 _LONGEST_DESCRIPTION = 2000
 _LONGEST_NAME = 120
-
-PERMISSIVE = frozenset(
-    {"apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "isc", "unlicense", "cc0-1.0"}
-)
-"""Licences of models that say nothing of what a model writes."""
 
 
 def render_card(said: Manifest, dataset: DatasetRecord, samples: Sequence[Row]) -> str:
@@ -50,7 +46,7 @@ def render_card(said: Manifest, dataset: DatasetRecord, samples: Sequence[Row]) 
         description=prose(said.pipeline["description"], _LONGEST_DESCRIPTION),
         rows=accounts.count(dataset.rows),
         taken=accounts.count(said.rows),
-        writers=joined([cell(model.model) for model in _unique(_asked(said, *WRITING))]),
+        writers=joined([cell(model.model) for model in unique(_asked(said, *WRITING))]),
         arrangement=arrangement(dataset),
         arranged=arranged(dataset),
         caution=_caution(said),
@@ -64,7 +60,7 @@ def render_card(said: Manifest, dataset: DatasetRecord, samples: Sequence[Row]) 
         source=source_told(said),
         steps=steps_told(said),
         models=accounts.models(said),
-        terms=paragraphs(_terms(said)),
+        terms=licences_told(_asked(said)),
         parts=accounts.parts(said),
         funnel=accounts.funnel(said),
         failures=accounts.failures(said),
@@ -76,6 +72,7 @@ def render_card(said: Manifest, dataset: DatasetRecord, samples: Sequence[Row]) 
         topics=accounts.topics(said),
         evaluations=accounts.evaluations(said),
         recalls=accounts.recalls(said),
+        questions=accounts.questions(said.decontamination),
         effort=accounts.effort(said),
         limits=listed(_limits(said)),
         command=_command(said),
@@ -112,8 +109,9 @@ def _escaped(value: object) -> Markdown:
 
 
 def _asked(said: Manifest, *verbs: str) -> list[ModelRecord]:
-    """Return the models that steps of some verbs asked."""
-    roles = {role for step in said.steps if step.verb in verbs for role in step.models}
+    """Return the models that steps of some verbs asked; of all, where none is named."""
+    steps = [step for step in said.steps if not verbs or step.verb in verbs]
+    roles = {role for step in steps for role in step.models}
     return [model for model in said.models if model.role in roles]
 
 
@@ -136,29 +134,6 @@ def loading_told(dataset: DatasetRecord) -> Markdown:
         assigned = config.name if len(dataset.configs) > 1 else "rows"
         lines.append(f'{assigned} = load_dataset("{dataset.repository}"{named}, split="{split}")')
     return fenced("\n".join(lines), "python")
-
-
-def _terms(said: Manifest) -> Iterator[Markdown]:
-    """Say of each model that wrote what its licence may mean for what it wrote."""
-    for model in _unique(_asked(said, *WRITING)):
-        name, licence = cell(model.model), cell(model.license)
-        if model.license is None:
-            yield Markdown(
-                f"The licence of {name} is not known. Its terms may limit what its answers are used"
-                " for, such as training other models: read them first."
-            )
-        elif model.license.lower() in PERMISSIVE:
-            yield Markdown(f"The licence of {name}, {licence}, sets no terms for what it writes.")
-        else:
-            yield Markdown(
-                f"The licence of {name}, {licence}, may set terms for what is made with its"
-                " answers, such as a notice, a name or a field of use: read it first."
-            )
-
-
-def _unique(models: Sequence[ModelRecord]) -> list[ModelRecord]:
-    """Return each model once, whatever roles it plays."""
-    return list({(one.model, one.license): one for one in models}.values())
 
 
 def _criteria(said: Manifest) -> Iterator[Markdown]:

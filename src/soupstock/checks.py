@@ -3,23 +3,23 @@
 Each check returns what is wrong in words for a person. What is secret is never quoted.
 """
 
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
-import polars as pl
 import pyarrow.parquet as pq
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from soupstock import folder, hub, spec
 from soupstock.errors import MistakeError
-from soupstock.manifest import ConfigRecord, ShardRecord
+from soupstock.leaks import SchemaOf, leaks, rows_of, shards_of
+from soupstock.manifest import ConfigRecord
 from soupstock.personal import NAMES, counted
 from soupstock.project import Project
-from soupstock.records import Row
+from soupstock.recorded_project import RecordedProject
 from soupstock.release import Release, sha256
 from soupstock.spec import Kind
-from soupstock.splitting import Texts, groups, texts_of
-
-_BATCH = 4096
 
 
 def faults(release: Release, project: Project, allowed: Sequence[str] = ()) -> list[str]:
@@ -31,12 +31,13 @@ def faults(release: Release, project: Project, allowed: Sequence[str] = ()) -> l
     if not release.dataset.rows:
         return ["it has no rows"]
     wanted = [kind for kind in spec.KINDS if kind not in allowed]
-    return [
-        *_unfit(release),
-        *_misshapen(release, project),
-        *_leaks(release),
-        *_identifiers(release, wanted),
-    ]
+    with _schemas(release, project) as schema_of:
+        return [
+            *_unfit(release),
+            *_misshapen(release, schema_of),
+            *leaks(release, schema_of),
+            *_identifiers(release, wanted),
+        ]
 
 
 def _tampered(release: Release) -> Iterator[str]:
@@ -67,74 +68,46 @@ def _unfit(release: Release) -> Iterator[str]:
             yield f"the judge of {judge.column} is not fit, and the pipeline says on_unfit: stop"
 
 
-def _shards(release: Release, config: ConfigRecord) -> Iterator[ShardRecord]:
-    for shard in release.dataset.shards:
-        if shard.file.startswith(f"{config.folder}/"):
-            yield shard
-
-
-def _rows(release: Release, config: ConfigRecord) -> Iterator[tuple[ShardRecord, list[Row]]]:
-    for shard in _shards(release, config):
-        file = pq.ParquetFile(release.place / shard.file)
-        for batch in file.iter_batches(batch_size=_BATCH):
-            yield shard, batch.to_pylist()
-
-
-def _misshapen(release: Release, project: Project) -> Iterator[str]:
+def _misshapen(release: Release, schema_of: SchemaOf) -> Iterator[str]:
     """Compare columns and counts with the manifest's, and rows with their schema."""
     for config in release.dataset.configs:
-        for shard in _shards(release, config):
+        for shard in shards_of(release, config):
             file = pq.ParquetFile(release.place / shard.file)
             if hub.features_of(file.schema_arrow) != config.features:
                 yield f"{shard.file} has other columns than the manifest says"
             if file.metadata.num_rows != shard.rows:
                 yield f"{shard.file} has {file.metadata.num_rows:,} rows, not {shard.rows:,}"
-        yield from _broken(release, config, project)
+        yield from _broken(release, config, schema_of)
 
 
-def _broken(release: Release, config: ConfigRecord, project: Project) -> Iterator[str]:
-    """Name the first row of each configuration that breaks its schema, if the project has it."""
-    said = release.said
-    if config.output_schema is None or said is None:
+def _broken(release: Release, config: ConfigRecord, schema_of: SchemaOf) -> Iterator[str]:
+    """Name the first row of a configuration that breaks its schema."""
+    schema = schema_of(config.output_schema) if config.output_schema else None
+    if schema is None:
         return
-    try:
-        found = project.schema(config.output_schema)
-    except MistakeError:
-        return
-    if found.record.sha256 not in {part.sha256 for part in said.schemas}:
-        return
-    for shard, rows in _rows(release, config):
+    for shard, rows in rows_of(release, config):
         for row in rows:
             try:
-                found.value.model_validate(row)
+                schema.model_validate(row)
             except ValidationError:
                 yield f"a row of {shard.file} breaks the schema {config.output_schema}"
                 return
 
 
-def _leaks(release: Release) -> Iterator[str]:
-    """Name configurations with rows on both sides of a split that are nearly the same."""
-    configs = release.dataset.configs
-    shaped = [config for config in configs if config.output_schema] or list(configs)
-    for config in shaped:
-        if len(config.splits) == 1:
-            continue
-        texts: list[Texts | None] = []
-        sides: list[str] = []
-        for shard, rows in _rows(release, config):
-            texts += map(texts_of, rows)
-            sides += [shard.split] * len(rows)
-        group = groups([texts], None)
-        seen = (
-            pl.DataFrame({"group": group, "side": sides})
-            .group_by("group")
-            .agg(pl.col("side").n_unique())
-        )
-        if leaking := int((seen["side"] > 1).sum()):
-            yield (
-                f"{config.name} leaks: {leaking:,} groups of rows that are nearly the same are on"
-                " both sides of its splits"
-            )
+@contextmanager
+def _schemas(release: Release, project: Project) -> Iterator[SchemaOf]:
+    """Find schemas as the run had them, by their texts in the manifest; a mix has none."""
+    with tempfile.TemporaryDirectory(prefix="soupstock-") as place:
+        said = release.said
+        recorded = RecordedProject(project.root, said, Path(place)) if said else None
+
+        def schema_of(name: str) -> type[BaseModel] | None:
+            try:
+                return recorded.schema(name).value if recorded else None
+            except MistakeError:
+                return None
+
+        yield schema_of
 
 
 def _identifiers(release: Release, kinds: Sequence[Kind]) -> Iterator[str]:

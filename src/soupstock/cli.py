@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from soupstock.budget import Budget
     from soupstock.plan import Plan
     from soupstock.project import Project
+    from soupstock.semantic import Embedder
 
 EXAMPLES = """\b
 First steps:
@@ -150,7 +151,7 @@ def _budget(
         raise MistakeError(f"--max-cost should be a number of US dollars, not {max_cost}")
     if max_cost is not None:
         for role, model in plan.models.items():
-            if model.base_url and (model.input_price is None or model.output_price is None):
+            if model.base_url and not model.price.is_known:
                 raise MistakeError(
                     f"--max-cost needs the prices of {shown(model.reference)} ({role}): set "
                     "input_price and output_price in [tool.soupstock.models]"
@@ -277,8 +278,9 @@ def preview(
 def filter_(context: click.Context, /, file: Path, name: str, **options: Any) -> None:
     """Prune the rows of FILE (.parquet, .jsonl, .csv, or a folder of .parquet files).
 
-    The steps of a pipeline that ask no model are applied: filter, mask, dedup, decontaminate and
-    select. What is dropped is written too, with its reasons: OUTPUT's name and .dropped.parquet.
+    The steps of a pipeline are applied that need no model: filter, mask, dedup, decontaminate (as
+    if it asked none) and select. What is dropped is written too, with its reasons: OUTPUT's name
+    and .dropped.parquet.
     """
     from soupstock.prune import Pruning, prune
     from soupstock.show import show_pruned
@@ -389,31 +391,21 @@ def publish(
     What fails its checks (schema, leaks, secrets, personal data, an unfit judge, changed files) is
     not pushed. The token is HF_TOKEN's, or that of `hf auth login`.
     """
-    from soupstock.pushing import Choices, connect, prepare, push, require_fit
+    from soupstock.pushing import Choices, connect, foresee, prepare, push, require_fit
     from soupstock.release import read_release
+    from soupstock.show_push import show_files, show_prepared
 
     project, chosen = _project(context), Choices(**choices)
     release = read_release(project, name)
     require_fit(release, project, chosen)
+    if is_dry:
+        foreseen = foresee(release, chosen)
+        show_prepared(foreseen)
+        show_files(foreseen)
+        return
     api = connect()
     prepared = prepare(release, chosen, api)
-    who = "private" if prepared.private else "public"
-    rows, megabytes = f"{release.dataset.rows:,}", f"{prepared.bytes / 1e6:,.1f}"
-    click.echo(
-        shown(
-            f"{prepared.repository}: {rows} rows, {len(prepared.files)} files, {megabytes} MB,"
-            f" {who}, version {prepared.version}"
-        )
-    )
-    if prepared.opens:
-        click.echo("what is there is private, and becomes public")
-    if is_dry:
-        for file in prepared.files:
-            click.echo(shown(f"  {file}"))
-        for file in prepared.deleted:
-            click.echo(shown(f"  {file} (removed)"))
-        click.echo("nothing was pushed: --dry-run")
-        return
+    show_prepared(prepared)
     if not yes and sys.stdin.isatty() and not click.confirm("Push it?"):
         return
     done = push(prepared, api, lambda line: click.echo(shown(line), err=True))
@@ -427,7 +419,8 @@ def publish(
 def verify(context: click.Context, /, name: str) -> None:
     """Make the dataset of NAME (a last run, or chat/3f2a) again from what is stored, and compare.
 
-    Nobody is asked. What was changed since, or is missing, is named: files, rows, answers.
+    Nobody is asked. What was changed since, or is missing, is named: files, rows, answers. A mix is
+    made again from the runs that it was mixed of.
     """
     from soupstock.verify import verify as verified
 
@@ -456,7 +449,8 @@ def mix(context: click.Context, /, parts: tuple[str, ...], **choices: Any) -> No
     Repeats across them are left out, and what resembles an evaluation set that any of them was
     compared with. The mix lies in runs/NAME/latest, with a card that says what came from where.
     """
-    from soupstock.mixing import Mixture
+    from soupstock.manifest import UNASKED
+    from soupstock.mix_record import Mixture
     from soupstock.mixing import mix as mixed
 
     splits = dict(_pair(choice, "--split", "NAME=SHARE") for choice in choices["splits"])
@@ -474,6 +468,8 @@ def mix(context: click.Context, /, parts: tuple[str, ...], **choices: Any) -> No
                 f" ({one.repeats:,} repeats, {one.contaminated:,} contaminated)"
             )
         )
+    if any(one.is_unasked for one in done.record.decontamination):
+        click.echo(f"decontaminate: {UNASKED}")
     click.echo(shown(f"{done.record.dataset.rows:,} rows in {done.folder}"))
 
 
@@ -523,6 +519,65 @@ def diff(context: click.Context, /, one: str, other: str, *, is_json: bool) -> N
     from soupstock.show_difference import show_difference
 
     show_difference(found)
+
+
+@main.command()
+@click.argument("names", nargs=-1, required=True, metavar="A B...")
+@click.option("--anchor", metavar="NAME", help="The dataset that all are to share.")
+@click.option(
+    "--embedder", metavar="MODEL", help="A static embedding model, to compare meanings by."
+)
+@click.option(
+    "--most",
+    type=click.FloatRange(0, 1),
+    default=0.01,
+    show_default=True,
+    help="Which share of a dataset's rows another one may have, too.",
+)
+@click.option("--json", "is_json", is_flag=True, help="Print all of it as JSON.")
+@click.option("--strict", is_flag=True, help="End with 1 where there is a warning.")
+@click.pass_context
+def overlap(context: click.Context, /, names: tuple[str, ...], **options: Any) -> None:
+    """Say what datasets share whose fine-tunes are to be merged: rows, prompts, system prompts.
+
+    A, B and so on are pipelines (their last runs) or mixes, runs (chat/3f2a), folders of datasets,
+    or datasets on the Hub (hub:my-org/chat@v1). Rows that three or more of them all have are their
+    anchor, and no overlap.
+    """
+    from soupstock.corpora import read_corpus
+    from soupstock.overlap import overlap as compared
+
+    project, anchor = _project(context), options["anchor"]
+    embedder, unmeasured = _embedder(project, options["embedder"])
+    found = compared(
+        [read_corpus(project, name) for name in names],
+        anchor=read_corpus(project, anchor) if anchor else None,
+        embedder=embedder,
+        most=options["most"],
+    ).model_copy(update={"unmeasured": unmeasured})
+    if options["is_json"]:
+        click.echo(found.model_dump_json(indent=2))
+    else:
+        from soupstock.show_overlap import show_overlap
+
+        show_overlap(found)
+    if options["strict"] and found.warnings:
+        sys.exit(1)
+
+
+def _embedder(project: "Project", name: str | None) -> "tuple[Embedder | None, str | None]":
+    """Load the embedding model that is named, here or in the settings; or say what is missing."""
+    from soupstock.embedding import find_embedder
+
+    asked = name or project.embedder()
+    if asked is None:
+        return None, "name an embedding model by --embedder, or in [tool.soupstock]"
+    try:
+        return find_embedder(asked, project.root, None).load(), None
+    except MistakeError as error:
+        if name:
+            raise
+        return None, error.message
 
 
 @main.command()

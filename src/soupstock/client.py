@@ -15,14 +15,13 @@ from typing import Any, Self
 from soupstock.batches import Ledger
 from soupstock.batching import Batching
 from soupstock.budget import Budget, Reservation, prompt_bound
-from soupstock.calls import Answer, Call, Failure, Reply, decode, encode, look_up
+from soupstock.calls import Answer, Call, Failure, Reply, Way, decode, encode, look_up
 from soupstock.desks import Desk, Folder, Provider
 from soupstock.errors import ModelError, shown
 from soupstock.lanes import Job, Lane, Replica
 from soupstock.probe import Probe
 from soupstock.servers import Model, Servers
 from soupstock.store import Entry, Store, StoreError
-from soupstock.structured import MODES
 from soupstock.transport import Address, Transport, Trouble
 
 REJECTED_AFTER = 8
@@ -175,17 +174,14 @@ class Client:
 
     def _enter(self, lane: Lane, job: Job) -> None:
         """Let a call wait for its server; one with a schema until its mode is known, before."""
-        if lane.unweighed is not None and job.call.is_weighed:
-            self._finish(job, lane.unweighed)
-            return
         if job.call.otherwise is not None:
             if lane.schema_mode is None:
                 lane.parked.append(job)
                 if lane.probe is None:
                     self._probe(lane, Probe(lane.model))
                 return
-            if lane.schema_mode != MODES[0]:
-                job.call = job.call.otherwise(lane.schema_mode)
+            is_weighed = job.call.is_weighed and not lane.is_unweighed
+            job.call = job.call.put(Way(lane.schema_mode, is_weighed))
         if self._is_batched(lane.model):
             self._jobs[job.call.key] = job
             self._batching.add(job)
@@ -386,8 +382,12 @@ class Client:
             return None
         if trouble.is_about_logprobs and job.call.is_weighed:
             # It may be asked without: that says nothing of the server, and no other need ask so.
-            lane.unweighed = trouble.failure
-            return trouble.failure
+            lane.is_unweighed = True
+            if job.call.otherwise is None:
+                return trouble.failure
+            job.call = job.call.put(Way(job.call.ways[0].mode))
+            lane.waiting.add_urgent(job)
+            return None
         if trouble.is_refusal:
             job.refusals += 1
         else:

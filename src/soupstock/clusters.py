@@ -56,7 +56,7 @@ def connected(height: int, one: Counts, other: Counts) -> Counts:
 
 
 def _clusters(texts: pl.Series) -> Counts:
-    sets = _sets(texts)
+    sets = sets_of(texts)
     _, first, copies = np.unique(identities(sets), return_index=True, return_inverse=True)
     originals = np.sort(first)
     place = np.searchsorted(originals, first)
@@ -125,7 +125,7 @@ def _are_alike(sets: Shingles, one: Counts, other: Counts) -> npt.NDArray[np.boo
     return alike
 
 
-def _sets(texts: pl.Series) -> Shingles:
+def sets_of(texts: pl.Series) -> Shingles:
     """Hash each text's shingles, sorted and each once."""
     sizes = texts.str.len_chars().to_numpy().astype(np.int64) + 1
     parts = [

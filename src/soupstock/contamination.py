@@ -4,7 +4,7 @@ Each text is compared by itself, with what the items alone say of how rare a wor
 so neither other texts nor their order make a difference. Knows no rows and no files.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +31,16 @@ class Contamination(NamedTuple):
     stages: tuple[str, ...] = ()
     item: int = -1
     similarity: float = 0.0
+
+
+def surest(found: Sequence[Contamination]) -> int:
+    """Say in which of several texts an item is found most surely; in the first of equals."""
+
+    def rank(place: int) -> tuple[int, float]:
+        stages, _, similarity = found[place]
+        return (STAGES.index(stages[0]) if stages else len(STAGES), -similarity)
+
+    return min(range(len(found)), key=rank)
 
 
 class _Grams:
@@ -63,6 +73,20 @@ class _Grams:
             yield text, which, held / int(self.sizes[which])
 
 
+class _Texts(NamedTuple):
+    """Texts as bags of weighed features."""
+
+    bags: Bags
+    weights: Weights
+    lengths: Weights
+
+    @classmethod
+    def of(cls, texts: Sequence[str], weigh: Callable[[Bags], Weights]) -> "_Texts":
+        bags = bags_of(letters(texts))
+        weights = weigh(bags)
+        return cls(bags, weights, _lengths(bags, weights))
+
+
 class Detector:
     """Compares texts with items."""
 
@@ -70,8 +94,9 @@ class Detector:
         """Take texts for the items; `overlap` and `threshold` are those of a decontaminate step."""
         self._overlap, self._threshold = overlap, threshold
         self._exact: dict[bytes, int] = {}
-        for place, item in enumerate(items):
-            self._exact.setdefault(digest(folded(item)), place)
+        self._firsts = [
+            self._exact.setdefault(digest(folded(item)), place) for place, item in enumerate(items)
+        ]
         hashed = words([folded(item) for item in items])
         self._eight, self._thirteen = _Grams(hashed, 8), _Grams(hashed, 13)
         self._bags = bags_of(letters(items))
@@ -86,31 +111,57 @@ class Detector:
         for text, content in enumerate(texts):
             if (item := self._exact.get(digest(folded(content)))) is not None:
                 found[text]["exact"] = (1.0, item)
-        hashed = words([folded(text) for text in texts])
-        for grams_, least in ((self._thirteen, 0.0), (self._eight, self._overlap)):
-            for text, item, share in grams_.shares(hashed):
-                if share >= least:
-                    _note(found[text], f"{grams_.size}-gram", share, item)
+        for text, item, stage, share in self._quoted(texts):
+            _note(found[text], stage, share, item)
         for text, item, cosine in self._rephrased(texts):
             _note(found[text], "rephrased", cosine, item)
         return [_contamination(stages) for stages in found]
 
+    def neighbours(self, items: Sequence[str]) -> list[tuple[str, Contamination]]:
+        """Pair items with the other one that each is most like, as if rephrased; each pair once.
+
+        None is paired with one that says the same, or that a surer stage would find in it.
+        """
+        if not items:
+            return []
+        own = [self._exact[digest(folded(item))] for item in items]
+        texts = _Texts.of(items, self._weigh)
+        products = self._rounded(texts.bags, texts.weights) @ self._sketches.T
+        products[np.array(own)[:, None] == np.array(self._firsts)[None, :]] = -np.inf
+        for text, item, _, _ in self._quoted(items):
+            products[text, item] = -np.inf
+        pairs: dict[frozenset[int], tuple[str, Contamination]] = {}
+        for text, item in enumerate(products.argmax(axis=1).tolist()):
+            if np.isfinite(products[text, item]):
+                found = Contamination(("rephrased",), item, self._cosine(texts, text, item))
+                pairs.setdefault(frozenset((own[text], self._firsts[item])), (items[text], found))
+        return list(pairs.values())
+
+    def _quoted(self, texts: Sequence[str]) -> Iterator[tuple[int, int, str, float]]:
+        """Yield texts and items that share runs of words, with the stage that tells so."""
+        hashed = words([folded(text) for text in texts])
+        for grams_, least in ((self._thirteen, 0.0), (self._eight, self._overlap)):
+            for text, item, share in grams_.shares(hashed):
+                if share >= least:
+                    yield text, item, f"{grams_.size}-gram", share
+
     def _rephrased(self, texts: Sequence[str]) -> Iterator[tuple[int, int, float]]:
-        bags = bags_of(letters(texts))
-        weights = self._weigh(bags)
-        lengths = _lengths(bags, weights)
-        products = self._rounded(bags, weights) @ self._sketches.T
+        weighed = _Texts.of(texts, self._weigh)
+        products = self._rounded(weighed.bags, weighed.weights) @ self._sketches.T
         near = np.argwhere(products >= (self._threshold - _SLACK) * _ROUND**2)
         for text, item in near.tolist():
-            own = slice(bags.starts[text], bags.starts[text + 1])
-            other = slice(self._bags.starts[item], self._bags.starts[item + 1])
-            _, one, two = np.intersect1d(
-                bags.flat[own], self._bags.flat[other], assume_unique=True, return_indices=True
-            )
-            product = (weights[own][one] * self._weights[other][two]).sum()
-            cosine = float(product / max(lengths[text] * self._lengths[item], 1e-300))
+            cosine = self._cosine(weighed, text, item)
             if cosine >= self._threshold:
-                yield text, item, min(cosine, 1.0)
+                yield text, item, cosine
+
+    def _cosine(self, texts: "_Texts", text: int, item: int) -> float:
+        own = slice(texts.bags.starts[text], texts.bags.starts[text + 1])
+        other = slice(self._bags.starts[item], self._bags.starts[item + 1])
+        _, one, two = np.intersect1d(
+            texts.bags.flat[own], self._bags.flat[other], assume_unique=True, return_indices=True
+        )
+        product = (texts.weights[own][one] * self._weights[other][two]).sum()
+        return min(float(product / max(texts.lengths[text] * self._lengths[item], 1e-300)), 1.0)
 
     def _weigh(self, bags: Bags) -> Weights:
         """Weigh features: those count more that are frequent in the text and rare among items."""

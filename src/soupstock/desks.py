@@ -35,6 +35,10 @@ class Desk(Protocol):
     def name(self) -> str:
         """What the ledger calls it."""
 
+    @property
+    def address(self) -> Address | None:
+        """Where the server is asked; None where a person has files worked on."""
+
     async def upload(self, name: str, content: bytes) -> str:
         """Put a batch's file there; returns the file's id. Nothing is paid for yet."""
 
@@ -125,6 +129,7 @@ class Folder:
     folder: Path
     model: str
     name: str = "file"
+    address: None = None
 
     async def upload(self, name: str, content: bytes) -> str:
         """Write a batch's file, whole or not at all."""

@@ -108,11 +108,16 @@ def planted(items: Sequence[str], most: int = MOST) -> dict[str, list[str]]:
 
     Which items are taken depends on what they hold, not on their order.
     """
-    chosen = sorted({item for item in items if len(item.split()) >= FEWEST_WORDS}, key=_draw)
+    some = chosen(items, most)
     return {
-        name: [edited for item in chosen[:most] if (edited := edit(item)) != item]
+        name: [edited for item in some if (edited := edit(item)) != item]
         for name, edit in EDITS.items()
     }
+
+
+def chosen(items: Sequence[str], most: int) -> list[str]:
+    """Draw items that are long enough, each once: by what they hold, not by their order."""
+    return sorted({item for item in items if len(item.split()) >= FEWEST_WORDS}, key=_draw)[:most]
 
 
 def _draw(text: str) -> bytes:

@@ -5,6 +5,7 @@ plan is taken through the store. What the store has says how many rows each step
 its answers are; how far that can be off is found by simulation.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -20,8 +21,10 @@ from soupstock.lookup import UNASKED, Found, look
 from soupstock.manifest import ServerRecord
 from soupstock.plan import Plan, Step
 from soupstock.servers import Model
+from soupstock.steps.decontaminate import Decontamination
 from soupstock.steps.judge import Judging
-from soupstock.stream import Tally
+from soupstock.steps.select import Selection
+from soupstock.stream import Spent, Tally
 
 PROBE = 8
 """How many rows are made for real."""
@@ -117,10 +120,11 @@ def simulated(plan: Plan, found: Found, paces: Mapping[str, float], seed: int = 
     kept = np.full(_DRAWS, float(found.tallies[-1].kept))
     for (step, tally), chance in zip(steps, passing, strict=True):
         rows = rows + tally.reasons[UNASKED]
-        if step.model is not None:
-            further = _canaries(step, tally, rows, found)
-            asked.append(_ask(step, tally, step.model, rows + further, draw))
+        if step.models:
+            asking = _asking(step, tally, rows, draw) + _canaries(step, tally, rows, found)
+            asked += _asks(step, tally, asking, draw)
         rows = draw.binomial(rows.astype(np.int64), chance).astype(np.float64)
+        rows = _selected(step, tally, rows)
     kept = kept + rows
     if plan.pipeline.target:
         kept = np.minimum(kept, plan.pipeline.target)
@@ -151,9 +155,22 @@ def _rows_to_come(plan: Plan, found: Found, passing: Sequence[Draws]) -> Draws:
     return whole
 
 
+def _asking(step: Step, tally: Tally, rows: Draws, draw: np.random.Generator) -> Draws:
+    """Say about how many of the rows a step asks: one that decontaminates, about few of them."""
+    if not isinstance(step.bound, Decontamination):
+        return rows
+    waiting = tally.reasons[UNASKED]
+    asked = min(tally.rows_in, waiting + tally.spent.answers)
+    share = draw.beta(asked + 0.5, tally.rows_in - asked + 0.5, _DRAWS)
+    # Of what the store has no answer to it is known that it is asked.
+    return waiting + (rows - waiting) * share
+
+
 def _canaries(step: Step, tally: Tally, rows: Draws, found: Found) -> Draws:
-    """Say how many spoiled copies of rows a judge is still asked about."""
+    """Say about how many known cases a step's model is still asked."""
     said, judging = step.spec, step.bound
+    if isinstance(judging, Decontamination) and judging.question is not None:
+        return np.full(_DRAWS, float(found.untried.get(judging.question.into, 0)))
     if not (isinstance(judging, Judging) and isinstance(said, spec.Judge) and said.canaries):
         return np.zeros(_DRAWS)
     judged = rows + tally.kept
@@ -162,24 +179,37 @@ def _canaries(step: Step, tally: Tally, rows: Draws, found: Found) -> Draws:
     return np.where(judged < FEWEST, 0.0, np.maximum(0.0, spoiled - there))
 
 
-def _ask(step: Step, tally: Tally, model: Model, rows: Draws, draw: np.random.Generator) -> _Ask:
+def _asks(step: Step, tally: Tally, rows: Draws, draw: np.random.Generator) -> Iterator[_Ask]:
+    """Say what a step will ask each of its models, for judges differ in price and length."""
     decided = tally.rows_in - tally.reasons[UNASKED]
-    if not tally.answers or not decided:
-        most = float(getattr(step.spec, "max_tokens", 0))
-        calls = rows * step.calls
-        return _Ask(model, calls, calls * most, calls * most)
-    calls = rows * max(step.calls, tally.answers / decided)
-    spread = draw.gamma(tally.answers, 1 / tally.answers, (2, _DRAWS))
-    prompt, completion = (
-        calls * tokens / tally.answers * wide
-        for tokens, wide in zip((tally.prompt_tokens, tally.completion_tokens), spread, strict=True)
-    )
-    return _Ask(model, calls, prompt, completion)
+    for model, roles in Counter(model for _, model in step.models).items():
+        share, spent = roles / len(step.models), tally.by_model.get(model, Spent())
+        if not spent.answers or not decided:
+            most = float(getattr(step.spec, "max_tokens", 0))
+            calls = rows * step.calls * share
+            yield _Ask(model, calls, calls * most, calls * most)
+            continue
+        calls = rows * max(step.calls * share, spent.answers / decided)
+        spread = draw.gamma(spent.answers, 1 / spent.answers, (2, _DRAWS))
+        prompt, completion = (
+            calls * tokens / spent.answers * wide
+            for tokens, wide in zip((spent.prompt, spent.completion), spread, strict=True)
+        )
+        yield _Ask(model, calls, prompt, completion)
+
+
+def _selected(step: Step, tally: Tally, rows: Draws) -> Draws:
+    """Say how many rows go on at most: a selection keeps no more than it is told to."""
+    match step.bound:
+        case Selection(rows=int(most)):
+            return np.minimum(rows, max(0, most - tally.kept))
+        case _:
+            return rows
 
 
 def _unreached(steps: Sequence[tuple[Step, Tally]]) -> Iterator[str]:
     for step, tally in steps:
-        if step.model is not None and not tally.answers:
+        if step.models and not tally.by_model:
             yield step.title
 
 
@@ -192,7 +222,7 @@ def _told(
 ) -> Estimate:
     none = np.zeros(_DRAWS)
     return Estimate(
-        found=sum(tally.answers for tally in found.tallies),
+        found=sum(tally.spent.answers for tally in found.tallies),
         calls=_interval(sum((ask.calls for ask in asked), none)),
         prompt_tokens=_interval(sum((ask.prompt for ask in asked), none)),
         completion_tokens=_interval(sum((ask.completion for ask in asked), none)),
@@ -206,9 +236,10 @@ def _told(
 def _cost(asked: Sequence[_Ask]) -> Interval | None:
     total = np.zeros(_DRAWS)
     for ask in asked:
-        if ask.model.input_price is None or ask.model.output_price is None:
+        price = ask.model.price
+        if price.input is None or price.output is None:
             return None
-        total += ask.prompt * ask.model.input_price + ask.completion * ask.model.output_price
+        total += ask.prompt * price.input + ask.completion * price.output
     return _interval(total / 1e6)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -25,15 +25,9 @@ def mark(*shown: Mapping[str, object]) -> str:
 
     In a tag it keeps a text from closing the tag that it stands in: `</response>` does not.
     """
-    return _hash(str(text) for texts in shown for text in texts.values())
-
-
-def _hash(texts: Iterable[str]) -> str:
-    digest = blake2b(digest_size=4)
-    for text in texts:
-        # Half a character may be in what a model wrote.
-        digest.update(text.encode(errors="surrogatepass") + b"\0")
-    return digest.hexdigest()
+    text = "".join([f"{text}\0" for texts in shown for text in texts.values()])
+    # Half a character may be in what a model wrote.
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=4).hexdigest()
 
 
 PAIRED = (*JUDGED, "first", "second")

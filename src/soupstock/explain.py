@@ -16,14 +16,17 @@ from pydantic import ValidationError
 from soupstock import folder, manifest, spec
 from soupstock.asked import Asked, Messages, Round
 from soupstock.errors import MistakeError, Place, quoted, shown
+from soupstock.looks import look
 from soupstock.manifest import Manifest, ModelRecord, StepRecord
-from soupstock.measures import derive
 from soupstock.outline import made_by
 from soupstock.project import Project, name_of
 from soupstock.records import Row
 from soupstock.references import is_reference
 from soupstock.retold import retold
 from soupstock.steps.filter import Bound, called
+
+SAME = "same question"
+"""What a decontaminate step's model says is told under this name."""
 
 
 @dataclass(frozen=True)
@@ -125,21 +128,30 @@ class _Teller:
         self._frame = frame
         self._row: Row = frame.row(0, named=True)
         self._reasons: list[str] = self._row["dropped_by"]
+        self._figures: Iterator[tuple[str, str]] = iter(())
 
     def chapters(self) -> Iterator[Chapter]:
         """Tell each step up to the one that dropped the row."""
-        steps = self._pipeline.steps
-        for step, record in zip(steps, self._said.steps, strict=False):
-            reasons = [reason for reason in self._reasons if reason in record.flagged]
+        told = list(self._passed())
+        filters = (step for step, _, _ in told if isinstance(step, spec.Filter))
+        self._figures = self._seen([use for step in filters for use in step.filter])
+        for step, record, reasons in told:
             failures = [
                 f"{failure['cause']}: {failure['message']}"
                 for failure in self._row["failures"]
                 if failure["step"] == record.label
             ]
             yield self._chapter(step, record, failures, reasons)
+        if not any(reasons for _, _, reasons in told):
+            yield from self._rest(len(self._pipeline.steps))
+
+    def _passed(self) -> Iterator[tuple[spec.Step, StepRecord, list[str]]]:
+        """Yield the steps that the row came through, each with its reasons to drop the row."""
+        for step, record in zip(self._pipeline.steps, self._said.steps, strict=False):
+            reasons = [reason for reason in self._reasons if reason in record.flagged]
+            yield step, record, reasons
             if reasons:
                 return
-        yield from self._rest(len(steps))
 
     def _rest(self, told: int) -> Iterator[Chapter]:
         """Tell what was done to the row after the pipeline's own steps."""
@@ -150,11 +162,13 @@ class _Teller:
     def _chapter(
         self, step: spec.Step, record: StepRecord, failures: list[str], reasons: list[str]
     ) -> Chapter:
+        value = self._value(step, is_dropped=bool(reasons))
+        is_asked = not isinstance(step, spec.Decontaminate) or SAME in (value or {})
         return Chapter(
             record.label,
-            model=self._models(record.models),
+            model=self._models(record.models) if is_asked else None,
             rounds=self._rounds(step),
-            value=self._value(step, is_dropped=bool(reasons)),
+            value=value,
             failures=failures,
             reasons=reasons,
         )
@@ -177,7 +191,9 @@ class _Teller:
             case spec.Judge():
                 return self._row[step.judge]
             case spec.Filter():
-                return dict(self._figures(step))
+                return dict(itertools.islice(self._figures, len(step.filter)))
+            case spec.Decontaminate(model=str()):
+                return self._compared(step.into)
             case spec.Dedup() | spec.Decontaminate() | spec.Select():
                 return self._likeness(step) if is_dropped else None
             case spec.Review():
@@ -200,6 +216,16 @@ class _Teller:
         known = {model.role: model for model in self._said.models}
         return ", ".join(dict.fromkeys(_named(known[r]) for r in roles if r in known)) or None
 
+    def _compared(self, column: str) -> Mapping[str, Any] | None:
+        """Tell which item the row resembles, and what a model said of that."""
+        told = self._row[column]
+        if told is None or told["item"] is None:
+            return None
+        like = {"resembles": told["item"], "similarity": told["similarity"]}
+        if told["verdict"] == "not asked":
+            return like
+        return like | {SAME: told["verdict"], "reason": told["reason"]}
+
     def _said_by_people(self) -> Iterator[tuple[str, Any]]:
         """Say what people said of the row, and what they made of its text."""
         told = self._row["review"]
@@ -214,73 +240,27 @@ class _Teller:
             if name.endswith("_original") and self._row[name] is not None:
                 yield f"{name.removesuffix('_original')} before", self._row[name]
 
-    def _figures(self, step: spec.Filter) -> Iterator[tuple[str, str]]:
-        """Say for each filter what it looked at, where it is still the filter of the run."""
-        hashes = {part.sha256 for part in self._said.filters}
-        asked: list[Bound] = []
-        for use in step.filter:
-            try:
-                found = self._project.filter(use.name)
-            except MistakeError as error:
-                yield use.name, f"(it cannot be asked any more: {error})"
-                continue
-            if found.record.sha256 not in hashes:
-                yield use.name, "(its file has changed since the run)"
-                continue
-            asked.append(called(use.name, found.value, use.arguments))
-        looks = look([bound.expression for bound in asked], self._frame)
-        for bound, seen in zip(asked, looks, strict=True):
-            yield bound.label, _said(bound, seen)
+    def _seen(self, uses: Sequence[spec.Use]) -> Iterator[tuple[str, str]]:
+        """Say for each filter what it looked at, all in one query."""
+        found = [self._filter(use) for use in uses]
+        asked = [one for one in found if isinstance(one, Bound)]
+        looks = iter(look([bound.expression for bound in asked], self._frame))
+        for use, one in zip(uses, found, strict=True):
+            if isinstance(one, Bound):
+                yield one.label, next(looks).said(one.arguments)
+            else:
+                yield use.name, one
+
+    def _filter(self, use: spec.Use) -> Bound | str:
+        """Find a filter, if it is still that of the run; else say why not."""
+        try:
+            found = self._project.filter(use.name)
+        except MistakeError as error:
+            return f"(it cannot be asked any more: {error})"
+        if found.record.sha256 not in {part.sha256 for part in self._said.filters}:
+            return "(its file has changed since the run)"
+        return called(use.name, found.value, use.arguments)
 
 
 def _named(record: ModelRecord) -> str:
     return f"{record.model} ({record.revision})" if record.revision else record.model
-
-
-@dataclass(frozen=True)
-class Look:
-    """What a filter says of one row, and the figures that it compares with its limits."""
-
-    keeps: bool | None
-    """Null where it could not tell."""
-    figures: Sequence[str]
-
-
-def look(keeps: Sequence[pl.Expr], frame: pl.DataFrame) -> list[Look]:
-    """Ask filters about one row, and take their conditions apart, all in one query."""
-    rows = derive(frame, keeps).lazy()
-    operands = [list(_operands(keep, rows)) for keep in keeps]
-    asked = [*keeps, *itertools.chain(*operands)]
-    # As lists, because an operand may have any number of values.
-    columns = [expression.implode().alias(str(n)) for n, expression in enumerate(asked)]
-    values = iter([column[0].to_list() for column in rows.select(columns).collect()])
-    answers = [next(values)[0] for _ in keeps]
-    return [
-        Look(answer, [_brief(value[0]) for value in itertools.islice(values, len(own)) if value])
-        for answer, own in zip(answers, operands, strict=True)
-    ]
-
-
-def _operands(condition: pl.Expr, rows: pl.LazyFrame) -> Iterator[pl.Expr]:
-    """Yield the columns and numbers that a condition compares, however it is put together."""
-    # The last is popped first. What has no column in it is a limit, and stands among the arguments.
-    parts = [part for part in reversed(condition.meta.pop()) if part.meta.root_names()]
-    named = [part.alias(str(n)) for n, part in enumerate(parts)]
-    for part, dtype in zip(parts, rows.select(named).collect_schema().dtypes(), strict=True):
-        if dtype == pl.Boolean:
-            yield from _operands(part, rows)
-        elif dtype.is_numeric() or part.meta.is_column():
-            yield part
-
-
-def _said(bound: Bound, seen: Look) -> str:
-    figures = ", ".join(dict.fromkeys(seen.figures))
-    limits = ", ".join(f"{k}={v}" for k, v in bound.arguments.items() if k != "column")
-    of = f" of {figures}" if figures else ""
-    return f"{'keeps' if seen.keeps else 'drops'}{of} ({limits or 'no limits'})"
-
-
-def _brief(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return quoted(value, 40) if isinstance(value, str) else str(value)

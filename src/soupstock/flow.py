@@ -18,6 +18,7 @@ from soupstock.assessment import sentence
 from soupstock.barriers import BARRIERS, Barrier, taken_whole
 from soupstock.batches import MOST_LINES
 from soupstock.calls import Answering, Failure
+from soupstock.detection import Detection, detect
 from soupstock.embeddings import EmbeddingForm
 from soupstock.examination import Examination, examine, sample
 from soupstock.plan import Plan, Step
@@ -55,8 +56,8 @@ class Flow:
     """How many source rows to take; all where it is None."""
     turn: Callable[[], Awaitable[None]] | None = None
     """Called before another model takes its turn, where models that a run serves take turns."""
-    are_judges_examined: bool = True
-    """Whether judges are asked about canaries, too."""
+    are_models_tried: bool = True
+    """Whether judges are asked about canaries too, and who is asked for the same question."""
     window: int = WINDOW
     """How many rows may be under way where no model is asked by the batch."""
     tallies: list[Tally] = field(default_factory=list)
@@ -65,6 +66,8 @@ class Flow:
     """What came of the canaries, by the judge's column."""
     examined: list[Tally] = field(default_factory=list)
     """The canaries of each judge that was or is asked about them, for the eyes of whoever waits."""
+    detections: dict[str, Detection] = field(default_factory=dict)
+    """What came of a decontaminate step's known cases, by the column of what its model says."""
     taken: int = 0
     """How many source rows were taken so far."""
 
@@ -149,9 +152,11 @@ class Flow:
     async def _examine(self, step: Step, table: Table) -> None:
         """Ask a judge about canaries made from the rows that it scored; end the run, if told so."""
         judging, said = step.bound, step.spec
+        if isinstance(judging, Decontamination) and isinstance(said, spec.Decontaminate):
+            await self._detect(judging, said)
         if not (isinstance(judging, Judging) and isinstance(said, spec.Judge)):
             return
-        if not (self.are_judges_examined and said.canaries and judging.members):
+        if not (self.are_models_tried and said.canaries and judging.members):
             return
         rows = sample(judging, table, said.canaries, step.reads)
         tally = Tally(f"{judging.label}: canaries")
@@ -160,6 +165,15 @@ class Flow:
         self.examinations[judging.column] = told
         if told.is_unfit and said.on_unfit == "stop":
             self.client.stop(Failure(UNFIT, f"{judging.label}: {sentence(told)}"))
+
+    async def _detect(self, bound: Decontamination, said: spec.Decontaminate) -> None:
+        """Ask a decontaminate step's model about edits of the sets' items."""
+        question = bound.question
+        if self.are_models_tried and said.canaries and question is not None:
+            tally = Tally(f"{bound.label}: canaries")
+            self.examined.append(tally)
+            told = await detect(bound, question, said.canaries, self.client, tally)
+            self.detections[question.into] = told
 
     async def _stream(
         self,
@@ -238,7 +252,7 @@ def stage_of(  # noqa: C901 - a case for each verb
 ) -> Stage:
     """Make a row-wise step ready to stream."""
     bound = step.bound
-    reads = {name: plan.columns[name] for name in map(_column_of, step.reads)}
+    reads = columns_read(step, plan)
     match bound:
         case Generation():
             return Stage(step.title, step=lambda row, ask: generate(bound, row, ask))
@@ -257,11 +271,20 @@ def stage_of(  # noqa: C901 - a case for each verb
         case Masking():
             return Stage(step.title, check=lambda rows: mask_rows(bound, rows, reads, tally.masked))
         case Decontamination():
-            return Stage(step.title, check=lambda rows: decontaminate(bound, rows, reads))
+            return Stage(
+                step.title,
+                step=bound.told if bound.question else None,
+                check=lambda rows: decontaminate(bound, rows, reads),
+            )
         case Publication():
             return Stage(step.title, check=lambda rows: check(bound, rows))
         case Deduplication() | Selection() | Reviewing():
             raise ValueError("it needs the whole set; it does not stream")
+
+
+def columns_read(step: Step, plan: Plan) -> dict[str, pl.DataType]:
+    """Return the columns that a step reads, with their types."""
+    return {name: plan.columns[name] for name in map(_column_of, step.reads)}
 
 
 def _verified(bound: Verification, rows: list[Row], tally: Tally) -> list[Row]:

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from soupstock.errors import MistakeError, SoupstockError
 from soupstock.manifest import MANIFEST
-from soupstock.spec import slug
+from soupstock.spec import slug, unslugged
 
 ROWS = "rows.parquet"
 REPORT = "report.html"
@@ -32,6 +32,17 @@ def runs_folder(root: Path) -> Path:
 def run_folder(root: Path, name: str, fingerprint: str) -> Path:
     """Return where the run of a plan lives: the same plan, the same folder."""
     return runs_folder(root) / slug(name) / fingerprint[:12]
+
+
+def known_runs(root: Path) -> list[str]:
+    """Return the names of what has been run."""
+    links = sorted(runs_folder(root).glob(f"*/{LATEST}"))
+    return [unslugged(link.parent.name) for link in links]
+
+
+def run_name(folder: Path) -> str:
+    """Name a run by its folder: `specialists/extract/3f2a1b0c9d8e`."""
+    return f"{unslugged(folder.parent.name)}/{folder.name}"
 
 
 def latest(root: Path, name: str) -> Path:

@@ -14,7 +14,7 @@ from soupstock.exhibits import JUDGED, PAIRED
 from soupstock.manifest import PartRecord
 from soupstock.measures import requires
 from soupstock.project import Part, Project
-from soupstock.records import Columns
+from soupstock.records import Columns, instance
 from soupstock.rubrics import Rubric, verdict_schema
 from soupstock.rules import BoundRule
 from soupstock.servers import Model
@@ -150,7 +150,7 @@ class Judges:
         return Planned(
             bound,
             reads=(*beside, of),
-            adds={step.judge: comparison_type(_of(answers))},
+            adds={step.judge: comparison_type(instance(answers.inner))},
             members=members,
             parts=(("rubric", rubric.record), ("prompt", prompt.record)),
             calls=2 * met * len(members),
@@ -171,9 +171,3 @@ class Judges:
             rules.append(BoundRule(criterion, bound.full_label, bound.expression))
             parts.append(("filter", found.record))
         return tuple(rules), parts
-
-
-def _of(answers: pl.List) -> pl.DataType:
-    """Return the type of one answer."""
-    inner = answers.inner
-    return inner() if isinstance(inner, type) else inner

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from soupstock.budget import Price
-from soupstock.calls import Call, Failure, Reply
+from soupstock.calls import Call, Reply
 from soupstock.limits import Limit
 from soupstock.probe import Probe
 from soupstock.quota import Quota
@@ -107,8 +107,8 @@ class Lane:
     """How the server holds the model to a JSON Schema; None as long as that is not known."""
     probe: Probe | None = None
     """Finds the mode, just now."""
-    unweighed: Failure | None = None
-    """How the server refused to tell log-probabilities, once it did."""
+    is_unweighed: bool = False
+    """Whether the server refused to tell log-probabilities."""
     answered: int = 0
     failed: int = 0
     refused: int = 0
@@ -139,7 +139,7 @@ class Lane:
         return cls(
             model,
             [Replica(Limit(fixed=model.concurrency), url) for url in urls],
-            Price(model.input_price, model.output_price, model.cached_price),
+            model.price,
             Quota(model.requests_per_minute, model.tokens_per_minute) if has_quota else None,
             schema_mode=model.structured_output,
         )

@@ -65,6 +65,8 @@ class Found:
     """How many source rows were looked at."""
     canaries: Mapping[str, int] = field(default_factory=dict)
     """How many answers there are to canaries, by the judge's column."""
+    untried: Mapping[str, int] = field(default_factory=dict)
+    """About how many known cases a decontaminate step's model is still asked, by its column."""
 
     @property
     def is_whole(self) -> bool:
@@ -73,7 +75,11 @@ class Found:
 
 
 def _examined(flow: Flow) -> Mapping[str, int]:
-    return {column: told.tally.answers for column, told in flow.examinations.items()}
+    return {column: told.tally.spent.answers for column, told in flow.examinations.items()}
+
+
+def _untried(flow: Flow) -> Mapping[str, int]:
+    return {column: told.tally.reasons[UNASKED] for column, told in flow.detections.items()}
 
 
 def look(plan: Plan) -> Found:
@@ -90,7 +96,8 @@ async def _look(plan: Plan) -> Found:
             with tempfile.TemporaryDirectory(prefix="soupstock-") as place:
                 flow = Flow(plan, lookup, Path(place), rows)
                 await flow.run()
-            found = Found(frozenset(lookup.keys), flow.tallies, flow.taken, _examined(flow))
+            keys = frozenset(lookup.keys)
+            found = Found(keys, flow.tallies, flow.taken, _examined(flow), _untried(flow))
             more = next_rows(flow) if found.is_whole else None
             if more is None:
                 return found

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from soupstock.judge_records import JudgeRecord
 from soupstock.review.records import ReviewRecord
 from soupstock.spec import Spec
+from soupstock.terms import TermsRecord
 
 MANIFEST = "manifest.json"
 
@@ -34,6 +35,8 @@ class ModelRecord(Spec):
     license: str | None = None
     sha256: str | None = None
     """The hash of its weights, where they are known."""
+    terms: TermsRecord | None = None
+    """What its licence, or the terms of the service, say of what it writes, where that is known."""
 
 
 class FailureRecord(Spec):
@@ -143,6 +146,8 @@ class SplittingRecord(Spec):
     shares: dict[str, float]
     """What share each split was to have; `train` has the rest."""
     stratify: str | None = None
+    source: tuple[str, ...] = ()
+    """The columns that are the same in all rows from one source row."""
     groups: int
     """How many groups of rows there are that belong together: each is on one side."""
     largest: int
@@ -216,6 +221,51 @@ class RecallRecord(Spec):
     """The interval of the share that is found, for nineteen in twenty."""
 
 
+class SamenessRecord(Spec):
+    """What a model said of rows that only resemble an item, and what its word is worth."""
+
+    role: str
+    model: str
+    revision: str | None = None
+    ask_from: float
+    """From which cosine on it was asked."""
+    asked: int
+    """About how many rows it was asked."""
+    same: int
+    """How many of them it takes for the same question; they were dropped."""
+    different: int
+    """How many it takes for another; they were kept."""
+    unclear: int
+    """How many have no verdict; they were dropped."""
+    canaries: int = 0
+    """How many canaries it told of."""
+    missed: int = 0
+    """How many of these it takes for another question."""
+    pairs: int = 0
+    """How many pairs of items it told of: each with the other one that is most like it."""
+    mistaken: int = 0
+    """How many of these it takes for the same question."""
+    low: float | None = None
+    high: float | None = None
+    """The interval of the share that it takes for the same, for nineteen in twenty."""
+    is_proven: bool = False
+    """Whether these show that it tells the same question from another one."""
+    untold: int = 0
+    """How many canaries and pairs have no verdict; they count for nothing."""
+    answers: int = 0
+    """What it took to learn that: answers, and US dollars; null where a price is not known."""
+    cost: float | None = None
+    sentence: str
+    """All of it in words."""
+
+
+UNASKED = (
+    "no model was asked here whether a row puts the same question as the item that it resembles:"
+    " it was dropped"
+)
+"""What is said where a run asks a model, and something else does not."""
+
+
 class DecontaminationRecord(Spec):
     """What rows were compared with, and how well that finds what it looks for."""
 
@@ -223,6 +273,10 @@ class DecontaminationRecord(Spec):
     column: str
     sets: tuple[EvaluationRecord, ...]
     canaries: tuple[RecallRecord, ...]
+    question: SamenessRecord | None = None
+    """Null where no model was asked."""
+    is_unasked: bool = False
+    """Whether a run asks a model, and here nobody was asked: what resembles an item is dropped."""
 
 
 class DiversityRecord(Spec):

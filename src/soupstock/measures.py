@@ -229,6 +229,15 @@ def read_texts(frame: pl.DataFrame, path: str) -> pl.Series:
     return _read(frame, path, "text")
 
 
+def read_turns(frame: pl.DataFrame, path: str) -> pl.Series:
+    """Read the same texts as lists: a text for each turn, where there are several.
+
+    Raises:
+        ValueError: The column holds no texts; the message is one for the user.
+    """
+    return _read(frame, path, "turns")
+
+
 def read_scores(frame: pl.DataFrame, path: str) -> pl.Series:
     """Read a column's numbers, or its verdicts' scores; null where there is none.
 

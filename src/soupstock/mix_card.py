@@ -9,6 +9,7 @@ from soupstock.arrangement import arranged, arrangement
 from soupstock.card import loading_told, rendered
 from soupstock.excerpts import excerpt
 from soupstock.hub import mix_front_matter
+from soupstock.licences import licences_told
 from soupstock.markdown import Markdown, fenced, one_line, prose, table
 from soupstock.mix_record import MixRecord
 from soupstock.records import Row
@@ -34,7 +35,9 @@ def render_mix_card(record: MixRecord, samples: Sequence[Row]) -> str:
         similar=Markdown(f"{record.similar:g}"),
         evaluations=accounts.evaluations_of(record.decontamination),
         recalls=accounts.recalls_of(record.decontamination),
+        questions=accounts.questions(record.decontamination),
         models=_models(record),
+        terms=licences_told(record.asked),
         command=_command(record),
         provenance=_provenance(record),
         licence=_licence(record),

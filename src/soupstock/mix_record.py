@@ -1,11 +1,27 @@
 """What a mix says of itself: `mix.json`, beside the dataset that was mixed."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from soupstock.manifest import DatasetRecord, DecontaminationRecord, ModelRecord
 from soupstock.spec import Spec
 
 MIX = "mix.json"
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What to mix."""
+
+    shares: Mapping[str, float]
+    """Runs by name, each with its share; shares are relative to their sum."""
+    name: str
+    rows: int | None = None
+    """How many rows to take; as many as the shares allow where it is None."""
+    repository: str | None = None
+    splits: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
 
 
 class IngredientRecord(Spec):
@@ -30,6 +46,8 @@ class IngredientRecord(Spec):
     license: str | None = None
     models: tuple[ModelRecord, ...] = ()
     """The models that wrote it."""
+    others: tuple[ModelRecord, ...] = ()
+    """The further ones that were asked: judges."""
 
 
 class MixRecord(Spec):
@@ -39,6 +57,8 @@ class MixRecord(Spec):
     name: str
     fingerprint: str
     seed: int
+    mixture: Mixture | None = None
+    """What was asked for, to mix it again."""
     similar: float
     """From which Jaccard similarity of their word 3-grams on two rows were repeats."""
     ingredients: tuple[IngredientRecord, ...]
@@ -47,6 +67,11 @@ class MixRecord(Spec):
     files: dict[str, str] = {}
     """The SHA-256 of each file that was written, by its path in the folder."""
     versions: dict[str, str] = {}
+
+    @property
+    def asked(self) -> tuple[ModelRecord, ...]:
+        """The models that were asked for any of it."""
+        return tuple(model for one in self.ingredients for model in (*one.models, *one.others))
 
 
 def read(folder: Path) -> MixRecord:

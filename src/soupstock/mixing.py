@@ -8,10 +8,11 @@ import json
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from hashlib import blake2b, sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,9 +20,10 @@ import polars as pl
 from soupstock import __version__, folder, manifest, spec
 from soupstock.certificates import certificate
 from soupstock.errors import MistakeError, shown
-from soupstock.manifest import Manifest
+from soupstock.ingredients import ORIGIN, Ingredient, gather
+from soupstock.manifest import WRITING
 from soupstock.mix_card import render_mix_card
-from soupstock.mix_record import MIX, IngredientRecord, MixRecord
+from soupstock.mix_record import MIX, IngredientRecord, MixRecord, Mixture
 from soupstock.project import Project
 from soupstock.records import Columns, Table
 from soupstock.references import Reference, find_there
@@ -32,27 +34,9 @@ from soupstock.splitting import Splits, texts_of
 from soupstock.steps.decontaminate import Decontamination, find_items
 from soupstock.steps.dedup import Deduplication, duplicates
 from soupstock.steps.publish import Publication, write
-from soupstock.versions import find_folder, split_files
-
-ORIGIN = "origin"
-"""The column that says which run a row is from."""
 
 _SIMILAR = spec.SIMILAR["minhash"]
 _PART = 8192
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """What to mix."""
-
-    shares: Mapping[str, float]
-    """Runs by name, each with its share; shares are relative to their sum."""
-    name: str
-    rows: int | None = None
-    """How many rows to take; as many as the shares allow where it is None."""
-    repository: str | None = None
-    splits: Mapping[str, float] = field(default_factory=dict)
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,16 +45,6 @@ class Mixed:
 
     folder: Path
     record: MixRecord
-
-
-@dataclass(frozen=True)
-class _Ingredient:
-    name: str
-    place: Path
-    said: Manifest
-    share: Fraction
-    rows: pl.DataFrame
-    files: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -97,92 +71,104 @@ def mix(mixture: Mixture, project: Project) -> Mixed:
         folder.runs_folder(project.root) / target_name / folder.LATEST / manifest.MANIFEST
     ).exists():
         raise MistakeError(f"{shown(mixture.name)} is a pipeline's name already; choose another")
-    ingredients = _ingredients(mixture, project)
-    sets = list(_evaluations(ingredients, project))
-    pool = _pool(ingredients, sets, mixture.seed)
-    quotas = _quotas(mixture.rows, ingredients, pool)
-    fingerprint = _fingerprint(mixture, ingredients, sets)
-    target = folder.run_folder(project.root, mixture.name, fingerprint)
+    recipe = _prepared(mixture, gather(mixture, project), project)
+    target = folder.run_folder(project.root, mixture.name, recipe.fingerprint)
     with folder.worked_in(target, lambda _: None) as work:
         fresh = work / "results"
         fresh.mkdir(parents=True)
-        record = _written(mixture, ingredients, pool, quotas, fresh)
-        record = record.model_copy(
-            update={
-                "fingerprint": fingerprint,
-                "decontamination": tuple(certificate("mix", one) for one in sets),
-            }
-        )
-        _finish(record, fresh, target)
+        record = _cooked(recipe, fresh)
+        _finish(fresh, target)
     folder.point_latest(target)
-    return Mixed(target, _read_back(target))
+    return Mixed(target, record)
 
 
-def _read_back(target: Path) -> MixRecord:
-    return MixRecord.model_validate_json((target / MIX).read_bytes())
+def mix_again(record: MixRecord, project: Project, places: Mapping[str, Path], into: Path) -> None:
+    """Mix again what a record tells, from runs in some places; raises MistakeError.
+
+    Writes into the folder `into` what a mix leaves in its own.
+    """
+    if record.mixture is None:
+        raise MistakeError("an earlier version made it, which did not record what was asked for")
+    recipe = _prepared(record.mixture, gather(record.mixture, project, places), project)
+    if recipe.fingerprint != record.fingerprint:
+        raise MistakeError("an evaluation set that rows were compared with has changed since")
+    _cooked(recipe, into, soupstock=record.soupstock, versions=record.versions)
 
 
-def _ingredients(mixture: Mixture, project: Project) -> list[_Ingredient]:
-    # As they are written: 0.7 is seven tenths.
-    shares = {name: Fraction(str(share)) for name, share in mixture.shares.items()}
-    total = sum(shares.values())
-    found = []
-    for name, share in shares.items():
-        place = find_folder(project, name)
-        if not (place / manifest.MANIFEST).is_file():
-            raise MistakeError(f"{shown(name)} is no run: there is no {place / manifest.MANIFEST}")
-        if not (place / folder.DATASET).is_dir():
-            raise MistakeError(f"{shown(name)} has no dataset to mix: no row was kept or published")
-        files = [path for _, path in split_files(place / folder.DATASET)]
-        rows = pl.concat([pl.read_parquet(path, glob=False) for path in files])
-        hashes = {path.relative_to(place).as_posix(): file_hash(path) for path in files}
-        said = manifest.read(place)
-        found.append(_Ingredient(name, place, said, share / total, rows, hashes))
-    _check_columns(found)
-    return found
+@dataclass(frozen=True)
+class _Recipe:
+    """Everything that is known before rows are chosen."""
+
+    mixture: Mixture
+    ingredients: Sequence[Ingredient]
+    sets: Sequence[Decontamination]
+    """The evaluation sets that rows are compared with."""
+    fingerprint: str
 
 
-def _check_columns(ingredients: Sequence[_Ingredient]) -> None:
-    first = ingredients[0]
-    if ORIGIN in first.rows.columns:
-        raise MistakeError(f"{shown(first.name)} has a column {ORIGIN} already")
-    for other in ingredients[1:]:
-        if other.rows.schema != first.rows.schema:
-            one, two = (", ".join(map(shown, i.rows.columns)) for i in (first, other))
-            raise MistakeError(
-                f"{shown(first.name)} ({one}) and {shown(other.name)} ({two}) have not the same"
-                " columns of the same types; publish both by one schema"
-            )
+def _prepared(mixture: Mixture, ingredients: Sequence[Ingredient], project: Project) -> _Recipe:
+    sets = list(_evaluations(ingredients, project))
+    return _Recipe(mixture, ingredients, sets, _fingerprint(mixture, ingredients, sets))
 
 
-def _evaluations(ingredients: Sequence[_Ingredient], project: Project) -> Iterator[Decontamination]:
+def _cooked(recipe: _Recipe, fresh: Path, **told: Any) -> MixRecord:
+    """Choose the rows, and write dataset, card and record into a folder.
+
+    The record says what `told` has where that is not of now: of versions.
+    """
+    mixture, ingredients = recipe.mixture, recipe.ingredients
+    pool = _pool(ingredients, recipe.sets, mixture.seed)
+    quotas = _quotas(mixture.rows, ingredients, pool)
+    record = _written(mixture, ingredients, pool, quotas, fresh)
+    record = record.model_copy(
+        update={
+            "fingerprint": recipe.fingerprint,
+            "decontamination": tuple(certificate("mix", one) for one in recipe.sets),
+            **told,
+        }
+    )
+    place = fresh / folder.DATASET
+    card = render_mix_card(record, samples_of(place, record.dataset))
+    (place / "README.md").write_text(card, encoding="utf-8")
+    paths = sorted(path for path in place.rglob("*") if path.is_file())
+    files = {path.relative_to(fresh).as_posix(): file_hash(path) for path in paths}
+    record = record.model_copy(update={"files": files})
+    (fresh / MIX).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return record
+
+
+def _evaluations(ingredients: Sequence[Ingredient], project: Project) -> Iterator[Decontamination]:
     """Find what any of the runs was decontaminated against, for all of them."""
+    pipelines = [spec.Pipeline.model_validate(one.said.pipeline) for one in ingredients]
+    steps = [s for one in pipelines for s in one.steps if isinstance(s, spec.Decontaminate)]
+    is_unasked = any(step.model for step in steps)
     seen = set()
-    for one in ingredients:
-        for step in spec.Pipeline.model_validate(one.said.pipeline).steps:
-            if not isinstance(step, spec.Decontaminate):
-                continue
-            against: list[Reference] = []
-            for there in step.against:
-                own = there.column or step.decontaminate
-                reference = find_there(there, own, project.root, None)
-                key = (reference.content, reference.column, step.overlap, step.threshold)
-                if key not in seen:
-                    seen.add(key)
-                    against.append(reference)
-            if against:
-                yield Decontamination("text", tuple(against), step.overlap, step.threshold)
+    for step in steps:
+        against: list[Reference] = []
+        for there in step.against:
+            own = there.column or step.decontaminate
+            reference = find_there(there, own, project.root, None)
+            key = (reference.content, reference.column, step.overlap, step.threshold)
+            if key not in seen:
+                seen.add(key)
+                against.append(reference)
+        if against:
+            found = Decontamination("text", tuple(against), step.overlap, step.threshold)
+            yield replace(found, is_unasked=is_unasked)
 
 
-def _pool(ingredients: Sequence[_Ingredient], sets: Sequence[Decontamination], seed: int) -> _Pool:
+def _pool(ingredients: Sequence[Ingredient], sets: Sequence[Decontamination], seed: int) -> _Pool:
     rows = pl.concat([one.rows.with_columns(pl.lit(one.name).alias(ORIGIN)) for one in ingredients])
     which = np.repeat(np.arange(len(ingredients)), [one.rows.height for one in ingredients])
     own = rows.drop(ORIGIN)
-    whole = [texts_of(row).whole for part in own.iter_slices(_PART) for row in part.to_dicts()]
+    told = [texts_of(row) for part in own.iter_slices(_PART) for row in part.to_dicts()]
+    whole = [one.whole for one in told]
     texts = pl.Series("text", whole, dtype=pl.String)
+    # Beside its answer a question that is rephrased would go under.
+    both = pl.Series("text", [[one.whole, one.question] for one in told], dtype=pl.List(pl.String))
     contaminated = np.zeros(len(texts), bool)
     for one in sets:
-        stages = (bool(found.stages) for found in find_items(one, texts.to_frame()))
+        stages = (bool(found.stages) for found in find_items(one, both.to_frame()))
         contaminated |= np.fromiter(stages, bool, len(texts))
     clean = texts.set(pl.Series(contaminated), None) if contaminated.any() else texts
     found = duplicates(Deduplication("text", "minhash", _SIMILAR), clean)
@@ -196,7 +182,7 @@ def _lot(seed: int, text: str, number: int) -> str:
     return blake2b(name, digest_size=8).hexdigest()
 
 
-def _quotas(rows: int | None, ingredients: Sequence[_Ingredient], pool: _Pool) -> list[int]:
+def _quotas(rows: int | None, ingredients: Sequence[Ingredient], pool: _Pool) -> list[int]:
     """Say how many rows to take of each; raises MistakeError where there are not so many."""
     shares = [one.share for one in ingredients]
     room = [pool.room(number) for number in range(len(shares))]
@@ -228,7 +214,7 @@ def apportioned(rows: int, shares: Sequence[Fraction]) -> list[int]:
 
 def _written(
     mixture: Mixture,
-    ingredients: Sequence[_Ingredient],
+    ingredients: Sequence[Ingredient],
     pool: _Pool,
     quotas: Sequence[int],
     fresh: Path,
@@ -260,6 +246,7 @@ def _written(
         name=mixture.name,
         fingerprint="",
         seed=mixture.seed,
+        mixture=mixture,
         similar=_SIMILAR,
         ingredients=tuple(
             _told(number, one, pool, quotas[number]) for number, one in enumerate(ingredients)
@@ -282,12 +269,14 @@ def _chosen(pool: _Pool, quotas: Sequence[int]) -> Iterator[int]:
         yield from sorted(own, key=lambda row: (pool.order[row], row))[:quota]
 
 
-def _told(number: int, one: _Ingredient, pool: _Pool, quota: int) -> IngredientRecord:
+def _told(number: int, one: Ingredient, pool: _Pool, quota: int) -> IngredientRecord:
     own = pool.which == number
-    roles = {role for step in one.said.steps if step.verb == "generate" for role in step.models}
+    steps = one.said.steps
+    asked = {role for step in steps for role in step.models}
+    writers = {role for step in steps if step.verb in WRITING for role in step.models}
     return IngredientRecord(
         name=one.name,
-        run=f"{one.place.parent.name}/{one.place.name}",
+        run=folder.run_name(one.place),
         fingerprint=one.said.fingerprint,
         files=dict(one.files),
         share=round(float(one.share), 6),
@@ -296,12 +285,13 @@ def _told(number: int, one: _Ingredient, pool: _Pool, quota: int) -> IngredientR
         repeats=int((own & pool.repeated).sum()),
         taken=quota,
         license=one.said.dataset.license if one.said.dataset else None,
-        models=tuple(model for model in one.said.models if model.role in roles),
+        models=tuple(model for model in one.said.models if model.role in writers),
+        others=tuple(model for model in one.said.models if model.role in asked - writers),
     )
 
 
 def _fingerprint(
-    mixture: Mixture, ingredients: Sequence[_Ingredient], sets: Sequence[Decontamination]
+    mixture: Mixture, ingredients: Sequence[Ingredient], sets: Sequence[Decontamination]
 ) -> str:
     told = {
         "seed": mixture.seed,
@@ -314,15 +304,8 @@ def _fingerprint(
     return sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def _finish(record: MixRecord, fresh: Path, target: Path) -> None:
-    """Write card and record, and put all of it in its place."""
-    place = fresh / folder.DATASET
-    card = render_mix_card(record, samples_of(place, record.dataset))
-    (place / "README.md").write_text(card, encoding="utf-8")
-    paths = sorted(path for path in place.rglob("*") if path.is_file())
-    files = {path.relative_to(fresh).as_posix(): file_hash(path) for path in paths}
-    text = record.model_copy(update={"files": files}).model_dump_json(indent=2)
-    (fresh / MIX).write_text(text + "\n", encoding="utf-8")
+def _finish(fresh: Path, target: Path) -> None:
+    """Put what was written in its place."""
     shutil.rmtree(target / folder.DATASET, ignore_errors=True)
-    place.replace(target / folder.DATASET)
+    (fresh / folder.DATASET).replace(target / folder.DATASET)
     (fresh / MIX).replace(target / MIX)

@@ -81,7 +81,8 @@ def _told(  # noqa: C901, PLR0912 - a case for each verb
         case spec.Mask():
             return f"**mask**: {pruned.masked(step, record)}."
         case spec.Decontaminate():
-            return f"**decontaminate**: {pruned.decontaminated(step)}."
+            model = _model(step.model, said) if step.model else None
+            return f"**decontaminate**: {pruned.decontaminated(step, model)}."
         case spec.Select():
             return f"**select**: {pruned.selected(step, record)}."
         case spec.Review():

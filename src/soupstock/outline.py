@@ -99,7 +99,7 @@ def made_by(step: spec.Step) -> tuple[str, ...]:
     match step:
         case spec.Generate(reasoning=reasoning, tokens=tokens):
             return (*texts_of(step), *filter(None, (reasoning, tokens)))
-        case spec.Judge(judge=name):
+        case spec.Judge(judge=name) | spec.Decontaminate(model=str(), into=name):
             return (name,)
         case _:
             return texts_of(step)

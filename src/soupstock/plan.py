@@ -35,7 +35,7 @@ from soupstock.servers import Model, resolve
 from soupstock.splitting import Splits
 from soupstock.steps.compare import Comparing
 from soupstock.steps.converse import CONVERSATION, SAID, Conversing, Speaker
-from soupstock.steps.decontaminate import Decontamination
+from soupstock.steps.decontaminate import VERDICT, Decontamination
 from soupstock.steps.dedup import Deduplication
 from soupstock.steps.filter import Filtering, bind
 from soupstock.steps.generate import Generation
@@ -47,6 +47,7 @@ from soupstock.steps.select import Selection
 from soupstock.steps.task import Tasking
 from soupstock.steps.verify import Verification
 from soupstock.tasks import bind_task
+from soupstock.terms import terms_of
 from soupstock.verifying import bind_verify
 from soupstock.vllm import Launch, crowding
 
@@ -141,6 +142,7 @@ class Plan:
                 model=model.name,
                 revision=model.revision,
                 license=model.license,
+                terms=terms_of(model.license, model.base_url),
             )
             for role, model in self.models.items()
         )
@@ -212,7 +214,8 @@ def plan_pruning(
         if role in pipeline.models:
             problem = f"{quoted(role)} is a model server, which only a run asks"
             raise MistakeError(problem, places("steps", index, "embedder"))
-    planner = _Planner(pipeline.model_copy(update={"models": {}}), project, name, places)
+    unasked = pipeline.model_copy(update={"models": {}})
+    planner = _Planner(unasked, project, name, places, asks=False)
     columns = dict(columns)
     steps = []
     for index, step in enumerate(pipeline.steps):
@@ -237,9 +240,16 @@ class _Planner:
     """Binds steps one after the other, to the columns that are there by then."""
 
     def __init__(
-        self, pipeline: spec.Pipeline, project: Project, name: str, places: Places
+        self,
+        pipeline: spec.Pipeline,
+        project: Project,
+        name: str,
+        places: Places,
+        *,
+        asks: bool = True,
     ) -> None:
         self._pipeline = pipeline
+        self._asks = asks
         self._name = name
         self._project = project
         self._place = places
@@ -303,8 +313,10 @@ class _Planner:
                 return self._judge(step, columns, at)
             case spec.Filter():
                 return self._filter(step, columns, at)
-            case spec.Mask() | spec.Dedup() | spec.Decontaminate() | spec.Select():
+            case spec.Mask() | spec.Dedup() | spec.Select():
                 return self._prune(step, columns, at)
+            case spec.Decontaminate():
+                return self._decontaminate(step, columns, at)
             case spec.Review():
                 return self._review(step, index, columns, at)
             case spec.Publish():
@@ -450,29 +462,22 @@ class _Planner:
         )
 
     def _prune(
-        self,
-        step: spec.Mask | spec.Dedup | spec.Decontaminate | spec.Select,
-        columns: Columns,
-        at: "_At",
+        self, step: spec.Mask | spec.Dedup | spec.Select, columns: Columns, at: "_At"
     ) -> Step:
-        bound: Masking | Deduplication | Decontamination | Selection
+        bound: Masking | Deduplication | Selection
         adds: Columns = {}
         reads: tuple[str, ...]
-        within = Within(self._project, self._name, self.models)
         match step:
             case spec.Mask():
                 bound = bind_mask(step, columns, at)
                 title, reads = f"mask: {step.mask}", (step.mask,)
                 adds = {bound.into: bound.dtype}
             case spec.Dedup():
-                bound = bind_dedup(step, columns, within, at)
+                bound = bind_dedup(step, columns, self._within, at)
                 title = f"dedup: {step.dedup}"
                 reads = tuple(filter(None, (step.dedup, bound.best)))
-            case spec.Decontaminate():
-                bound = bind_decontaminate(step, columns, self._project, at)
-                title, reads = f"decontaminate: {step.decontaminate}", (step.decontaminate,)
             case spec.Select():
-                bound = bind_select(step, columns, within, at)
+                bound = bind_select(step, columns, self._within, at)
                 target = self._pipeline.target
                 if target is not None and bound.rows is not None and bound.rows < target:
                     problem = f"select keeps {bound.rows:,} rows, and the target is {target:,}"
@@ -483,6 +488,29 @@ class _Planner:
             return Step(step, bound, title=title, reads=reads, adds=adds)
         role = next(role for role, model in self.models.items() if model is form.model)
         return Step(step, bound, title, reads, adds, role=role, model=form.model, calls=1)
+
+    def _decontaminate(self, step: spec.Decontaminate, columns: Columns, at: "_At") -> Step:
+        bound, parts = bind_decontaminate(step, columns, self._within, at)
+        reads = (step.decontaminate,)
+        if bound.question is None:
+            return Step(step, bound, title=bound.label, reads=reads, adds={})
+        # What is said of a row is about an evaluation set, and no part of the dataset.
+        self._withheld.add(bound.question.into)
+        return Step(
+            step,
+            bound,
+            title=bound.label,
+            reads=reads,
+            adds={bound.question.into: VERDICT},
+            role=bound.question.role,
+            model=bound.question.form.model,
+            parts=tuple(("prompt", part) for part in parts),
+            calls=1,
+        )
+
+    @property
+    def _within(self) -> Within:
+        return Within(self._project, self._name, self.models, self._pipeline.seed, self._asks)
 
     def _review(self, step: spec.Review, index: int, columns: Columns, at: "_At") -> Step:
         planned = Reviews(self._project, self._pipeline, self._name).plan(step, index, columns, at)

@@ -5,7 +5,7 @@ Knows no pipeline: which columns there are is the plan's business.
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from soupstock.errors import MistakeError, Place, hint, quoted, shown
 from soupstock.loader import Located, parse_yaml, validate
+from soupstock.patterns import MAX_CHARACTERS, Filling, printed
 from soupstock.spec import Spec
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from jinja2 import Environment, Template, nodes
-
-MAX_CHARACTERS = 2_000_000
-"""How long a message may be."""
 
 _FENCE = "---"
 
@@ -93,8 +91,7 @@ class Prompt:
 
         What repeats from row to row comes first, so that a server's prefix cache can hold it.
         """
-        rendered = [(role, text(columns)) for role, text in self._turns]
-        return [{"role": role, "content": text} for role, text in rendered]
+        return [{"role": role, "content": text(columns)} for role, text in self._turns]
 
 
 def parse_prompt(name: str, text: str, file: Path) -> Prompt:
@@ -211,9 +208,9 @@ def _compiled(name: str, source: str, file: Path, line: int) -> _Text:
         raise MistakeError("it is nested too deeply", Place(file)) from error
     template = Template.from_code(environment, code, environment.globals)
     variables = {name: at + line - 1 for name, at in _lines_of(tree).items() if name in names}
-    render = partial(_render, template)
-    if pattern := _pattern(tree):
-        render = partial(_fill, *pattern, render)
+    render: Callable[[Mapping[str, object]], str] = partial(_render, template)
+    if (told := printed(tree)) is not None:
+        render = Filling(told, render)
     return _Text(render, name, file, line, variables).filled({})
 
 
@@ -233,42 +230,6 @@ def _bounded(parts: Iterable[str]) -> Iterator[str]:
         if size > MAX_CHARACTERS:
             raise OverflowError(f"it is longer than {MAX_CHARACTERS:,} characters")
         yield part
-
-
-def _pattern(tree: "nodes.Template") -> tuple[str, tuple[str, ...]] | None:
-    """Write a template that has only text and names as a format string, with its names.
-
-    Most prompts are no more than that, and to fill in a string is quicker than to run a template.
-    """
-    from jinja2 import nodes
-
-    pieces, names = [], []
-    for output in tree.body:
-        for node in output.nodes if isinstance(output, nodes.Output) else (None,):
-            match node:
-                case nodes.TemplateData(data=data):
-                    pieces.append(data.replace("%", "%%"))
-                case nodes.Name(name=name):
-                    pieces.append("%s")
-                    names.append(name)
-                case _:
-                    return None
-    return "".join(pieces), tuple(names)
-
-
-def _fill(
-    pattern: str,
-    names: Sequence[str],
-    render: Callable[[Mapping[str, object]], str],
-    columns: Mapping[str, object],
-) -> str:
-    """Fill a pattern with texts; whatever else there is, Jinja itself renders or refuses."""
-    values = tuple([columns.get(name) for name in names])
-    for value in values:
-        if type(value) is not str:
-            return render(columns)
-    text = pattern % values
-    return text.strip() if len(text) <= MAX_CHARACTERS else render(columns)
 
 
 def _check(tree: "nodes.Template", environment: "Environment", at: Callable[[int], Place]) -> None:

@@ -45,12 +45,19 @@ def masked(step: spec.Mask, record: StepRecord) -> str:
     )
 
 
-def decontaminated(step: spec.Decontaminate) -> str:
-    """Say what rows were compared with, and how."""
+def decontaminated(step: spec.Decontaminate, model: str | None) -> str:
+    """Say what rows were compared with, and how; `model` names who was asked."""
+    like = (
+        f"or a cosine of at least {step.threshold:g} of their character n-grams"
+        if model is None
+        else f"or the same question, as {model} says of those that have a cosine of at least"
+        f" {step.ask_from:g} of their character n-grams, asked by the prompt"
+        f" {code(step.prompt, _LONGEST)}"
+    )
     return (
         f"rows were dropped whose {code(step.decontaminate, _LONGEST)} resembles an item of"
         f" {_there(step.against)}: the same text, a run of 13 words, {step.overlap:.0%} of its"
-        f" runs of 8 words, or a cosine of at least {step.threshold:g} of their character n-grams"
+        f" runs of 8 words, {like}"
     )
 
 

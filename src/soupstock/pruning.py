@@ -4,19 +4,22 @@ Knows no pipelines and no plans; `plan` gives it the project, and where to point
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 
 from soupstock import spec
-from soupstock.columns import check_new, check_quality, check_texts, type_at
+from soupstock.calls import Form
+from soupstock.columns import check_new, check_quality, check_texts, check_variables, type_at
 from soupstock.embedding import StaticModel, find_embedder
 from soupstock.embeddings import EmbeddingForm
-from soupstock.errors import MistakeError, Place, shown
+from soupstock.errors import MistakeError, Place, UnknownNameError, shown
+from soupstock.manifest import PartRecord
 from soupstock.project import Project
 from soupstock.records import Columns
 from soupstock.references import Reference, find_there
+from soupstock.sameness import COMPARED, SameQuestion, schema
 from soupstock.servers import Model
 from soupstock.steps.decontaminate import Decontamination
 from soupstock.steps.dedup import Deduplication
@@ -34,6 +37,9 @@ class Within:
     project: Project
     pipeline: str
     models: Mapping[str, Model]
+    seed: int = 0
+    asks: bool = True
+    """Whether models are asked; a run does, and what prunes a file does not."""
 
     def embedder(self, name: str | None, place: Place | None) -> StaticModel | EmbeddingForm:
         """Find what turns texts into vectors: a model of the pipeline's, or a static one."""
@@ -80,15 +86,56 @@ def _there(
 
 
 def bind_decontaminate(
-    step: spec.Decontaminate, columns: Columns, project: Project, at: At
-) -> Decontamination:
-    """Check a decontaminate step's column, and find its evaluation sets; raises MistakeError."""
+    step: spec.Decontaminate, columns: Columns, within: Within, at: At
+) -> tuple[Decontamination, tuple[PartRecord, ...]]:
+    """Check a decontaminate step's column, and find its evaluation sets and its prompt.
+
+    Raises MistakeError.
+    """
     check_texts(step.decontaminate, columns, at("decontaminate"))
     against = tuple(
-        _there(there, step.decontaminate, project, at("against", number))
+        _there(there, step.decontaminate, within.project, at("against", number))
         for number, there in enumerate(step.against)
     )
-    return Decontamination(step.decontaminate, against, step.overlap, step.threshold)
+    bound = Decontamination(step.decontaminate, against, step.overlap, step.threshold)
+    if step.model is None:
+        _check_unasked(step, at)
+        return bound, ()
+    if not within.asks:
+        return replace(bound, is_unasked=True), ()
+    question, part = _same_question(step, step.model, columns, within, at)
+    return replace(bound, question=question), (part,)
+
+
+_ASKING = ("ask_from", "prompt", "into", "canaries", "temperature", "max_tokens", "retries")
+
+
+def _check_unasked(step: spec.Decontaminate, at: At) -> None:
+    """Check that nothing is said of how a model is asked, where none is."""
+    fields = spec.Decontaminate.model_fields
+    for key in _ASKING:
+        if getattr(step, key) != fields[key].default:
+            problem = f"`{key}` says how a model is asked: name one with `model:`"
+            raise MistakeError(problem, at(key))
+
+
+def _same_question(
+    step: spec.Decontaminate, role: str, columns: Columns, within: Within, at: At
+) -> tuple[SameQuestion, PartRecord]:
+    if role not in within.models:
+        raise UnknownNameError("model", role, within.models, at("model"))
+    check_new(step.into, columns, at("into") or at("decontaminate"))
+    prompt = within.project.prompt(step.prompt, at("prompt"))
+    check_variables(prompt, COMPARED, at("prompt") or at("model"))
+    form = Form(
+        within.models[role],
+        {"temperature": step.temperature, "max_tokens": step.max_tokens},
+        schema(),
+        "same_question",
+        seed=within.seed,
+    )
+    question = SameQuestion(role, form, prompt.value, step.into, step.ask_from, step.retries)
+    return question, prompt.record
 
 
 def bind_select(step: spec.Select, columns: Columns, within: Within, at: At) -> Selection:
@@ -141,5 +188,8 @@ def contents(bound: Deduplication | Decontamination | Selection) -> Iterator[byt
     """Yield the hashes of what a step compares with and by, for the plan's fingerprint."""
     if not isinstance(bound, Selection):
         yield from (reference.content.encode() for reference in bound.against)
-    if not isinstance(bound, Decontamination) and bound.embedder is not None:
+    if isinstance(bound, Decontamination):
+        if bound.question is not None:
+            yield bound.question.form.identity()
+    elif bound.embedder is not None:
         yield bound.embedder.identity()

@@ -36,7 +36,10 @@ _CONFLICTS = {409, 412}
 _REFUSALS = {401, 403}
 _NOT_OURS = frozenset({".gitattributes"})
 _VERSION = re.compile(r"v(\d+)")
+# What uploads large files is no Python, and tells a status in words alone.
+_TOLD_STATUS = re.compile(r"HTTP status \w+ error \((\d{3})\b")
 _LONGEST_REASON = 300
+_GO_ON = "what was uploaded is kept, push again to go on"
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class Prepared:
     tagged: bool = False
     opens: bool = False
     """Whether what is private on the Hub becomes public."""
+    unseen: str | None = None
+    """Why the Hub could not be looked at, where only a look was wanted."""
 
     @property
     def bytes(self) -> int:
@@ -93,6 +98,18 @@ class Pushed:
     """Whether anything had to be pushed."""
 
 
+class OutOfReachError(SoupstockError):
+    """The Hub does not answer, or answers that it cannot."""
+
+    def __init__(self, repository: str, reason: str) -> None:
+        super().__init__(f"{repository} was not pushed: {reason}; {_GO_ON}")
+        self.reason = reason
+
+
+class NoTokenError(MistakeError):
+    """Nobody has said by what token to speak to the Hub."""
+
+
 def connect(endpoint: str | None = None, token: str | None = None) -> "HfApi":
     """Return the Hub's client; raises MistakeError where it is not installed or has no token."""
     try:
@@ -101,7 +118,7 @@ def connect(endpoint: str | None = None, token: str | None = None) -> "HfApi":
         raise MistakeError("to push takes huggingface_hub: pip install 'soupstock[hub]'") from error
     found = token or get_token()
     if not found:
-        raise MistakeError("the Hub needs a token: set HF_TOKEN, or log in by `hf auth login`")
+        raise NoTokenError("the Hub needs a token: set HF_TOKEN, or log in by `hf auth login`")
     return HfApi(endpoint=endpoint, token=found)
 
 
@@ -121,9 +138,28 @@ def prepare(release: Release, choices: Choices, api: "HfApi") -> Prepared:
     with _hub(repository, api):
         info = _info(api, repository)
         if info is None:
-            files = files_of(release, choices.tag or "v1", [])
-            return Prepared(release, repository, not choices.public, choices.tag or "v1", files)
+            version = choices.tag or "v1"
+            files = files_of(release, version, [])
+            return Prepared(release, repository, not choices.public, version, files)
         return _onto(release, choices, api, info, repository)
+
+
+def foresee(
+    release: Release, choices: Choices, endpoint: str | None = None, token: str | None = None
+) -> Prepared:
+    """Say what a push would do; where the Hub cannot be looked at, what can be told without it.
+
+    Raises MistakeError where what is on the Hub forbids it.
+    """
+    try:
+        return prepare(release, choices, connect(endpoint, token))
+    except NoTokenError:
+        unseen = "there is no token"
+    except OutOfReachError as error:
+        unseen = error.reason
+    repository, version = choices.repository or release.repository, choices.tag or "v1"
+    files = files_of(release, version, [])
+    return Prepared(release, repository, not choices.public, version, files, unseen=unseen)
 
 
 def _onto(
@@ -245,6 +281,8 @@ def _status(error: BaseException) -> int | None:
         response = getattr(seen, "response", None)
         if response is not None:
             return int(response.status_code)
+        if told := _TOLD_STATUS.search(str(seen)):
+            return int(told[1])
         seen = seen.__cause__
     return None
 
@@ -272,9 +310,9 @@ def _hub(repository: str, api: "HfApi") -> Iterator[None]:
             raise SoupstockError(
                 f"somebody changed {repository} meanwhile ({status}); push again"
             ) from error
-        raise SoupstockError(
-            f"{repository} was not pushed: {reason}; what was uploaded is kept, push again to go on"
-        ) from error
+        if status is None or status >= _SERVER_ERROR:
+            raise OutOfReachError(repository, reason) from error
+        raise SoupstockError(f"{repository} was not pushed: {reason}; {_GO_ON}") from error
 
 
 def _info(api: "HfApi", repository: str) -> "DatasetInfo | None":

@@ -4,19 +4,24 @@ A row that streams is a dict of its columns; a table at rest is a folder of Parq
 order. Rows are only added to: a step puts a column or a reason there, and takes nothing away.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from soupstock.errors import SoupstockError
+
+if TYPE_CHECKING:
+    from polars._typing import PolarsDataType
 
 
 class RecordsError(SoupstockError):
@@ -91,13 +96,46 @@ def failed(row: Row, step: str, cause: str, message: str) -> Row:
 
 def frame(rows: Iterable[Row], columns: Columns) -> pl.DataFrame:
     """Make a frame of rows: null where a row has no value, or one that its column cannot hold."""
-    rows, schema = list(rows), dict(columns)
-    try:
-        return pl.DataFrame(rows, schema=schema, strict=False)
-    except pl.exceptions.ComputeError:
-        # A value that does not fit: column by column is slower, and makes null of that value alone.
-        data = {name: [row.get(name) for row in rows] for name in columns}
-        return pl.DataFrame(data, schema=schema, strict=False)
+    rows = list(rows)
+    return pl.DataFrame(
+        [_series(name, [row.get(name) for row in rows], dtype) for name, dtype in columns.items()]
+    )
+
+
+def instance(dtype: "PolarsDataType") -> pl.DataType:
+    """Return a type as an instance: polars lets a class stand for one, too."""
+    return dtype() if isinstance(dtype, type) else dtype
+
+
+def _series(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:
+    """Make a column, and each one within it by itself: polars is quick with plain ones."""
+    match dtype:
+        case pl.Struct(fields=[_, *_] as fields):
+            return _structs(name, values, fields)
+        case pl.List(inner=inner):
+            return _lists(name, values, instance(inner))
+        case _:
+            return pl.Series(name, values, dtype=dtype, strict=False)
+
+
+def _structs(name: str, values: list[Any], fields: Sequence[pl.Field]) -> pl.Series:
+    is_there = [isinstance(value, dict) for value in values]
+    there = list(itertools.compress(values, is_there)) if not all(is_there) else values
+    parts = [_series(f.name, [v.get(f.name) for v in there], instance(f.dtype)) for f in fields]
+    structs = pl.DataFrame(parts).to_struct(name)
+    if there is values:
+        return structs
+    places = pl.Series(is_there)
+    return structs.gather(pl.select(pl.when(places).then(places.cum_sum() - 1)).to_series())
+
+
+def _lists(name: str, values: list[Any], inner: pl.DataType) -> pl.Series:
+    lists = [value if isinstance(value, list | tuple) else () for value in values]
+    flat = _series(name, [one for some in lists for one in some], inner)
+    ends = pa.array([0, *itertools.accumulate(map(len, lists))], pa.int64())
+    is_null = pa.array([not isinstance(value, list | tuple) for value in values], pa.bool_())
+    arrow = pa.LargeListArray.from_arrays(ends, flat.to_arrow(), mask=is_null)
+    return pl.Series(name, arrow)
 
 
 @dataclass
@@ -216,7 +254,7 @@ def column(path: str) -> pl.Expr:
 
 def flatten(row: Row, paths: Sequence[str]) -> dict[str, Any]:
     """Pick columns or fields of columns out of a row, by path: `item.question`."""
-    return {path: _at(row, path) for path in paths}
+    return {path: _at(row, path) if "." in path else row.get(path) for path in paths}
 
 
 def _at(value: Any, path: str) -> Any:

@@ -134,12 +134,11 @@ def _run(
         latest = runs / spec.slug(written) / folder.LATEST
         found = [latest.resolve()] if (latest / folder.ROWS).is_file() else []
     if not found:
-        known = [path.parent.name for path in runs.glob(f"*/{folder.LATEST}")]
-        raise UnknownNameError("run", written, known, place)
+        raise UnknownNameError("run", written, folder.known_runs(root), place)
     if len(found) > 1:
         raise MistakeError(f"several runs are called {quoted(written)}", place)
     path = found[0] / folder.ROWS
-    label = f"{found[0].parent.name}/{found[0].name}"
+    label = folder.run_name(found[0])
     return label, _sha256(path), pl.scan_parquet(path, glob=False)
 
 

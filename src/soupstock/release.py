@@ -7,14 +7,14 @@ and nothing of what servers said.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from soupstock import folder, manifest, mix_record
 from soupstock.errors import MistakeError
-from soupstock.manifest import DatasetRecord, Manifest, PartRecord
+from soupstock.manifest import DatasetRecord, Manifest, ModelRecord, PartRecord
 from soupstock.narrative import public_path
 from soupstock.project import Project
 from soupstock.versions import find_folder
@@ -38,6 +38,8 @@ class Release:
     """The SHA-256 of each of the run's files, by its path in the folder, as the manifest says."""
     lock: Mapping[str, Any]
     """How it was made."""
+    models: Sequence[ModelRecord] = ()
+    """The models that were asked for it."""
     said: Manifest | None = None
     """The run's manifest; a mix has none."""
 
@@ -71,6 +73,7 @@ def read_release(project: Project, name: str) -> Release:
         dataset=said.dataset,
         files=said.files,
         lock=lock_of(said),
+        models=said.models,
         said=said,
     )
 
@@ -84,6 +87,7 @@ def _mixed(place: Path) -> Release:
         dataset=record.dataset,
         files=record.files,
         lock=record.model_dump(mode="json", exclude={"files", "dataset"}),
+        models=record.asked,
     )
 
 

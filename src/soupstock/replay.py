@@ -8,16 +8,17 @@ import asyncio
 import shutil
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
 
 from soupstock import folder, manifest, spec
-from soupstock.calls import Answer, Call, Failure, Reply, decode
+from soupstock.calls import Call, Failure, Reply
 from soupstock.card import render_card
 from soupstock.errors import SoupstockError
-from soupstock.flow import Flow
+from soupstock.flow import Flow, columns_read
 from soupstock.lookup import UNASKED, Lookup
 from soupstock.manifest import Manifest
 from soupstock.plan import Plan, Step, plan
@@ -29,6 +30,7 @@ from soupstock.shelf import record_of
 from soupstock.spec import Spec
 from soupstock.steps.compare import Comparing, compare
 from soupstock.steps.converse import Conversing, converse
+from soupstock.steps.decontaminate import Decontamination, decontaminate
 from soupstock.steps.generate import Generation, generate
 from soupstock.steps.judge import Judging, judge
 from soupstock.steps.publish import Publication, write
@@ -43,6 +45,7 @@ _FROM_ANSWERS = frozenset({"Unreadable", "PromptError", "Schema"})
 """Causes that follow from what is known; all others came from outside."""
 
 _MOST = 20
+_UNTOLD = Failure("Unknown", "the run does not tell")
 
 
 class Missing(Spec):
@@ -126,10 +129,12 @@ async def _failures(planned: Plan, run: Path, lookup: Lookup) -> dict[bytes, Fai
             told = [
                 Failure(failure["cause"], failure["message"])
                 for failure in row["failures"]
-                if failure["step"] == step.title and failure["cause"] not in _FROM_ANSWERS
+                if failure["step"] == step.title
             ]
-            if told:
-                await _asked(step, _before(row, step), _Recorded(lookup, iter(told), found))
+            if any(failure.cause not in _FROM_ANSWERS for failure in told):
+                blanks = _Blanks(lookup)
+                ended = await _asked(step, _before(row, step), planned, blanks)
+                found.update(blanks.filled(ended, told))
     return found
 
 
@@ -139,44 +144,63 @@ def _before(row: Row, step: Step) -> Row:
     return {**row, **made, "failures": [], "dropped_by": []}
 
 
-async def _asked(step: Step, row: Row, ask: "_Recorded") -> None:
+async def _asked(step: Step, row: Row, planned: Plan, ask: "_Blanks") -> Row:
     match step.bound:
         case Generation():
-            await generate(step.bound, row, ask)
+            return await generate(step.bound, row, ask)
         case Judging():
-            await judge(step.bound, row, ask)
+            return await judge(step.bound, row, ask)
         case Comparing():
-            await compare(step.bound, row, ask)
-        case Tasking():
-            await perform(step.bound, row, ask)
+            return await compare(step.bound, row, ask)
         case Conversing():
-            await converse(step.bound, row, ask)
+            return await converse(step.bound, row, ask)
+        case Tasking():
+            return await perform(step.bound, row, ask)
+        case Decontamination():
+            (row,) = decontaminate(step.bound, [row], columns_read(step, planned))
+            return await step.bound.told(row, ask)
         case _:
-            pass
+            return row
 
 
-class _Recorded:
-    """Answers a row's questions from the store, and notes which of them failed."""
+class _Blanks:
+    """Answers a row's questions from the store, and puts a blank where it has no answer.
 
-    def __init__(
-        self, lookup: Lookup, told: Iterator[Failure], failures: dict[bytes, Failure]
-    ) -> None:
+    Which blank comes out at which place of the row's failures tells which question failed how.
+    """
+
+    def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
-        self._told = told
-        self._last = Failure("Unknown", "the run does not tell")
-        self._failures = failures
+        self._blanks: dict[str, bytes] = {}
+        """The keys of calls that are not in the store, by the causes that their blanks tell."""
 
     async def __call__(self, calls: Sequence[Call]) -> list[Reply]:
-        answers = self._lookup.store.get([call.key for call in calls])
-        return [self._reply(call, answers) for call in calls]
+        answers = self._lookup.found(calls)
+        return [answers.get(call.key) or self._blank(call) for call in calls]
 
-    def _reply(self, call: Call, answers: dict[bytes, bytes]) -> Reply:
-        if call.key in answers:
-            answer: Answer = decode(answers[call.key])
-            return answer
-        # What failed alike several times is told once.
-        self._last = next(self._told, self._last)
-        return self._failures.setdefault(call.key, self._last)
+    def _blank(self, call: Call) -> Failure:
+        cause = f"blank {len(self._blanks)}"
+        self._blanks[cause] = call.key
+        return Failure(cause, "")
+
+    def filled(self, ended: Row, told: Sequence[Failure]) -> Iterator[tuple[bytes, Failure]]:
+        """Say how each question failed, by the failures that the run tells, in their order.
+
+        What failed alike several times is told once, at its first place. So a blank is the next
+        failure that is told; where that is one that comes out by itself, it is the last one again.
+        """
+        waiting, last = deque(told), _UNTOLD
+        for one in ended["failures"]:
+            if one["cause"] not in self._blanks:
+                if waiting and waiting[0] == (one["cause"], one["message"]):
+                    waiting.popleft()
+                continue
+            if waiting and waiting[0].cause not in _FROM_ANSWERS:
+                last = waiting.popleft()
+            # A jury puts the member's name before what its server said.
+            message = last.message.removeprefix(one["message"])
+            yield self._blanks.pop(one["cause"]), Failure(last.cause, message)
+        yield from ((key, _UNTOLD) for key in self._blanks.values())
 
 
 def _write(planned: Plan, said: Manifest, table: Table, place: Path) -> None:

@@ -25,7 +25,7 @@ from soupstock.findings import LANGUAGE_TEXTS, Bin, Distribution, Findings, Shar
 from soupstock.manifest import Manifest, PartRecord, StepRecord
 from soupstock.measured import SPOILED
 from soupstock.outline import Outline, index_of, outline
-from soupstock.samples import CUTS, Biographer, Biography, Told, choose
+from soupstock.samples import CUTS, Biographer, Biography, Filters, Told, choose
 
 PAGE_BYTES = 1_900_000
 """How big a report may become."""
@@ -67,15 +67,20 @@ class Totals:
     failures: int
 
 
-def write_report(folder_: Path, manifest: Manifest, rows: pl.LazyFrame) -> Path:
+def write_report(
+    folder_: Path, manifest: Manifest, rows: pl.LazyFrame, filters: Filters = ()
+) -> Path:
     """Write report.html; the same run gives the same bytes, but for the section on time and pay."""
     path = folder_ / folder.REPORT
-    path.write_text(render_report(manifest, rows), encoding="utf-8", newline="\n")
+    path.write_text(render_report(manifest, rows, filters), encoding="utf-8", newline="\n")
     return path
 
 
-def render_report(manifest: Manifest, rows: pl.LazyFrame) -> str:
-    """Return the page of a run: `rows` are those kept and those dropped, in source order."""
+def render_report(manifest: Manifest, rows: pl.LazyFrame, filters: Filters = ()) -> str:
+    """Return the page of a run: `rows` are those kept and those dropped, in source order.
+
+    `filters` are asked again what they looked at in the rows that they dropped.
+    """
     columns = outline(manifest, dict(rows.collect_schema()))
     index = index_of(rows)
     found = find(rows, index, columns)
@@ -83,7 +88,7 @@ def render_report(manifest: Manifest, rows: pl.LazyFrame) -> str:
     room = min(_ROWS_BYTES, PAGE_BYTES - len(page.encode()))
     first = [d.row_id for judged in found.judged if judged.doubts for d in judged.doubts.rows]
     chosen = list(dict.fromkeys([*first, *choose(index, MOST_ROWS)]))[:MOST_ROWS]
-    told = Biographer(manifest, rows, index, columns).fetch(chosen)
+    told = Biographer(manifest, rows, index, columns, filters).fetch(chosen)
     return _page(manifest, columns, found, _sample(told, _numbers(manifest), room))
 
 

@@ -11,9 +11,9 @@ import polars as pl
 
 from soupstock import __version__, calibration, folder, manifest, spec
 from soupstock.assessment import fitness_record, jury_record, order_record
-from soupstock.budget import PICO, Price
+from soupstock.budget import PICO
 from soupstock.card import render_card
-from soupstock.certificates import certificates
+from soupstock.certificates import certificate, certificate_asked
 from soupstock.client import Client
 from soupstock.flow import UNFIT, Flow
 from soupstock.judge_records import JudgeRecord
@@ -21,6 +21,7 @@ from soupstock.lanes import Lane
 from soupstock.manifest import (
     AddressRecord,
     DatasetRecord,
+    DecontaminationRecord,
     FailureRecord,
     Manifest,
     ModelRecord,
@@ -38,9 +39,12 @@ from soupstock.plan import Plan, Step
 from soupstock.records import Row, Table
 from soupstock.report import write_report
 from soupstock.review.records import ReviewRecord
+from soupstock.sameness import SameQuestion
 from soupstock.servers import Model
 from soupstock.shelf import record_of
 from soupstock.steps.compare import Comparing
+from soupstock.steps.decontaminate import Decontamination
+from soupstock.steps.filter import Filtering
 from soupstock.steps.judge import Judging
 from soupstock.steps.publish import Publication, write
 from soupstock.steps.verify import saved
@@ -78,11 +82,20 @@ def write_results(
     said = _calibrated(_manifest(flow, client, timing, table), flow.plan)
     table.save(fresh / folder.ROWS)
     said = _with_dataset(said, flow.plan, table, fresh / folder.DATASET)
-    write_report(fresh, said, pl.scan_parquet(fresh / folder.ROWS, glob=False))
+    rows = pl.scan_parquet(fresh / folder.ROWS, glob=False)
+    write_report(fresh, said, rows, list(filters_of(flow.plan)))
     said = said.model_copy(update={"files": folder.hashes(fresh)})
     manifest.write(fresh, said)
     folder.replace(target, fresh)
     return said
+
+
+def filters_of(plan: Plan) -> Iterator[tuple[spec.FilterUse, str, pl.Expr]]:
+    """Yield the filters of a plan, each with its label and what keeps a row from it."""
+    for step in plan.steps:
+        if isinstance(step.spec, spec.Filter) and isinstance(step.bound, Filtering):
+            for use, (label, keep) in zip(step.spec.filter, step.bound.keeps, strict=True):
+                yield use, label, keep
 
 
 def _with_dataset(said: Manifest, plan: Plan, table: Table, place: Path) -> Manifest:
@@ -145,7 +158,7 @@ def _manifest(flow: Flow, client: Client, timing: TimingRecord, table: Table) ->
         scores=tuple(found for step in plan.steps for found in _scores(step, table)),
         judges=tuple(found for step in plan.steps for found in _judges(step, flow, table)),
         review=next((tally.review for tally in tallies if tally.review), None),
-        decontamination=tuple(certificates(plan.steps)),
+        decontamination=tuple(_certificates(flow, table)),
         diversity=tuple(diversities(plan, table)),
         topics=tuple(topics(plan, table)),
         versions=package_versions(),
@@ -157,11 +170,7 @@ def _manifest(flow: Flow, client: Client, timing: TimingRecord, table: Table) ->
 
 def _step(flow: Flow, index: int, tally: Tally, failures: tuple[FailureRecord, ...]) -> StepRecord:
     step = flow.plan.steps[index] if index < len(flow.plan.steps) else None
-    tokens = TokenRecord(
-        prompt=tally.prompt_tokens,
-        cached=tally.cached_tokens,
-        completion=tally.completion_tokens,
-    )
+    spent = tally.spent
     return StepRecord(
         index=index + 1,
         verb=tally.label.split(":")[0],
@@ -176,8 +185,8 @@ def _step(flow: Flow, index: int, tally: Tally, failures: tuple[FailureRecord, .
         savings=tuple(SavingRecord(**one._asdict()) for one in saved(tally.savings)),
         notes=tuple(tally.notes),
         failures=failures,
-        answers=tally.answers,
-        tokens=tokens,
+        answers=spent.answers,
+        tokens=_tokens(spent),
         cost=_costs(step.models, tally) if step else None,
     )
 
@@ -244,6 +253,20 @@ def _judges(step: Step, flow: Flow, table: Table) -> Iterator[JudgeRecord]:
     )
 
 
+def _certificates(flow: Flow, table: Table) -> Iterator[DecontaminationRecord]:
+    """Say of each decontaminate step what it found, and what a model said of it."""
+    for step in flow.plan.steps:
+        match step.bound:
+            case Decontamination(question=None) as bound:
+                yield certificate(step.title, bound)
+            case Decontamination(question=SameQuestion() as question) as bound:
+                told = flow.detections.get(question.into)
+                cost = _costs(step.models, told.tally) if told else None
+                yield certificate_asked(bound, question, table, told, cost)
+            case _:
+                pass
+
+
 def _calibrated(said: Manifest, plan: Plan) -> Manifest:
     """Put beside each judge what its calibration by people says, if there is one."""
     known = calibration.read(plan.project.root, plan.name)
@@ -270,21 +293,21 @@ def _spread(numbers: pl.Series) -> SpreadRecord | None:
 
 def _costs(models: Sequence[tuple[str, Model]], tally: Tally) -> float | None:
     """Add up what each model's tokens cost; null where a price is not known, or none was asked."""
-    costs = []
-    for model in {model for _, model in models}:
-        spent = tally.by_model.get(model, Spent())
-        tokens = TokenRecord(prompt=spent.prompt, cached=spent.cached, completion=spent.completion)
-        costs.append(_cost(model, tokens))
+    asked = {model: tally.by_model.get(model, Spent()) for _, model in models}
+    costs = [_cost(model, _tokens(spent)) for model, spent in asked.items()]
     known = [cost for cost in costs if cost is not None]
     return round(math.fsum(known), 9) if costs and len(known) == len(costs) else None
 
 
+def _tokens(spent: Spent) -> TokenRecord:
+    return TokenRecord(prompt=spent.prompt, cached=spent.cached, completion=spent.completion)
+
+
 def _cost(model: Model, tokens: TokenRecord) -> float | None:
     """Return US dollars; null where a price is not known."""
-    if model.input_price is None or model.output_price is None:
+    if not model.price.is_known:
         return None
-    price = Price(model.input_price, model.output_price, model.cached_price)
-    return round(price.cost(tokens.prompt, tokens.completion, tokens.cached) / PICO, 9)
+    return round(model.price.cost(tokens.prompt, tokens.completion, tokens.cached) / PICO, 9)
 
 
 def _shortfall(flow: Flow, client: Client) -> str | None:
@@ -315,7 +338,8 @@ def _paid(flow: Flow, client: Client) -> PaidRecord:
     usage = client.usage
     servers = tuple(_server(lane) for lane in client.lanes.values())
     examined = [told.tally for told in flow.examinations.values()]
-    answers = sum(tally.answers for tally in (*flow.tallies, *examined))
+    examined += [told.tally for told in flow.detections.values()]
+    answers = sum(tally.spent.answers for tally in (*flow.tallies, *examined))
     known = [server.cost for server in servers if server.cost is not None]
     return PaidRecord(
         calls=usage.calls,

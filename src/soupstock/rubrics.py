@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from functools import cached_property
+from typing import Annotated, Any, NamedTuple, Self
 
 import orjson
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
@@ -92,12 +92,12 @@ class Rubric(Spec):
             raise ValueError(f"{quoted(both[0])} is among the columns and the context, too")
         return self
 
-    @property
+    @cached_property
     def judged(self) -> dict[str, Criterion]:
         """The criteria that a judge looks at."""
         return {n: one for n, one in self.criteria.items() if isinstance(one, Criterion)}
 
-    @property
+    @cached_property
     def rules(self) -> dict[str, Rule]:
         """The criteria that need no judge."""
         return {n: one for n, one in self.criteria.items() if isinstance(one, Rule)}
@@ -113,8 +113,7 @@ class Rubric(Spec):
         return self.answer or (self.columns[-1] if self.columns else None)
 
 
-@dataclass(frozen=True, slots=True)
-class CriterionVerdict:
+class CriterionVerdict(NamedTuple):
     """What was found for one criterion."""
 
     level: int | None
@@ -128,8 +127,7 @@ class CriterionVerdict:
     they are not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What was found for a row."""
 
     score: float
@@ -183,28 +181,28 @@ def read_verdict(rubric: Rubric, text: str, numbers: Numbers = None) -> Verdict 
         verdict = _criterion_verdict(name, len(criterion.levels), found.get(name))
         if isinstance(verdict, str):
             return verdict
-        place = (name, "level")
-        criteria[name] = _expected(verdict, len(criterion.levels), known.get(place, {}))
+        if there := known.get((name, "level")):
+            verdict = _expected(verdict, len(criterion.levels), there)
+        criteria[name] = verdict
     return weighted(rubric, criteria)
 
 
 def weighted(rubric: Rubric, criteria: Mapping[str, CriterionVerdict]) -> Verdict:
     """Put criteria together, in the rubric's order: those that are there."""
     ordered = {name: criteria[name] for name in rubric.criteria if name in criteria}
-    weights = [rubric.criteria[name].weight for name in ordered]
-    score = _mean([one.score for one in ordered.values()], weights)
+    score = _mean([(one.score, rubric.criteria[n].weight) for n, one in ordered.items()])
     known = [
-        (one.uncertainty, weight)
-        for one, weight in zip(ordered.values(), weights, strict=True)
+        (one.uncertainty, rubric.criteria[name].weight)
+        for name, one in ordered.items()
         if one.uncertainty is not None
     ]
-    uncertainty = _mean(*zip(*known, strict=True)) if known else None
-    return Verdict(score, ordered, uncertainty)
+    return Verdict(score, ordered, _mean(known) if known else None)
 
 
-def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
-    total = math.fsum(v * w for v, w in zip(values, weights, strict=True))
-    return total / math.fsum(weights)
+def _mean(weighed: Sequence[tuple[float, float]]) -> float:
+    """Return the mean of values with weights."""
+    total = math.fsum([value * weight for value, weight in weighed])
+    return total / math.fsum([weight for _, weight in weighed])
 
 
 def _criterion_verdict(name: str, levels: int, value: object) -> CriterionVerdict | str:

@@ -187,7 +187,7 @@ def _raise_broken(client: Client, flow: Flow) -> None:
     error = client.broken
     if error is None:
         return
-    if not isinstance(error, SoupstockError) or not any(tally.answers for tally in flow.tallies):
+    if not isinstance(error, SoupstockError) or not any(tally.by_model for tally in flow.tallies):
         raise error
 
 
@@ -218,7 +218,7 @@ async def _enough(  # noqa: PLR0913 - each is one thing that a run is between
         progress.round += 1
         place = work / str(progress.round)
         flow = progress.flow = Flow(
-            plan, client, place, rows, turn=turn, are_judges_examined=not is_preview
+            plan, client, place, rows, turn=turn, are_models_tried=not is_preview
         )
         table = await flow.run()
         more = None if client.stopped else next_rows(flow)

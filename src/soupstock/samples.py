@@ -1,5 +1,6 @@
 """Choose the rows that a report shows, and tell what became of each, step by step."""
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -9,6 +10,8 @@ import polars as pl
 
 from soupstock import spec
 from soupstock.asked import Asked
+from soupstock.expressions import FAULTS
+from soupstock.looks import look
 from soupstock.manifest import Manifest, StepRecord
 from soupstock.outline import Outline, Repeat, Twins, made_by, texts_of
 from soupstock.records import Row
@@ -19,6 +22,9 @@ KEPT = ""
 
 CUTS = (4000, 800, 160)
 """How many characters of a text are shown; fewer where a row takes too much room."""
+
+Filters = Sequence[tuple[spec.FilterUse, str, pl.Expr]]
+"""The filters of a run, each as it is written, with its label and what keeps a row from it."""
 
 _ASKED = frozenset({"instruction", "question", "prompt", "input", "query", "user", "problem"})
 _ANSWERED = frozenset({"response", "answer", "output", "completion", "assistant", "solution"})
@@ -142,9 +148,15 @@ class Biographer:
     """Tells the lives of some rows of a run."""
 
     def __init__(
-        self, said: Manifest, rows: pl.LazyFrame, index: pl.DataFrame, columns: Outline
+        self,
+        said: Manifest,
+        rows: pl.LazyFrame,
+        index: pl.DataFrame,
+        columns: Outline,
+        filters: Filters,
     ) -> None:
         self._said = said
+        self._filters = filters
         self._rows = rows
         self._index = index
         self._columns = columns
@@ -153,16 +165,29 @@ class Biographer:
     def fetch(self, ids: Sequence[str]) -> Iterator["Told"]:
         """Yield the rows with these ids, in this order, ready to be told."""
         wanted = pl.Series(ids, dtype=pl.String).implode()
-        rows = self._rows.filter(pl.col("id").is_in(wanted)).collect().to_dicts()
-        by_id = {row["id"]: row for row in rows}
+        frame = self._rows.filter(pl.col("id").is_in(wanted)).collect()
+        rows = frame.to_dicts()
+        places = {row["id"]: place for place, row in enumerate(rows)}
         numbers = dict(
             self._index.filter(pl.col("id").is_in(wanted)).select("id", "number").iter_rows()
         )
         names = [row["twin"] for row in rows if row["twin"]]
         twins = Twins(self._rows, self._index, self._columns, names)
         for row_id in ids:
-            row, number = by_id[row_id], numbers[row_id]
-            yield Told(self._said, self._columns, self._asked, row, number, twins)
+            place, number = places[row_id], numbers[row_id]
+            row = rows[place]
+            reasons = dict(_figures(self._filters, frame.slice(place, 1), row))
+            yield Told(self._said, self._columns, self._asked, row, number, twins, reasons)
+
+
+def _figures(filters: Filters, row: pl.DataFrame, told: Row) -> Iterator[tuple[str, str]]:
+    """Say for each filter that dropped a row what it looked at."""
+    for use, label, keep in filters:
+        if (reason := f"filter: {label}") in told["dropped_by"]:
+            # A filter answers as a whole, and a part of it may still be nothing to look at.
+            with contextlib.suppress(*FAULTS):
+                (seen,) = look([keep], row)
+                yield reason, seen.said(use.arguments)
 
 
 @dataclass(frozen=True)
@@ -175,6 +200,8 @@ class Told:
     row: Row
     number: int
     twins: Twins
+    figures: Mapping[str, str]
+    """What each filter that dropped it looked at, by the reason."""
 
     def biography(self, cut: int) -> Biography:
         """Tell the row's life, each text cut to so many characters."""
@@ -242,6 +269,10 @@ class _Teller:
             case spec.Dedup():
                 if reasons and self._row["twin"] and not is_reference(self._row["twin"]):
                     told = {"twin": self._twin(reasons[0])}
+            case spec.Decontaminate(model=str()):
+                told = self._compared(step.into)
+            case spec.Filter():
+                told = {"passages": self._figures(reasons)}
             case spec.Review():
                 told = {"passages": self._said()}
             case _:
@@ -252,11 +283,26 @@ class _Teller:
             for failure in self._row["failures"]
             if failure["step"] == record.label
         ]
-        by = record.model
+        by = told.pop("by", record.model)
         return Chapter(record.label, by=by, failures=failures, reasons=reasons, **told)
 
     def _passages(self, name: str) -> list[Passage]:
         return list(islice(_passages(name, self._row[name], self._cut), _MOST_PASSAGES))
+
+    def _figures(self, reasons: Sequence[str]) -> list[Passage]:
+        """Return what each filter looked at that dropped the row."""
+        seen = self._told.figures
+        return [
+            Passage(reason.removeprefix("filter: ")[:_EXCERPT], _cut(seen[reason], _EXCERPT)[0])
+            for reason in reasons
+            if reason in seen
+        ]
+
+    def _compared(self, column: str) -> dict[str, Any]:
+        """Tell which item the row resembles, and what a model said of that, if it was asked."""
+        told = self._row[column]
+        is_asked = told is not None and told["verdict"] != "not asked"
+        return {"passages": self._passages(column)} if is_asked else {"by": None}
 
     def _question(self, step: spec.Step | None) -> Iterator[Passage]:
         """Yield what a writing step asked first, as rendered, unless a column holds just that."""

@@ -61,14 +61,20 @@ class _Cells(NamedTuple):
 
 
 def similar(
-    vectors: Vectors, threshold: float, settled: int = 0, mean: Centre | None = None
+    vectors: Vectors,
+    threshold: float,
+    settled: int = 0,
+    mean: Centre | None = None,
+    *,
+    is_settled_only: bool = False,
 ) -> Found:
     """Go through rows in order, and find each one's twin among the earlier ones that stayed.
 
     `vectors` is rows by dimensions, `threshold` a cosine. The first `settled` rows stay whatever
     they resemble. `mean` is what the vectors have in common; without it their own is taken. A
     twin is the most similar of the rows that stay, the earliest where several are; equal vectors
-    share their twin. A row of zeros is nobody's twin.
+    share their twin. A row of zeros is nobody's twin. With `is_settled_only` the settled rows alone
+    are compared with, so that no twin comes between a row and one of those.
 
     Up to `EXHAUSTIVE` rows every pair is compared. Of more, a row is compared with those in the
     cells around it, one to each of 2√n pivots, which are rows themselves; so about one in a hundred
@@ -87,7 +93,7 @@ def similar(
     space = _Space.around(vectors, rows, _mean(vectors) if mean is None else mean)
     cells = _cells(space.rounded, identity[rows])
     known = int(np.searchsorted(rows, settled))
-    among = _Search(space, cells, known, threshold).run()
+    among = _Search(space, cells, known, threshold, is_settled_only=is_settled_only).run()
     return among.with_copies(rows, first, settled)
 
 
@@ -216,7 +222,16 @@ Span = tuple[int, int]
 class _Search:
     """Goes through rows in blocks, looking in the cells around each for those that stay."""
 
-    def __init__(self, space: _Space, cells: _Cells, settled: int, threshold: float) -> None:
+    def __init__(
+        self,
+        space: _Space,
+        cells: _Cells,
+        settled: int,
+        threshold: float,
+        *,
+        is_settled_only: bool,
+    ) -> None:
+        self._last = settled if is_settled_only else len(space.rows)
         self._space, self._cells = space, cells
         self._settled, self._threshold = settled, threshold
         self._least = space.least(threshold)
@@ -253,7 +268,7 @@ class _Search:
         first, last = starts[cell] + np.searchsorted(own, among)
         rounded = self._space.rounded[rows]
         # Before what was there already nothing comes.
-        before = np.where(rows < self._settled, 0, rows)[:, None]
+        before = np.where(rows < self._settled, 0, np.minimum(rows, self._last))[:, None]
         for tile in range(first, last, _TILE):
             others = order[tile : min(tile + _TILE, last)]
             near = rounded @ self._by_cell[tile : tile + len(others)].T >= self._least

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from soupstock.budget import Price
 from soupstock.endpoint import Endpoint
 from soupstock.errors import MistakeError, ModelError, Place, hint, quoted, shown
 from soupstock.serving import VllmServers
@@ -86,6 +87,11 @@ class Model:
     def addresses(self) -> tuple[str, ...]:
         """All base URLs; none for a server that the run starts."""
         return () if self.base_url is None else (self.base_url, *self.replicas)
+
+    @property
+    def price(self) -> Price:
+        """What its tokens cost."""
+        return Price(self.input_price, self.output_price, self.cached_price)
 
 
 def resolve(

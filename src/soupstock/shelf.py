@@ -71,6 +71,7 @@ def _splitting(written: Written, bound: Publication) -> SplittingRecord | None:
     return SplittingRecord(
         shares=dict(bound.splits.shares),
         stratify=bound.splits.stratify,
+        source=bound.splits.source,
         groups=written.sides.groups,
         largest=written.sides.largest,
     )

@@ -15,15 +15,18 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from soupstock.arrangement import vacancies
 from soupstock.budget import PICO
 from soupstock.canaries import FEWEST, copies
+from soupstock.edits import EDITS
 from soupstock.errors import SoupstockError, shown
 from soupstock.folder import DATASET, REPORT
 from soupstock.loader import load
-from soupstock.manifest import Manifest, StepRecord
+from soupstock.manifest import UNASKED, Manifest, StepRecord
 from soupstock.plan import Plan, Step
 from soupstock.project import Project
-from soupstock.spec import RESERVED, Dedup, Judge, Pipeline, Select
+from soupstock.spec import RESERVED, Decontaminate, Dedup, Judge, Pipeline, Select
+from soupstock.steps.decontaminate import Decontamination
 from soupstock.steps.judge import Judging
 
 if TYPE_CHECKING:
@@ -90,10 +93,17 @@ def show_plan(plan: Plan) -> None:
     if plan.rows is not None:
         total = plan.rows * sum(step.calls for step in plan.steps)
         console.print(f"calls: at most {total:,}, fewer as rows are dropped; none is asked twice")
-    if spoiled := sum(map(_spoiled_calls, plan.steps)):
-        told = f"calls about canaries, which show whether the judge is fit: at most {spoiled:,}"
+    for told in _trials(plan.steps):
         console.print(told)
     console.print(f"fingerprint: {plan.fingerprint[:12]}")
+
+
+def _trials(steps: Sequence[Step]) -> Iterator[str]:
+    """Say how many calls it takes at most to try the models that judge."""
+    if spoiled := sum(map(_spoiled_calls, steps)):
+        yield f"calls about canaries, which show whether the judge is fit: at most {spoiled:,}"
+    if edited := sum(map(_edited_calls, steps)):
+        yield f"calls about known cases, which show what decontaminate finds: at most {edited:,}"
 
 
 def _spoiled_calls(step: Step) -> int:
@@ -107,6 +117,15 @@ def _spoiled_rows(step: Step, rows: float = math.inf) -> float:
         return 0
     taken = min(rows, step.spec.canaries or 0)
     return copies(step.bound.rubric) * taken if taken >= FEWEST else 0
+
+
+def _edited_calls(step: Step) -> int:
+    """Say how many calls it takes at most to try who is asked for the same question."""
+    if not (isinstance(step.bound, Decontamination) and isinstance(step.spec, Decontaminate)):
+        return 0
+    items = sum(reference.rows for reference in step.bound.against)
+    # Each item is edited in each way, and held against another one.
+    return (len(EDITS) + 1) * min(items, step.spec.canaries or 0) if step.model else 0
 
 
 def _details(step: Step, rows: int | None) -> Iterator[tuple[str, str]]:
@@ -157,7 +176,8 @@ def show_estimate(plan: Plan, told: "Estimate") -> None:
     if told.cost is None:
         console.print("cost: set input_price and output_price in [tool.soupstock.models]")
     for title in told.unknown:
-        console.print(_cell(f"no row has reached '{title}' yet: its longest answers are counted"))
+        unknown = f"no answer of '{title}' is known yet: its longest ones are counted"
+        console.print(_cell(unknown))
     if any(isinstance(step.spec, Dedup | Select) for step in plan.steps):
         console.print(
             "dedup and select drop more the more rows there are: less than this is likely"
@@ -229,6 +249,10 @@ def show_run(run: "Run") -> None:
         worst = max(said.steps, key=lambda step: sum(step.dropped.values()))
         why = f"no row was kept, so there is no dataset; '{worst.label}' dropped most"
         console.print(_cell(why), style="bold yellow")
+    for one in vacancies(said.dataset) if said.dataset else ():
+        which = f" of {one.config}" if one.config else ""
+        why = f"no row{which} is in the split {one.split}: too few groups of rows can be apart"
+        console.print(_cell(why), style="yellow", soft_wrap=True)
     for name in (DATASET, REPORT):
         if (run.folder / name).exists():
             console.print(_cell(f"{name}: {run.folder / name}"), soft_wrap=True)
@@ -250,6 +274,8 @@ def show_pruned(pruned: "Pruned") -> None:
 
 def _canaries(records: "Sequence[DecontaminationRecord]") -> Iterator[str]:
     for record in records:
+        if record.is_unasked:
+            yield f"{record.step}: {UNASKED}"
         for one in record.canaries:
             yield (
                 f"{record.step}: {one.found:,} of {one.planted:,} canaries found ({one.kind};"
@@ -300,7 +326,7 @@ def _failures(said: Manifest) -> Iterator[str]:
 
 
 def _judges(said: Manifest) -> Iterator[tuple[str, str]]:
-    """Say of each judge what it is worth, with the style that this takes."""
+    """Say of each model that judges what it is worth, with the style that this takes."""
     for judge in said.judges:
         if (fitness := judge.fitness) is not None:
             is_fit = fitness.verdict == "fit"
@@ -312,6 +338,10 @@ def _judges(said: Manifest) -> Iterator[tuple[str, str]]:
         if judge.calibration is not None:
             style = "bold yellow" if judge.calibration.void else ""
             yield f"{judge.column}: {judge.calibration.summary}", style
+    for record in said.decontamination:
+        if record.question is not None:
+            style = "" if record.question.is_proven else "bold yellow"
+            yield f"{record.step}: {record.question.sentence}", style
 
 
 def show_calibration(found: "Calibrated") -> None:
@@ -596,7 +626,7 @@ class _Board:
     def _canaries(self, step: Step, expected: float) -> float:
         """Guess how many canaries a judge is asked about, as soon as it is known how many."""
         flow = self._progress.flow
-        if flow is None or not flow.are_judges_examined:
+        if flow is None or not flow.are_models_tried:
             return 0
         for tally in flow.examined:
             if tally.label.startswith(f"{step.title}:"):

@@ -50,7 +50,7 @@ def _told(model: Model) -> Iterator[tuple[str, str]]:
         yield "asked", f"by {how}"
     if model.api_key_env:
         yield "key", f"{model.api_key_env} is {'set' if model.api_key else 'not set'}"
-    if model.input_price is None or model.output_price is None:
+    if not model.price.is_known:
         yield "price", "not known: set input_price and output_price"
     elif model.input_price or model.output_price:
         yield (

@@ -6,7 +6,7 @@ import itertools
 import json
 import logging
 from bisect import bisect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -64,16 +64,16 @@ class _Sampled:
 
     def __iter__(self) -> Iterator[Block]:
         for start in itertools.count(0, BLOCK):
-            yield [self._row(number) for number in range(start, start + BLOCK)]
+            numbers = range(start, start + BLOCK)
+            drawn = [self._draws(column, numbers) for column in self.values]
+            yield [dict(zip(self.values, row, strict=True)) for row in zip(*drawn, strict=True)]
 
-    def _row(self, number: int) -> dict[str, Any]:
-        return {column: self._draw(column, number) for column in self.values}
-
-    def _draw(self, column: str, number: int) -> Scalar:
-        name = f"{self.seed}\0{column}\0{number}".encode()
-        chance = int.from_bytes(blake2b(name, digest_size=8).digest()) / 2**64
-        values = self.values[column]
-        return values[min(bisect(self.weights[column], chance), len(values) - 1)]
+    def _draws(self, column: str, numbers: Iterable[int]) -> list[Scalar]:
+        values, weights = self.values[column], self.weights[column][:-1]
+        names = [f"{self.seed}\0{column}\0{number}".encode() for number in numbers]
+        chances = [int.from_bytes(blake2b(n, digest_size=8).digest()) / 2**64 for n in names]
+        # What no weight is above falls to the last, whatever the sum of weights is rounded to.
+        return [values[bisect(weights, chance)] for chance in chances]
 
 
 def sampled(source: SampleSource, seed: int) -> Source:

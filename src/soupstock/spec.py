@@ -532,7 +532,34 @@ class Decontaminate(Spec):
     """From which share of an item's 8-grams (of words) on a row holds the item."""
 
     threshold: Share = 0.6
-    """From which cosine on a row rephrases an item: of their character n-grams, by TF-IDF."""
+    """From which cosine on a row rephrases an item: of their character n-grams, by TF-IDF. It
+    counts where no model is asked."""
+
+    model: Role | None = None
+    """Which of the pipeline's models is asked whether a row puts the same question as the item that
+    it resembles; none where it is left out. What is the same word by word is not asked about."""
+
+    ask_from: Share = 0.45
+    """From which cosine on the model is asked: less than `threshold`, so it finds more."""
+
+    prompt: Name = "same_question"
+    """How the model is asked: `same_question` is prompts/same_question.md."""
+
+    into: Column = "same_question"
+    """The column to make: what the model says of the row. It is not published."""
+
+    canaries: Annotated[int, Field(ge=8, le=1000)] | Literal[False] = 50
+    """Of how many items the model is asked about edits, and about another item that is like it, to
+    see what it misses and what it takes for the same."""
+
+    temperature: Annotated[float, Field(ge=0, le=5)] = 0
+    """How freely the model draws its tokens."""
+
+    max_tokens: Annotated[int, Field(gt=0)] = MAX_TOKENS
+    """How long its answer may be, in tokens."""
+
+    retries: Annotated[int, Field(ge=0, le=16)] = 2
+    """How often to ask again, with another seed, when its answer cannot be read."""
 
 
 Amount = Annotated[str, StringConstraints(pattern=r"^(all|(100|[0-9]{1,2}(\.[0-9]+)?)%)$")]
@@ -739,5 +766,14 @@ class Pipeline(Spec):
 
 
 def slug(name: str) -> str:
-    """Make a name safe as a file's: `my-org/chat` becomes `my-org--chat`."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "-", name.replace("/", "--")).lstrip(".-") or "-"
+    """Make a name safe as a file's: `my-org/chat` becomes `my-org--chat`.
+
+    No other name of a pipeline becomes that: what is told apart from `/` is marked by a dot.
+    """
+    parted = re.sub(r"-(?=[-./])", "-.", name).replace("/", "--")
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", parted).lstrip(".-") or "-"
+
+
+def unslugged(file: str) -> str:
+    """Return the pipeline's name that became a file's."""
+    return re.sub(r"-\.", "-", file.replace("--", "/"))

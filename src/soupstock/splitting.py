@@ -5,13 +5,14 @@ the same. A group goes where the hash of its first row says, so that it stays th
 added behind it. Knows no files.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import polars as pl
 
@@ -27,6 +28,9 @@ _FEW = 10
 
 _QUESTIONS = ("messages", "conversations", "prompt", "instruction", "question")
 _SPEAKERS = ("role", "from")
+
+SYSTEM = "system"
+"""Who says what holds for the whole conversation."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,12 @@ def _leaves(value: Any) -> Iterator[str]:
             pass
 
 
+def speaker_of(turn: Mapping[str, Any]) -> str | None:
+    """Say who speaks a message."""
+    said = (turn[name] for name in _SPEAKERS if isinstance(turn.get(name), str))
+    return next(said, None)
+
+
 def _asked(question: Any) -> str | None:
     """Take what is asked first."""
     match question:
@@ -97,7 +107,7 @@ def _asked(question: Any) -> str | None:
             return question
         case list():
             said = (m for m in question if isinstance(m, Mapping))
-            asking = (m for m in said if {m.get("role"), m.get("from")} & {"user", "human"})
+            asking = (m for m in said if speaker_of(m) in {"user", "human"})
             first = next(asking, {})
             return first.get("content") or first.get("value")
         case _:
@@ -138,6 +148,9 @@ def divided(
     Without strata a group's place follows from its first row's id alone. With them it is drawn, by
     that id, among the splits that lack rows of its first row's value, so that each has its share of
     every value; a group's place then depends on those before it, too, and on none behind it.
+
+    A split that is left empty so, as happens with few groups, gets one group more, as far as there
+    are groups enough; `train` comes first, and the others in their order.
     """
     sizes = np.bincount(group, minlength=len(group))
     heads = np.flatnonzero(sizes)
@@ -146,8 +159,30 @@ def divided(
     for head in heads.tolist():
         stratum = None if strata is None else orjson.dumps(strata[head], default=str)
         places[head] = lots.draw(ids[head], int(sizes[head]), stratum)
+    _fill(places, heads, sizes, lots)
     names = pl.Series("split", places[group].tolist(), dtype=pl.String)
     return Sides(names, len(heads), int(sizes.max(initial=0)))
+
+
+def _fill(places: npt.NDArray[np.object_], heads: Counts, sizes: Counts, lots: "_Lots") -> None:
+    """Give each split that has no group one of those that another can spare.
+
+    The first in the order of the source that is not too large for the split is taken, so that rows
+    that are added behind it change that as rarely as can be; the smallest where all are too large.
+    """
+    order = [TRAIN, *lots.names]
+    for rank, split in enumerate(order):
+        holders = Counter(places[heads].tolist())
+        if split in holders:
+            continue
+        spare = [head for head in heads.tolist() if holders[places[head]] > 1]
+        spare.sort(key=lambda head: places[head] != TRAIN)
+        # Where none can be spared, a split goes without, and it is one of the last.
+        spare = spare or [head for head in heads.tolist() if order.index(places[head]) > rank][-1:]
+        fitting = (head for head in spare if sizes[head] <= lots.room(split))
+        smallest = min(spare, key=sizes.__getitem__, default=None)
+        if (chosen := next(fitting, smallest)) is not None:
+            places[chosen] = split
 
 
 class _Lots:
@@ -158,6 +193,15 @@ class _Lots:
             lambda: dict.fromkeys(self._shares, 0)
         )
 
+    @property
+    def names(self) -> list[str]:
+        """The splits beside `train`."""
+        return [split for split in self._shares if split != TRAIN]
+
+    def room(self, split: str) -> float:
+        """Say how large a group may be that goes to a split."""
+        return max(_FEW, self._shares[split] * self._rows)
+
     def draw(self, name: str, size: int, stratum: bytes | None) -> str:
         """Draw a split for a group of so many rows."""
         chances = self._shares
@@ -167,7 +211,7 @@ class _Lots:
             lacks = {s: share * rows - there[s] for s, share in self._shares.items()}
             chances = {split: max(0.0, lack) for split, lack in lacks.items()}
         split = self._drawn(name, chances)
-        if size > max(_FEW, self._shares[split] * self._rows):
+        if size > self.room(split):
             split = TRAIN
         if stratum is not None:
             self._there[stratum][split] += size

@@ -70,12 +70,14 @@ class Stage:
 class Spent:
     """The tokens of answers, and of the prompts that they answer."""
 
+    answers: int = 0
     prompt: int = 0
     cached: int = 0
     completion: int = 0
 
     def add(self, answer: Answer) -> None:
         """Add those of an answer."""
+        self.answers += 1
         self.prompt += answer.prompt_tokens
         self.cached += answer.cached_tokens
         self.completion += answer.completion_tokens
@@ -92,12 +94,8 @@ class Tally:
     failed: int = 0
     waiting: int = 0
     """Rows in the step that wait for answers."""
-    answers: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
     by_model: dict[Model, Spent] = field(default_factory=dict)
-    """The same tokens, for each model by itself."""
+    """What each model's answers took."""
     reasons: Counter[str] = field(default_factory=Counter)
     """Rows dropped, by the first of their reasons."""
     flagged: Counter[str] = field(default_factory=Counter)
@@ -115,6 +113,18 @@ class Tally:
     first: float | None = None
     last: float | None = None
     """When the first row came and the last one left, in seconds of the loop's clock."""
+    _latest: tuple[Model, Spent] | None = None
+
+    @property
+    def spent(self) -> Spent:
+        """What all answers took together."""
+        each = self.by_model.values()
+        return Spent(
+            sum(one.answers for one in each),
+            sum(one.prompt for one in each),
+            sum(one.cached for one in each),
+            sum(one.completion for one in each),
+        )
 
     @property
     def ended(self) -> int:
@@ -126,6 +136,30 @@ class Tally:
         """Whether nearly all rows failed lately."""
         count = len(self.recent)
         return count >= _HOPELESS_AFTER and sum(self.recent) >= _HOPELESS_SHARE * count
+
+    def spent_by(self, model: Model) -> Spent:
+        """Return what a model's answers took, to add to it."""
+        # Models are compared by all that is said of them, which takes longer than all else here.
+        if self._latest is None or self._latest[0] is not model:
+            self._latest = (model, self.by_model.setdefault(model, Spent()))
+        return self._latest[1]
+
+    def add_spent(self, other: "Tally") -> None:
+        """Add what another tally's answers took."""
+        for model, spent in other.by_model.items():
+            own = self.spent_by(model)
+            own.answers += spent.answers
+            own.prompt += spent.prompt
+            own.cached += spent.cached
+            own.completion += spent.completion
+
+    def add_dropped(self, other: "Tally") -> None:
+        """Add the rows that another tally saw dropped."""
+        self.rows_in += other.dropped
+        self.failed += other.failed
+        self.dropped += other.dropped
+        self.reasons.update(other.reasons)
+        self.flagged.update(other.flagged)
 
     def count(self, reasons: Sequence[str]) -> None:
         """Count a row that leaves the step: kept, or dropped for reasons."""
@@ -323,7 +357,8 @@ class Stream:
                 row = dropped(flight.row, f"stopped: {cause}")
             else:
                 self._failed(tally, row)
-        else:
+        elif flight.calls:
+            # A row about which nobody is asked says nothing of whether asking fails.
             tally.recent.append(False)
         self._leave(flight.index, row, flight.step)
 
@@ -358,12 +393,7 @@ class Stream:
         tally = self.tallies[flight.step]
         for call, reply in zip(flight.calls, flight.replies, strict=True):
             if isinstance(reply, Answer):
-                spent = tally.by_model.setdefault(call.model, Spent())
-                spent.add(reply)
-                tally.answers += 1
-                tally.prompt_tokens += reply.prompt_tokens
-                tally.cached_tokens += reply.cached_tokens
-                tally.completion_tokens += reply.completion_tokens
+                tally.spent_by(call.model).add(reply)
         return flight.replies
 
 

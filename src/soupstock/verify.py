@@ -1,4 +1,4 @@
-"""Verify that a run's dataset is what its manifest says: by hashes, and by making it again.
+"""Verify that a run's or a mix's dataset is what it says of itself, by making it again.
 
 The replay is a process of its own, in a temporary folder, with another hash seed and another
 concurrency than a run; it asks nobody. Its files must be the run's, byte for byte.
@@ -9,18 +9,18 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import polars as pl
-
-from soupstock import folder, manifest
+from soupstock import manifest, mix_record
+from soupstock.comparing import compared, same
 from soupstock.errors import MistakeError, SoupstockError
 from soupstock.manifest import Manifest
+from soupstock.mix_record import MixRecord
 from soupstock.project import Project
 from soupstock.recorded_project import tampered_parts
-from soupstock.release import sha256
+from soupstock.remix import Remix
 from soupstock.replay import RESULT, Replay
 from soupstock.results import package_versions
 from soupstock.versions import find_folder
@@ -42,20 +42,41 @@ class Verified:
 
 
 def verify(project: Project, name: str) -> Verified:
-    """Verify a run; raises MistakeError where there is none, or it cannot be made again."""
+    """Verify a run or a mix; raises MistakeError where there is none."""
     run = find_folder(project, name)
+    if (run / mix_record.MIX).is_file():
+        return _verify_mix(project, run)
     if not (run / manifest.MANIFEST).is_file():
-        raise MistakeError(f"{name} has no manifest; only a run can be verified")
+        raise MistakeError(f"{name} has no manifest; only a run or a mix can be verified")
     said = manifest.read(run)
     problems = [f"{part}: its text in the manifest was changed" for part in tampered_parts(said)]
     with tempfile.TemporaryDirectory(prefix="soupstock-verify-") as place:
         into = Path(place)
         problems += _there(run, said, into if _replayable(said) else None, project)
-        same = 0
-        for file in said.files:
-            again = into / file
-            same += again.is_file() and (run / file).is_file() and sha256(again) == said.files[file]
-    return Verified(run, same, said.rows, tuple(problems), tuple(_notes(said)))
+        files = same(run, said.files, into)
+    return Verified(run, files, said.rows, tuple(problems), tuple(_notes(said)))
+
+
+def _verify_mix(project: Project, place: Path) -> Verified:
+    """Verify a mix: from the runs that it was made of, if these are what they were."""
+    record = mix_record.read(place)
+    with tempfile.TemporaryDirectory(prefix="soupstock-verify-") as fresh:
+        into = Path(fresh)
+        again = Remix.model_validate_json(_made("soupstock.remix", project, place, into))
+        is_made = not again.problems
+        problems = [*again.problems, *compared(place, record.files, into if is_made else None)]
+        if is_made:
+            problems += _told(record, mix_record.read(into))
+        files = same(place, record.files, into)
+    notes = _versions(record.versions)
+    return Verified(place, files, record.dataset.rows, tuple(problems), tuple(notes))
+
+
+def _told(record: MixRecord, again: MixRecord) -> Iterator[str]:
+    """Name what a mix's record says otherwise than comes out; of files `compared` tells."""
+    for name in sorted(MixRecord.model_fields.keys() - {"files"}):
+        if getattr(record, name) != getattr(again, name):
+            yield f"{mix_record.MIX} says of {name} what does not come out"
 
 
 def _replayable(said: Manifest) -> bool:
@@ -68,10 +89,14 @@ def _notes(said: Manifest) -> Iterator[str]:
             "the run is partial: where it stopped depends on time, so its files were compared with"
             " their hashes, and not made again"
         )
+    yield from _versions(said.versions)
+
+
+def _versions(versions: Mapping[str, str]) -> Iterator[str]:
     now = package_versions()
     changed = [
         f"{name} {then} (now {now.get(name, 'not there')})"
-        for name, then in said.versions.items()
+        for name, then in versions.items()
         if now.get(name) != then
     ]
     if changed:
@@ -80,33 +105,22 @@ def _notes(said: Manifest) -> Iterator[str]:
 
 def _there(run: Path, said: Manifest, into: Path | None, project: Project) -> list[str]:
     """Compare the run's files with their hashes, and with those of a replay."""
-    replay = None if into is None else _replayed(project, run, into)
+    replay = None
+    if into is not None:
+        replay = Replay.model_validate_json(_made("soupstock.replay", project, run, into))
     problems = list(_lacking(said, replay)) if replay else []
     is_comparable = replay is not None and not problems
-    expected = {name: run / name for name in said.files}
-    for name, path in expected.items():
-        if not path.is_file():
-            problems.append(f"{name} is missing")
-            continue
-        is_tampered = sha256(path) != said.files[name]
-        if is_tampered:
-            problems.append(f"{name} is not the file that the run wrote")
-        if into is not None and is_comparable and name != folder.REPORT:
-            problems += _differences(name, path, into / name, is_tampered=is_tampered)
-    there = {
-        p.relative_to(run).as_posix() for p in (run / folder.DATASET).rglob("*") if p.is_file()
-    }
-    problems += [f"{name} is not of the run" for name in sorted(there - expected.keys())]
+    problems += compared(run, said.files, into if is_comparable else None)
     if replay is not None and is_comparable:
         problems += _accounts(said, replay)
     return problems
 
 
-def _replayed(project: Project, run: Path, into: Path) -> Replay:
-    """Run the replay as a process of its own."""
+def _made(module: str, project: Project, run: Path, into: Path) -> bytes:
+    """Make a run or a mix again in a process of its own; return what that says came of it."""
     seed = str(random.SystemRandom().randrange(1, 1 << 32))
     ended = subprocess.run(  # noqa: S603 - our own module
-        [sys.executable, "-m", "soupstock.replay", str(project.root), str(run), str(into)],
+        [sys.executable, "-m", module, str(project.root), str(run), str(into)],
         check=False,
         capture_output=True,
         text=True,
@@ -116,7 +130,7 @@ def _replayed(project: Project, run: Path, into: Path) -> Replay:
     if not result.is_file():
         last = (ended.stderr.strip().splitlines() or ["it ended without a word"])[-1]
         raise SoupstockError(f"the replay of {run} failed: {last}")
-    return Replay.model_validate_json(result.read_bytes())
+    return result.read_bytes()
 
 
 def _lacking(said: Manifest, replay: Replay) -> Iterator[str]:
@@ -134,42 +148,6 @@ def _lacking(said: Manifest, replay: Replay) -> Iterator[str]:
     for one in replay.missing:
         names = ", ".join(one.ids[:_MOST]) + (", …" if one.rows > _MOST else "")
         yield f"the store has no answer of '{one.step}' for {one.rows:,} rows: {names}"
-
-
-def _differences(name: str, path: Path, again: Path, *, is_tampered: bool) -> Iterator[str]:
-    """Name the rows in which a file is another than its replay."""
-    if again.is_file() and sha256(again) == sha256(path):
-        return
-    if not again.is_file():
-        yield f"{name} does not come of the manifest and the store"
-    elif path.suffix == ".parquet":
-        yield from _rows(name, path, again)
-    elif not is_tampered:
-        yield f"{name} comes out otherwise"
-
-
-def _rows(name: str, path: Path, again: Path) -> Iterator[str]:
-    try:
-        one, other = pl.read_parquet(path, glob=False), pl.read_parquet(again, glob=False)
-    except (pl.exceptions.PolarsError, OSError):
-        yield f"{name} cannot be read"
-        return
-    if one.schema != other.schema:
-        yield f"{name} has other columns than come out: {', '.join(one.columns)}"
-        return
-    if one.height != other.height:
-        yield f"{name} has {one.height:,} rows, and {other.height:,} come out"
-    rows = min(one.height, other.height)
-    one, other = one.head(rows), other.head(rows)
-    told = 0
-    for column in one.columns:
-        differ = one[column].ne_missing(other[column]).arg_true().to_list()
-        for row in differ[: _MOST - told]:
-            which = f"row {one['id'][row]}" if "id" in one.columns else f"row {row + 1}"
-            yield f"{name}: {which} has another {column} than comes out"
-            told += 1
-    if not told and one.height == other.height:
-        yield f"{name} comes out in other bytes, though its rows are the same"
 
 
 def _accounts(said: Manifest, replay: Replay) -> Iterator[str]:

@@ -5,6 +5,7 @@ folder: a run's, or a dataset's.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,8 +50,8 @@ def find_folder(project: Project, name: str) -> Path:
         return found[0]
     if Path(name).expanduser().is_dir():
         return Path(name).expanduser()
-    known = [path.parent.name for path in runs.glob(f"*/{folder.LATEST}")]
-    raise MistakeError(f"no run and no folder is called {quoted(name)}{hint(name, known)}")
+    known = hint(name, folder.known_runs(project.root))
+    raise MistakeError(f"no run and no folder is called {quoted(name)}{known}")
 
 
 def _runs(runs: Path, pipeline: str, run: str) -> list[Path]:
@@ -59,16 +60,33 @@ def _runs(runs: Path, pipeline: str, run: str) -> list[Path]:
 
 
 def read_version(project: Project, name: str) -> Version:
-    """Read the rows of a version; raises MistakeError."""
+    """Read the rows of a version, a run's as they are kept; raises MistakeError."""
     place = find_folder(project, name)
+    with _readable(name):
+        return _run(place) if (place / folder.ROWS).is_file() else _published(place)
+
+
+def read_published(project: Project, name: str) -> Version:
+    """Read the rows of a version as they are published; raises MistakeError."""
+    place = find_folder(project, name)
+    if (place / folder.ROWS).is_file() and not (place / folder.DATASET).is_dir():
+        raise MistakeError(f"{quoted(name)} has no dataset: no row was kept or published")
+    with _readable(name):
+        return _published(place)
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
     try:
-        if (place / folder.ROWS).is_file():
-            return _run(place)
-        inner = place / folder.DATASET
-        return read_dataset(inner if inner.is_dir() else place, place.name or str(place))
+        yield
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = shown(str(error).split("\n", 1)[0])
         raise MistakeError(f"{quoted(name)} cannot be read: {reason}") from error
+
+
+def _published(place: Path) -> Version:
+    inner = place / folder.DATASET
+    return read_dataset(inner if inner.is_dir() else place, place.name or str(place))
 
 
 def _run(place: Path) -> Version:
@@ -76,7 +94,7 @@ def _run(place: Path) -> Version:
     kept = rows.filter(KEPT).drop(list(AFTER), strict=False).collect()
     reason = pl.col("dropped_by").list.first().alias("reason")
     dropped = rows.filter(~KEPT).select("id", reason).collect()
-    return Version(f"{place.parent.name}/{place.name}", kept, dropped)
+    return Version(folder.run_name(place), kept, dropped)
 
 
 def read_dataset(place: Path, label: str) -> Version:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from soupstock.calls import Answer, Ask, Call, Failure, Form, Reply
+from soupstock.calls import Ask, Call, Failure, Form, Reply, taken
 from soupstock.exhibits import compared
 from soupstock.pairs import Meeting, Preference, Standing, pairs, read_preference, standing
 from soupstock.prompts import Prompt, PromptError
@@ -74,21 +74,11 @@ class _Question:
 
     def take(self, reply: Reply, retries: int) -> bool:
         """Read a reply; whether to ask again."""
-        self.reply = _read(reply)
+        self.reply = taken(reply, lambda answer: read_preference(answer.text))
         if isinstance(self.reply, Preference) or self.reply.cause != "Unreadable":
             return False
         self.attempt += 1
         return self.attempt <= retries
-
-
-def _read(reply: Reply) -> Preference | Failure:
-    if not isinstance(reply, Answer):
-        return reply
-    found = read_preference(reply.text)
-    if isinstance(found, str):
-        cut = "; it was cut off at max_tokens" if reply.finish == "length" else ""
-        return Failure("Unreadable", f"{found}{cut}")
-    return found
 
 
 def _questions(step: Comparing, row: Row, answers: Sequence[Any]) -> list[_Question]:

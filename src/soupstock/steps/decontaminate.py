@@ -4,16 +4,29 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
+from typing import Any, NamedTuple
 
 import polars as pl
 
-from soupstock.contamination import Contamination, Detector
+from soupstock.calls import Ask, Failure
+from soupstock.contamination import STAGES, Contamination, Detector, surest
 from soupstock.edits import planted
 from soupstock.intervals import Interval
-from soupstock.measures import read_texts
+from soupstock.measures import read_texts, read_turns
 from soupstock.rates import proportion
-from soupstock.records import Row, dropped, frame
+from soupstock.records import Row, dropped, failed, frame
 from soupstock.references import Reference
+from soupstock.sameness import SameQuestion, Verdict
+
+_DIGITS = 4
+
+UNCLEAR = "decontaminate: rephrased (no verdict)"
+"""Why a row is dropped that a model was to tell of, and did not."""
+
+VERDICT = pl.Struct(
+    {"verdict": pl.String, "item": pl.String, "similarity": pl.Float64, "reason": pl.String}
+)
+"""What the column holds of a row: what was said, of which item, how similar it is, and why."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +43,13 @@ class Recall:
         return proportion(self.found, self.planted)
 
 
+class Candidate(NamedTuple):
+    """A text that a model is to tell of, and what it resembles."""
+
+    text: str
+    found: Contamination
+
+
 @dataclass(frozen=True)
 class Decontamination:
     """A decontaminate step: the column that is compared, and the evaluation sets."""
@@ -38,24 +58,37 @@ class Decontamination:
     against: tuple[Reference, ...]
     overlap: float = 0.5
     threshold: float = 0.6
+    question: SameQuestion | None = None
+    """How a model is asked about texts that only resemble an item; None where none is."""
+    is_unasked: bool = False
+    """Whether a run asks a model, and here nobody is asked."""
+
+    @property
+    def label(self) -> str:
+        """Name the step in tables and reasons."""
+        return f"decontaminate: {self.column}"
 
     @cached_property
     def _items(self) -> list[pl.DataFrame]:
         return [reference.texts() for reference in self.against]
 
     @cached_property
+    def items(self) -> list[str]:
+        """The sets' items, one set after the other."""
+        return [text for part in self._items for text in part["text"]]
+
+    @cached_property
     def detector(self) -> Detector:
         """What compares texts with the sets' items; it is made when it is first asked for."""
-        texts = [text for part in self._items for text in part["text"]]
-        return Detector(texts, self.overlap, self.threshold)
+        least = self.question.ask_from if self.question else self.threshold
+        return Detector(self.items, self.overlap, least)
 
     @cached_property
     def recall(self) -> tuple[Recall, ...]:
-        """How many canaries of each kind are found: items of the sets that were edited."""
-        texts = [text for part in self._items for text in part["text"]]
+        """How many canaries of each kind are found, where no model is asked."""
         return tuple(
             Recall(kind, len(edited), sum(bool(one.stages) for one in self.detector.find(edited)))
-            for kind, edited in planted(texts).items()
+            for kind, edited in planted(self.items).items()
         )
 
     def name_item(self, place: int) -> str:
@@ -66,13 +99,76 @@ class Decontamination:
         number = part["number"][place - (ends[which] - part.height)]
         return self.against[which].name_row(number)
 
+    def decided(self, row: Row, text: str | None, found: Contamination) -> Row:
+        """Drop a row for what its text has of the items, or leave it for the model to tell of."""
+        if self.question is not None:
+            if text is not None and found.stages == ("rephrased",):
+                return row | {self.question.into: Candidate(text, found)}
+            # That it is rephrased is for the model to say, which is not asked of what is sure.
+            sure = tuple(stage for stage in found.stages if stage != "rephrased")
+            row = row | {self.question.into: self._cell("not asked", found)}
+            found = found._replace(stages=sure)
+        return self._dropped(row, found, *reasons_of(found)) if found.stages else row
+
+    async def told(self, row: Row, ask: Ask) -> Row:
+        """Ask about a row that was left for the model; keep it if that says it is not the same."""
+        question = self.question
+        if question is None or not isinstance(row[question.into], Candidate):
+            return row
+        text, found = row[question.into]
+        purpose = f"{row['id']}/{question.into}"
+        said = await question.put(self.items[found.item], text, purpose, ask)
+        if isinstance(said, Failure):
+            row = failed(row, self.label, *said)
+            row = row | {question.into: self._cell("unclear", found, said.message)}
+            return self._dropped(row, found, UNCLEAR)
+        verdict: Verdict = "yes" if said.is_same else "no"
+        row = row | {question.into: self._cell(verdict, found, said.reason)}
+        return self._dropped(row, found, *reasons_of(found)) if said.is_same else row
+
+    def _cell(
+        self, verdict: Verdict, found: Contamination, reason: str | None = None
+    ) -> dict[str, Any]:
+        item = self.name_item(found.item) if found.stages else None
+        similarity = round(found.similarity, _DIGITS) if found.stages else None
+        return {"verdict": verdict, "item": item, "similarity": similarity, "reason": reason}
+
+    def _dropped(self, row: Row, found: Contamination, *reasons: str) -> Row:
+        twin = {"twin": self.name_item(found.item), "similarity": found.similarity}
+        return dropped(row | twin, *reasons)
+
 
 def find_items(step: Decontamination, rows: pl.DataFrame) -> Iterator[Contamination]:
     """Say of each row of a frame what it has of the items; of null, nothing."""
-    texts = read_texts(rows, step.column)
-    found = iter(step.detector.find(texts.drop_nulls().to_list()))
-    for is_there in texts.is_not_null():
-        yield next(found) if is_there else Contamination()
+    return (found for _, found in _compared(step, rows))
+
+
+def _compared(
+    step: Decontamination, rows: pl.DataFrame
+) -> Iterator[tuple[str | None, Contamination]]:
+    """Yield for each row the text that an item is found in most surely, and what it has of it.
+
+    Of several turns each is compared by itself, for among the others one would go under, and all
+    of them as one text, for an item may stand in several.
+    """
+    texts, turns = read_texts(rows, step.column), read_turns(rows, step.column)
+    parts = [_parts(*both) for both in zip(texts, turns.to_list(), strict=True)]
+    found = iter(step.detector.find([text for several in parts for text in several]))
+    for several in parts:
+        own = [next(found) for _ in several]
+        if several:
+            place = surest(own)
+            stages = {stage for one in own for stage in one.stages}
+            every = tuple(stage for stage in STAGES if stage in stages)
+            yield several[place], own[place]._replace(stages=every)
+        else:
+            yield None, Contamination()
+
+
+def _parts(text: str | None, turns: Sequence[str] | None) -> list[str]:
+    if text is None:
+        return []
+    return [text, *turns] if turns and len(turns) > 1 else [text]
 
 
 def reasons_of(found: Contamination) -> list[str]:
@@ -83,12 +179,9 @@ def reasons_of(found: Contamination) -> list[str]:
 def decontaminate(
     step: Decontamination, rows: Sequence[Row], columns: dict[str, pl.DataType]
 ) -> list[Row]:
-    """Drop rows; `columns` are those that the step reads, with their types."""
-    done = []
-    for row, found in zip(rows, find_items(step, frame(rows, columns)), strict=True):
-        if found.stages:
-            twin = {"twin": step.name_item(found.item), "similarity": found.similarity}
-            done.append(dropped(row | twin, *reasons_of(found)))
-        else:
-            done.append(row)
-    return done
+    """Drop rows; `columns` are those that the step reads, with their types.
+
+    Where a model is asked, `Decontamination.told` goes on with those that it is to tell of.
+    """
+    compared = zip(rows, _compared(step, frame(rows, columns)), strict=True)
+    return [step.decided(row, text, found) for row, (text, found) in compared]

@@ -4,17 +4,17 @@ The judge's failure is null, never 0.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from soupstock.calls import Answer, Ask, Call, Failure, Form, Reply
+from soupstock.calls import Ask, Call, Failure, Form, Reply, taken
 from soupstock.exhibits import exhibits
 from soupstock.juries import Aggregate, aggregated, disagreement
 from soupstock.prompts import Prompt, PromptError
 from soupstock.records import Row, failed
-from soupstock.rubrics import CriterionVerdict, Rubric, Verdict, read_verdict, weighted
+from soupstock.rubrics import Rubric, Verdict, read_verdict, weighted
 from soupstock.rules import BoundRule, Ruled, apply
 
 
@@ -81,23 +81,23 @@ async def judge(step: Judging, row: Row, ask: Ask) -> Row:
     return _ended(step, row, ruled, await _verdicts(step, row["id"], messages, ask))
 
 
-@dataclass
+_NO_VERDICT = Failure("Unreadable", "no verdict")
+
+
+@dataclass(slots=True)
 class _Asking:
     """A judge who is asked until there is a verdict, or no hope of one."""
 
     form: Form
     attempt: int = 0
-    reply: Verdict | Failure = field(default_factory=lambda: Failure("Unreadable", "no verdict"))
+    reply: Verdict | Failure = _NO_VERDICT
 
     def call(self, messages: Sequence[Mapping[str, str]], purpose: str) -> Call:
         return self.form.call(messages, purpose, attempt=self.attempt)
 
     def take(self, step: Judging, reply: Reply) -> bool:
         """Read a reply; whether to ask again."""
-        if _refuses_logprobs(self.form, reply):
-            self.form = replace(self.form, top_logprobs=0)
-            return True
-        self.reply = _read(step, reply)
+        self.reply = taken(reply, lambda one: read_verdict(step.rubric, one.text, one.numbers))
         if isinstance(self.reply, Verdict) or self.reply.cause != "Unreadable":
             return False
         self.attempt += 1
@@ -109,29 +109,13 @@ async def _verdicts(
 ) -> dict[str, Verdict | Failure]:
     """Ask all judges at once, and again those whose verdict cannot be read."""
     purpose = f"{row_id}/{step.column}"
-    asked = {member.role: _Asking(member.form) for member in step.members}
-    waiting = list(asked.values())
+    waiting = asked = [_Asking(member.form) for member in step.members]
     while waiting:
         replies = await ask([one.call(messages, purpose) for one in waiting])
         waiting = [
             one for one, reply in zip(waiting, replies, strict=True) if one.take(step, reply)
         ]
-    return {role: one.reply for role, one in asked.items()}
-
-
-def _refuses_logprobs(form: Form, reply: Reply) -> bool:
-    """Tell whether a server refuses a question because of what else is asked for."""
-    return bool(form.top_logprobs) and isinstance(reply, Failure) and "logprobs" in reply.message
-
-
-def _read(step: Judging, reply: Reply) -> Verdict | Failure:
-    if not isinstance(reply, Answer):
-        return reply
-    verdict = read_verdict(step.rubric, reply.text, reply.numbers)
-    if isinstance(verdict, str):
-        cut = "; it was cut off at max_tokens" if reply.finish == "length" else ""
-        return Failure("Unreadable", f"{verdict}{cut}")
-    return verdict
+    return {member.role: one.reply for member, one in zip(step.members, asked, strict=True)}
 
 
 def _ended(step: Judging, row: Row, ruled: Ruled, found: Mapping[str, Verdict | Failure]) -> Row:
@@ -143,26 +127,24 @@ def _ended(step: Judging, row: Row, ruled: Ruled, found: Mapping[str, Verdict | 
             who = f"{role}: " if step.is_jury else ""
             row = failed(row, step.label, reply.cause, f"{who}{reply.message}")
     members = {r: one if isinstance(one, Verdict) else None for r, one in found.items()}
-    judged = _together(step, members)
-    if judged is None:
+    verdict = _together(step, members)
+    if verdict is None:
         return row | {step.column: None}
-    cell = written(weighted(step.rubric, {**judged, **ruled}))
+    cell = written(weighted(step.rubric, {**verdict.criteria, **ruled}) if ruled else verdict)
     if step.is_jury:
         own = {role: one and written(one) for role, one in members.items()}
         cell |= {"disagreement": disagreement(members), "members": own}
     return row | {step.column: cell}
 
 
-def _together(
-    step: Judging, members: Mapping[str, Verdict | None]
-) -> Mapping[str, CriterionVerdict] | None:
+def _together(step: Judging, members: Mapping[str, Verdict | None]) -> Verdict | None:
+    """Return what the judges say together; nothing at all where rules alone judge."""
     if not members:
-        return {}
+        return Verdict(0.0, {})
     if step.is_jury:
-        verdict = aggregated(step.rubric, members, step.aggregate)
-    else:
-        (verdict,) = members.values()
-    return verdict.criteria if verdict else None
+        return aggregated(step.rubric, members, step.aggregate)
+    (verdict,) = members.values()
+    return verdict
 
 
 def written(verdict: Verdict) -> dict[str, Any]:
