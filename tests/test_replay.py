@@ -164,43 +164,6 @@ def test_calls_that_failed_in_the_run_fail_in_the_replay(folder: Folder, server:
     assert problems(folder) == []
 
 
-TALK = """\
-models: {user: test, writer: test}
-source: {rows: 12, sample: {topic: [bread, wine]}}
-steps:
-  - converse: messages
-    turns: 2
-    user: {model: user, prompt: ask}
-    assistant: {model: writer, prompt: hear}
-"""
-EVOLVE = """\
-models: {writer: test}
-source: {rows: 12, sample: {question: [How do I boil an egg?, How do I bake bread?]}}
-steps:
-  - task: EvolInstruct
-    model: writer
-    with: {num_evolutions: 2}
-    inputs: {instruction: question}
-    outputs: {evolved_instruction: harder}
-"""
-
-
-@pytest.mark.parametrize("text", [TALK, EVOLVE], ids=["converse", "task"])
-def test_calls_of_several_rounds_that_failed_fail_in_the_replay(
-    folder: Folder, server: Server, text: str
-) -> None:
-    if text == EVOLVE:
-        pytest.importorskip("distilabel")
-    folder.write("pipelines/mine.yaml", text)
-    folder.write("prompts/ask.md", "Ask about {{ topic }}.{{ message }}")
-    folder.write("prompts/hear.md", "{{ message }}")
-    folder.point_at(server.base_url, attempts=1)
-    server.fail(testing.share(0.3, testing.error(500, "it is broken")))
-    run = folder.run()
-    assert 0 < run.manifest.kept < 12
-    assert problems(folder) == []
-
-
 def test_a_source_that_changed_is_named(folder: Folder) -> None:
     folder.write("seeds.jsonl", '{"text": "one"}\n{"text": "two"}\n')
     folder.write(

@@ -204,7 +204,7 @@ class _Teller:
                 assert_never(step)
 
     def _likeness(self, step: spec.Dedup | spec.Decontaminate | spec.Select) -> Any:
-        """Tell what a row is too much like; where the report shows the twin, how much alone."""
+        """Tell what a row is too much like; the twin of a dedup is told apart, and whole."""
         like = {name: self._row[name] for name in ("twin", "similarity")}
         if isinstance(step, spec.Dedup):
             there = {"there before": like["twin"]} if is_reference(like["twin"] or "") else {}
@@ -214,7 +214,7 @@ class _Teller:
     def _models(self, roles: Sequence[str]) -> str | None:
         """Name the models that were asked, each with its revision."""
         known = {model.role: model for model in self._said.models}
-        return ", ".join(dict.fromkeys(_named(known[role]) for role in roles)) or None
+        return ", ".join(dict.fromkeys(_named(known[r]) for r in roles if r in known)) or None
 
     def _compared(self, column: str) -> Mapping[str, Any] | None:
         """Tell which item the row resembles, and what a model said of that."""
