@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from conftest import Folder
-from soupstock import imitation, show
+from soupstock import imitation
 from soupstock.budget import Budget
 from soupstock.canaries import PADDED, spoiled
 from soupstock.cli import main
@@ -22,6 +22,7 @@ from soupstock.judge_records import FitnessRecord
 from soupstock.records import Row
 from soupstock.rubrics import Rubric
 from soupstock.run import Progress, Run
+from soupstock.show_progress import Board
 from soupstock.testing import Request, Server
 
 Opinion = Callable[[str, str], float]
@@ -333,7 +334,7 @@ def test_the_examination_of_a_judge_is_shown_while_it_goes_on(folder: Folder) ->
 
     @contextmanager
     def watch(progress: Progress) -> Iterator[None]:
-        board = show._Board(progress)
+        board = Board(progress)
 
         def answer(request: Request) -> str:
             if "response_format" not in request.body:

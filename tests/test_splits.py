@@ -303,7 +303,7 @@ def test_of_groups_that_are_all_too_large_the_smallest_fills_a_split() -> None:
 def test_of_a_small_dataset_each_split_has_a_row_and_one_that_cannot_is_told(
     folder: Folder, stratify: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from soupstock.show import show_run
+    from soupstock.show_run import show_run
 
     drawn = draw_from(2)
     rows = [(" ".join(text_of(drawn)), " ".join(text_of(drawn))) for _ in range(3)]

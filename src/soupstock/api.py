@@ -24,12 +24,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from soupstock import run as runs
-from soupstock import show, spec
+from soupstock import spec
 from soupstock.budget import Budget
 from soupstock.plan import Plan, changed, plan_file
 from soupstock.plan import plan as plan_pipeline
 from soupstock.project import Project
 from soupstock.run import Progress, Run
+from soupstock.show_progress import watch
 from soupstock.spec import (
     Best,
     Converse,
@@ -127,7 +128,7 @@ def run(  # noqa: PLR0913 - each is one thing that a run can be told
     planned = pipeline
     if not isinstance(planned, Plan):
         planned = plan(planned, name=name, project=project, models=models, rows=rows)
-    watched = _Watched(show.watch if is_shown else None)
+    watched = _Watched(watch if is_shown else None)
     return _anywhere(lambda: runs.run(planned, budget=budget, watch=watched.watch), watched)
 
 

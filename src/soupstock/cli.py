@@ -180,7 +180,8 @@ def plan(
     **limits: Any,
 ) -> None:
     """Show what a run would do: steps, columns, calls. Asks no model, but for --estimate."""
-    from soupstock.show import show_estimate, show_plan, watch
+    from soupstock.show_plan import show_estimate, show_plan
+    from soupstock.show_progress import watch
 
     plan = _plan(context, name, models, rows)
     show_plan(plan)
@@ -207,7 +208,8 @@ def run(
 ) -> None:
     """Make the dataset. Run again to go on: what was answered is never asked twice."""
     from soupstock import run as runs
-    from soupstock.show import show_run, watch
+    from soupstock.show_progress import watch
+    from soupstock.show_run import show_run
 
     plan = _plan(context, name, models, rows)
     done = runs.run(
@@ -238,7 +240,8 @@ def preview(
 ) -> None:
     """Make a few rows and show them here. Writes nothing but the answers' store."""
     from soupstock import run as runs
-    from soupstock.show import show_preview, watch
+    from soupstock.show_progress import watch
+    from soupstock.show_row import show_preview
 
     plan = _plan(context, name, models, rows or 3)
     budget = _budget(plan, **limits)
@@ -283,7 +286,7 @@ def filter_(context: click.Context, /, file: Path, name: str, **options: Any) ->
     and .dropped.parquet.
     """
     from soupstock.prune import Pruning, prune
-    from soupstock.show import show_pruned
+    from soupstock.show_run import show_pruned
 
     columns = dict(_pair(choice, "--column", "NAME=COLUMN") for choice in options["columns"])
     pruning = Pruning(file, options["output"], columns, frozenset(options["without"]))
@@ -305,7 +308,7 @@ def _pair(choice: str, flag: str, form: str) -> tuple[str, str]:
 def explain(context: click.Context, /, name: str, row: str) -> None:
     """Tell the life of ROW (an id, or its beginning) in the last run of pipeline NAME."""
     from soupstock.explain import explain as told
-    from soupstock.show import show_life
+    from soupstock.show_row import show_life
 
     show_life(told(_project(context), name, row))
 

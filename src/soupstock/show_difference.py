@@ -2,19 +2,19 @@
 
 from collections.abc import Iterator
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from soupstock.difference import Difference
 from soupstock.errors import shown
+from soupstock.terminal import new_console, new_table
 
 _MOST = 5
 
 
 def show_difference(found: Difference) -> None:
     """Print a difference."""
-    console = Console(highlight=False)
+    console = new_console()
     for line in _lines(found):
         console.print(Text(line), soft_wrap=True)
     if found.distributions:
@@ -44,9 +44,8 @@ def _lines(found: Difference) -> Iterator[str]:
 
 
 def _distributions(found: Difference) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in ("distribution", "median before", "after", "distance", "p", ""):
-        table.add_column(header, justify="left" if header in ("distribution", "") else "right")
+    right = ("median before", "after", "distance", "p")
+    table = new_table("distribution", *right, "", right=right)
     for shift in found.distributions:
         table.add_row(
             Text(shown(shift.what)),

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 
-from rich.console import Console
 from rich.text import Text
 
 from soupstock.errors import shown
 from soupstock.servers import Model
 from soupstock.survey import Finding
+from soupstock.terminal import new_console
 
 
 def show_models(findings: Sequence[Finding], *, is_probed: bool) -> None:
     """Print each model with its server, price, abilities and what is missing."""
-    console = Console(highlight=False, soft_wrap=False)
+    console = new_console()
     for finding in findings:
         roles = f"{', '.join(finding.roles)}: " if finding.roles else ""
         name = f" ({finding.model.name})" if finding.model else ""

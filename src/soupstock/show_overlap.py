@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from soupstock.errors import shown
 from soupstock.overlap_record import CorpusRecord, Crossing, Overlap
+from soupstock.terminal import new_console, new_table
 
 _EXCERPT = 160
 _WAYS = {"same": "the same", "near": "nearly the same", "meaning": "alike in meaning"}
@@ -15,7 +15,7 @@ _WAYS = {"same": "the same", "near": "nearly the same", "meaning": "alike in mea
 
 def show_overlap(found: Overlap) -> None:
     """Print what datasets have in common, and what speaks against merging."""
-    console = Console(highlight=False)
+    console = new_console()
     console.print(_datasets(found))
     for line in (*_formats(found), _anchor(found)):
         console.print(Text(shown(line)), soft_wrap=True)
@@ -30,16 +30,9 @@ def show_overlap(found: Overlap) -> None:
         console.print("nothing here speaks against merging what is trained on them")
 
 
-def _table(*columns: str, right: tuple[str, ...]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    return table
-
-
 def _datasets(found: Overlap) -> Table:
     right = ("rows", "anchor", "others")
-    table = _table("dataset", *right, right=right)
+    table = new_table("dataset", *right, right=right)
     for one in found.datasets:
         counts = (one.rows, one.anchor, one.rows - one.anchor)
         table.add_row(Text(shown(one.name)), *(f"{n:,}" for n in counts))
@@ -73,7 +66,7 @@ def _anchor(found: Overlap) -> str:
 
 def _crossings(found: Overlap) -> Table:
     right = ("same", "near", "meaning", "prompts", "overlap", "words")
-    table = _table("rows of", "in", *right, right=right)
+    table = new_table("rows of", "in", *right, right=right)
     words = {(pair.one, pair.other): pair.words for pair in found.apart}
     for one in found.crossings:
         apart = words.get((one.of, one.within))
