@@ -12,6 +12,7 @@ from soupstock.loader import parse_yaml, validate
 from soupstock.manifest import Manifest
 from soupstock.records import column
 from soupstock.rubrics import Rubric
+from soupstock.steps.review import original
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,9 @@ def outline(said: Manifest, schema: Mapping[str, pl.DataType]) -> Outline:
     judges = {s.judge: s.rubric for s in pipeline.steps if isinstance(s, spec.Judge)}
     masked = [s.into for s in pipeline.steps if isinstance(s, spec.Mask)]
     verified = [s.verify for s in pipeline.steps if isinstance(s, spec.Verify)]
-    made = {*generated, *verified, *judges, *masked, *spec.RESERVED}
+    is_reviewed = any(isinstance(step, spec.Review) for step in pipeline.steps)
+    corrected = map(original, schema) if is_reviewed else ()
+    made = {*generated, *verified, *judges, *masked, *corrected, *spec.RESERVED}
     return Outline(
         pipeline=pipeline,
         schema=schema,
