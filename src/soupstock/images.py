@@ -40,7 +40,9 @@ _HEADINGS = {
 }
 _WORDS = {
     "images/rows.svg": "Rows after each step",
-    "images/scores.svg": "Scores of the published rows, from 0 to 1: lowest, quartiles, median, highest",
+    "images/scores.svg": (
+        "Scores of the published rows, from 0 to 1: lowest, quartiles, median, highest"
+    ),
 }
 
 
