@@ -138,6 +138,12 @@ def test_padding_that_changes_scores_either_way_is_no_bias() -> None:
     assert "does not provably raise" in found.sentence()
 
 
+def test_a_change_that_rounds_to_nothing_has_no_sign() -> None:
+    found = length_bias([0.5] * 20, [0.499] * 20)
+    assert found.change < 0
+    assert found.sentence().endswith("by 0.00 on average.")
+
+
 def test_padding_that_lowers_scores_is_no_fault() -> None:
     assert not length_bias([0.5] * 20, [0.1] * 20).is_biased
 

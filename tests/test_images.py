@@ -41,6 +41,14 @@ def test_scores_are_drawn_where_there_are_some(said: Manifest) -> None:
     spread = said.scores[0].kept
     assert spread is not None
     assert texts(drawn["images/scores.svg"]) == ["quality", f"{spread.median:.2f}"]
+    scale, shown, middle = parsed(drawn["images/scores.svg"]).iter(f"{SVG}line")
+    zero, one = (float(scale.attrib[end]) for end in ("x1", "x2"))
+    for value, x in (
+        (spread.lowest, shown.attrib["x1"]),
+        (spread.highest, shown.attrib["x2"]),
+        (spread.median, middle.attrib["x1"]),
+    ):
+        assert float(x) == pytest.approx(zero + value * (one - zero), abs=0.1)
     assert "images/scores.svg" not in images(said.model_copy(update={"scores": ()}))
 
 
@@ -54,11 +62,11 @@ def test_hostile_labels_are_texts_and_nothing_else(said: Manifest) -> None:
         kinds = [one.tag for one in parsed(image).iter()]
         assert kinds == [one.tag for one in parsed(plain[name]).iter()]
         assert not {"\x1b", "\u202e"} & set(image)
-        assert max(map(len, texts(image))) <= 34
+        assert max(map(len, texts(image))) <= 56
 
 
 def test_a_card_shows_them_under_their_headings(said: Manifest) -> None:
     card = "# mine\n\n## How the judge scored it\n\ntable\n"
     shown = illustrated(card, images(said))
-    assert "## How the judge scored it\n\n![Scores of the published rows: " in shown
+    assert "## How the judge scored it\n\n![Scores of the published rows, from 0 to 1: " in shown
     assert "rows.svg" not in shown

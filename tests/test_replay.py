@@ -186,6 +186,8 @@ def test_a_partial_run_is_compared_with_its_hashes_alone(folder: Folder, server:
     done = verified(folder)
     assert done.problems == ()
     assert "the run is partial" in done.notes[0]
+    told = CliRunner().invoke(main, ["--project", str(folder.root), "verify", "mine"])
+    assert told.output.endswith("the files are those that the run wrote\n")
     (run.folder / "report.html").write_text("")
     assert problems(folder) == ["report.html is not the file that the run wrote"]
 

@@ -518,6 +518,17 @@ def test_links_lead_to_what_is_there_and_headings_are_in_order(folder: Folder) -
     assert all("aria-label" in a or a.get("aria-hidden") == "true" for a in page.attributes("svg"))
 
 
+def test_what_a_review_adds_is_not_told_of_the_source(folder: Folder, server: Server) -> None:
+    del server
+    step = "  - {review: file, sample: 5}\n  - publish: me/mine"
+    folder.replace("pipelines/mine.yaml", "  - publish: me/mine", step)
+    run = folder.run()
+    assert "answer_original" in run.rows.columns
+    told = page_of(run).text("sources")
+    assert "topic" in told
+    assert "answer_original" not in told
+
+
 def test_a_sources_column_may_have_any_name(folder: Folder, server: Server) -> None:
     del server
     rows = [{"*": f"a{n % 3}", "^.*$": n, "index": n % 2, "topic": "t"} for n in range(9)]

@@ -432,8 +432,9 @@ def verify(context: click.Context, /, name: str) -> None:
         click.echo(shown(line))
     if done.problems:
         sys.exit(1)
-    told = f"{done.rows:,} rows; {done.files:,} files come out the same, byte for byte"
-    click.echo(shown(f"{done.folder}: {told}"))
+    again = f"{done.files:,} files come out the same, byte for byte"
+    told = again if done.files else "the files are those that the run wrote"
+    click.echo(shown(f"{done.folder}: {done.rows:,} rows; {told}"))
 
 
 @main.command()

@@ -118,8 +118,13 @@ class LengthBias(NamedTuple):
         does = "raises" if self.is_biased else "does not provably raise"
         return (
             f"Padding an answer {does} its score: it rises for {self.rises:,} and falls for"
-            f" {self.falls:,} of {over}, by {self.change:+.2f} on average."
+            f" {self.falls:,} of {over}, by {_signed(self.change)} on average."
         )
+
+
+def _signed(change: float) -> str:
+    """Write a change with its sign; one that rounds to nothing has none."""
+    return f"{change:+.2f}" if abs(change) >= 0.005 else "0.00"  # noqa: PLR2004 - half a digit
 
 
 def fitness(

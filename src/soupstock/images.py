@@ -10,17 +10,20 @@ from markupsafe import Markup
 from soupstock.errors import shown
 from soupstock.manifest import Manifest, ScoreRecord, SpreadRecord
 
-_WIDTH, _LEFT, _RIGHT = 720, 240, 110
-_ROW = 26
-_TOP = 12
-_BAR = 16
-_LONGEST = 34
+# A phone shows an image of this width nearly as large as it is.
+_WIDTH, _LEFT, _RIGHT = 440, 2, 72
+_ROW = 40
+_TOP = 8
+_LINE = 18
+"""How far under its label a bar begins."""
+_BAR = 12
+_LONGEST = 56
 
 _STYLE = Markup(
     "<style>text{font:13px system-ui,sans-serif;fill:#57606a}.kept{fill:#2f7d5b}"
-    ".range{stroke:#57606a}.box{fill:#2f7d5b;opacity:.45}.middle{stroke:#2f7d5b;stroke-width:3}"
+    ".scale{stroke:#57606a;opacity:.3}.range{stroke:#57606a}.box{fill:#2f7d5b;opacity:.45}.middle{stroke:#2f7d5b;stroke-width:3}"
     "@media(prefers-color-scheme:dark){text{fill:#9da7b3}.kept,.box{fill:#4fb286}"
-    ".range{stroke:#9da7b3}.middle{stroke:#4fb286}}</style>"
+    ".scale,.range{stroke:#9da7b3}.middle{stroke:#4fb286}}</style>"
 )
 
 
@@ -37,7 +40,9 @@ _HEADINGS = {
 }
 _WORDS = {
     "images/rows.svg": "Rows after each step",
-    "images/scores.svg": "Scores of the published rows: lowest, quartiles, median, highest",
+    "images/scores.svg": (
+        "Scores of the published rows, from 0 to 1: lowest, quartiles, median, highest"
+    ),
 }
 
 
@@ -59,11 +64,11 @@ def rows(said: Manifest) -> str:
     for place, (label, number) in enumerate(steps):
         y = _TOP + place * _ROW
         pieces += [
-            _text(_LEFT - 10, y, _cut(label), "end"),
+            _text(_LEFT, y, _cut(label)),
             Markup('<rect class="kept" x="{}" y="{}" width="{:.1f}" height="{}"/>').format(
-                _LEFT, y, width * number / most, _BAR
+                _LEFT, y + _LINE, width * number / most, _BAR
             ),
-            _text(_LEFT + width * number / most + 8, y, f"{number:,}"),
+            _text(_LEFT + width * number / most + 8, y + _LINE, f"{number:,}"),
         ]
     return _image(pieces, len(steps), "Rows after each step")
 
@@ -85,8 +90,12 @@ def _spread(label: str, spread: SpreadRecord, y: int) -> Iterator[Markup]:
     def x(score: float) -> float:
         return _LEFT + width * min(1.0, max(0.0, score))
 
+    yield _text(_LEFT, y, _cut(label))
+    y += _LINE
     middle = y + _BAR / 2
-    yield _text(_LEFT - 10, y, _cut(label), "end")
+    yield Markup('<line class="scale" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(
+        x(0), x(1), middle, middle
+    )
     yield Markup('<line class="range" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(
         x(spread.lowest), x(spread.highest), middle, middle
     )
@@ -112,10 +121,9 @@ def _image(pieces: Sequence[Markup], lines: int, label: str) -> str:
     )
 
 
-def _text(x: float, y: float, text: str, anchor: str = "start") -> Markup:
-    return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(
-        x, y + _BAR - 3, anchor, text
-    )
+def _text(x: float, y: float, text: str) -> Markup:
+    """Write a text; `y` is the top of its line."""
+    return Markup('<text x="{:.1f}" y="{:.1f}">{}</text>').format(x, y + _BAR - 1, text)
 
 
 def _cut(label: str) -> str:

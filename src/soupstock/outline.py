@@ -12,6 +12,7 @@ from soupstock.loader import parse_yaml, validate
 from soupstock.manifest import Manifest
 from soupstock.records import column
 from soupstock.rubrics import Rubric
+from soupstock.steps.review import original
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,9 @@ def outline(said: Manifest, schema: Mapping[str, pl.DataType]) -> Outline:
     writing = (spec.Generate, spec.Converse, spec.Task)
     generated = [name for step in steps if isinstance(step, writing) for name in texts_of(step)]
     judges = {s.judge: s.rubric for s in steps if isinstance(s, spec.Judge)}
-    made = {*(name for step in steps for name in made_by(step)), *spec.RESERVED}
+    is_reviewed = any(isinstance(step, spec.Review) for step in steps)
+    corrected = map(original, schema) if is_reviewed else ()
+    made = {*(name for step in steps for name in made_by(step)), *corrected, *spec.RESERVED}
     return Outline(
         pipeline=pipeline,
         schema=schema,
