@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline plan preview check explain filter list test test-vllm test-all lint format types bench lock clean models publish verify diff review review-stop test-argilla
+.PHONY: help setup pipeline plan preview check explain filter list test test-vllm test-all lint format types bench lock clean models publish verify diff overlap review review-stop test-argilla
 
 PYTHON ?= python3
 VENV := .venv
@@ -74,6 +74,10 @@ diff: $(READY) ## compare two versions: make diff NAME=chat/3f2a WITH=chat
 	$(named)
 	@test -n "$(WITH)" || { echo "with which? make diff NAME=$(NAME) WITH=chat" >&2; exit 2; }
 	@$(SOUPSTOCK) diff $(NAME) $(WITH) $(ARGS)
+
+overlap: $(READY) ## say what datasets share: make overlap NAMES='one two three'
+	@test -n "$(NAMES)" || { echo "of which? make overlap NAMES='one two three'" >&2; exit 2; }
+	@$(SOUPSTOCK) overlap $(NAMES) $(ARGS)
 
 review: $(READY) ## let people read a sample: starts an Argilla, sends rows, fetches answers
 	$(named)

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import Folder
+from embedders import static_model
 from soupstock.cli import main
 from soupstock.corpora import Corpus, corpus_of
 from soupstock.crossing import nearly_same, same_meaning
@@ -408,6 +409,19 @@ def test_without_an_embedder_it_is_said_that_meanings_are_not_compared(folder: F
     made(folder, "one", pairs(1, 3))
     done = told(folder, "one", "one")
     assert "meaning: not compared; name an embedding model by --embedder" in done.output
+
+
+def test_a_model_of_the_settings_or_one_that_is_named_compares_meanings(folder: Folder) -> None:
+    static_model(folder.root / "small")
+    made(folder, "one", [("cat", "kitten pet"), ("car", "vehicle")])
+    made(folder, "two", [("pet", "cat kitten"), ("soup", "stew")])
+    folder.write("pyproject.toml", '[tool.soupstock]\nembedder = "./small"\n')
+    for named in ([], ["--embedder", "./small"]):
+        found = json.loads(told(folder, "one", "two", "--json", *named).output)
+        assert [one["meaning"] for one in found["crossings"]] == [1, 1]
+        assert found["unmeasured"] is None
+        (example,) = found["crossings"][0]["examples"]
+        assert (example["kind"], example["row"], example["twin"]) == ("meaning", 1, 1)
 
 
 def test_without_the_library_the_settings_embedder_is_no_mistake(

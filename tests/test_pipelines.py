@@ -13,7 +13,11 @@ from datasets import load_dataset
 from conftest import Folder
 from soupstock import imitation
 from soupstock import run as runs
+from soupstock.corpora import read_corpus
 from soupstock.looks import look
+from soupstock.mix_record import Mixture
+from soupstock.mixing import mix
+from soupstock.overlap import overlap
 from soupstock.plan import plan_file
 from soupstock.project import Project
 from soupstock.records import Row
@@ -322,6 +326,75 @@ def test_magpie_draws_instructions_past_the_chat_template(folder: Folder, server
         assert request.prompt.startswith("<|im_start|>system\nYou are a helpful assistant for")
         assert request.prompt.endswith("<|im_end|>\n<|im_start|>user\n")
         assert request.body["stop"] == ["<|im_end|>"]
+
+
+SKILLS = ("summarise", "extract", "arithmetic")
+
+
+def apprentice(request: Request) -> str:
+    """Answer as each of the specialists' prompts asks; orders for a Friday are misunderstood."""
+    told = request.messages[0]["content"]
+    if "response_format" in request.body:
+        return imitation.write(request.body, 0)
+    if "rewrite the order" in told:
+        order = request.prompt.removesuffix(".").replace("Friday", "some day")
+        return f"Good morning! {order}. That is what I would like."
+    if "solve the problem" in told:
+        return solver(request)
+    if "summarise the text" in told:
+        return f"In short, {' '.join(request.prompt.split()[:12])}"
+    return sentence(request)
+
+
+@pytest.fixture
+def specialists(folder: Folder, server: Server) -> dict[str, Run]:
+    server.answer = apprentice
+    return {name: run(folder, f"specialists/{name}", 12) for name in ("anchor", *SKILLS)}
+
+
+def test_specialists_share_a_system_prompt_an_anchor_and_nothing_else(
+    folder: Folder, specialists: dict[str, Run]
+) -> None:
+    for done in specialists.values():
+        accounted(done)
+        assert done.manifest.name.startswith("specialists/")
+    project = Project(folder.root)
+    for skill in SKILLS:
+        shares = {"specialists/anchor": 0.5, f"specialists/{skill}": 0.5}
+        mix(Mixture(shares, skill, 10), project)
+    found = overlap([read_corpus(project, skill) for skill in SKILLS])
+    (prompt,) = {system.text for one in found.datasets for system in one.systems}
+    assert prompt
+    assert {one.system_prompts for one in found.datasets} == {1}
+    assert {tuple(one.shapes) for one in found.datasets} == {("messages: system user assistant",)}
+    assert [one.anchor for one in found.datasets] == [5, 5, 5]
+    assert {one.overlapping for one in found.crossings} == {0}
+
+
+def test_extract_has_the_data_that_the_message_was_written_from(
+    specialists: dict[str, Run],
+) -> None:
+    rows = published(specialists["extract"])
+    for row in rows:
+        note, answer = (turn["content"] for turn in row["messages"][1:])
+        order = json.loads(answer)
+        assert list(order) == ["name", "item", "number", "day"]
+        assert all(str(value) in note for value in order.values())
+        assert order["day"] != "Friday"
+    everything = pl.read_parquet(specialists["extract"].folder / "rows.parquet")
+    lost = everything.filter(pl.col("dropped_by").list.contains("filter: quoted(day)"))
+    assert set(lost["day"]) == {"Friday"}
+    assert rows
+
+
+def test_every_specialist_is_published_under_the_same_system_prompt(folder: Folder) -> None:
+    project = Project(folder.root)
+    shared = project.schema("Specialist").value
+    names = [name for name in project.pipeline_names() if name.startswith("specialists/")]
+    assert len(names) > len(SKILLS)
+    for name in names:
+        (shape,) = plan_file(name, project).parts("schema")
+        assert issubclass(project.schema(shape.name).value, shared)
 
 
 @pytest.mark.slow

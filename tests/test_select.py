@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import Folder
+from embedders import static_model
 from soupstock.bags import sketched
 from soupstock.errors import MistakeError
 from soupstock.quotas import shared_out
 from soupstock.semantic import UNIT, Vectors, directions
 from soupstock.steps.select import ALIKE, ENOUGH, Selected, Selection, select
-from test_pruning import pipeline, static_model
+from test_pruning import pipeline
 
 TOPICS = {
     "soup": "soak the beans and simmer them with onion carrot leaf salt oil bread pot stove",

@@ -28,8 +28,8 @@ from soupstock.semantic import Vectors, similar
 Flags = npt.NDArray[np.bool_]
 
 CROWD = 8
-"""How many texts of a set that share a band are compared: what more share is boilerplate, and
-whoever is alike in more than that shares others."""
+"""How many texts of a set that share a band are compared: a band that more share is boilerplate,
+and whoever is alike in more than that shares others."""
 
 _CHUNK_CHARACTERS = 1 << 19
 _PAIRS = 1 << 18

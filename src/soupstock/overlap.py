@@ -247,12 +247,12 @@ def _apart(
     corpora: Sequence[Corpus], pool: _Pool, spoken: Sequence[Vocabulary], one: int, other: int
 ) -> Apart:
     words = divergence(spoken[one].whole, spoken[other].whole)
-    sources = corpora[one].sources, corpora[other].sources
+    own, others = corpora[one].sources, corpora[other].sources
     return Apart(
         one=corpora[one].label,
         other=corpora[other].label,
         words=None if words is None else round(words, _DIGITS),
-        sources=None if None in sources else len(frozenset.intersection(*filter(None, sources))),
+        sources=None if own is None or others is None else len(own & others),
         held_out=_crossed_splits(corpora, pool, one, other),
     )
 
