@@ -85,17 +85,18 @@ def _sourced(release: Release, schema_of: SchemaOf) -> Iterator[tuple[bytes, str
     for config in release.dataset.configs:
         sources: dict[str, set[bytes]] = defaultdict(set)
         for row in _kept(table):
-            if name := _name(_shaped(row, config, schema_of)):
+            if name := _name(_shaped(row, config, schema_of), config):
                 sources[name].add(source_of(row, splitting.source))
         for split, row in _placed(release, config):
-            yield from ((source, split) for source in sources.get(_name(row) or "", ()))
+            yield from ((source, split) for source in sources.get(_name(row, config) or "", ()))
 
 
-def _name(row: Row | None) -> str | None:
-    """Name a published row by its id, or else by its texts."""
+def _name(row: Row | None, config: ConfigRecord) -> str | None:
+    """Name a published row by its id where that is the engine's, or else by its texts."""
     if row is None:
         return None
-    own: str | None = row["id"] if "id" in row else texts_of(row).whole
+    is_named = config.output_schema is None and "id" in row
+    own: str | None = row["id"] if is_named else texts_of(row).whole
     return own
 
 
