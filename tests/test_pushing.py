@@ -107,12 +107,23 @@ def test_one_commit_has_all_files_and_a_tag(made: Folder, hub: Hub) -> None:
     image = "![Rows after each step](images/rows.svg)\n"
     heading = "## What was kept, and what was dropped\n\n"
     written = own.pop("README.md").decode().replace(heading, f"{heading}{image}\n")
+    made_from = {name: files.pop(name) for name in list(files) if name.startswith("made_from/")}
+    for name in made_from:
+        file = name.removeprefix("made_from/").replace("standard/", "standard:")
+        assert f" [`{file}`]({name}) |" in card
+        written = written.replace(f" `{file}` |", f" [`{file}`]({name}) |")
     assert card.startswith(written)
+    assert release.said is not None
+    (schema,), (length,) = release.said.schemas, release.said.filters
+    assert made_from == {
+        "made_from/standard/schemas/chat.py": schema.text.encode(),
+        "made_from/standard/filters/length.py": length.text.encode(),
+    }
     assert files.pop("images/rows.svg").startswith(b"<svg ")
     assert card.endswith("## Changes\n\n### `v1`\n\nThe first version.\n")
     assert files == own
     assert lock["fingerprint"] == release.lock["fingerprint"]
-    assert set(lock["files"]) == {*own, "README.md", "images/rows.svg"}
+    assert set(lock["files"]) == {*own, *made_from, "README.md", "images/rows.svg"}
     assert str(made.root) not in json.dumps(lock)
 
 
@@ -383,6 +394,19 @@ def test_what_must_not_get_out_is_found_and_not_quoted(
     pushed(folder, hub, Choices(allowed=(kind,)))
 
 
+def test_a_key_in_a_file_that_the_run_was_made_from_is_found(folder: Folder, hub: Hub) -> None:
+    key = "hf_" + "aBcDeFgHiJ" * 3
+    schema = "from pydantic import BaseModel\n\n\nclass Own(BaseModel):\n    response: str\n"
+    folder.write("schemas/own.py", f"{schema}\n\n# {key}\n")
+    seeds(folder)
+    folder.replace("pipelines/pushed.yaml", "schema: Conversation", "schema: Own")
+    folder.run("pushed")
+    with pytest.raises(MistakeError, match=r"schemas/own\.py, which .* has secrets") as error:
+        pushed(folder, hub)
+    assert key not in str(error.value)
+    assert not hub.repositories
+
+
 def test_an_unfit_judge_that_was_to_stop_the_run_stops_the_push(made: Folder, hub: Hub) -> None:
     place = released(made).folder
     said = json.loads((place / manifest.MANIFEST).read_text())
@@ -425,7 +449,7 @@ def test_the_command_pushes_by_the_environments_token_and_never_prints_it(
 ) -> None:
     dry = command(made, hub, "--dry-run", HF_TOKEN=TOKEN)
     assert dry.returncode == 0, dry.stderr
-    assert "me/pushed: 40 rows, 5 files, 0.0 MB, private, version v1" in dry.stdout
+    assert "me/pushed: 40 rows, 7 files, 0.0 MB, private, version v1" in dry.stdout
     assert "nothing was pushed: --dry-run" in dry.stdout
     assert not hub.repositories
     done = command(made, hub, HF_TOKEN=TOKEN)
@@ -481,7 +505,7 @@ def test_a_dry_run_needs_no_token_and_no_hub_and_says_what_it_did_not_see(
     done = command(made, hub, "--dry-run", **environment)
     assert (done.returncode, done.stderr) == (0, "")
     first, *files, unseen, last = done.stdout.splitlines()
-    assert first == "me/pushed: 40 rows, 5 files, 0.0 MB, private, the first version"
+    assert first == "me/pushed: 40 rows, 7 files, 0.0 MB, private, the first version"
     assert "  README.md" in files
     assert unseen.startswith("the Hub was not looked at: ")
     assert said in unseen

@@ -88,15 +88,10 @@ def models(said: Manifest) -> Markdown:
 
 def parts(said: Manifest) -> Markdown:
     """Make the table of the files that the run was made from."""
-    kinds = {
-        "prompt": said.prompts,
-        "rubric": said.rubrics,
-        "schema": said.schemas,
-        "filter": said.filters,
-    }
+    kinds = map(Markdown, ("prompt", "rubric", "schema", "filter"))
     rows = [
-        (Markdown(kind), cell(part.name), cell(part.file), cell(part.sha256[:_HASH]))
-        for kind, records in kinds.items()
+        (kind, cell(part.name), cell(part.file), cell(part.sha256[:_HASH]))
+        for kind, records in zip(kinds, said.parts.values(), strict=True)
         for part in records
     ]
     return table(("what", "name", "file", "SHA-256"), rows)

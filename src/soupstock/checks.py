@@ -6,6 +6,7 @@ Each check returns what is wrong in words for a person. What is secret is never 
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from soupstock import folder, hub, spec
 from soupstock.errors import MistakeError
+from soupstock.identifiers import IDENTIFIERS
 from soupstock.leaks import SchemaOf, leaks, rows_of, shards_of
 from soupstock.manifest import ConfigRecord
 from soupstock.personal import NAMES, counted
@@ -112,6 +114,10 @@ def _schemas(release: Release, project: Project) -> Iterator[SchemaOf]:
 
 def _identifiers(release: Release, kinds: Sequence[Kind]) -> Iterator[str]:
     """Say in which files there are secrets or personal data; not which."""
+    if release.said is not None and "secrets" in kinds:
+        for part in chain(*release.said.parts.values()):
+            if IDENTIFIERS["secrets"].find(part.text):
+                yield f"{part.file}, which goes to the Hub too, has secrets: or --allow secrets"
     for shard in release.dataset.shards:
         for kind, count in counted(release.place / shard.file, kinds).items():
             if count:

@@ -1,5 +1,6 @@
 """What a run says of itself: the one place where the numbers of card and report come from."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -434,6 +435,16 @@ class Manifest(Spec):
     """Of Python and of the packages that shape the result."""
     paid: PaidRecord = PaidRecord()
     timing: TimingRecord
+
+    @property
+    def parts(self) -> Mapping[str, tuple[PartRecord, ...]]:
+        """The files that the run was made from, by what they are."""
+        return {
+            "prompts": self.prompts,
+            "rubrics": self.rubrics,
+            "schemas": self.schemas,
+            "filters": self.filters,
+        }
 
 
 def read(folder: Path) -> Manifest:

@@ -1,14 +1,26 @@
-"""Put together what goes to the Hub: the dataset, its card with changes and images, its lock."""
+"""Put together what goes to the Hub: the dataset, its card with changes and images, its lock.
+
+The files that a run was made from go along, and the card links to them.
+"""
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from soupstock import changes
+from soupstock.accounts import cell
 from soupstock.images import illustrated, images
+from soupstock.manifest import Manifest
 from soupstock.release import CARD, LOCK, Release, sha256
+
+MADE_FROM = "made_from"
+"""The folder of prompts, rubrics, schemas and filters."""
+
+_HEADING = "### Prompts, rubrics, schemas and filters"
 
 
 def content_of(release: Release) -> str:
@@ -28,6 +40,10 @@ def files_of(
     drawn = images(release.said) if release.said else {}
     files |= {name: image.encode() for name, image in drawn.items()}
     card = illustrated((release.place / CARD).read_text(encoding="utf-8"), drawn)
+    if release.said is not None:
+        sources = _sources(release.said)
+        files |= {path: text.encode() for path, text in sources.values()}
+        card = _linked(card, {file: path for file, (path, _) in sources.items()})
     files[CARD] = (card + changes.told(entries)).encode()
     hashes = {
         name: hashlib.sha256(file).hexdigest() if isinstance(file, bytes) else sha256(file)
@@ -42,3 +58,21 @@ def files_of(
     }
     text = json.dumps(lock, indent=2, ensure_ascii=False) + "\n"
     return files | {LOCK: text.encode()}
+
+
+def _sources(said: Manifest) -> dict[str, tuple[str, str]]:
+    """Return the files that a run was made from, by what it calls them: path and text."""
+    return {
+        part.file: (f"{MADE_FROM}/{part.file.replace('standard:', 'standard/')}", part.text)
+        for part in chain(*said.parts.values())
+    }
+
+
+def _linked(card: str, paths: Mapping[str, str]) -> str:
+    """Let the table of a run's files link to them."""
+    # No text after the heading has lines of its own, so that the last one is the card's.
+    before, heading, after = card.rpartition(f"\n{_HEADING}\n\n")
+    table, end, rest = after.partition("\n\n")
+    for file, path in paths.items():
+        table = table.replace(f" {cell(file)} |", f" [{cell(file)}]({quote(path)}) |")
+    return f"{before}{heading}{table}{end}{rest}"

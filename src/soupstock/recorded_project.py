@@ -8,6 +8,7 @@ import functools
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,9 +97,10 @@ class RecordedProject(Project):
 
 def tampered_parts(said: Manifest) -> list[str]:
     """Name the texts in a manifest that are not those that their hashes are of."""
-    parts = (*said.prompts, *said.rubrics, *said.schemas, *said.filters)
     return [
-        part.file for part in parts if hashlib.sha256(part.text.encode()).hexdigest() != part.sha256
+        part.file
+        for part in chain(*said.parts.values())
+        if hashlib.sha256(part.text.encode()).hexdigest() != part.sha256
     ]
 
 

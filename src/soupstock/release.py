@@ -99,19 +99,13 @@ def lock_of(said: Manifest) -> dict[str, Any]:
     for told in (pipeline["source"], *steps, *there):
         for kind in {"file", "dataset", "embedder"} & told.keys():
             told[kind] = public_path(told[kind]) if told[kind] else told[kind]
-    parts = {
-        "prompts": said.prompts,
-        "rubrics": said.rubrics,
-        "schemas": said.schemas,
-        "filters": said.filters,
-    }
     return {
         "soupstock": said.soupstock,
         "name": said.name,
         "fingerprint": said.fingerprint,
         "seed": said.seed,
         "pipeline": pipeline,
-        **{kind: [_part(part) for part in some] for kind, some in parts.items()},
+        **{kind: [_part(part) for part in some] for kind, some in said.parts.items()},
         "models": [model.model_dump(mode="json") for model in said.models],
         "source": said.source.model_dump(mode="json"),
         "rows": said.rows,
