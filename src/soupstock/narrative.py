@@ -210,6 +210,8 @@ def _value(value: Any) -> str:
             return f"[{', '.join(map(_value, value))}]"
         case float():
             return f"{value:g}"
+        case str() if value != value.strip() or not value:
+            return json.dumps(value, ensure_ascii=False)
         case _:
             return str(value)
 
