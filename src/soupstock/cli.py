@@ -10,6 +10,7 @@ import click
 
 from soupstock import __version__
 from soupstock.errors import MistakeError, SoupstockError, shown
+from soupstock.garbage import rarely_collected
 
 if TYPE_CHECKING:
     from soupstock.budget import Budget
@@ -72,6 +73,7 @@ def main(context: click.Context, folder: Path) -> None:
     judge, pruned by filters and dedup, and written as a Hugging Face dataset into
     runs/NAME/latest/. Every model call is kept in runs/calls.sqlite, so nothing is paid for twice.
     """
+    context.with_resource(rarely_collected())
     context.obj = folder
 
 

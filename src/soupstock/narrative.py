@@ -1,5 +1,6 @@
 """What a run did, step by step, in words: for the dataset card."""
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any, assert_never
@@ -210,7 +211,7 @@ def _value(value: Any) -> str:
             return f"[{', '.join(map(_value, value))}]"
         case float():
             return f"{value:g}"
-        case str() if value != value.strip() or not value:
+        case str() if not value or value.strip() != value:
             return json.dumps(value, ensure_ascii=False)
         case _:
             return str(value)

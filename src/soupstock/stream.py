@@ -10,14 +10,13 @@ a block of one row costs them as much as one of a hundred.
 """
 
 import asyncio
-import contextlib
-import gc
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from soupstock.calls import Answer, Answering, Ask, Call, Failure, Reply
+from soupstock.garbage import rarely_collected
 from soupstock.records import Row, dropped, is_kept
 from soupstock.review.records import ReviewRecord
 from soupstock.servers import Model
@@ -234,7 +233,7 @@ class Stream:
         When the client stops, no further row is taken from the source (but see `takes_all`), and
         those under way come out with the reason.
         """
-        with _rarely_collected():
+        with rarely_collected():
             while True:
                 if self._answered:
                     self._resume()
@@ -395,14 +394,3 @@ class Stream:
             if isinstance(reply, Answer):
                 tally.spent_by(call.model).add(reply)
         return flight.replies
-
-
-@contextlib.contextmanager
-def _rarely_collected() -> Iterator[None]:
-    """Look for garbage in cycles less often: thousands of rows are under way, and make little."""
-    before = gc.get_threshold()
-    gc.set_threshold(100_000, 20, 20)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
