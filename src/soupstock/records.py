@@ -132,8 +132,10 @@ def _structs(name: str, values: list[Any], fields: Sequence[pl.Field]) -> pl.Ser
 def _lists(name: str, values: list[Any], inner: pl.DataType) -> pl.Series:
     lists = [value if isinstance(value, list | tuple) else () for value in values]
     flat = _series(name, [one for some in lists for one in some], inner)
-    ends = pa.array([0, *itertools.accumulate(map(len, lists))], pa.int64())
-    is_null = pa.array([not isinstance(value, list | tuple) for value in values], pa.bool_())
+    # Made by polars, for pyarrow would import pandas to make them.
+    ends = pl.Series([0, *itertools.accumulate(map(len, lists))], dtype=pl.Int64).to_arrow()
+    is_there = [value is some for value, some in zip(values, lists, strict=True)]
+    is_null = (~pl.Series(is_there, dtype=pl.Boolean)).to_arrow()
     arrow = pa.LargeListArray.from_arrays(ends, flat.to_arrow(), mask=is_null)
     return pl.Series(name, arrow)
 

@@ -154,29 +154,31 @@ async def _run(plan: Plan, way: _Way, into: Path | None = None) -> Run:
     progress = Progress(plan)
     with way.watch(progress), folder.worked_in(target, progress.note) as work:
         started, clock = datetime.now(UTC), time.monotonic()
-        async with (
-            Store(folder.runs_folder(root) / folder.STORE) as store,
-            Servers(folder.runs_folder(root) / "logs", progress.note) as servers,
-            # Who looks at a few rows will not wait for a batch.
-            Client(store, servers, way.budget, is_live=into is not None) as client,
-        ):
-            progress.client = client
-            turn = _turn(servers, client) if way.one_model_at_a_time else None
-            if turn is None and (crowding := plan.crowding()):
-                progress.note(crowding)
-            with _interruptible(client):
-                table, flow = await _enough(
-                    plan, client, work, progress, turn, is_preview=into is not None
-                )
-            _raise_broken(client, flow)
-        for lane in client.lanes.values():
-            lane.prefix_hits = servers.prefix_hits(lane.model)
-        timing = TimingRecord(
-            started=started.isoformat(timespec="seconds"),
-            seconds=round(time.monotonic() - clock, 3),
-            steps=tuple(_seconds(tally) for tally in flow.tallies),
-        )
-        done = Run(target, write_results(target, table, flow, client, timing))
+        async with Store(folder.runs_folder(root) / folder.STORE) as store:
+            async with (
+                Servers(folder.runs_folder(root) / "logs", progress.note) as servers,
+                # Who looks at a few rows will not wait for a batch.
+                Client(store, servers, way.budget, is_live=into is not None) as client,
+            ):
+                progress.client = client
+                turn = _turn(servers, client) if way.one_model_at_a_time else None
+                if turn is None and (crowding := plan.crowding()):
+                    progress.note(crowding)
+                with _interruptible(client):
+                    table, flow = await _enough(
+                        plan, client, work, progress, turn, is_preview=into is not None
+                    )
+                _raise_broken(client, flow)
+            # Its file is tidied up while results are written.
+            store.finish()
+            for lane in client.lanes.values():
+                lane.prefix_hits = servers.prefix_hits(lane.model)
+            timing = TimingRecord(
+                started=started.isoformat(timespec="seconds"),
+                seconds=round(time.monotonic() - clock, 3),
+                steps=tuple(_seconds(tally) for tally in flow.tallies),
+            )
+            done = Run(target, write_results(target, table, flow, client, timing))
     if into is None:
         folder.point_latest(target)
     return done

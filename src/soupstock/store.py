@@ -112,9 +112,13 @@ class Store:
         self._queue.put(_Put(entry, done))
         return done
 
+    def finish(self) -> None:
+        """Commit what is queued, and then begin to close the file: nothing more may be put."""
+        self._queue.put(None)
+
     async def close(self) -> None:
         """Commit what is queued and close the file."""
-        self._queue.put(None)
+        self.finish()
         await asyncio.to_thread(self._writer.join)
         self._reader.close()
 
