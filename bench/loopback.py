@@ -29,11 +29,13 @@ steps:
     prompt: ask
     temperature: 1.0
 """
+# Peers ask for no log-probabilities either: with them each verdict is many times as long.
 JUDGED = """\
   - judge: quality
     model: judge
     rubric: plain
     canaries: false
+    logprobs: false
 """
 PUBLISHED = """\
   - publish: me/bench
