@@ -90,7 +90,7 @@ review-stop: ## stop the Argilla that make review started
 list: $(READY) ## list the pipelines
 	@$(SOUPSTOCK) list
 
-test: $(READY) ## run the tests that need no further server (about four minutes)
+test: $(READY) ## run the tests that need no further server (about five minutes)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow and not browser and not vllm and not argilla" $(ARGS)
 
 test-vllm: $(READY) ## run the tests against the real vLLM on the CPU; makes its environment once

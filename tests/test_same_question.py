@@ -447,6 +447,7 @@ def test_a_mistake_in_how_a_model_is_asked_is_one_clear_line(
     assert said in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.embedded
 def test_the_embedded_model_is_asked_and_what_it_says_is_told(folder: Folder) -> None:
     write(folder)
