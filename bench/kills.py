@@ -57,7 +57,9 @@ def _killed(draw: random.Random, whole: str) -> Killed:
 
 
 def _folder(root: Path, server: Remote) -> Folder:
-    folder = Folder(root, ROWS, server.base_url, settings={"concurrency": IN_FLIGHT})
+    # Settled, for each run else asks first how the server takes a schema: one call more.
+    settings = {"concurrency": IN_FLIGHT, "structured_output": "json_schema"}
+    folder = Folder(root, ROWS, server.base_url, settings=settings)
     folder.plan()
     return folder
 
