@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from soupstock.errors import quoted
 from soupstock.ranking import both_orders, bradley_terry
-from soupstock.rubrics import MAX_REASON, json_object, record_of
+from soupstock.rubrics import MAX_REASON, read_choice, record_of
 
 MOST_TO_MEET_ALL = 4
 """Up to so many answers each meets each other; among more each meets the next two of a circle."""
@@ -44,15 +43,8 @@ class Preference:
 
 def read_preference(text: str) -> Preference | str:
     """Read a judge's reply, or say in a sentence why it cannot be read; never raises."""
-    found = json_object(text)
-    if found is None:
-        return f"the reply is no JSON object: {quoted(text)}" if text else "the reply is empty"
-    better, reason = found.get("better"), found.get("reason")
-    if not isinstance(better, str) or better not in _SAID:
-        return f"the reply should say first, second or tie, not {quoted(better)}"
-    if not isinstance(reason, str):
-        return "the reply has no reason"
-    return Preference(_SAID[better], reason)
+    found = read_choice(text, "better", tuple(_SAID))
+    return found if isinstance(found, str) else Preference(_SAID[found.word], found.reason)
 
 
 @dataclass(frozen=True)

@@ -234,6 +234,27 @@ def _expected(
     )
 
 
+class Choice(NamedTuple):
+    """One word of several that a judge chose, and why."""
+
+    word: str
+    reason: str
+
+
+def read_choice(text: str, key: str, words: Sequence[str]) -> Choice | str:
+    """Read a reply that chooses a word, or say in a sentence why it cannot be read."""
+    found = json_object(text)
+    if found is None:
+        return f"the reply is no JSON object: {quoted(text)}" if text else "the reply is empty"
+    word, reason = found.get(key), found.get("reason")
+    if not isinstance(word, str) or word not in words:
+        wanted = f"{', '.join(words[:-1])} or {words[-1]}"
+        return f"the reply should say {wanted}, not {quoted(word)}"
+    if not isinstance(reason, str):
+        return "the reply has no reason"
+    return Choice(word, reason)
+
+
 def json_object(text: str) -> Mapping[str, Any] | None:
     """Find the JSON object that is the text, or else reaches from its first `{` to its last `}`."""
     for part in (text, text[text.find("{") : text.rfind("}") + 1]):

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from soupstock.calls import Ask, Failure, Form, taken
-from soupstock.errors import quoted
 from soupstock.exhibits import mark
 from soupstock.prompts import Prompt, PromptError
-from soupstock.rubrics import MAX_REASON, json_object, record_of
+from soupstock.rubrics import MAX_REASON, read_choice, record_of
 
 COMPARED = ("item", "text", "mark")
 """What the prompt is given: both texts, and a mark for the tags between which they stand."""
@@ -73,12 +72,5 @@ def schema() -> dict[str, Any]:
 
 def read_sameness(text: str) -> Sameness | str:
     """Read a model's reply, or say in a sentence why it cannot be read; never raises."""
-    found = json_object(text)
-    if found is None:
-        return f"the reply is no JSON object: {quoted(text)}" if text else "the reply is empty"
-    same, reason = found.get("same"), found.get("reason")
-    if not isinstance(same, str) or same not in _SAID:
-        return f"the reply should say yes or no, not {quoted(same)}"
-    if not isinstance(reason, str):
-        return "the reply has no reason"
-    return Sameness(_SAID[same], reason)
+    found = read_choice(text, "same", tuple(_SAID))
+    return found if isinstance(found, str) else Sameness(_SAID[found.word], found.reason)
