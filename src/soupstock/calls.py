@@ -164,7 +164,9 @@ class Form:
     @cached_property
     def _ways(self) -> tuple[Way, ...]:
         """The ways in which a server may turn out to take it."""
-        settled = self.model.structured_output if self.schema is not None else None
+        if self.schema is None:
+            return self._all_ways()[:1]
+        settled = self.model.structured_output
         return tuple(way for way in self._all_ways() if settled in {None, way.mode})
 
     @cached_property
