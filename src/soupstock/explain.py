@@ -24,6 +24,7 @@ from soupstock.records import Row
 from soupstock.references import is_reference
 from soupstock.retold import retold
 from soupstock.steps.filter import Bound, called
+from soupstock.steps.review import original
 
 SAME = "same question"
 """What a decontaminate step's model says is told under this name."""
@@ -109,7 +110,7 @@ def _last_run(project: Project, name: str) -> Path:
 def _source(row: Row, pipeline: spec.Pipeline) -> Mapping[str, Any]:
     made = {name for step in pipeline.steps for name in made_by(step)}
     if any(isinstance(step, spec.Review) for step in pipeline.steps):
-        made |= {"review", *(name for name in row if name.endswith("_original"))}
+        made |= {"review", *map(original, row)}
     return {
         name: value for name, value in row.items() if name not in made and name not in spec.RESERVED
     }
@@ -237,8 +238,8 @@ class _Teller:
         yield "answered", f"by {people}" if people else "not yet"
         yield from ((what, told[what]) for what in ("verdict", "comment") if told[what])
         for name in self._row:
-            if name.endswith("_original") and self._row[name] is not None:
-                yield f"{name.removesuffix('_original')} before", self._row[name]
+            if (before := self._row.get(original(name))) is not None:
+                yield f"{name} before", before
 
     def _seen(self, uses: Sequence[spec.Use]) -> Iterator[tuple[str, str]]:
         """Say for each filter what it looked at, all in one query."""
