@@ -1,11 +1,13 @@
 """Rows keep their names and their order, whatever order they end in."""
 
+import itertools
 import random
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soupstock.records import (
@@ -75,6 +77,29 @@ def test_rows_that_end_in_any_order_are_saved_in_source_order_as_the_same_bytes(
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
     ids = pl.read_parquet(tmp_path / "one.parquet")["id"].to_list()
     assert ids == [f"{number:016x}" for number in range(20_000)]
+
+
+@given(st.lists(st.integers(1, 3000), min_size=1, max_size=12), st.randoms())
+@settings(max_examples=20)
+def test_rows_that_come_many_at_once_are_saved_as_those_that_come_one_by_one(
+    sizes: list[int], chance: random.Random
+) -> None:
+    numbers = list(range(sum(sizes)))
+    ends = list(itertools.accumulate(sizes))
+    blocks = [numbers[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+    chance.shuffle(blocks)
+    with tempfile.TemporaryDirectory() as place:
+        gatherer = Gatherer(Table(Path(place) / "mixed", COLUMNS))
+        for block in blocks:
+            alone = set(chance.sample(block, len(block) // 3))
+            for number in alone:
+                gatherer.add(number, row(number))
+            many = [number for number in block if number not in alone]
+            gatherer.add_frame(many, frame(map(row, many), COLUMNS))
+        mixed = gatherer.finish()
+        single = gathered(Path(place) / "single", numbers)
+        for one, other in zip(mixed.frames(), single.frames(), strict=True):
+            assert one.equals(other)
 
 
 def test_a_table_without_rows_still_has_its_columns(tmp_path: Path) -> None:

@@ -39,9 +39,13 @@ from soupstock.steps.task import Tasking, perform
 from soupstock.steps.verify import Verification, saving_of, savings_told, verify_rows
 from soupstock.stream import WINDOW, Indexed, Stage, Stream, Tally
 from soupstock.vllm import Launch
+from soupstock.workers import Shortcut, Workers
 
 UNFIT = "Unfit"
 """The cause where a judge that is not fit ends the run."""
+
+_STATELESS = (Generation, Judging, Comparing, Conversing, Filtering, Masking, Publication)
+"""Steps that look at each row by itself, and remember nothing of it but their tallies."""
 
 
 @dataclass
@@ -60,6 +64,8 @@ class Flow:
     """Whether judges are asked about canaries too, and who is asked for the same question."""
     window: int = WINDOW
     """How many rows may be under way where no model is asked by the batch."""
+    workers: Workers | None = None
+    """Who takes rows ahead where nobody need be asked about them."""
     tallies: list[Tally] = field(default_factory=list)
     """One for each step; they grow while the flow runs."""
     examinations: dict[str, Examination] = field(default_factory=dict)
@@ -99,7 +105,7 @@ class Flow:
             turn = now
             for place, (step, tally) in enumerate(group if is_barrier else []):
                 if table is None:
-                    table = await self._stream([], [], self._source(), number)
+                    table = await self._stream([], self._source(), number)
                 if isinstance(step.bound, BARRIERS):
                     name = f"{number}-{place}"
                     table, embedder = await self._embedded(step.bound, table, tally, name)
@@ -139,10 +145,8 @@ class Flow:
     async def _segment(
         self, group: Sequence[tuple[Step, Tally]], before: Table | None, number: int
     ) -> Table:
-        stages = [stage_of(step, self.plan, tally) for step, tally in group]
-        tallies = [tally for _, tally in group]
         source = self._source() if before is None else _indexed(before)
-        table = await self._stream(stages, tallies, source, number, takes_all=before is not None)
+        table = await self._stream(group, source, number, takes_all=before is not None)
         if before is not None:
             before.clear()
         for step, _ in group:
@@ -177,8 +181,7 @@ class Flow:
 
     async def _stream(
         self,
-        stages: Sequence[Stage],
-        tallies: Sequence[Tally],
+        group: Sequence[tuple[Step, Tally]],
         source: Iterator[list[Indexed]],
         number: int,
         *,
@@ -186,16 +189,26 @@ class Flow:
     ) -> Table:
         gatherer = Gatherer(Table(self.work / str(number), self.plan.columns))
         stream = Stream(
-            stages,
+            [stage_of(step, self.plan, tally) for step, tally in group],
             self.client,
             gatherer.add,
-            tallies,
+            [tally for _, tally in group],
             is_full=lambda: gatherer.is_full,
             window=self._window,
             takes_all=takes_all,
+            ahead=self._shortcut([step for step, _ in group], gatherer),
         )
         await stream.run(source)
         return gatherer.finish()
+
+    def _shortcut(self, steps: Sequence[Step], gatherer: Gatherer) -> Shortcut | None:
+        """Return the way over the workers: it leads as far as a step that keeps something."""
+        lonely = list(itertools.takewhile(lambda step: isinstance(step.bound, _STATELESS), steps))
+        if self.workers is None or not lonely:
+            return None
+        first = next(n for n, step in enumerate(self.plan.steps) if step is lonely[0])
+        is_end = len(lonely) == len(steps)
+        return Shortcut(self.workers, gatherer, first, first + len(lonely), is_end)
 
     @property
     def _window(self) -> int:

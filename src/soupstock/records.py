@@ -192,12 +192,34 @@ class Table:
         save(path, self.columns, self.frames())
 
 
+@dataclass
+class _Part:
+    """The rows of a part that are there so far, with their places."""
+
+    rows: list[tuple[int, Row]] = field(default_factory=list)
+    frames: list[pl.DataFrame] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    """The places of the frames' rows."""
+
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.places)
+
+    def in_order(self, columns: Columns) -> pl.DataFrame:
+        """Return all rows, in source order."""
+        self.rows.sort(key=lambda indexed: indexed[0])
+        single = frame((row for _, row in self.rows), columns)
+        if not self.frames:
+            return single
+        places = pl.Series([*(index for index, _ in self.rows), *self.places])
+        return pl.concat([single, *self.frames])[places.arg_sort()]
+
+
 class Gatherer:
     """Puts rows that end in any order back into source order, a part at a time."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._open: dict[int, list[tuple[int, Row]]] = {}
+        self._open: dict[int, _Part] = {}
 
     @property
     def is_full(self) -> bool:
@@ -207,10 +229,21 @@ class Gatherer:
     def add(self, index: int, row: Row) -> None:
         """Take the row with this place in the source, counted from 0."""
         number = index // PART_ROWS
-        rows = self._open.setdefault(number, [])
-        rows.append((index, row))
-        if len(rows) == PART_ROWS:
+        part = self._part(number)
+        part.rows.append((index, row))
+        if len(part) == PART_ROWS:
             self._write(number)
+
+    def add_frame(self, places: Sequence[int], rows: pl.DataFrame) -> None:
+        """Take many rows, with their places in the source, in order."""
+        start = 0
+        for number, some in itertools.groupby(places, lambda place: place // PART_ROWS):
+            part, own = self._part(number), list(some)
+            part.places += own
+            part.frames.append(rows.slice(start, len(own)))
+            start += len(own)
+            if len(part) == PART_ROWS:
+                self._write(number)
 
     def finish(self) -> Table:
         """Write what is left and return the table."""
@@ -218,10 +251,15 @@ class Gatherer:
             self._write(number)
         return self._table
 
+    def _part(self, number: int) -> _Part:
+        part = self._open.get(number)
+        if part is None:
+            part = self._open[number] = _Part()
+        return part
+
     def _write(self, number: int) -> None:
-        rows = self._open.pop(number)
-        rows.sort(key=lambda indexed: indexed[0])
-        self._table.write(number, frame((row for _, row in rows), self._table.columns))
+        part = self._open.pop(number)
+        self._table.write(number, part.in_order(self._table.columns))
 
 
 def save(path: Path, columns: Columns, frames: Iterable[pl.DataFrame]) -> None:

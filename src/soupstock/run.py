@@ -27,6 +27,7 @@ from soupstock.results import write_results
 from soupstock.servers import Servers
 from soupstock.store import Store
 from soupstock.stream import Tally
+from soupstock.workers import Workers
 
 MOST_DRAWN = 1000
 """How many source rows for each wanted one are drawn before a target is given up."""
@@ -159,15 +160,19 @@ async def _run(plan: Plan, way: _Way, into: Path | None = None) -> Run:
                 Servers(folder.runs_folder(root) / "logs", progress.note) as servers,
                 # Who looks at a few rows will not wait for a batch.
                 Client(store, servers, way.budget, is_live=into is not None) as client,
+                Workers(plan, work / "workers") as workers,
             ):
                 progress.client = client
                 turn = _turn(servers, client) if way.one_model_at_a_time else None
                 if turn is None and (crowding := plan.crowding()):
                     progress.note(crowding)
+
+                def begin(rows: int | None) -> Flow:
+                    place, is_tried = work / str(progress.round), into is None
+                    return Flow(plan, client, place, rows, turn, is_tried, workers=workers)
+
                 with _interruptible(client):
-                    table, flow = await _enough(
-                        plan, client, work, progress, turn, is_preview=into is not None
-                    )
+                    table, flow = await _enough(progress, begin)
                 _raise_broken(client, flow)
             # Its file is tidied up while results are written.
             store.finish()
@@ -201,29 +206,18 @@ def _turn(servers: Servers, client: Client) -> Turn:
     return turn
 
 
-async def _enough(  # noqa: PLR0913 - each is one thing that a run is between
-    plan: Plan,
-    client: Client,
-    work: Path,
-    progress: Progress,
-    turn: Turn | None,
-    *,
-    is_preview: bool,
-) -> tuple[Table, Flow]:
+async def _enough(progress: Progress, begin: Callable[[int | None], Flow]) -> tuple[Table, Flow]:
     """Take rows through until the target is met, where there is one.
 
     Each round starts over with more source rows; what was asked before is in the store. How many
     it takes follows from the answers alone, so the same answers give the same rows.
     """
-    wanted, rows = plan.pipeline.target, first_rows(plan)
+    wanted, rows = progress.plan.pipeline.target, first_rows(progress.plan)
     while True:
         progress.round += 1
-        place = work / str(progress.round)
-        flow = progress.flow = Flow(
-            plan, client, place, rows, turn=turn, are_models_tried=not is_preview
-        )
+        flow = progress.flow = begin(rows)
         table = await flow.run()
-        more = None if client.stopped else next_rows(flow)
+        more = None if flow.client.stopped else next_rows(flow)
         if more is None:
             return (table if wanted is None else flow.trimmed(table, wanted)), flow
         table.clear()

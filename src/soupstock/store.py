@@ -74,6 +74,29 @@ def connect(path: Path) -> sqlite3.Connection:
     return db
 
 
+class Reader:
+    """The answers of all runs, to be read by one thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the store's file, making it where it is not there; raises StoreError."""
+        self.path = path
+        self._db = connect(path)
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return the answers that are there, by key; raises StoreError."""
+        found: dict[bytes, bytes] = {}
+        try:
+            for start in range(0, len(keys), _STATEMENT):
+                found.update(_select(self._db, keys[start : start + _STATEMENT]))
+        except sqlite3.Error as error:
+            raise StoreError(f"the store {self.path} cannot be read: {error}") from error
+        return found
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
 class Store:
     """The answers of all runs. Opened in a running event loop; `close` waits for what is queued."""
 
@@ -81,7 +104,7 @@ class Store:
         self.path = path
         self._ballast = path.with_name(f"{path.name}.ballast")
         self._keep_ballast()
-        self._reader, self._db = connect(path), connect(path)
+        self._reader, self._db = Reader(path), connect(path)
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_Put | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write, name="store", daemon=True)
@@ -95,13 +118,7 @@ class Store:
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the answers that are there, by key."""
-        found: dict[bytes, bytes] = {}
-        try:
-            for start in range(0, len(keys), _STATEMENT):
-                found.update(_select(self._reader, keys[start : start + _STATEMENT]))
-        except sqlite3.Error as error:
-            raise StoreError(f"the store {self.path} cannot be read: {error}") from error
-        return found
+        return self._reader.get(keys)
 
     def put(self, entry: Entry) -> asyncio.Future[bytes]:
         """Queue an answer; the future fails with a StoreError, or is done when it is committed.

@@ -7,13 +7,18 @@ before more come in, and no more than `window` rows are ever under way.
 
 Checks ask nobody, and take rows by the block; where few come, they rest a moment between two, for
 a block of one row costs them as much as one of a hundred.
+
+Where the store has nearly everything, whole blocks go ahead elsewhere: to other processes, which
+take rows as far as the store's answers reach. What they leave is taken on here.
 """
 
 import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, Protocol
+
+import polars as pl
 
 from soupstock.calls import Answer, Answering, Ask, Call, Failure, Reply
 from soupstock.garbage import rarely_collected
@@ -30,6 +35,12 @@ BLOCK = 512
 
 REST = 0.02
 """Seconds between two checks of a step, unless a whole block waits."""
+
+FOUND = 4096
+"""How often rows must have passed a step without asking before blocks go ahead elsewhere."""
+
+_ASKED = 64
+"""For how many of those each row counts that asks."""
 
 _HOPELESS_AFTER = 50
 _HOPELESS_SHARE = 0.98
@@ -80,6 +91,13 @@ class Spent:
         self.prompt += answer.prompt_tokens
         self.cached += answer.cached_tokens
         self.completion += answer.completion_tokens
+
+    def add_all(self, other: "Spent") -> None:
+        """Add what other answers took."""
+        self.answers += other.answers
+        self.prompt += other.prompt
+        self.cached += other.cached
+        self.completion += other.completion
 
 
 @dataclass
@@ -143,14 +161,26 @@ class Tally:
             self._latest = (model, self.by_model.setdefault(model, Spent()))
         return self._latest[1]
 
+    def add(self, other: "Tally") -> None:
+        """Add what another tally says of further rows in the same step."""
+        self.rows_in += other.rows_in
+        self.kept += other.kept
+        self.dropped += other.dropped
+        self.failed += other.failed
+        self.reasons.update(other.reasons)
+        self.flagged.update(other.flagged)
+        self.masked.update(other.masked)
+        self.add_spent(other)
+
     def add_spent(self, other: "Tally") -> None:
         """Add what another tally's answers took."""
         for model, spent in other.by_model.items():
-            own = self.spent_by(model)
-            own.answers += spent.answers
-            own.prompt += spent.prompt
-            own.cached += spent.cached
-            own.completion += spent.completion
+            self.spent_by(model).add_all(spent)
+
+    def take_spent(self) -> dict[Model, Spent]:
+        """Take what answers took out of the accounts."""
+        taken, self.by_model, self._latest = self.by_model, {}, None
+        return taken
 
     def add_dropped(self, other: "Tally") -> None:
         """Add the rows that another tally saw dropped."""
@@ -189,9 +219,37 @@ class _Flight:
     calls: Sequence[Call] = ()
     replies: list[Reply | None] = field(default_factory=list)
     missing: int = 0
+    heard: list[tuple[Call, Reply]] = field(default_factory=list)
+    """All replies so far."""
 
 
 Indexed = tuple[int, Row]
+
+
+class Advanced(NamedTuple):
+    """How far a block of rows came without asking."""
+
+    places: Sequence[int]
+    """Those of the rows that came to their end, in order."""
+    rows: pl.DataFrame
+    """These rows."""
+    left: Sequence[tuple[int, Row, int]]
+    """The others, each with its place and the stage that it stands before."""
+    tallies: Sequence[Tally] = ()
+    """The accounts of the first stages; none where no row was moved."""
+
+
+class Ahead(Protocol):
+    """Takes blocks of rows through the same stages elsewhere, as far as the store reaches."""
+
+    def has_room(self) -> bool:
+        """Tell whether a block would be taken up soon; who is not there yet is called."""
+
+    def take(self, block: list[Indexed], back: Callable[[Advanced], None]) -> None:
+        """Take a block, and call `back` with what came of it, in the event loop."""
+
+    def end(self, places: Sequence[int], rows: pl.DataFrame) -> None:
+        """Put rows that came to their end where they belong."""
 
 
 class Stream:
@@ -199,6 +257,9 @@ class Stream:
 
     As long as `is_full` says so, no more rows are taken up. With `takes_all` rows are taken up
     although the client has stopped: those that come from a table would be lost otherwise.
+
+    `ahead` takes blocks elsewhere, where nobody need be asked about the rows lately. With `aside`
+    nobody is asked at all: it gets each row that would ask, as it came to its stage.
     """
 
     def __init__(  # noqa: PLR0913 - each is one thing that a stream is between
@@ -211,6 +272,8 @@ class Stream:
         is_full: Callable[[], bool] = lambda: False,
         takes_all: bool = False,
         window: int = WINDOW,
+        ahead: Ahead | None = None,
+        aside: Callable[[int, Row, int], None] | None = None,
     ) -> None:
         self.tallies = tallies
         self._stages = stages
@@ -219,10 +282,19 @@ class Stream:
         self._is_full = is_full
         self._takes_all = takes_all
         self._window = window
+        self._ahead = ahead
+        self._aside = aside
         self._inbox: list[deque[Indexed]] = [deque() for _ in stages]
         self._rests: list[float] = [0.0 for _ in stages]
         self._answered: deque[_Flight] = deque()
+        self._advanced: deque[Advanced] = deque()
         self._under_way = 0
+        self._asking = 0
+        """How many rows wait for answers."""
+        self._gone_ahead = 0
+        """How many blocks are elsewhere."""
+        self._found = 0
+        """How often rows passed a step without asking lately."""
         self._more = True
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
@@ -237,11 +309,13 @@ class Stream:
             while True:
                 if self._answered:
                     self._resume()
+                elif self._advanced and self._ahead is not None:
+                    self._take_on(self._ahead)
                 elif (step := self._latest()) is not None:
                     self._advance(step)
                 elif self._may_take:
                     self._take(source)
-                elif self._under_way:
+                elif self._under_way or self._gone_ahead:
                     await self._rest()
                 else:
                     return
@@ -256,9 +330,13 @@ class Stream:
 
     async def _rest(self) -> None:
         """Wait for an answer, or until rows that wait for a check have waited long enough."""
+        if not (self._asking or self._gone_ahead):
+            # No other row will come along.
+            self._rests = [0.0 for _ in self._stages]
+            return
         rests = [until for until, inbox in zip(self._rests, self._inbox, strict=True) if inbox]
         timer = self._loop.call_at(min(rests), self._wake.set) if rests else None
-        if timer is None:
+        if timer is None and not self._gone_ahead:
             self._client.rest()
         await self._wake.wait()
         if timer is not None:
@@ -269,9 +347,35 @@ class Stream:
         if block is None:
             self._more = False
             return
+        if self._ahead is not None and self._found >= FOUND and self._ahead.has_room():
+            self._gone_ahead += 1
+            self._ahead.take(block, self._receive)
+            return
         self._under_way += len(block)
         for index, row in block:
             self._pass_on(index, row, 0)
+
+    def _receive(self, advanced: Advanced) -> None:
+        self._advanced.append(advanced)
+        self._wake.set()
+
+    def _take_on(self, ahead: Ahead) -> None:
+        """Take on what was left of a block that went ahead."""
+        advanced = self._advanced.popleft()
+        self._gone_ahead -= 1
+        for tally, further in zip(self.tallies, advanced.tallies, strict=False):
+            tally.add(further)
+            tally.last = self._loop.time()
+            tally.first = tally.last if tally.first is None else tally.first
+            self._note_found(further.ended)
+        ahead.end(advanced.places, advanced.rows)
+        self._under_way += len(advanced.left)
+        for index, row, step in advanced.left:
+            self._pass_on(index, row, step)
+
+    def _note_found(self, rows: int, asked: int = 0) -> None:
+        """Note how many rows passed a step without asking, and how many asked."""
+        self._found = max(0, min(2 * FOUND, self._found + rows - _ASKED * asked))
 
     def _latest(self) -> int | None:
         """Find the last step with rows to work on."""
@@ -307,6 +411,7 @@ class Stream:
             rows = stage.check(rows)
             self._rests[step] = self._loop.time() + REST
         if stage.step is None:
+            self._note_found(len(block))
             for (index, _), row in zip(block, rows, strict=True):
                 self._leave(index, row, step)
             return
@@ -336,10 +441,13 @@ class Stream:
                 if flight.missing:
                     self._ask(flight)
                 else:
-                    flights.append((flight, self._counted(flight)))
+                    flights.append((flight, flight.replies))
+            self._note_found(len(flights), len(asking) - len(flights))
 
     def _send(self, flight: _Flight, replies: list[Reply] | None) -> bool:
         """Take a step on with its replies; whether it asks again."""
+        if replies is not None:
+            flight.heard += zip(flight.calls, replies, strict=True)
         try:
             flight.calls = flight.course.send(replies)
         except StopIteration as end:
@@ -350,6 +458,9 @@ class Stream:
     def _end(self, flight: _Flight, row: Row) -> None:
         tally = self.tallies[flight.step]
         tally.waiting -= 1
+        for call, reply in flight.heard:
+            if isinstance(reply, Answer):
+                tally.spent_by(call.model).add(reply)
         if len(row["failures"]) > len(flight.row["failures"]):
             cause = row["failures"][-1]["cause"]
             if self._client.is_unasked(cause):
@@ -373,24 +484,30 @@ class Stream:
 
     def _ask(self, flight: _Flight) -> None:
         """Ask the servers for what the store did not have."""
+        if self._aside is not None:
+            self._put_aside(flight, self._aside)
+            return
+        self._asking += 1
         for place, call in enumerate(flight.calls):
             if flight.replies[place] is None:
                 self._client.ask(call, flight.step, self._receiver(flight, place))
+
+    def _put_aside(self, flight: _Flight, aside: Callable[[int, Row, int], None]) -> None:
+        """Give a row up as if it had never come to its step."""
+        flight.course.close()
+        tally = self.tallies[flight.step]
+        tally.rows_in -= 1
+        tally.waiting -= 1
+        self._under_way -= 1
+        aside(flight.index, flight.row, flight.step)
 
     def _receiver(self, flight: _Flight, place: int) -> Callable[[Reply], None]:
         def receive(reply: Reply) -> None:
             flight.replies[place] = reply
             flight.missing -= 1
             if not flight.missing:
-                self._counted(flight)
+                self._asking -= 1
                 self._answered.append(flight)
                 self._wake.set()
 
         return receive
-
-    def _counted(self, flight: _Flight) -> list[Reply | None]:
-        tally = self.tallies[flight.step]
-        for call, reply in zip(flight.calls, flight.replies, strict=True):
-            if isinstance(reply, Answer):
-                tally.spent_by(call.model).add(reply)
-        return flight.replies
