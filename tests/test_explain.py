@@ -177,7 +177,29 @@ def test_a_filter_that_is_another_by_now_is_not_asked(folder: Folder, server: Se
         "length(answer)": f"keeps of {length} (min=5, max=2000)",
         "short": "(its file has changed since the run)",
     }
+    # What is broken by now, or was never of the run, hides nothing of the others.
     folder.write("filters/own.py", "raise ValueError")
+    folder.write("filters/new.py", SHORT.replace("short", "length") + "raise ValueError\n")
+    assert life_of(folder, row_id).chapters[4].value == {
+        "length(answer)": f"keeps of {length} (min=5, max=2000)",
+        "short": "(its file has changed since the run)",
+    }
+
+
+def test_a_filter_that_is_the_same_and_cannot_be_imported_any_more_says_why(
+    folder: Folder, server: Server
+) -> None:
+    folder.write("filters/_limits.py", "MOST = 9000\n")
+    folder.write(
+        "filters/own.py",
+        "from ._limits import MOST\n" + SHORT + "return pl.col(column).str.len_chars() < MOST\n",
+    )
+    folder.replace("pipelines/mine.yaml", "  - publish", FILTERS + "  - publish")
+    run = folder.run()
+    assert server.count
+    (row_id, *_) = ids(run, IS_KEPT)
+    assert life_of(folder, row_id).chapters[4].value["short(answer)"].startswith("keeps of ")
+    folder.write("filters/_limits.py", "raise ValueError\n")
     told = life_of(folder, row_id).chapters[4].value
     assert told["short"].startswith("(it cannot be asked any more: ")
 

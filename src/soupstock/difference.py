@@ -16,7 +16,7 @@ import polars as pl
 from soupstock.distributions import kolmogorov_smirnov
 from soupstock.errors import MistakeError
 from soupstock.measures import read_scores, read_texts
-from soupstock.spec import Spec
+from soupstock.spec import Record
 from soupstock.versions import Version
 
 SURE = 0.01
@@ -26,7 +26,7 @@ _DIGITS = 6
 _SEED = 8
 
 
-class Shift(Spec):
+class Shift(Record):
     """One distribution in both versions."""
 
     what: str
@@ -40,7 +40,7 @@ class Shift(Spec):
     moved: bool
 
 
-class Difference(Spec):
+class Difference(Record):
     """What is different between two versions."""
 
     one: str

@@ -5,7 +5,7 @@ whatever became of the files since. A task's words are told by its catalogue, if
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
@@ -243,7 +243,7 @@ class _Teller:
 
     def _seen(self, uses: Sequence[spec.Use]) -> Iterator[tuple[str, str]]:
         """Say for each filter what it looked at, all in one query."""
-        found = [self._filter(use) for use in uses]
+        found = self._called(uses)
         asked = [one for one in found if isinstance(one, Bound)]
         looks = iter(look([bound.expression for bound in asked], self._frame))
         for use, one in zip(uses, found, strict=True):
@@ -252,15 +252,20 @@ class _Teller:
             else:
                 yield use.name, one
 
-    def _filter(self, use: spec.Use) -> Bound | str:
-        """Find a filter, if it is still that of the run; else say why not."""
+    def _called(self, uses: Sequence[spec.Use]) -> list[Bound | str]:
+        """Call the filters that are still those of the run; of the others say why not."""
+        if not uses:
+            return []
+        found: Mapping[str, Callable[..., pl.Expr]] = {}
+        lacking = "(its file has changed since the run)"
         try:
-            found = self._project.filter(use.name)
+            found = self._project.filters_of(self._said.filters)
         except MistakeError as error:
-            return f"(it cannot be asked any more: {error})"
-        if found.record.sha256 not in {part.sha256 for part in self._said.filters}:
-            return "(its file has changed since the run)"
-        return called(use.name, found.value, use.arguments)
+            lacking = f"(it cannot be asked any more: {error})"
+        return [
+            called(use.name, found[use.name], use.arguments) if use.name in found else lacking
+            for use in uses
+        ]
 
 
 def _named(record: ModelRecord) -> str:

@@ -2,12 +2,12 @@
 
 from typing import Literal
 
-from soupstock.spec import Spec
+from soupstock.spec import Record
 
 Fit = Literal["fit", "not fit", "cannot tell"]
 
 
-class IntervalRecord(Spec):
+class IntervalRecord(Record):
     """An estimate and its limits."""
 
     estimate: float
@@ -16,7 +16,7 @@ class IntervalRecord(Spec):
     level: float
 
 
-class KindRecord(Spec):
+class KindRecord(Record):
     """How a judge scores one kind of canary."""
 
     kind: str
@@ -31,7 +31,7 @@ class KindRecord(Spec):
     """Whether the judge tells them apart; `too few` where it could be a coin."""
 
 
-class PaddingRecord(Spec):
+class PaddingRecord(Record):
     """What padding an answer with words that say nothing does to its score."""
 
     rows: int
@@ -44,7 +44,7 @@ class PaddingRecord(Spec):
     sentence: str
 
 
-class FitnessRecord(Spec):
+class FitnessRecord(Record):
     """Whether a judge is fit, by known cases made from its own rows."""
 
     verdict: Fit
@@ -67,7 +67,7 @@ class FitnessRecord(Spec):
     """US dollars for those answers; null where a price is not known."""
 
 
-class MemberRecord(Spec):
+class MemberRecord(Record):
     """What one member of a jury is like."""
 
     role: str
@@ -79,7 +79,7 @@ class MemberRecord(Spec):
     """How often it scores an original above a canary."""
 
 
-class JuryRecord(Spec):
+class JuryRecord(Record):
     """How far several judges agree."""
 
     agreement: IntervalRecord | None = None
@@ -91,7 +91,7 @@ class JuryRecord(Spec):
     members: tuple[MemberRecord, ...]
 
 
-class CriterionRecord(Spec):
+class CriterionRecord(Record):
     """How well one criterion agrees with people."""
 
     name: str
@@ -104,7 +104,7 @@ class CriterionRecord(Spec):
     sentence: str
 
 
-class PromiseRecord(Spec):
+class PromiseRecord(Record):
     """Which threshold keeps a promise of few bad rows."""
 
     bad: float
@@ -119,7 +119,7 @@ class PromiseRecord(Spec):
     sentence: str
 
 
-class RateRecord(Spec):
+class RateRecord(Record):
     """How many rows people would keep."""
 
     method: str
@@ -132,7 +132,7 @@ class RateRecord(Spec):
     sentence: str
 
 
-class CalibrationRecord(Spec):
+class CalibrationRecord(Record):
     """A judge beside people."""
 
     column: str
@@ -177,7 +177,7 @@ class CalibrationRecord(Spec):
         return f"The judge was calibrated with {over} of {people}."
 
 
-class OrderRecord(Spec):
+class OrderRecord(Record):
     """What became of pairs of answers that were shown in both orders."""
 
     pairs: int
@@ -195,7 +195,7 @@ class OrderRecord(Spec):
     sentence: str
 
 
-class JudgeRecord(Spec):
+class JudgeRecord(Record):
     """What is known of a judge step's judge."""
 
     column: str

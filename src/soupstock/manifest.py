@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from soupstock.judge_records import JudgeRecord
 from soupstock.review.records import ReviewRecord
-from soupstock.spec import Spec
+from soupstock.spec import Record
 from soupstock.terms import TermsRecord
 
 MANIFEST = "manifest.json"
@@ -15,7 +15,7 @@ WRITING = ("generate", "task", "converse")
 """The verbs of steps by which models write texts."""
 
 
-class PartRecord(Spec):
+class PartRecord(Record):
     """A file that the run was made from: a prompt, rubric, schema or filter module."""
 
     name: str
@@ -25,7 +25,7 @@ class PartRecord(Spec):
     text: str
 
 
-class ModelRecord(Spec):
+class ModelRecord(Record):
     """A model that was asked."""
 
     role: str
@@ -40,7 +40,7 @@ class ModelRecord(Spec):
     """What its licence, or the terms of the service, say of what it writes, where that is known."""
 
 
-class FailureRecord(Spec):
+class FailureRecord(Record):
     """Calls that failed for one cause after all retries."""
 
     cause: str
@@ -48,7 +48,7 @@ class FailureRecord(Spec):
     example: str
 
 
-class TokenRecord(Spec):
+class TokenRecord(Record):
     """Tokens of the answers that the rows were made from, paid in this run or an earlier one."""
 
     prompt: int = 0
@@ -57,7 +57,7 @@ class TokenRecord(Spec):
     completion: int = 0
 
 
-class SavingRecord(Spec):
+class SavingRecord(Record):
     """What shorter answers that are right save, of all rows that have one."""
 
     unit: Literal["tokens", "characters"]
@@ -68,7 +68,7 @@ class SavingRecord(Spec):
     after: int
 
 
-class StepRecord(Spec):
+class StepRecord(Record):
     """One step's accounts. Always: rows_in = rows_kept + the sum of `dropped`."""
 
     index: int
@@ -99,7 +99,7 @@ class StepRecord(Spec):
     """US dollars for those answers; null where the model's prices are not known."""
 
 
-class SourceRecord(Spec):
+class SourceRecord(Record):
     """Where the rows came from."""
 
     kind: Literal["sample", "file", "dataset", "documents"]
@@ -108,7 +108,7 @@ class SourceRecord(Spec):
     """The content's hash, where there is a file."""
 
 
-class ShardRecord(Spec):
+class ShardRecord(Record):
     """A file of the dataset, relative to its folder."""
 
     file: str
@@ -117,7 +117,7 @@ class ShardRecord(Spec):
     split: str = "train"
 
 
-class SplitRecord(Spec):
+class SplitRecord(Record):
     """One split of a configuration."""
 
     name: str
@@ -126,7 +126,7 @@ class SplitRecord(Spec):
     """The size of its rows in memory, as Arrow tables."""
 
 
-class ConfigRecord(Spec):
+class ConfigRecord(Record):
     """One way in which the rows are published."""
 
     name: str
@@ -141,7 +141,7 @@ class ConfigRecord(Spec):
     """The size of its files."""
 
 
-class SplittingRecord(Spec):
+class SplittingRecord(Record):
     """How rows were put into splits."""
 
     shares: dict[str, float]
@@ -155,7 +155,7 @@ class SplittingRecord(Spec):
     """How many rows the largest has."""
 
 
-class DatasetRecord(Spec):
+class DatasetRecord(Record):
     """The dataset that was written; columns and sizes are those of its first configuration."""
 
     repository: str
@@ -176,7 +176,7 @@ class DatasetRecord(Spec):
     """What was found in its texts that names a person or opens a door, by kind."""
 
 
-class SpreadRecord(Spec):
+class SpreadRecord(Record):
     """How numbers are spread."""
 
     rows: int
@@ -188,7 +188,7 @@ class SpreadRecord(Spec):
     highest: float
 
 
-class ScoreRecord(Spec):
+class ScoreRecord(Record):
     """What a judge's scores came to."""
 
     column: str
@@ -200,7 +200,7 @@ class ScoreRecord(Spec):
     """Of those rows among them that were kept to the end."""
 
 
-class EvaluationRecord(Spec):
+class EvaluationRecord(Record):
     """A set of texts that rows were compared with."""
 
     name: str
@@ -210,7 +210,7 @@ class EvaluationRecord(Spec):
     """The hash of its content."""
 
 
-class RecallRecord(Spec):
+class RecallRecord(Record):
     """How many canaries of a kind were found: items of the sets, edited."""
 
     kind: str
@@ -222,7 +222,7 @@ class RecallRecord(Spec):
     """The interval of the share that is found, for nineteen in twenty."""
 
 
-class SamenessRecord(Spec):
+class SamenessRecord(Record):
     """What a model said of rows that only resemble an item, and what its word is worth."""
 
     role: str
@@ -267,7 +267,7 @@ UNASKED = (
 """What is said where a run asks a model, and something else does not."""
 
 
-class DecontaminationRecord(Spec):
+class DecontaminationRecord(Record):
     """What rows were compared with, and how well that finds what it looks for."""
 
     step: str
@@ -280,7 +280,7 @@ class DecontaminationRecord(Spec):
     """Whether a run asks a model, and here nobody was asked: what resembles an item is dropped."""
 
 
-class DiversityRecord(Spec):
+class DiversityRecord(Record):
     """How different the texts of a column are from each other, of the rows that were kept."""
 
     column: str
@@ -308,7 +308,7 @@ class DiversityRecord(Spec):
     """What looks as if a model had fallen into one way of answering."""
 
 
-class TopicRecord(Spec):
+class TopicRecord(Record):
     """How evenly a column's values are spread: how many equally frequent ones are as diverse."""
 
     column: str
@@ -319,7 +319,7 @@ class TopicRecord(Spec):
     """Of those that were kept."""
 
 
-class AddressRecord(Spec):
+class AddressRecord(Record):
     """What one of a model's addresses did in a run."""
 
     base_url: str
@@ -328,7 +328,7 @@ class AddressRecord(Spec):
     """Requests without an answer, refused ones not among them."""
 
 
-class ServerRecord(Spec):
+class ServerRecord(Record):
     """What one model's servers did in a run."""
 
     model: str
@@ -348,7 +348,7 @@ class ServerRecord(Spec):
     """Each address's share, where there are several."""
 
 
-class PaidRecord(Spec):
+class PaidRecord(Record):
     """What the calls of this very run came to; nothing in the dataset depends on it."""
 
     calls: int = 0
@@ -365,7 +365,7 @@ class PaidRecord(Spec):
     """The same for each server that was asked."""
 
 
-class TimingRecord(Spec):
+class TimingRecord(Record):
     """When the run was, in UTC, and how long it took, in seconds."""
 
     started: str
@@ -374,7 +374,7 @@ class TimingRecord(Spec):
     """For each step the seconds from its first row to its last; steps that stream overlap."""
 
 
-class PruningRecord(Spec):
+class PruningRecord(Record):
     """What pruning a file says of itself."""
 
     soupstock: str
@@ -391,7 +391,7 @@ class PruningRecord(Spec):
     seconds: float
 
 
-class Manifest(Spec):
+class Manifest(Record):
     """Everything a run says of itself. Only `paid` and `timing` differ from run to run."""
 
     soupstock: str

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from soupstock.manifest import DatasetRecord, DecontaminationRecord, ModelRecord
-from soupstock.spec import Spec
+from soupstock.spec import Record
 
 MIX = "mix.json"
 
@@ -24,7 +24,7 @@ class Mixture:
     seed: int = 0
 
 
-class IngredientRecord(Spec):
+class IngredientRecord(Record):
     """What one run gave to a mix."""
 
     name: str
@@ -50,7 +50,7 @@ class IngredientRecord(Spec):
     """The further ones that were asked: judges."""
 
 
-class MixRecord(Spec):
+class MixRecord(Record):
     """Everything a mix says of itself."""
 
     soupstock: str

@@ -37,9 +37,12 @@ class Definition:
 
 
 def definitions(
-    package: str, folder: Path, wanted: Callable[[object], bool]
+    package: str,
+    folder: Path,
+    wanted: Callable[[object], bool],
+    is_imported: Callable[[Path], bool] = lambda _: True,
 ) -> dict[str, Definition]:
-    """Import all of a folder's Python files and return what they define, by name.
+    """Import a folder's Python files, all or those asked for, and return what they define, by name.
 
     `package` is a private name such as `_project.filters`. What was there under it before, of
     another project, is replaced. Files whose names begin with `_` are for the others to import;
@@ -49,7 +52,7 @@ def definitions(
     found: dict[str, Definition] = {}
     _open_package(package, folder)
     for file in sorted(folder.glob("*.py")):
-        if file.name.startswith(("_", ".")) or not file.is_file():
+        if file.name.startswith(("_", ".")) or not file.is_file() or not is_imported(file):
             continue
         for name, definition in _defined(_imported(package, file, folder), file, wanted):
             if name in found:

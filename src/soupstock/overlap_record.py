@@ -2,17 +2,17 @@
 
 from typing import Literal
 
-from soupstock.spec import Spec
+from soupstock.spec import Record
 
 
-class SystemRecord(Spec):
+class SystemRecord(Record):
     """A system prompt, None where there is none, and how many rows have it."""
 
     text: str | None
     rows: int
 
 
-class CorpusRecord(Spec):
+class CorpusRecord(Record):
     """What one dataset is like."""
 
     name: str
@@ -31,7 +31,7 @@ class CorpusRecord(Spec):
     """The divergence between the words of two halves of its rows outside the anchor."""
 
 
-class Example(Spec):
+class Example(Record):
     """A row and what it is like."""
 
     kind: Literal["same", "near", "meaning"]
@@ -44,7 +44,7 @@ class Example(Spec):
     """How the row begins."""
 
 
-class Crossing(Spec):
+class Crossing(Record):
     """Which of one dataset's rows outside the anchor are in another's, in what way."""
 
     of: str
@@ -66,7 +66,7 @@ class Crossing(Spec):
     examples: tuple[Example, ...] = ()
 
 
-class Apart(Spec):
+class Apart(Record):
     """What is there once for two datasets."""
 
     one: str
@@ -79,7 +79,7 @@ class Apart(Spec):
     """How many rows are held out for testing in one and trained on in the other."""
 
 
-class Overlap(Spec):
+class Overlap(Record):
     """What several datasets have in common."""
 
     datasets: tuple[CorpusRecord, ...]

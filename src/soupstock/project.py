@@ -4,7 +4,7 @@ import functools
 import hashlib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -91,6 +91,19 @@ class Project:
         """Find a filter: a public function in filters/*.py."""
         return self._part("filter", name, self._filters, place)
 
+    def filters_of(self, records: Iterable[PartRecord]) -> Mapping[str, Callable[..., "pl.Expr"]]:
+        """Find the filters of a run, in those of its files that are still what they were.
+
+        Imports no other file: what else a project defines is nothing to a run's filters.
+        """
+        wanted = {record.file: record.sha256 for record in records}
+
+        def is_same(file: Path) -> bool:
+            return wanted.get(self._where(file)) == _sha256(file)
+
+        found = self._definitions("filters", inspect.isfunction, is_same)
+        return {name: definition.value for name, definition in found.items()}
+
     def filter_names(self) -> tuple[str, ...]:
         """Return the names of all filters, sorted."""
         return tuple(sorted(self._filters))
@@ -111,11 +124,16 @@ class Project:
     def _schemas(self) -> Mapping[str, Definition]:
         return self._definitions("schemas", _is_model)
 
-    def _definitions(self, kind: str, wanted: Callable[[object], bool]) -> Mapping[str, Definition]:
+    def _definitions(
+        self,
+        kind: str,
+        wanted: Callable[[object], bool],
+        is_imported: Callable[[Path], bool] = lambda _: True,
+    ) -> Mapping[str, Definition]:
         """Return what the projects define; the user's take the place of single standard ones."""
-        found = definitions(f"_standard.{kind}", self.standard / kind, wanted)
+        found = definitions(f"_standard.{kind}", self.standard / kind, wanted, is_imported)
         if self.root != self.standard:
-            found |= definitions(f"_project.{kind}", self.root / kind, wanted)
+            found |= definitions(f"_project.{kind}", self.root / kind, wanted, is_imported)
         return found
 
     def _files(self, folder: str, suffix: str) -> dict[str, Path]:
@@ -145,7 +163,7 @@ class Project:
         return PartRecord(
             name=name,
             file=self._where(file),
-            sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+            sha256=_sha256(file),
             text=read_text(file),
         )
 
@@ -162,6 +180,10 @@ def name_of(pipeline: str) -> str:
     """Return a pipeline's name, where its file may stand for it: `drafts/mine.yaml` is `mine`."""
     path = Path(pipeline)
     return path.stem if path.suffix in _SUFFIXES else pipeline
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _is_model(value: object) -> bool:

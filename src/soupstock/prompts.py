@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,7 +191,7 @@ def _to_json(value: object, indent: int | None = None) -> str:
 
 def _compiled(name: str, source: str, file: Path, line: int) -> _Text:
     """Compile a template that begins at a line of a file; without blanks it is rendered now."""
-    from jinja2 import Template, TemplateSyntaxError, meta
+    from jinja2 import Template, TemplateSyntaxError
 
     if not any(mark in source for mark in ("{{", "{%", "{#")):
         constant = source.strip()
@@ -199,8 +200,8 @@ def _compiled(name: str, source: str, file: Path, line: int) -> _Text:
     try:
         tree = environment.parse(source, filename=str(file))
         _check(tree, environment, lambda at: Place(file, at + line - 1))
-        names = meta.find_undeclared_variables(tree) - set(environment.globals)
-        code = environment.compile(tree, filename=str(file))
+        python, names = _generated(tree, environment)
+        code = compile(python, str(file), "exec")
     except TemplateSyntaxError as error:
         place = Place(file, error.lineno + line - 1)
         raise MistakeError(f"not Jinja: {shown(error.message)}", place) from error
@@ -212,6 +213,26 @@ def _compiled(name: str, source: str, file: Path, line: int) -> _Text:
     if (told := printed(tree)) is not None:
         render = Filling(told, render)
     return _Text(render, name, file, line, variables).filled({})
+
+
+def _generated(tree: "nodes.Template", environment: "Environment") -> tuple[str, set[str]]:
+    """Turn a template into Python, and find the names that it takes from a row on the way.
+
+    jinja2.meta finds them by doing all of it once more.
+    """
+    from jinja2.compiler import CodeGenerator, Frame
+
+    names: set[str] = set()
+
+    class Generator(CodeGenerator):
+        def enter_frame(self, frame: Frame) -> None:
+            super().enter_frame(frame)
+            loads = frame.symbols.loads.values()
+            names.update(name for action, name in loads if action == "resolve" and name)
+
+    python = StringIO()
+    Generator(environment, None, None, python).visit(tree)
+    return python.getvalue(), names - environment.globals.keys()
 
 
 def _render(template: "Template", columns: Mapping[str, object]) -> str:

@@ -27,7 +27,7 @@ from soupstock.records import Row, Table
 from soupstock.results import samples_of
 from soupstock.run import first_rows, next_rows
 from soupstock.shelf import record_of
-from soupstock.spec import Spec
+from soupstock.spec import Record
 from soupstock.steps.compare import Comparing, compare
 from soupstock.steps.converse import Conversing, converse
 from soupstock.steps.decontaminate import Decontamination, decontaminate
@@ -48,7 +48,7 @@ _MOST = 20
 _UNTOLD = Failure("Unknown", "the run does not tell")
 
 
-class Missing(Spec):
+class Missing(Record):
     """Answers that the store does not have."""
 
     step: str
@@ -57,7 +57,7 @@ class Missing(Spec):
     """Some of the rows that need them."""
 
 
-class Replay(Spec):
+class Replay(Record):
     """What came of a replay."""
 
     fingerprint: str

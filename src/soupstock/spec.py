@@ -41,6 +41,13 @@ class Spec(BaseModel):
     )
 
 
+class Record(Spec):
+    """Frozen data that soupstock writes itself."""
+
+    # Only a JSON Schema for editors needs them, and reading them takes longer than all the rest.
+    model_config = ConfigDict(use_attribute_docstrings=False)
+
+
 RESERVED = frozenset({"id", "dropped_by", "failures", "twin", "similarity"})
 """Columns that the engine itself keeps."""
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, TypeAdapter
 from ruamel.yaml import YAML
 
-from soupstock.spec import Spec
+from soupstock.spec import Record
 
 _TABLE = Path(__file__).parent / "assets" / "terms.yaml"
 
@@ -22,7 +22,7 @@ Source = Annotated[str, Field(pattern=r"^https://[\x21-\x3b=\x3f-\x7e]+$")]
 """An address that is safe between angle brackets."""
 
 
-class TermsRecord(Spec):
+class TermsRecord(Record):
     """What a text says of what a model writes."""
 
     title: str
@@ -35,7 +35,7 @@ class TermsRecord(Spec):
     """The day on which it was read."""
 
 
-class _Entry(Spec):
+class _Entry(Record):
     title: str
     texts: Mapping[str, Source] = {}
     services: Mapping[str, Source] = {}

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Literal
 
 from soupstock.judge_records import IntervalRecord
-from soupstock.spec import Spec
+from soupstock.spec import Record
 
 
-class ShareRecord(Spec):
+class ShareRecord(Record):
     """A share of the rows, told from those of the sample that were answered."""
 
     rows: int
@@ -17,7 +17,7 @@ class ShareRecord(Spec):
     sentence: str
 
 
-class AgreementRecord(Spec):
+class AgreementRecord(Record):
     """How far people agree on which rows to keep."""
 
     statistic: str
@@ -26,7 +26,7 @@ class AgreementRecord(Spec):
     sentence: str
 
 
-class ReviewRecord(Spec):
+class ReviewRecord(Record):
     """What came of a review so far."""
 
     tool: Literal["argilla", "file"]
