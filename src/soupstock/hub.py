@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from soupstock.manifest import WRITING, DatasetRecord, Manifest
 from soupstock.markdown import one_line
 from soupstock.mix_record import MixRecord
+from soupstock.steps.publish import CONFIG
 
 _LICENSES = Path(__file__).parent / "assets" / "licenses.txt"
 _SIZES = (
@@ -26,6 +27,14 @@ _SIZES = (
     (10**9, "100M<n<1B"),
 )
 _LONGEST_NAME = 80
+_TYPES = {
+    "halffloat": "float16",
+    "float": "float32",
+    "double": "float64",
+    "date32[day]": "date32",
+    "date64[ms]": "date64",
+}
+"""Types that the `datasets` library has other names for than Arrow."""
 
 # Readers of YAML 1.1 and 1.2 agree that such a word is a text; all else is put in quotes.
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_.<>/-]*")
@@ -33,11 +42,24 @@ _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 
 def features_of(schema: pa.Schema) -> dict[str, Any]:
-    """Return what the `datasets` library calls features: each column's type, as plain data."""
-    from datasets import Features
+    """Return what the `datasets` library calls features: each column's type, as plain data.
 
-    found: dict[str, Any] = Features.from_arrow_schema(schema).to_dict()
-    return found
+    Written here, for to import that library takes a second of every run.
+    """
+    return {field.name: _feature(field.type) for field in schema}
+
+
+def _feature(dtype: pa.DataType) -> dict[str, Any]:
+    if pa.types.is_struct(dtype):
+        return {field.name: _feature(field.type) for field in dtype}
+    if pa.types.is_large_list(dtype):
+        return {"feature": _feature(dtype.value_type), "_type": "LargeList"}
+    if pa.types.is_fixed_size_list(dtype):
+        inner = _feature(dtype.value_type)
+        return {"feature": inner, "length": dtype.list_size, "_type": "List"}
+    if pa.types.is_list(dtype):
+        return {"feature": _feature(dtype.value_type), "_type": "List"}
+    return {"dtype": _TYPES.get(str(dtype), str(dtype)), "_type": "Value"}
 
 
 def front_matter(said: Manifest, dataset: DatasetRecord) -> str:
@@ -66,7 +88,7 @@ def _head(
         **origin,
         "tags": list(dict.fromkeys(tags)),
         "configs": _configs(dataset),
-        **_info(dataset),
+        **dataset_info(dataset),
     }
     return f"---\n{_written(data)}---\n"
 
@@ -143,30 +165,44 @@ def _configs(dataset: DatasetRecord) -> list[dict[str, Any]]:
     return found
 
 
-def _info(dataset: DatasetRecord) -> dict[str, Any]:
+def dataset_info(dataset: DatasetRecord) -> dict[str, Any]:
     """Return `dataset_info`, as the `datasets` library writes it."""
-    from datasets import DatasetInfo, Features
-    from datasets.info import DatasetInfosDict
-
-    infos = {}
-    for config in dataset.configs:
-        splits = {
-            split.name: {
-                "name": split.name,
-                "num_bytes": split.bytes,
-                "num_examples": split.rows,
-            }
-            for split in config.splits
+    infos = [
+        {
+            "config_name": config.name,
+            "features": _columns(config.features),
+            "splits": [
+                {"name": split.name, "num_bytes": split.bytes, "num_examples": split.rows}
+                for split in config.splits
+            ],
+            "download_size": config.download,
+            "dataset_size": config.bytes,
         }
-        infos[config.name] = DatasetInfo(
-            features=Features.from_dict(config.features),
-            splits=splits,
-            download_size=config.download,
-            dataset_size=config.bytes,
-        )
-    found: dict[str, Any] = {}
-    DatasetInfosDict(infos).to_dataset_card_data(found)
-    return found
+        for config in sorted(dataset.configs, key=lambda config: config.name)
+    ]
+    if len(infos) > 1:
+        return {"dataset_info": infos}
+    (info,) = infos
+    if info["config_name"] == CONFIG:
+        del info["config_name"]
+    return {"dataset_info": info}
+
+
+def _columns(features: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"name": name, **_column(feature)} for name, feature in features.items()]
+
+
+def _column(feature: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a feature as a card does: a list of plain values is no more than their type's name."""
+    match feature:
+        case {"_type": "Value", "dtype": dtype}:
+            return {"dtype": dtype}
+        case {"_type": "List" | "LargeList" as kind, "feature": inner, **length}:
+            found = _column(inner)
+            (only,) = found.values() if found.keys() <= {"dtype", "struct"} else (found,)
+            return {"list" if kind == "List" else "large_list": only, **length}
+        case _:
+            return {"struct": _columns(feature)}
 
 
 def _written(data: dict[str, Any]) -> str:
