@@ -14,6 +14,7 @@ from soupstock import imitation, testing
 from soupstock.budget import Budget
 from soupstock.errors import ModelError
 from soupstock.manifest import Manifest
+from soupstock.records import OPEN_PARTS, PART_ROWS
 from soupstock.run import MOST_DRAWN_IN_VAIN, Run
 from soupstock.testing import Reply, Request, Server
 
@@ -330,6 +331,25 @@ def test_twins_are_dropped_and_named(folder: Folder) -> None:
 
 
 @pytest.mark.usefixtures("server")
+def test_rows_that_passed_a_barrier_are_all_there_however_many(folder: Folder) -> None:
+    many = (OPEN_PARTS + 3) * PART_ROWS
+    folder.write(
+        "pipelines/many.yaml",
+        f"models: {{}}\nsource: {{rows: {many}, sample: {{topic: [tea, rice, rain]}}}}\n"
+        "steps:\n  - dedup: topic\n    method: exact\n"
+        "  - filter: [length: {column: topic, min: 4}]\n  - publish: me/many\n",
+    )
+    done = folder.run("many")
+    assert done.rows.height == done.manifest.rows == many
+    assert done.rows["id"].n_unique() == many
+    reasons = done.rows["dropped_by"].list.first().value_counts()
+    assert dict(reasons.iter_rows()) == {
+        None: 2,
+        "dedup: topic": many - 3,
+        "filter: length(topic)": 1,
+    }
+
+
 def test_the_dataset_is_loaded_by_the_datasets_library(folder: Folder, tmp_path: Path) -> None:
     from datasets import load_dataset
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -263,3 +264,11 @@ async def test_a_step_may_ask_several_times_and_gets_its_replies_in_order(tmp_pa
         done = await streamed(tmp_path, [Stage("talk", step=step)], source(30))
     expected = [f"{turn}{letter}" for turn in range(3) for letter in "ABC"]
     assert all(row["said"] == expected for row in done.rows.values())
+
+
+async def test_a_stream_that_has_no_room_for_its_last_rows_loses_none_silently(
+    tmp_path: Path,
+) -> None:
+    stages = [checking("one", 0, [])]
+    with pytest.raises(RuntimeError, match="no room"):
+        await streamed(tmp_path, stages, source(100), is_full=lambda: True)

@@ -37,7 +37,7 @@ from soupstock.steps.review import Reviewing
 from soupstock.steps.select import Selection
 from soupstock.steps.task import Tasking, perform
 from soupstock.steps.verify import Verification, saving_of, savings_told, verify_rows
-from soupstock.stream import WINDOW, Indexed, Stage, Stream, Tally
+from soupstock.stream import BLOCK, WINDOW, Indexed, Stage, Stream, Tally
 from soupstock.vllm import Launch
 from soupstock.workers import Shortcut, Workers
 
@@ -255,9 +255,12 @@ def _begun(row_id: str, content: Row) -> Row:
 
 
 def _indexed(table: Table) -> Iterator[list[Indexed]]:
-    index = itertools.count()
+    place = 0
     for rows in table.rows():
-        yield list(zip(index, rows, strict=False))
+        for start in range(0, len(rows), BLOCK):
+            some = rows[start : start + BLOCK]
+            yield list(enumerate(some, place))
+            place += len(some)
 
 
 def stage_of(  # noqa: C901 - a case for each verb

@@ -177,11 +177,19 @@ def changed(pipeline: spec.Pipeline, models: Mapping[str, str], rows: int | None
 
 
 def plan(
-    pipeline: spec.Pipeline, project: Project, *, name: str, places: Places = lambda *_: None
+    pipeline: spec.Pipeline,
+    project: Project,
+    *,
+    name: str,
+    places: Places = lambda *_: None,
+    source: sources.Source | None = None,
 ) -> Plan:
-    """Plan a pipeline: find its names, check its columns. Raises MistakeError."""
+    """Plan a pipeline: find its names, check its columns. Raises MistakeError.
+
+    Its source is read, unless what it is is known.
+    """
     planner = _Planner(pipeline, project, name, places)
-    source = planner.source()
+    source = source or planner.source()
     planner.know_source(source)
     columns = dict(source.columns)
     steps = []

@@ -7,7 +7,7 @@ import json
 import logging
 from bisect import bisect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +41,10 @@ class Source:
     reader: Any
     """An iterable of blocks; each iteration begins anew."""
     sha256: str | None = None
+
+    def without_rows(self) -> "Source":
+        """Return what the source is, with nothing to read."""
+        return replace(self, reader=())
 
     def blocks(self, most: int | None = None) -> Iterator[Block]:
         """Yield the first `most` rows (all, where it is None), in blocks."""

@@ -317,6 +317,8 @@ class Stream:
                     self._take(source)
                 elif self._under_way or self._gone_ahead:
                     await self._rest()
+                elif self._more and self._is_full():
+                    raise RuntimeError("rows that are out leave no room for those that are not")
                 else:
                     return
                 self._wake.clear()

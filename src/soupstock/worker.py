@@ -43,7 +43,8 @@ def main(place: Path) -> None:
 
 
 def _planned(begun: Begun) -> Plan:
-    planned = plan(begun.pipeline, Project(begun.root), name=begun.name)
+    project = Project(begun.root)
+    planned = plan(begun.pipeline, project, name=begun.name, source=begun.source)
     if planned.fingerprint != begun.fingerprint:
         raise SystemExit("what the run was planned from has changed since")
     return planned

@@ -22,6 +22,7 @@ import polars as pl
 
 from soupstock.plan import Plan
 from soupstock.records import Gatherer, Row
+from soupstock.sources import Source
 from soupstock.spec import Pipeline
 from soupstock.stream import Advanced, Indexed, Spent, Tally
 
@@ -41,6 +42,8 @@ class Begun(NamedTuple):
     name: str
     fingerprint: str
     """The plan's: a worker that comes to another is of no use."""
+    source: Source
+    """What the rows are, for the plan; workers get them from the run."""
 
 
 class Block(NamedTuple):
@@ -174,8 +177,7 @@ class Workers:
     def has_room(self) -> bool:
         """Tell whether a worker would soon take a block up; starts them where none is."""
         if not self._tasks and self._workers:
-            plan = self._plan
-            self._desk.begin(Begun(plan.pipeline, plan.project.root, plan.name, plan.fingerprint))
+            self._desk.begin(_begun(self._plan))
             self._tasks = [asyncio.create_task(self._employ(worker)) for worker in self._workers]
         return any(worker.has_room for worker in self._workers)
 
@@ -246,6 +248,11 @@ class Shortcut:
     def end(self, places: Sequence[int], rows: pl.DataFrame) -> None:
         """Put rows among those that came to their end."""
         self.gatherer.add_frame(places, rows)
+
+
+def _begun(plan: Plan) -> Begun:
+    source = plan.source.without_rows()
+    return Begun(plan.pipeline, plan.project.root, plan.name, plan.fingerprint, source)
 
 
 async def _started(folder: Path) -> Process:
