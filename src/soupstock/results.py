@@ -87,6 +87,8 @@ def write_results(
         said = _with_dataset(said, flow.plan, table, fresh / folder.DATASET)
         saved.result()
     rows = pl.scan_parquet(fresh / folder.ROWS, glob=False)
+    if (there := rows.select(pl.len()).collect().item()) != said.rows:
+        raise RuntimeError(f"of {said.rows:,} rows that were taken, {there:,} came out")
     write_report(fresh, said, rows, list(filters_of(flow.plan)))
     said = said.model_copy(update={"files": folder.hashes(fresh)})
     manifest.write(fresh, said)
