@@ -80,11 +80,12 @@ def write_results(
     """
     fresh = target / ".work" / "results"
     fresh.mkdir(parents=True)
-    # To compress the rows takes as long as to look at them.
-    with ThreadPoolExecutor(1) as beside:
+    # To write rows and dataset takes as long as to look at them.
+    with ThreadPoolExecutor(2) as beside:
         saved = beside.submit(table.save, fresh / folder.ROWS)
+        dataset = beside.submit(_dataset, flow, table, fresh / folder.DATASET)
         said = _calibrated(_manifest(flow, client, timing, table), flow.plan)
-        said = _with_dataset(said, flow.plan, table, fresh / folder.DATASET)
+        said = _with_card(said, dataset.result(), fresh / folder.DATASET)
         saved.result()
     rows = pl.scan_parquet(fresh / folder.ROWS, glob=False)
     if (there := rows.select(pl.len()).collect().item()) != said.rows:
@@ -104,21 +105,31 @@ def filters_of(plan: Plan) -> Iterator[tuple[spec.FilterUse, str, pl.Expr]]:
                 yield use, label, keep
 
 
-def _with_dataset(said: Manifest, plan: Plan, table: Table, place: Path) -> Manifest:
-    """Write the dataset, if there is one, and let the manifest and its card speak of it."""
-    step, bound = plan.steps[-1].spec, plan.steps[-1].bound
+def _dataset(flow: Flow, table: Table, place: Path) -> DatasetRecord | None:
+    """Write the dataset, if there is one."""
+    step, bound = flow.plan.steps[-1].spec, flow.plan.steps[-1].bound
     if not (isinstance(step, spec.Publish) and isinstance(bound, Publication)):
-        return said
-    if waits(plan, said.review):
-        return said
+        return None
+    if waits(flow.plan, _review(flow)):
+        return None
     written = write(bound, table, place)
     if written is None:
+        return None
+    return record_of(written, bound, place, license=step.license, language=step.language)
+
+
+def _with_card(said: Manifest, dataset: DatasetRecord | None, place: Path) -> Manifest:
+    """Let the manifest and a card speak of the dataset."""
+    if dataset is None:
         return said
-    dataset = record_of(written, bound, place, license=step.license, language=step.language)
     said = said.model_copy(update={"dataset": dataset})
     card = render_card(said, dataset, samples_of(place, dataset))
     (place / "README.md").write_text(card, encoding="utf-8")
     return said
+
+
+def _review(flow: Flow) -> ReviewRecord | None:
+    return next((tally.review for tally in flow.tallies if tally.review), None)
 
 
 def waits(plan: Plan, told: ReviewRecord | None) -> bool:
@@ -163,7 +174,7 @@ def _manifest(flow: Flow, client: Client, timing: TimingRecord, table: Table) ->
         kept=tallies[-1].kept,
         scores=tuple(found for step in plan.steps for found in _scores(step, table)),
         judges=tuple(found for step in plan.steps for found in _judges(step, flow, table)),
-        review=next((tally.review for tally in tallies if tally.review), None),
+        review=_review(flow),
         decontamination=tuple(_certificates(flow, table)),
         diversity=tuple(diversities(plan, table)),
         topics=tuple(topics(plan, table)),
@@ -319,7 +330,7 @@ def _cost(model: Model, tokens: TokenRecord) -> float | None:
 def _shortfall(flow: Flow, client: Client) -> str | None:
     """Say why the dataset is not all that was asked for; None where it is."""
     wanted, tallies = flow.plan.pipeline.target, flow.tallies
-    told = next((tally.review for tally in tallies if tally.review), None)
+    told = _review(flow)
     if client.stopped is None and told is not None and waits(flow.plan, told):
         return (
             f"no dataset is written before people have answered: {told.waiting} of "

@@ -255,8 +255,12 @@ def _insert(db: sqlite3.Connection, entries: Sequence[Entry]) -> dict[bytes, byt
 
 def _select(db: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]:
     """Return the answers to at most _STATEMENT keys."""
-    marks = ",".join("?" * len(keys))
-    query = f"SELECT key, answer FROM calls WHERE key IN ({marks})"  # noqa: S608 - marks
+    marks = ",".join(["(?)"] * len(keys))
+    # A join takes the keys as they come; IN would sort them first, which takes a third longer.
+    query = (
+        f"WITH asked(key) AS (VALUES {marks}) "  # noqa: S608 - marks
+        "SELECT key, answer FROM asked CROSS JOIN calls USING (key)"
+    )
     return dict(db.execute(query, keys).fetchall())
 
 

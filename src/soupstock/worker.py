@@ -83,7 +83,10 @@ async def take(planned: Plan, reader: Reader, block: Block) -> Taken:
 def _spent(step: Step, tally: Tally) -> Sequence[Spent]:
     """Take what answers took out of a step's accounts, in the order of its models."""
     by_model = tally.take_spent()
-    return [by_model.pop(model, Spent()) for _, model in step.models]
+    spent = [by_model.pop(model, Spent()) for _, model in step.models]
+    if by_model:
+        raise ValueError("a step asked a model that is none of its own")
+    return spent
 
 
 @dataclass

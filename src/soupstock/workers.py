@@ -194,7 +194,7 @@ class Workers:
         """Run a worker until it ends, and take back what it did not bring."""
         process = None
         # Whatever is wrong with a worker, all can be done without it.
-        with contextlib.suppress(OSError, EOFError, pickle.UnpicklingError):
+        with contextlib.suppress(Exception):
             try:
                 process = await _started(self._desk.folder)
                 await self._listen(worker, process)
@@ -214,10 +214,12 @@ class Workers:
                 # The first line says that it is ready.
                 worker.pipe = process.stdin
                 continue
-            taken = self._desk.taken(int(line))
-            block, back = worker.blocks.pop(int(line))
+            number = int(line)
+            block, back = worker.blocks[number]
+            advanced = self._advanced(block, self._desk.taken(number))
+            del worker.blocks[number]
             self.brought += 1
-            back(self._advanced(block, taken))
+            back(advanced)
 
     def _advanced(self, block: Block, taken: Taken) -> Advanced:
         steps = self._plan.steps[block.first : block.last]
