@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from operator import mul
 from typing import Annotated, Any, NamedTuple, Self
 
 import orjson
@@ -189,20 +190,25 @@ def read_verdict(rubric: Rubric, text: str, numbers: Numbers = None) -> Verdict 
 
 def weighted(rubric: Rubric, criteria: Mapping[str, CriterionVerdict]) -> Verdict:
     """Put criteria together, in the rubric's order: those that are there."""
-    ordered = {name: criteria[name] for name in rubric.criteria if name in criteria}
-    score = _mean([(one.score, rubric.criteria[n].weight) for n, one in ordered.items()])
-    known = [
-        (one.uncertainty, rubric.criteria[name].weight)
-        for name, one in ordered.items()
-        if one.uncertainty is not None
-    ]
-    return Verdict(score, ordered, _mean(known) if known else None)
+    ordered: dict[str, CriterionVerdict] = {}
+    scores: list[float] = []
+    weights: list[float] = []
+    known: list[float] = []
+    known_weights: list[float] = []
+    for name, criterion in rubric.criteria.items():
+        if name not in criteria:
+            continue
+        one = ordered[name] = criteria[name]
+        scores.append(one.score)
+        weights.append(criterion.weight)
+        if one.uncertainty is not None:
+            known.append(one.uncertainty)
+            known_weights.append(criterion.weight)
+    return Verdict(_mean(scores, weights), ordered, _mean(known, known_weights) if known else None)
 
 
-def _mean(weighed: Sequence[tuple[float, float]]) -> float:
-    """Return the mean of values with weights."""
-    total = math.fsum([value * weight for value, weight in weighed])
-    return total / math.fsum([weight for _, weight in weighed])
+def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
+    return math.fsum(map(mul, values, weights)) / math.fsum(weights)
 
 
 def _criterion_verdict(name: str, levels: int, value: object) -> CriterionVerdict | str:
@@ -257,11 +263,13 @@ def read_choice(text: str, key: str, words: Sequence[str]) -> Choice | str:
 
 def json_object(text: str) -> Mapping[str, Any] | None:
     """Find the JSON object that is the text, or else reaches from its first `{` to its last `}`."""
-    for part in (text, text[text.find("{") : text.rfind("}") + 1]):
-        try:
-            value = orjson.loads(part)
-        except orjson.JSONDecodeError:
-            continue
-        if isinstance(value, dict):
-            return value
-    return None
+    found = _object(text)
+    return _object(text[text.find("{") : text.rfind("}") + 1]) if found is None else found
+
+
+def _object(text: str) -> Mapping[str, Any] | None:
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None
