@@ -330,7 +330,6 @@ def test_twins_are_dropped_and_named(folder: Folder) -> None:
     assert_accounted(run.manifest)
 
 
-@pytest.mark.usefixtures("server")
 def test_rows_that_passed_a_barrier_are_all_there_however_many(folder: Folder) -> None:
     many = (OPEN_PARTS + 3) * PART_ROWS
     folder.write(
@@ -350,6 +349,7 @@ def test_rows_that_passed_a_barrier_are_all_there_however_many(folder: Folder) -
     }
 
 
+@pytest.mark.usefixtures("server")
 def test_the_dataset_is_loaded_by_the_datasets_library(folder: Folder, tmp_path: Path) -> None:
     from datasets import load_dataset
 
