@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from soupstock.calls import Answer, Ask, Failure, Form
 from soupstock.client import Client
 from soupstock.records import Row, dropped, failed
 from soupstock.servers import Model, Servers
-from soupstock.store import Store
-from soupstock.stream import BLOCK, Indexed, Stage, Stream, Tally
+from soupstock.store import Store, connect
+from soupstock.stream import BLOCK, Indexed, Stage, Stream
+from soupstock.tallies import Tally
 from soupstock.testing import Server
 
 
@@ -231,6 +233,21 @@ async def test_a_step_that_fails_for_four_in_five_goes_on(tmp_path: Path) -> Non
         done = await streamed(tmp_path, [asking("one", form_at(server))], source(600))
     assert done.stopped is None
     assert (done.tallies[0].kept, done.tallies[0].failed) == (120, 480)
+
+
+async def test_failures_do_not_overtake_answers_that_wait_to_be_kept(tmp_path: Path) -> None:
+    with Server() as server, closing(connect(tmp_path / "calls.sqlite")) as other:
+        server.fail(lambda request: testing.error(400) if request.number % 5 else None)
+        stages = [asking("one", form_at(server, concurrency=64))]
+        other.execute("BEGIN IMMEDIATE")
+        streaming = asyncio.create_task(streamed(tmp_path, stages, source(600)))
+        async with asyncio.timeout(30):
+            while server.count < 64:  # noqa: ASYNC110 - the server is a thread
+                await asyncio.sleep(0.001)
+        other.execute("ROLLBACK")
+        done = await streaming
+        assert done.stopped is None
+        done.assert_accounted(600)
 
 
 async def test_later_steps_go_first(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from soupstock.plan import Plan
 from soupstock.records import PART_ROWS, Ids
 from soupstock.servers import Servers
 from soupstock.store import Reader, Store
-from soupstock.stream import Tally
+from soupstock.tallies import Tally
 from soupstock.testing import Server
 from soupstock.worker import take
 from soupstock.workers import Block, Workers

@@ -17,7 +17,8 @@ from soupstock.records import PART_ROWS, Gatherer, Row, Table, dropped, failed
 from soupstock.semantic import Embedder
 from soupstock.steps.dedup import Deduplication
 from soupstock.steps.select import Selection
-from soupstock.stream import Indexed, Stage, Stream, Tally
+from soupstock.stream import Indexed, Stage, Stream
+from soupstock.tallies import Tally
 
 
 @dataclass

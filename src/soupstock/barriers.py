@@ -18,7 +18,7 @@ from soupstock.semantic import Embedder
 from soupstock.steps.dedup import Deduplication, Duplicates, duplicates
 from soupstock.steps.review import Reviewed, Reviewing, review
 from soupstock.steps.select import Selection, select
-from soupstock.stream import Tally
+from soupstock.tallies import Tally
 
 Barrier = Deduplication | Selection | Reviewing
 BARRIERS = (Deduplication, Selection, Reviewing)

@@ -42,7 +42,6 @@ class Usage:
     """What calls came to."""
 
     calls: int = 0
-    found: int = 0
     retried: int = 0
     probes: int = 0
     """Calls among them that only asked what a server can do."""
@@ -82,6 +81,8 @@ class Client:
         """Those tasks that wait for a server to start."""
         self._delayed: dict[asyncio.TimerHandle, Job] = {}
         self._starved: list[Lane] = []
+        self._keeping: asyncio.Future[bytes] | None = None
+        """The last answer that the store was given to keep."""
         self._is_live = is_live
         self._batching = Batching(_House(self), Ledger(store.path))
 
@@ -101,7 +102,6 @@ class Client:
     def found(self, calls: Sequence[Call]) -> dict[bytes, Answer]:
         """Return those answers that the store has, by the call's key."""
         stored = look_up(self.store.get, calls)
-        self.usage.found += len(stored)
         return {key: decode(one.answer) for key, one in stored.items()}
 
     def ask(self, call: Call, rank: int, done: Callable[[Reply], None]) -> None:
@@ -279,6 +279,8 @@ class Client:
             end = self.budget.forfeit if trouble.may_be_billed else self.budget.release
             end(reservation)
             reply = self._troubled(lane, replica, job, trouble)
+            if reply is not None:
+                await self._answers_before()
         except Exception as error:  # noqa: BLE001 - the run raises it, when all rows are kept
             self.budget.forfeit(reservation)
             self.fail(error)
@@ -363,13 +365,19 @@ class Client:
     async def _keep(self, lane: Lane, key: bytes, answer: Answer) -> Answer:
         """Have an answer committed; returns the one that the store holds."""
         entry = Entry(key, lane.model.name, encode(answer))
+        keeping = self._keeping = self.store.put(entry)
         try:
-            kept = await self.store.put(entry)
+            kept = await keeping
         except StoreError as error:
             self.fail(error)
             return answer
         # Another run may have had an answer first. With its own, this run could not be repeated.
         return answer if kept is entry.answer else decode(kept)
+
+    async def _answers_before(self) -> None:
+        """Wait for the answers that came first: told before them, failures would seem to be all."""
+        if self._keeping is not None and not self._keeping.done():
+            await asyncio.wait([self._keeping])
 
     def _troubled(self, lane: Lane, replica: Replica, job: Job, trouble: Trouble) -> Reply | None:
         """Say what a call that brought no answer ends with; None where it is tried again."""

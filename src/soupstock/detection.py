@@ -12,7 +12,8 @@ from soupstock.edits import chosen, planted
 from soupstock.records import Row, is_kept
 from soupstock.sameness import SameQuestion
 from soupstock.steps.decontaminate import Candidate, Decontamination
-from soupstock.stream import Indexed, Stage, Stream, Tally
+from soupstock.stream import Indexed, Stage, Stream
+from soupstock.tallies import Tally
 
 PAIRS = "pairs"
 

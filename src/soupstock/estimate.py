@@ -24,7 +24,7 @@ from soupstock.servers import Model
 from soupstock.steps.decontaminate import Decontamination
 from soupstock.steps.judge import Judging
 from soupstock.steps.select import Selection
-from soupstock.stream import Spent, Tally
+from soupstock.tallies import Spent, Tally
 
 PROBE = 8
 """How many rows are made for real."""

@@ -11,7 +11,8 @@ from soupstock.canaries import FEWEST, PADDED, score_of, spoiled
 from soupstock.fitness import Fitness, LengthBias, fitness, length_bias
 from soupstock.records import Row, Table
 from soupstock.steps.judge import Judging, judge
-from soupstock.stream import Indexed, Stage, Stream, Tally
+from soupstock.stream import Indexed, Stage, Stream
+from soupstock.tallies import Tally
 
 Scores = list[float | None]
 

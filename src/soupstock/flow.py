@@ -37,7 +37,8 @@ from soupstock.steps.review import Reviewing
 from soupstock.steps.select import Selection
 from soupstock.steps.task import Tasking, perform
 from soupstock.steps.verify import Verification, saving_of, savings_told, verify_rows
-from soupstock.stream import BLOCK, WINDOW, Indexed, Stage, Stream, Tally
+from soupstock.stream import BLOCK, WINDOW, Indexed, Stage, Stream
+from soupstock.tallies import Tally
 from soupstock.vllm import Launch
 from soupstock.workers import Shortcut, Workers
 

@@ -15,7 +15,7 @@ from soupstock.flow import Flow
 from soupstock.plan import Plan
 from soupstock.run import first_rows, next_rows
 from soupstock.store import Store
-from soupstock.stream import Tally
+from soupstock.tallies import Tally
 
 NOT_ASKED = Failure("Unasked", "nothing was asked")
 UNASKED = f"stopped: {NOT_ASKED.cause}"

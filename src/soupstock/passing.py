@@ -11,7 +11,7 @@ from soupstock.plan import Step
 from soupstock.steps.decontaminate import Decontamination, find_items, reasons_of
 from soupstock.steps.filter import Filtering, filter_rows
 from soupstock.steps.mask import Masking, mask_frame
-from soupstock.stream import Tally
+from soupstock.tallies import Tally
 
 # What cannot be printed is the name of no column of a user's.
 _PLACE, _WHY = "\0place", "\0why"

@@ -27,7 +27,7 @@ from soupstock.project import Project, name_of
 from soupstock.records import AFTER, BEFORE, PART_ROWS, Columns, Table, save
 from soupstock.sources import scanned
 from soupstock.spec import RESERVED
-from soupstock.stream import Tally
+from soupstock.tallies import Tally
 
 _KEPT = pl.col("dropped_by").list.len() == 0
 _MARKS = {name: AFTER[name] for name in ("twin", "similarity", "dropped_by")}

@@ -49,7 +49,7 @@ from soupstock.steps.filter import Filtering
 from soupstock.steps.judge import Judging
 from soupstock.steps.publish import Publication, write
 from soupstock.steps.verify import saved
-from soupstock.stream import Spent, Tally
+from soupstock.tallies import Spent, Tally
 from soupstock.variety import diversities, topics
 from soupstock.weights import SMOLLM2
 

@@ -26,7 +26,7 @@ from soupstock.records import Table
 from soupstock.results import write_results
 from soupstock.servers import Servers
 from soupstock.store import Store
-from soupstock.stream import Tally
+from soupstock.tallies import Tally
 from soupstock.workers import Workers
 
 MOST_DRAWN = 1000

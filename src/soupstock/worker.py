@@ -22,7 +22,8 @@ from soupstock.plan import Plan, Step, plan
 from soupstock.project import Project
 from soupstock.records import Row, frame, is_kept
 from soupstock.store import Reader
-from soupstock.stream import Indexed, Spent, Stream, Tally
+from soupstock.stream import Indexed, Stream
+from soupstock.tallies import Spent, Tally
 from soupstock.workers import Begun, Block, Desk, Taken
 
 

@@ -24,7 +24,8 @@ from soupstock.plan import Plan
 from soupstock.records import Gatherer, Row
 from soupstock.sources import Source
 from soupstock.spec import Pipeline
-from soupstock.stream import Advanced, Indexed, Spent, Tally
+from soupstock.stream import Advanced, Indexed
+from soupstock.tallies import Spent, Tally
 
 MOST = 8
 """How many workers there are at most: each takes a few hundred MB."""
