@@ -73,13 +73,10 @@ class Tally:
     @property
     def spent(self) -> Spent:
         """What all answers took together."""
-        each = self.by_model.values()
-        return Spent(
-            sum(one.answers for one in each),
-            sum(one.prompt for one in each),
-            sum(one.cached for one in each),
-            sum(one.completion for one in each),
-        )
+        whole = Spent()
+        for one in self.by_model.values():
+            whole.add_all(one)
+        return whole
 
     @property
     def ended(self) -> int:
