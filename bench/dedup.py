@@ -141,7 +141,7 @@ def _for_others(source: Path) -> Path:
 
 def _measure(method: str, source: Path, report: Path) -> None:
     """Measure in this process, and write what was measured."""
-    from soupstock.semantic import similar
+    from soupstock.similarity.cosine import similar
     from soupstock.steps.dedup import Deduplication, duplicates
 
     if method == "semantic":

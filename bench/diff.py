@@ -9,9 +9,9 @@ from pathlib import Path
 
 import polars as pl
 
-from soupstock.difference import compare
-from soupstock.project import Project
-from soupstock.versions import read_version
+from soupstock.dataset.diff import compare
+from soupstock.dataset.versions import read_version
+from soupstock.project.project import Project
 
 WORDS = [f"word{number}" for number in range(5000)]
 

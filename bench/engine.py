@@ -23,13 +23,13 @@ from kills import killed_runs
 from loopback import Folder, Told, serving
 from stub import installed
 
-from soupstock import run as runs
-from soupstock.calls import Failure, Form, Reply
-from soupstock.client import Client
-from soupstock.plan import Plan
-from soupstock.run import Run
-from soupstock.servers import Model, Servers
-from soupstock.store import Store
+from soupstock.engine.plan import Plan
+from soupstock.inference.call import Failure, Form, Reply
+from soupstock.inference.client import Client
+from soupstock.inference.servers.pool import Model, Servers
+from soupstock.inference.store import Store
+from soupstock.runs import run as runs
+from soupstock.runs.run import Run
 
 IN_FLIGHT = 256
 DELAY, JITTER = 0.2, 0.1

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import polars as pl
 
-from soupstock import run as runs
-from soupstock.explain import explain
-from soupstock.garbage import rarely_collected
-from soupstock.plan import Plan, plan_file
-from soupstock.project import Project
-from soupstock.records import PART_ROWS, Row, frame, save
+from soupstock.engine.garbage_collection import rarely_collected
+from soupstock.engine.plan import Plan, plan_file
+from soupstock.project.project import Project
+from soupstock.reports.life import explain
+from soupstock.rows.table import PART_ROWS, Row, frame, save
+from soupstock.runs import run as runs
 from soupstock.testing import Server
 
 WORDS = 150

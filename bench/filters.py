@@ -53,8 +53,8 @@ def speeds(options: Options) -> dict[str, float]:
     import polars as pl
     import prose
 
-    from soupstock.plan import plan_file
-    from soupstock.project import Project
+    from soupstock.engine.plan import plan_file
+    from soupstock.project.project import Project
     from soupstock.steps.filter import Filtering, filter_rows
 
     texts = prose.rows(options.rows)
@@ -150,7 +150,7 @@ def _dropped(
 ) -> float:
     import polars as pl
 
-    from soupstock.project import Project
+    from soupstock.project.project import Project
     from soupstock.steps.filter import Filtering, bind, filter_rows
 
     columns = {"text": pl.String(), "asked": pl.String()}

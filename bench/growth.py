@@ -12,8 +12,8 @@ from pathlib import Path
 from loopback import Folder
 from stub import installed
 
-from soupstock import run as runs
-from soupstock.run import Progress
+from soupstock.runs import run as runs
+from soupstock.runs.run import Progress
 
 QUARTERS = 4
 

@@ -32,14 +32,14 @@ from judges import (
     wins_of,
 )
 
-from soupstock.agreement import Weights, alpha, kappa
 from soupstock.errors import MistakeError
-from soupstock.fitness import fitness, length_bias
-from soupstock.intervals import Interval
-from soupstock.ranking import both_orders, bradley_terry
-from soupstock.rates import prediction_powered, proportion, rogan_gladen
-from soupstock.separation import auc
-from soupstock.thresholds import promise
+from soupstock.judging.fitness import fitness, length_bias
+from soupstock.stats.agreement import Weights, alpha, kappa
+from soupstock.stats.intervals import Interval
+from soupstock.stats.proportions import prediction_powered, proportion, rogan_gladen
+from soupstock.stats.ranking import both_orders, bradley_terry
+from soupstock.stats.roc import auc
+from soupstock.stats.thresholds import promise
 
 P = ParamSpec("P")
 

@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from soupstock.agreement import Weights, alpha, kappa
+from soupstock.stats.agreement import Weights, alpha, kappa
 
 Floats = npt.NDArray[np.float64]
 Draw = np.random.Generator

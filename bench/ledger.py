@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from soupstock.budget import Amount, Budget, Price
-from soupstock.calls import Answer, Call, Failure, Form, Reply
-from soupstock.client import Client
-from soupstock.servers import Model, Servers
-from soupstock.store import Store
-from soupstock.transport import Address, Transport, Trouble
+from soupstock.inference.budget import Amount, Budget, Price
+from soupstock.inference.call import Answer, Call, Failure, Form, Reply
+from soupstock.inference.client import Client
+from soupstock.inference.servers.pool import Model, Servers
+from soupstock.inference.store import Store
+from soupstock.inference.transport import Address, Transport, Trouble
 
 CALLS = 400
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from soupstock.limits import Limit
+from soupstock.inference.limits import Limit
 
 Latency = Callable[[random.Random], float]
 """Draws how long one request takes on an idle server, in seconds."""

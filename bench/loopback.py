@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from soupstock.plan import Plan, plan_file
-from soupstock.project import Project
+from soupstock.engine.plan import Plan, plan_file
+from soupstock.project.project import Project
 from soupstock.testing import Reply, Request, Server, between, error, share
 
 PIPELINE = """\

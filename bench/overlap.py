@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from soupstock.corpora import read_corpus
-from soupstock.overlap import overlap
-from soupstock.project import Project
-from soupstock.semantic import Embedder, Vectors
+from soupstock.dataset.corpus import read_corpus
+from soupstock.dataset.overlap import overlap
+from soupstock.project.project import Project
+from soupstock.similarity.cosine import Embedder, Vectors
 
 WORDS = [f"word{number}" for number in range(20_000)]
 DATASETS = 3

@@ -17,12 +17,12 @@ from pathlib import Path
 import polars as pl
 import prose
 from dedup import PLACE, _parquet, _peak_megabytes
-from engine import Neighbours
 
-from soupstock.contamination import Detector
-from soupstock.edits import planted
-from soupstock.project import Project
-from soupstock.prune import Pruned, Pruning, prune
+from engine import Neighbours
+from soupstock.project.project import Project
+from soupstock.runs.prune import Pruned, Pruning, prune
+from soupstock.similarity.contamination import Detector
+from soupstock.similarity.edits import planted
 from soupstock.steps.select import Selection, select
 
 PIPELINE = """\

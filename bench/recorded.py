@@ -14,9 +14,9 @@ import numpy.typing as npt
 import orjson
 
 from soupstock.errors import MistakeError, Place, quoted, shown
-from soupstock.intervals import Interval
-from soupstock.ranking import both_orders, bradley_terry, flips_by_margin
-from soupstock.rates import proportion
+from soupstock.stats.intervals import Interval
+from soupstock.stats.proportions import proportion
+from soupstock.stats.ranking import both_orders, bradley_terry, flips_by_margin
 
 Floats = npt.NDArray[np.float64]
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from soupstock.review.argilla import Argilla
 from soupstock.review.argilla_api import Api, Settings
-from soupstock.review.forms import Field, Form, Option, Question, Record, Suggestion
+from soupstock.review.form import Field, Form, Option, Question, Record, Suggestion
 
 ROOT = Path(__file__).parents[1]
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]

@@ -7,7 +7,7 @@ import time
 
 import polars as pl
 
-from soupstock.clusters import clusters
+from soupstock.similarity.clusters import clusters
 
 WORDS = [f"word{number}" for number in range(20_000)]
 

@@ -6,9 +6,10 @@ from unittest.mock import patch
 
 import orjson
 
-from soupstock import client, imitation
-from soupstock.calls import Answer, Call
-from soupstock.transport import Address, Transport
+from soupstock.inference import client
+from soupstock.inference.call import Answer, Call
+from soupstock.inference.transport import Address, Transport
+from soupstock.testing import imitation
 
 
 class Stub(Transport):

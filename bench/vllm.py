@@ -22,11 +22,11 @@ from typing import NamedTuple
 
 from tokenizers import Tokenizer
 
-from soupstock import run as runs
-from soupstock.plan import plan_file
-from soupstock.project import Project
-from soupstock.servers import Servers, resolve
-from soupstock.vllm import Vllm
+from soupstock.engine.plan import plan_file
+from soupstock.inference.servers.pool import Servers, resolve
+from soupstock.inference.servers.vllm import Vllm
+from soupstock.project.project import Project
+from soupstock.runs import run as runs
 
 ENVIRONMENT = Path(__file__).parents[1] / ".ci" / "vllm"
 KEY = "BENCH_KEY"

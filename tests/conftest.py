@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from soupstock import imitation
-from soupstock import run as runs
-from soupstock.plan import Plan, plan_file
-from soupstock.project import Project
-from soupstock.run import Run
-from soupstock.testing import Request, Server
+from soupstock.engine.plan import Plan, plan_file
+from soupstock.project.project import Project
+from soupstock.runs import run as runs
+from soupstock.runs.run import Run
+from soupstock.testing import Request, Server, imitation
 
 # How long an example takes says how busy a machine is. What is landed is tested with the same
 # examples each time; a person's machine looks for new ones.
@@ -131,7 +130,7 @@ def repetitive(request: Request) -> str:
 @contextmanager
 def running(folder: Folder, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     """Run the pipeline `mine` as a process of its own, which does not outlive the test."""
-    code = "from soupstock.cli import main; main()"
+    code = "from soupstock.cli.main import main; main()"
     with subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-c", code, "run", "mine", *arguments],
         cwd=folder.root,

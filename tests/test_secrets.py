@@ -8,16 +8,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 from click.testing import CliRunner, Result
+from clients import ask, calls_to, opened
 
 from conftest import Folder, running
 from soupstock import testing
-from soupstock.calls import Answer, Call
-from soupstock.cli import main
-from soupstock.servers import resolve
-from soupstock.settings import read_settings
+from soupstock.cli.main import main
+from soupstock.inference.call import Answer, Call
+from soupstock.inference.servers.pool import resolve
+from soupstock.inference.transport import Address, Transport
+from soupstock.project.settings import read_settings
 from soupstock.testing import Server
-from soupstock.transport import Address, Transport
-from test_client import ask, calls_to, opened
 
 KEY = "sk-planted-4711-key"
 HEADER = "planted-0815-header"

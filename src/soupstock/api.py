@@ -23,15 +23,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from soupstock import run as runs
 from soupstock import spec
-from soupstock.budget import Budget
-from soupstock.plan import Plan, changed, plan_file
-from soupstock.plan import plan as plan_pipeline
-from soupstock.project import Project
-from soupstock.run import Progress, Run
-from soupstock.show_progress import watch
-from soupstock.spec import (
+from soupstock.cli.display.progress import watch
+from soupstock.engine.plan import Plan, changed, plan_file
+from soupstock.engine.plan import plan as plan_pipeline
+from soupstock.inference.budget import Budget
+from soupstock.project.project import Project
+from soupstock.runs import run as runs
+from soupstock.runs.run import Progress, Run
+from soupstock.spec.pipeline import (
     Best,
     Converse,
     DatasetSource,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import polars as pl
 
-from soupstock import folder
-from soupstock.release import sha256
+from soupstock.artifacts import run_folder
+from soupstock.dataset.release import sha256
 
 _MOST = 5
 
@@ -25,9 +25,9 @@ def compared(place: Path, files: Mapping[str, str], again: Path | None) -> Itera
         is_tampered = sha256(path) != digest
         if is_tampered:
             yield f"{name} is not the file that the run wrote"
-        if again is not None and name != folder.REPORT:
+        if again is not None and name != run_folder.REPORT:
             yield from _differences(name, path, again / name, is_tampered=is_tampered)
-    dataset = (place / folder.DATASET).rglob("*")
+    dataset = (place / run_folder.DATASET).rglob("*")
     there = {path.relative_to(place).as_posix() for path in dataset if path.is_file()}
     yield from (f"{name} is not of the run" for name in sorted(there - files.keys()))
 

@@ -1,7 +1,7 @@
 """A pipeline drawn in plain text, with the rows that went through it: for the dataset card."""
 
-from soupstock.manifest import Manifest
-from soupstock.markdown import Markdown, fenced, one_line
+from soupstock.artifacts.manifest import Manifest
+from soupstock.text.markdown import Markdown, fenced, one_line
 
 _LONGEST = 60
 

@@ -6,21 +6,28 @@ from typing import Any
 
 import polars as pl
 
-from soupstock import pairs, spec
-from soupstock.calls import Form
-from soupstock.columns import check_new, check_variables, comparison_type, type_at, verdict_type
+from soupstock import spec
+from soupstock.artifacts.manifest import PartRecord
 from soupstock.errors import MistakeError, Place, UnknownNameError
-from soupstock.exhibits import JUDGED, PAIRED
-from soupstock.manifest import PartRecord
-from soupstock.measures import requires
-from soupstock.project import Part, Project
-from soupstock.records import Columns, instance
-from soupstock.rubrics import Rubric, verdict_schema
-from soupstock.rules import BoundRule
-from soupstock.servers import Model
+from soupstock.inference.call import Form
+from soupstock.inference.servers.pool import Model
+from soupstock.judging import pairs
+from soupstock.judging.judge_input import JUDGED, PAIRED
+from soupstock.judging.rubric import Rubric, verdict_schema
+from soupstock.judging.rules import BoundRule
+from soupstock.project.project import Part, Project
+from soupstock.rows.table import Columns, instance
+from soupstock.steps.columns import (
+    check_new,
+    check_variables,
+    comparison_type,
+    type_at,
+    verdict_type,
+)
 from soupstock.steps.compare import Comparing
 from soupstock.steps.filter import bind
 from soupstock.steps.judge import Judging, Member
+from soupstock.text.measures import requires
 
 MOST_LOGPROBS = 20
 """How many alternatives to a token servers tell at most."""

@@ -4,8 +4,8 @@ from pathlib import PurePath
 from typing import assert_never
 
 from soupstock import spec
-from soupstock.manifest import StepRecord
-from soupstock.markdown import code, joined
+from soupstock.artifacts.manifest import StepRecord
+from soupstock.text.markdown import code, joined
 
 _LONGEST = 200
 

@@ -10,20 +10,20 @@ from typing import Any
 import polars as pl
 
 from soupstock import spec
-from soupstock.calls import Form
-from soupstock.columns import check_new, check_quality, check_texts, check_variables, type_at
-from soupstock.embedding import StaticModel, find_embedder
-from soupstock.embeddings import EmbeddingForm
+from soupstock.artifacts.manifest import PartRecord
 from soupstock.errors import MistakeError, Place, UnknownNameError, shown
-from soupstock.manifest import PartRecord
-from soupstock.project import Project
-from soupstock.records import Columns
-from soupstock.references import Reference, find_there
-from soupstock.sameness import COMPARED, SameQuestion, schema
-from soupstock.servers import Model
+from soupstock.inference.call import Form
+from soupstock.inference.embeddings import EmbeddingForm
+from soupstock.inference.servers.pool import Model
+from soupstock.inference.static_embeddings import StaticModel, find_embedder
+from soupstock.project.project import Project
+from soupstock.rows.references import Reference, find_there
+from soupstock.rows.table import Columns
+from soupstock.steps.columns import check_new, check_quality, check_texts, check_variables, type_at
 from soupstock.steps.decontaminate import Decontamination
 from soupstock.steps.dedup import Deduplication
 from soupstock.steps.mask import Masking
+from soupstock.steps.same_question import COMPARED, SameQuestion, schema
 from soupstock.steps.select import Selection
 
 At = Callable[..., Place | None]

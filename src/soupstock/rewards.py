@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
-from soupstock.answers import same_value
+from soupstock.judging.answers import same_value
 
 Completion = str | Sequence[Mapping[str, Any]]
 """What was answered: a text, or messages."""

@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 
 import polars as pl
 
-from soupstock import calling, formulas, spec
-from soupstock.answers import same_line, same_value
-from soupstock.columns import check_new, type_at
+from soupstock import spec
 from soupstock.errors import MistakeError, Place, quoted
-from soupstock.records import Columns
-from soupstock.sandbox import Limits, tested
+from soupstock.judging import formulas, function_calls
+from soupstock.judging.answers import same_line, same_value
+from soupstock.judging.sandbox import Limits, tested
+from soupstock.rows.table import Columns
+from soupstock.steps.columns import check_new, type_at
 from soupstock.steps.verify import Check, Finding, Verification
 
 At = Callable[..., Place | None]
@@ -101,8 +102,8 @@ def _check(step: spec.Verify, limits: Limits, at: At) -> Check:
         case "tests":
             return lambda asked: list(map(Finding, tested(asked, limits)))
         case "call":
-            calling.check_installed(at("by"))
-            return lambda asked: calling.called(asked, limits)
+            function_calls.check_installed(at("by"))
+            return lambda asked: function_calls.called(asked, limits)
 
 
 def _compared(is_same: Callable[[str, str], bool]) -> Check:

@@ -17,9 +17,9 @@ from typing import Any, Literal
 import orjson
 from pydantic import ValidationError
 
-from soupstock import folder
+from soupstock.artifacts import run_folder
 from soupstock.errors import MistakeError, Place
-from soupstock.spec import Spec, slug
+from soupstock.spec.pipeline import Spec, slug
 
 KEEP = "keep"
 """The verdict of people who keep a row; all others are vetoes."""
@@ -108,7 +108,7 @@ def key_of(shown: Sequence[Any]) -> str:
 
 def review_folder(root: Path, name: str) -> Path:
     """Return where a pipeline's answers are kept."""
-    return folder.runs_folder(root) / slug(name) / REVIEW
+    return run_folder.runs_folder(root) / slug(name) / REVIEW
 
 
 def read_answers(root: Path, name: str) -> Answers:

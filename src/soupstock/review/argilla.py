@@ -22,9 +22,9 @@ from soupstock.review.argilla_forms import (
     record_body,
     replies_of,
 )
-from soupstock.review.desk import Notify, Place, Pulled, Pushed
-from soupstock.review.forms import Form, Record, read
-from soupstock.spec import slug
+from soupstock.review.form import Form, Record, read
+from soupstock.review.tool import Notify, Place, Pulled, Pushed
+from soupstock.spec.pipeline import slug
 
 BATCH = 50
 """How many records are sent at once: more gain nothing, and more is lost by a fault."""

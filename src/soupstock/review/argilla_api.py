@@ -17,7 +17,7 @@ import orjson
 from yarl import URL
 
 from soupstock.errors import MistakeError, quoted, shown
-from soupstock.review.desk import ReviewError
+from soupstock.review.tool import ReviewError
 
 URL_VARIABLE, KEY_VARIABLE = "ARGILLA_API_URL", "ARGILLA_API_KEY"
 WORKSPACE_VARIABLE = "ARGILLA_WORKSPACE"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from soupstock.review.forms import Field, Form, Option, Question, Record, Reply, Suggestion, Text
+from soupstock.review.form import Field, Form, Option, Question, Record, Reply, Suggestion, Text
 
 LONGEST_TITLE, LONGEST_OPTION, LONGEST_DESCRIPTION, LONGEST_GUIDELINES = 500, 500, 1000, 10_000
 LONGEST_MESSAGE, LONGEST_ROLE, MOST_MESSAGES = 20_000, 20, 500

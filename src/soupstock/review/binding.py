@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import polars as pl
 
 from soupstock import spec
-from soupstock.columns import check_new, check_texts, type_at
+from soupstock.artifacts.manifest import PartRecord
 from soupstock.errors import MistakeError, Place, quoted
-from soupstock.manifest import PartRecord
-from soupstock.project import Project
-from soupstock.records import Columns
+from soupstock.judging.rubric import Rubric
+from soupstock.project.project import Project
 from soupstock.review.answers import KEEP, read_answers
-from soupstock.rubrics import Rubric
+from soupstock.rows.table import Columns
+from soupstock.steps.columns import check_new, check_texts, type_at
 from soupstock.steps.review import COLUMN, REVIEW, Reviewing, original
 
 At = Callable[..., Place | None]

@@ -9,10 +9,11 @@ import polars as pl
 from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
 
-from soupstock import errors, folder, manifest
+from soupstock import errors
+from soupstock.artifacts import manifest, run_folder
+from soupstock.artifacts.manifest import Manifest
 from soupstock.errors import MistakeError, shown
-from soupstock.manifest import Manifest
-from soupstock.project import Project, name_of
+from soupstock.project.project import Project, name_of
 from soupstock.review.answers import (
     Answer,
     Answers,
@@ -22,10 +23,10 @@ from soupstock.review.answers import (
 )
 from soupstock.review.argilla import Argilla
 from soupstock.review.argilla_api import settings_of
-from soupstock.review.desk import Desk, Notify, Place, Pushed
 from soupstock.review.files import Files
-from soupstock.review.forms import Form
-from soupstock.review.papers import Papers
+from soupstock.review.form import Form
+from soupstock.review.records import Papers
+from soupstock.review.tool import Desk, Notify, Place, Pushed
 
 SEEN = "seen.json"
 """How far was looked at the last fetch. It can be lost: then all is fetched again."""
@@ -155,13 +156,13 @@ def _fresh(before: Answers, after: Answers) -> int:
 
 def _last_run(project: Project, name: str) -> tuple[Manifest, pl.DataFrame]:
     try:
-        place = folder.latest(project.root, name_of(name))
+        place = run_folder.latest(project.root, name_of(name))
     except MistakeError:
         project.pipeline(name)
         raise
     try:
         said = manifest.read(place)
-        rows = pl.scan_parquet(place / folder.ROWS, glob=False)
+        rows = pl.scan_parquet(place / run_folder.ROWS, glob=False)
         if "review" not in rows.collect_schema():
             raise MistakeError(f"{said.name} has no review step: add one, and run it again")
         return said, rows.filter(pl.col("review").is_not_null()).collect()
@@ -176,7 +177,7 @@ def _desk(
     into = review_folder(project.root, name)
     if papers.step.review == "file":
         return Files(into / FILES)
-    settings = settings_of(environment, folder.runs_folder(project.root))
+    settings = settings_of(environment, run_folder.runs_folder(project.root))
     return Argilla(settings, name, notify)
 
 

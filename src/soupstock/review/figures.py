@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from soupstock.agreement import Agreement, alpha, kappa
-from soupstock.intervals import LEVEL, Floats, Interval, beta_quantile, times, unknown
-from soupstock.judge_records import IntervalRecord
+from soupstock.artifacts.judges import IntervalRecord
+from soupstock.artifacts.review import AgreementRecord, ShareRecord
 from soupstock.review.answers import KEEP, Answer
-from soupstock.review.records import AgreementRecord, ShareRecord
+from soupstock.stats.agreement import Agreement, alpha, kappa
+from soupstock.stats.intervals import LEVEL, Floats, Interval, beta_quantile, times, unknown
 
 _DIGITS = 4
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from soupstock import errors
 from soupstock.errors import MistakeError, quoted
-from soupstock.loader import read_text
 from soupstock.review.answers import Answer
-from soupstock.review.desk import Place, Pulled, Pushed
-from soupstock.review.forms import Form, Question, Record, Reply, read
+from soupstock.review.form import Form, Question, Record, Reply, read
+from soupstock.review.tool import Place, Pulled, Pushed
+from soupstock.spec.loader import read_text
 
 OUT = "to-review.jsonl"
 QUESTIONS = "questions.md"

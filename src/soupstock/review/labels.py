@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from soupstock.labels import Label, Labels
+from soupstock.judging.labels import Label, Labels
 from soupstock.review.answers import KEEP, Answer, Answers
 
 

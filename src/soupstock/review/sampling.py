@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from soupstock.quotas import shared_out
+from soupstock.stats.apportionment import shared_out
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]

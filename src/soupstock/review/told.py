@@ -1,8 +1,8 @@
 """What people did, in words: for the dataset card."""
 
 from soupstock import spec
-from soupstock.markdown import Markdown, code, joined
-from soupstock.review.records import ReviewRecord
+from soupstock.artifacts.review import ReviewRecord
+from soupstock.text.markdown import Markdown, code, joined
 
 
 def reviewed(step: spec.Review, told: ReviewRecord | None) -> str:

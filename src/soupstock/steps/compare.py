@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from soupstock.calls import Ask, Call, Failure, Form, Reply, taken
-from soupstock.exhibits import compared
-from soupstock.pairs import Meeting, Preference, Standing, pairs, read_preference, standing
-from soupstock.prompts import Prompt, PromptError
-from soupstock.records import Row, failed, flatten
-from soupstock.rubrics import Rubric
+from soupstock.inference.call import Ask, Call, Failure, Form, Reply, taken
+from soupstock.judging.judge_input import compared
+from soupstock.judging.pairs import Meeting, Preference, Standing, pairs, read_preference, standing
+from soupstock.judging.rubric import Rubric
+from soupstock.rows.table import Row, failed, flatten
+from soupstock.spec.prompt import Prompt, PromptError
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from soupstock.calls import Answer, Ask, Failure, Form
-from soupstock.prompts import Prompt, PromptError
-from soupstock.records import Row, dropped, failed
+from soupstock.inference.call import Answer, Ask, Failure, Form
+from soupstock.rows.table import Row, dropped, failed
+from soupstock.spec.prompt import Prompt, PromptError
 
 CONVERSATION = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 

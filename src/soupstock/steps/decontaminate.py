@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from soupstock.calls import Ask, Failure
-from soupstock.contamination import STAGES, Contamination, Detector, surest
-from soupstock.edits import planted
-from soupstock.intervals import Interval
-from soupstock.measures import read_texts, read_turns
-from soupstock.rates import proportion
-from soupstock.records import Row, dropped, failed, frame
-from soupstock.references import Reference
-from soupstock.sameness import SameQuestion, Verdict
+from soupstock.inference.call import Ask, Failure
+from soupstock.rows.references import Reference
+from soupstock.rows.table import Row, dropped, failed, frame
+from soupstock.similarity.contamination import STAGES, Contamination, Detector, surest
+from soupstock.similarity.edits import planted
+from soupstock.stats.intervals import Interval
+from soupstock.stats.proportions import proportion
+from soupstock.steps.same_question import SameQuestion, Verdict
+from soupstock.text.measures import read_texts, read_turns
 
 _DIGITS = 4
 

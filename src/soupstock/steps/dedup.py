@@ -6,7 +6,11 @@ from typing import Literal, NamedTuple, assert_never
 import numpy as np
 import polars as pl
 
-from soupstock.buckets import (
+from soupstock.errors import MistakeError
+from soupstock.inference.embeddings import EmbeddingForm
+from soupstock.inference.static_embeddings import StaticModel
+from soupstock.rows.references import Reference
+from soupstock.similarity.buckets import (
     Compare,
     Found,
     Members,
@@ -14,10 +18,8 @@ from soupstock.buckets import (
     first_of_each,
     shared_buckets,
 )
-from soupstock.embedding import StaticModel
-from soupstock.embeddings import EmbeddingForm
-from soupstock.errors import MistakeError
-from soupstock.minhash import (
+from soupstock.similarity.cosine import Embedder, similar
+from soupstock.similarity.minhash import (
     Bands,
     Counts,
     Shingles,
@@ -32,8 +34,6 @@ from soupstock.minhash import (
     joined,
     shingles,
 )
-from soupstock.references import Reference
-from soupstock.semantic import Embedder, similar
 
 _CHUNK_CHARACTERS = 1 << 19
 

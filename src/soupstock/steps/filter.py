@@ -11,8 +11,8 @@ import polars as pl
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from soupstock.errors import MistakeError, Place, UnknownNameError, hint, quoted
-from soupstock.expressions import FAULTS, Columns, check_shape, evaluate, try_out
-from soupstock.measures import requires, roots
+from soupstock.rows.expressions import FAULTS, Columns, check_shape, evaluate, try_out
+from soupstock.text.measures import requires, roots
 
 
 @dataclass(frozen=True, eq=False)

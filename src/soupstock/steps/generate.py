@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from soupstock.calls import Answer, Ask, Call, Failure, Form, Reply
-from soupstock.framing import Framing
-from soupstock.prompts import Prompt, PromptError
-from soupstock.records import Row, dropped, failed
+from soupstock.inference.call import Answer, Ask, Call, Failure, Form, Reply
+from soupstock.inference.chat_template import Framing
+from soupstock.rows.table import Row, dropped, failed
+from soupstock.spec.prompt import Prompt, PromptError
 
 _FENCED = re.compile(r"\A\s*```[a-zA-Z]*\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import polars as pl
 
-from soupstock.calls import Ask, Call, Failure, Form, Reply, taken
-from soupstock.exhibits import exhibits
-from soupstock.juries import Aggregate, aggregated, disagreement
-from soupstock.prompts import Prompt, PromptError
-from soupstock.records import Row, failed
-from soupstock.rubrics import Rubric, Verdict, read_verdict, weighted
-from soupstock.rules import BoundRule, Ruled, apply
+from soupstock.inference.call import Ask, Call, Failure, Form, Reply, taken
+from soupstock.judging.judge_input import exhibits
+from soupstock.judging.jury import Aggregate, aggregated, disagreement
+from soupstock.judging.rubric import Rubric, Verdict, read_verdict, weighted
+from soupstock.judging.rules import BoundRule, Ruled, apply
+from soupstock.rows.table import Row, failed
+from soupstock.spec.prompt import Prompt, PromptError
 
 
 @dataclass(frozen=True)

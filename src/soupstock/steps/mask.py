@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from soupstock.masking import mask
-from soupstock.records import Row, column, frame
-from soupstock.spec import KINDS, Kind
+from soupstock.rows.table import Row, column, frame
+from soupstock.spec.pipeline import KINDS, Kind
+from soupstock.text.masking import mask
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from soupstock.errors import SoupstockError, shown
-from soupstock.records import AFTER, PART_ROWS, Columns, Row, Table, dropped, failed
-from soupstock.splitting import TRAIN, Sides, Splits, Texts, divided, groups, source_of, texts_of
+from soupstock.rows.splits import TRAIN, Sides, Splits, Texts, divided, groups, source_of, texts_of
+from soupstock.rows.table import AFTER, PART_ROWS, Columns, Row, Table, dropped, failed
 
 SHARD_GROUPS = 24
 """How many row groups, of PART_ROWS rows each, a shard holds at most."""

@@ -9,11 +9,9 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from soupstock import spec
-from soupstock.measures import read_scores, read_texts
-from soupstock.records import Table, column
+from soupstock.artifacts.review import ReviewRecord
 from soupstock.review.answers import KEEP, Answers, Settled, key_of
 from soupstock.review.figures import agreement_records, share_record
-from soupstock.review.records import ReviewRecord
 from soupstock.review.sampling import (
     Drawn,
     Floats,
@@ -25,6 +23,8 @@ from soupstock.review.sampling import (
     quarters,
     sizes_of,
 )
+from soupstock.rows.table import Table, column
+from soupstock.text.measures import read_scores, read_texts
 
 COLUMN = "review"
 """The column that the step makes."""

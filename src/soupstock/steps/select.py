@@ -7,15 +7,15 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from soupstock.bags import sketched
-from soupstock.coverage import Chosen, clustered, differing, farthest
-from soupstock.embedding import StaticModel
-from soupstock.embeddings import EmbeddingForm
-from soupstock.measures import read_scores, read_texts
-from soupstock.minhash import Counts
-from soupstock.quotas import shared_out
-from soupstock.records import column
-from soupstock.semantic import Embedder, Vectors, directions
+from soupstock.inference.embeddings import EmbeddingForm
+from soupstock.inference.static_embeddings import StaticModel
+from soupstock.rows.table import column
+from soupstock.similarity.coreset import Chosen, clustered, differing, farthest
+from soupstock.similarity.cosine import Embedder, Vectors, directions
+from soupstock.similarity.minhash import Counts
+from soupstock.similarity.tfidf import sketched
+from soupstock.stats.apportionment import shared_out
+from soupstock.text.measures import read_scores, read_texts
 
 Flags = npt.NDArray[np.bool_]
 

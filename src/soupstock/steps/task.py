@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import orjson
 import polars as pl
 
-from soupstock.calls import Answer, Ask, Call, Failure, Form, seed_of
-from soupstock.records import Row, dropped, failed, flatten
+from soupstock.inference.call import Answer, Ask, Call, Failure, Form, seed_of
+from soupstock.rows.table import Row, dropped, failed, flatten
 
 
 class Question(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import polars as pl
 
-from soupstock.records import Row, flatten
+from soupstock.rows.table import Row, flatten
 
 
 class Finding(NamedTuple):

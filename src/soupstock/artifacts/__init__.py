@@ -1,0 +1,1 @@
+"""What a run leaves, as data: manifest, records, the folder's layout. Computes nothing."""

@@ -1,0 +1,459 @@
+"""What a run says of itself: the one place where the numbers of card and report come from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from soupstock.artifacts.judges import JudgeRecord
+from soupstock.artifacts.review import ReviewRecord
+from soupstock.artifacts.terms import TermsRecord
+from soupstock.spec.pipeline import Record
+
+MANIFEST = "manifest.json"
+
+WRITING = ("generate", "task", "converse")
+"""The verbs of steps by which models write texts."""
+
+
+class PartRecord(Record):
+    """A file that the run was made from: a prompt, rubric, schema or filter module."""
+
+    name: str
+    file: str
+    """Where it was found, relative to its project; `standard:` before it for the standard one."""
+    sha256: str
+    text: str
+
+
+class ModelRecord(Record):
+    """A model that was asked."""
+
+    role: str
+    reference: str
+    """What the pipeline or the command line calls it: `embedded`, `openai/gpt-5-mini`."""
+    model: str
+    revision: str | None = None
+    license: str | None = None
+    sha256: str | None = None
+    """The hash of its weights, where they are known."""
+    terms: TermsRecord | None = None
+    """What its licence, or the terms of the service, say of what it writes, where that is known."""
+
+
+class FailureRecord(Record):
+    """Calls that failed for one cause after all retries."""
+
+    cause: str
+    rows: int
+    example: str
+
+
+class TokenRecord(Record):
+    """Tokens of the answers that the rows were made from, paid in this run or an earlier one."""
+
+    prompt: int = 0
+    cached: int = 0
+    """Those of the prompts' tokens that a server had computed before, where it tells."""
+    completion: int = 0
+
+
+class SavingRecord(Record):
+    """What shorter answers that are right save, of all rows that have one."""
+
+    unit: Literal["tokens", "characters"]
+    """Tokens are those that the model's server counts."""
+    rows: int
+    before: int
+    """How long the answers were, all together."""
+    after: int
+
+
+class StepRecord(Record):
+    """One step's accounts. Always: rows_in = rows_kept + the sum of `dropped`."""
+
+    index: int
+    """Counted from 1."""
+    verb: str
+    label: str
+    """What a person reads: `generate response`, `filter length, not_refusal`."""
+    model: str | None = None
+    models: tuple[str, ...] = ()
+    """The roles of the models that were asked; `model` is all of them in one text."""
+    rows_in: int
+    rows_kept: int
+    dropped: dict[str, int] = {}
+    """Rows dropped, by the first of their reasons."""
+    flagged: dict[str, int] = {}
+    """Rows that each reason named; a row with two reasons is counted under both."""
+    masked: dict[str, int] = {}
+    """Identifiers that a placeholder stands for now, by kind."""
+    savings: tuple[SavingRecord, ...] = ()
+    """How much shorter answers were made, where a verify step asks for that."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of the step."""
+    failures: tuple[FailureRecord, ...] = ()
+    answers: int = 0
+    """Model answers that the step's rows rest on."""
+    tokens: TokenRecord = TokenRecord()
+    cost: float | None = None
+    """US dollars for those answers; null where the model's prices are not known."""
+
+
+class SourceRecord(Record):
+    """Where the rows came from."""
+
+    kind: Literal["sample", "file", "dataset", "documents"]
+    rows: int
+    sha256: str | None = None
+    """The content's hash, where there is a file."""
+
+
+class ShardRecord(Record):
+    """A file of the dataset, relative to its folder."""
+
+    file: str
+    rows: int
+    bytes: int
+    split: str = "train"
+
+
+class SplitRecord(Record):
+    """One split of a configuration."""
+
+    name: str
+    rows: int
+    bytes: int
+    """The size of its rows in memory, as Arrow tables."""
+
+
+class ConfigRecord(Record):
+    """One way in which the rows are published."""
+
+    name: str
+    folder: str
+    """Where its files lie in the dataset's folder."""
+    output_schema: str | None = None
+    features: dict[str, Any]
+    rows: int
+    bytes: int
+    splits: tuple[SplitRecord, ...]
+    download: int
+    """The size of its files."""
+
+
+class SplittingRecord(Record):
+    """How rows were put into splits."""
+
+    shares: dict[str, float]
+    """What share each split was to have; `train` has the rest."""
+    stratify: str | None = None
+    source: tuple[str, ...] = ()
+    """The columns that are the same in all rows from one source row."""
+    groups: int
+    """How many groups of rows there are that belong together: each is on one side."""
+    largest: int
+    """How many rows the largest has."""
+
+
+class DatasetRecord(Record):
+    """The dataset that was written; columns and sizes are those of its first configuration."""
+
+    repository: str
+    """Its id on the Hub, once it is there."""
+    license: str | None = None
+    language: tuple[str, ...] = ()
+    features: dict[str, Any]
+    """Its columns and their types, as `datasets.Features.to_dict` writes them."""
+    rows: int
+    bytes: int
+    """The size of its rows in memory, as Arrow tables."""
+    shards: tuple[ShardRecord, ...]
+    """All files, of all configurations."""
+    configs: tuple[ConfigRecord, ...] = ()
+    splitting: SplittingRecord | None = None
+    """Null where all rows are one split, `train`."""
+    personal: dict[str, int] | None = None
+    """What was found in its texts that names a person or opens a door, by kind."""
+
+
+class SpreadRecord(Record):
+    """How numbers are spread."""
+
+    rows: int
+    mean: float
+    lowest: float
+    lower_quartile: float
+    median: float
+    upper_quartile: float
+    highest: float
+
+
+class ScoreRecord(Record):
+    """What a judge's scores came to."""
+
+    column: str
+    model: str
+    """The judge's role."""
+    judged: SpreadRecord | None = None
+    """Of all rows that have a score; null where none has."""
+    kept: SpreadRecord | None = None
+    """Of those rows among them that were kept to the end."""
+
+
+class EvaluationRecord(Record):
+    """A set of texts that rows were compared with."""
+
+    name: str
+    column: str
+    rows: int
+    sha256: str
+    """The hash of its content."""
+
+
+class RecallRecord(Record):
+    """How many canaries of a kind were found: items of the sets, edited."""
+
+    kind: str
+    planted: int
+    found: int
+    share: float
+    low: float
+    high: float
+    """The interval of the share that is found, for nineteen in twenty."""
+
+
+class SamenessRecord(Record):
+    """What a model said of rows that only resemble an item, and what its word is worth."""
+
+    role: str
+    model: str
+    revision: str | None = None
+    ask_from: float
+    """From which cosine on it was asked."""
+    asked: int
+    """About how many rows it was asked."""
+    same: int
+    """How many of them it takes for the same question; they were dropped."""
+    different: int
+    """How many it takes for another; they were kept."""
+    unclear: int
+    """How many have no verdict; they were dropped."""
+    canaries: int = 0
+    """How many canaries it told of."""
+    missed: int = 0
+    """How many of these it takes for another question."""
+    pairs: int = 0
+    """How many pairs of items it told of: each with the other one that is most like it."""
+    mistaken: int = 0
+    """How many of these it takes for the same question."""
+    low: float | None = None
+    high: float | None = None
+    """The interval of the share that it takes for the same, for nineteen in twenty."""
+    is_proven: bool = False
+    """Whether these show that it tells the same question from another one."""
+    untold: int = 0
+    """How many canaries and pairs have no verdict; they count for nothing."""
+    answers: int = 0
+    """What it took to learn that: answers, and US dollars; null where a price is not known."""
+    cost: float | None = None
+    sentence: str
+    """All of it in words."""
+
+
+UNASKED = (
+    "no model was asked here whether a row puts the same question as the item that it resembles:"
+    " it was dropped"
+)
+"""What is said where a run asks a model, and something else does not."""
+
+
+class DecontaminationRecord(Record):
+    """What rows were compared with, and how well that finds what it looks for."""
+
+    step: str
+    column: str
+    sets: tuple[EvaluationRecord, ...]
+    canaries: tuple[RecallRecord, ...]
+    question: SamenessRecord | None = None
+    """Null where no model was asked."""
+    is_unasked: bool = False
+    """Whether a run asks a model, and here nobody was asked: what resembles an item is dropped."""
+
+
+class DiversityRecord(Record):
+    """How different the texts of a column are from each other, of the rows that were kept."""
+
+    column: str
+    texts: int
+    """How many were looked at."""
+    distinct_1: float
+    """Different words, as a share of all words; `distinct_2` of pairs, `distinct_3` of threes."""
+    distinct_2: float
+    distinct_3: float
+    compression: float
+    """How many times smaller zlib makes them."""
+    vendi: float
+    """How many texts that have nothing in common are as diverse."""
+    embedder: str | None = None
+    """What they are compared by for that; their words where it is null."""
+    opening: str
+    """The commonest first three words."""
+    opening_share: float
+    phrase: str
+    """The commonest six words in a row."""
+    phrase_share: float
+    repeats: float
+    """The share of texts that nearly repeat another one."""
+    alarms: tuple[str, ...] = ()
+    """What looks as if a model had fallen into one way of answering."""
+
+
+class TopicRecord(Record):
+    """How evenly a column's values are spread: how many equally frequent ones are as diverse."""
+
+    column: str
+    values: int
+    drawn: float
+    """Of all rows."""
+    kept: float
+    """Of those that were kept."""
+
+
+class AddressRecord(Record):
+    """What one of a model's addresses did in a run."""
+
+    base_url: str
+    calls: int
+    failed: int = 0
+    """Requests without an answer, refused ones not among them."""
+
+
+class ServerRecord(Record):
+    """What one model's servers did in a run."""
+
+    model: str
+    """The model's reference: `embedded`, `openai/gpt-5-mini`."""
+    served: tuple[str, ...] = ()
+    """The model's names as the server gives them: `gpt-5-mini-2025-08-07`."""
+    calls: int
+    tokens: TokenRecord
+    cost: float | None
+    seconds: float
+    """From the first request to the last answer."""
+    prefix_hits: float | None = None
+    """The share of prompt tokens that its prefix cache had, where its metrics tell."""
+    structured_output: str | None = None
+    """How the server was found to hold answers to a JSON Schema; null where it was not probed."""
+    addresses: tuple[AddressRecord, ...] = ()
+    """Each address's share, where there are several."""
+
+
+class PaidRecord(Record):
+    """What the calls of this very run came to; nothing in the dataset depends on it."""
+
+    calls: int = 0
+    """Answers that a server gave in this run."""
+    found: int = 0
+    """Answers that the store had already."""
+    probes: int = 0
+    """Answers among `calls` that only told what a server can do; no row rests on them."""
+    retried: int = 0
+    """Requests that were sent again."""
+    tokens: TokenRecord = TokenRecord()
+    cost: float | None = None
+    servers: tuple[ServerRecord, ...] = ()
+    """The same for each server that was asked."""
+
+
+class TimingRecord(Record):
+    """When the run was, in UTC, and how long it took, in seconds."""
+
+    started: str
+    seconds: float
+    steps: tuple[float, ...] = ()
+    """For each step the seconds from its first row to its last; steps that stream overlap."""
+
+
+class PruningRecord(Record):
+    """What pruning a file says of itself."""
+
+    soupstock: str
+    pipeline: str
+    file: str
+    sha256: tuple[str, ...]
+    """The hashes of the file, or of the files in the folder."""
+    columns: dict[str, str]
+    """What the pipeline calls a column, and what the file does, where they differ."""
+    rows: int
+    kept: int
+    steps: tuple[StepRecord, ...]
+    decontamination: tuple[DecontaminationRecord, ...] = ()
+    seconds: float
+
+
+class Manifest(Record):
+    """Everything a run says of itself. Only `paid` and `timing` differ from run to run."""
+
+    soupstock: str
+    name: str
+    fingerprint: str
+    """The hash of the plan, in hexadecimal."""
+    seed: int = 0
+    """Where every random choice starts."""
+    pipeline: dict[str, Any]
+    """The pipeline as data, defaults included."""
+    prompts: tuple[PartRecord, ...] = ()
+    rubrics: tuple[PartRecord, ...] = ()
+    schemas: tuple[PartRecord, ...] = ()
+    filters: tuple[PartRecord, ...] = ()
+    models: tuple[ModelRecord, ...] = ()
+    source: SourceRecord
+    outcome: Literal["complete", "partial"]
+    reason: str | None = None
+    """Why the run is partial."""
+    steps: tuple[StepRecord, ...]
+    rows: int
+    kept: int
+    answers: int = 0
+    """Model answers that the rows rest on, of all steps."""
+    tokens: TokenRecord = TokenRecord()
+    cost: float | None = None
+    """US dollars for those answers; null where a model's prices are not known."""
+    scores: tuple[ScoreRecord, ...] = ()
+    judges: tuple[JudgeRecord, ...] = ()
+    """What is known of each judge step's judge."""
+    review: ReviewRecord | None = None
+    """What people said of the rows; null where the pipeline asks nobody."""
+    decontamination: tuple[DecontaminationRecord, ...] = ()
+    diversity: tuple[DiversityRecord, ...] = ()
+    topics: tuple[TopicRecord, ...] = ()
+    dataset: DatasetRecord | None = None
+    """Null where the pipeline publishes nothing, or no row was kept."""
+    files: dict[str, str] = {}
+    """The SHA-256 of each file that was written, by its path in the run's folder."""
+    versions: dict[str, str] = {}
+    """Of Python and of the packages that shape the result."""
+    paid: PaidRecord = PaidRecord()
+    timing: TimingRecord
+
+    @property
+    def parts(self) -> Mapping[str, tuple[PartRecord, ...]]:
+        """The files that the run was made from, by what they are."""
+        return {
+            "prompts": self.prompts,
+            "rubrics": self.rubrics,
+            "schemas": self.schemas,
+            "filters": self.filters,
+        }
+
+
+def read(folder: Path) -> Manifest:
+    """Read a run's manifest."""
+    return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+
+
+def write(folder: Path, manifest: Manifest) -> None:
+    """Write a run's manifest whole or not at all."""
+    partial = folder / f".{MANIFEST}.partial"
+    partial.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    partial.replace(folder / MANIFEST)

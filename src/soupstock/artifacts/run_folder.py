@@ -1,0 +1,149 @@
+"""The folder of a run: named by what the run is, worked in by one process at a time."""
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from soupstock.artifacts.manifest import MANIFEST
+from soupstock.errors import MistakeError, SoupstockError
+from soupstock.spec.pipeline import slug, unslugged
+
+ROWS = "rows.parquet"
+REPORT = "report.html"
+DATASET = "dataset"
+LATEST = "latest"
+STORE = "calls.sqlite"
+
+_ASIDE = f".{DATASET}.old"
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+
+
+def runs_folder(root: Path) -> Path:
+    """Return the folder of all runs of a project, and of their store."""
+    return root / "runs"
+
+
+def run_folder(root: Path, name: str, fingerprint: str) -> Path:
+    """Return where the run of a plan lives: the same plan, the same folder."""
+    return runs_folder(root) / slug(name) / fingerprint[:12]
+
+
+def known_runs(root: Path) -> list[str]:
+    """Return the names of what has been run."""
+    links = sorted(runs_folder(root).glob(f"*/{LATEST}"))
+    return [unslugged(link.parent.name) for link in links]
+
+
+def run_name(folder: Path) -> str:
+    """Name a run by its folder: `specialists/extract/3f2a1b0c9d8e`."""
+    return f"{unslugged(folder.parent.name)}/{folder.name}"
+
+
+def latest(root: Path, name: str) -> Path:
+    """Return the folder of a pipeline's last run; raises MistakeError where there is none."""
+    folder = runs_folder(root) / slug(name) / LATEST
+    if not (folder / MANIFEST).is_file():
+        raise MistakeError(f"{name} has not been run yet: soupstock run {name}")
+    return folder.resolve()
+
+
+@contextmanager
+def worked_in(folder: Path, notify: Callable[[str], None]) -> Iterator[Path]:
+    """Make a folder for a run and keep others out; yield a folder within it for work in progress.
+
+    A second run of the same plan waits for the first, and then finds its answers in the store.
+    Raises SoupstockError where the disk is full; what an earlier run left stays as it was.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MistakeError(f"the folder {folder} cannot be made: {error.strerror}") from error
+    work = folder / ".work"
+    with _locked(folder, notify):
+        _recover(folder)
+        shutil.rmtree(work, ignore_errors=True)
+        try:
+            yield work
+        except Exception as error:
+            if not _is_full(error):
+                raise
+            raise SoupstockError(
+                f"the disk is full; {folder} is as it was, and every answer is kept: "
+                "free some space and run again"
+            ) from error
+        finally:
+            _recover(folder)
+            shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path, notify: Callable[[str], None]) -> Iterator[None]:
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        notify(f"another run is at work in {folder}; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _is_full(error: Exception) -> bool:
+    """Tell whether a disk had no room; polars says so in words only."""
+    if isinstance(error, OSError):
+        return error.errno in _NO_ROOM
+    return any(f"(os error {number})" in str(error) for number in _NO_ROOM)
+
+
+def replace(folder: Path, fresh: Path) -> None:
+    """Put what was written in `fresh` in the place of what an earlier run left in `folder`.
+
+    Each file, and the dataset as a whole, is the old one or the new one at every moment. Only a
+    process that is killed between two renames leaves no dataset; the next run puts it back. The
+    manifest comes last.
+    """
+    (fresh / ROWS).replace(folder / ROWS)
+    if (folder / DATASET).exists():
+        (folder / DATASET).replace(folder / _ASIDE)
+    if (fresh / DATASET).exists():
+        (fresh / DATASET).replace(folder / DATASET)
+    (fresh / REPORT).replace(folder / REPORT)
+    (fresh / MANIFEST).replace(folder / MANIFEST)
+    if (folder / _ASIDE).exists():
+        (folder / _ASIDE).replace(fresh / _ASIDE)
+
+
+def _recover(folder: Path) -> None:
+    """Put back a dataset that was renamed aside by a run that did not come to its next rename."""
+    aside, place = folder / _ASIDE, folder / DATASET
+    if aside.exists() and not place.exists():
+        aside.replace(place)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def point_latest(folder: Path) -> None:
+    """Let `latest` link to a run's folder, from one moment to the next."""
+    link = folder.parent / f".{LATEST}.{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder.name, target_is_directory=True)
+    link.replace(folder.parent / LATEST)
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file of a run, by its path in the folder; not the manifest's."""
+    files = [folder / ROWS, folder / REPORT, *sorted((folder / DATASET).rglob("*"))]
+    found = {}
+    for path in files:
+        if path.is_file():
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            found[path.relative_to(folder).as_posix()] = digest
+    return found

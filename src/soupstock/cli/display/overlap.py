@@ -1,0 +1,110 @@
+"""Show in a terminal what datasets have in common."""
+
+from collections.abc import Iterator
+
+from rich.table import Table
+from rich.text import Text
+
+from soupstock.artifacts.overlap import CorpusRecord, Crossing, Overlap
+from soupstock.cli.display.terminal import new_console, new_table
+from soupstock.errors import shown
+
+_EXCERPT = 160
+_WAYS = {"same": "the same", "near": "nearly the same", "meaning": "alike in meaning"}
+
+
+def show_overlap(found: Overlap) -> None:
+    """Print what datasets have in common, and what speaks against merging."""
+    console = new_console()
+    console.print(_datasets(found))
+    for line in (*_formats(found), _anchor(found)):
+        console.print(Text(shown(line)), soft_wrap=True)
+    console.print()
+    console.print(_crossings(found))
+    for line in (*_examples(found), *_notes(found)):
+        console.print(Text(shown(line)), soft_wrap=True)
+    console.print()
+    for warning in found.warnings:
+        console.print(Text(f"warning: {shown(warning)}"), style="yellow", soft_wrap=True)
+    if not found.warnings:
+        console.print("nothing here speaks against merging what is trained on them")
+
+
+def _datasets(found: Overlap) -> Table:
+    right = ("rows", "anchor", "others")
+    table = new_table("dataset", *right, right=right)
+    for one in found.datasets:
+        counts = (one.rows, one.anchor, one.rows - one.anchor)
+        table.add_row(Text(shown(one.name)), *(f"{n:,}" for n in counts))
+    return table
+
+
+def _formats(found: Overlap) -> Iterator[str]:
+    """Say system prompt and shape: once, where all have the same."""
+    systems = {one.name: _system(one) for one in found.datasets}
+    shapes = {one.name: " and ".join(one.shapes) for one in found.datasets}
+    for what, told in (("system prompt", systems), ("shape", shapes)):
+        alike = len(set(told.values())) == 1
+        lines = {"all": next(iter(told.values()))} if alike else told
+        yield from (f"{what} of {name}: {text}" for name, text in lines.items())
+
+
+def _system(one: CorpusRecord) -> str:
+    if one.system_prompts > 1:
+        return f"{one.system_prompts:,} different ones"
+    text = one.systems[0].text if one.systems else None
+    if text is None:
+        return "none"
+    return text[:_EXCERPT] + ("…" if len(text) > _EXCERPT else "")
+
+
+def _anchor(found: Overlap) -> str:
+    if found.anchor is None:
+        return "anchor: none; rows count as one if three datasets or more have them, or by --anchor"
+    return f"anchor: {found.anchor}, {found.anchor_rows:,} different ones"
+
+
+def _crossings(found: Overlap) -> Table:
+    right = ("same", "near", "meaning", "prompts", "overlap", "words")
+    table = new_table("rows of", "in", *right, right=right)
+    words = {(pair.one, pair.other): pair.words for pair in found.apart}
+    for one in found.crossings:
+        apart = words.get((one.of, one.within))
+        table.add_row(
+            Text(shown(one.of)),
+            Text(shown(one.within)),
+            f"{one.same:,}",
+            f"{one.near:,}",
+            "" if one.meaning is None else f"{one.meaning:,}",
+            f"{one.prompts:,}",
+            f"{one.share:.1%}",
+            "" if apart is None else f"{apart:.2f}",
+        )
+    return table
+
+
+def _examples(found: Overlap) -> Iterator[str]:
+    for one in found.crossings[::2]:
+        if one.examples:
+            yield _example(one)
+
+
+def _example(one: Crossing) -> str:
+    first = one.examples[0]
+    alike = _WAYS[first.kind] + (f", {first.similarity:.2f}" if first.kind != "same" else "")
+    text = " ".join(first.text.split())
+    return f"row {first.row:,} of {one.of}, row {first.twin:,} of {one.within} ({alike}): {text}"
+
+
+def _notes(found: Overlap) -> Iterator[str]:
+    halves = [one.within for one in found.datasets if one.within is not None]
+    if halves:
+        yield (
+            "words: how far the two vocabularies are apart, 0 (none) to 1 (no word in common); two"
+            f" halves of one of these datasets are {min(halves):.2f} to {max(halves):.2f} apart"
+        )
+    if found.unmeasured:
+        yield f"meaning: not compared; {found.unmeasured}"
+    for pair in found.apart:
+        if pair.sources is not None:
+            yield f"source rows of both {pair.one} and {pair.other}: {pair.sources:,}"

@@ -1,0 +1,138 @@
+"""Show what a run would do, and what it would take."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from soupstock.cli.display.terminal import cell, duration, new_console, new_table, whole
+from soupstock.engine.plan import Plan, Step
+from soupstock.errors import shown
+from soupstock.judging.canaries import FEWEST, copies
+from soupstock.similarity.edits import EDITS
+from soupstock.spec.pipeline import Decontaminate, Dedup, Judge, Select
+from soupstock.steps.decontaminate import Decontamination
+from soupstock.steps.judge import Judging
+
+if TYPE_CHECKING:
+    from soupstock.runs.estimate import Estimate, Interval
+
+
+def show_plan(plan: Plan) -> None:
+    """Print what a run would do."""
+    console = new_console()
+    rows = "as many rows as it takes" if plan.rows is None else f"{plan.rows:,} rows"
+    columns = ", ".join(plan.source.columns)
+    console.print(Text(f"{shown(plan.name)}: {rows} from a {plan.source.kind} source ({columns})"))
+    if plan.pipeline.target:
+        console.print(f"target: exactly {plan.pipeline.target:,} kept rows")
+    console.print()
+    for number, step in enumerate(plan.steps, 1):
+        console.print(Text(f"{number}. {shown(step.title)}", style="bold"))
+        for label, text in _details(step, plan.rows):
+            console.print(Text(f"   {label:<10}{shown(text)}"), soft_wrap=True)
+    console.print()
+    for role, model in plan.models.items():
+        revision = f", revision {model.revision}" if model.revision else ""
+        where = f" at {model.base_url}" if model.base_url else ""
+        console.print(cell(f"{role}: {model.reference} ({model.name}{revision}){where}"))
+        if model.launch:
+            command = " ".join(model.launch.command)
+            console.print(cell(f"  started by the run: {command}"), soft_wrap=True)
+        if model.missing:
+            console.print(cell(f"  missing: {model.missing}"), style="yellow")
+    if crowding := plan.crowding():
+        console.print(cell(crowding), style="yellow", soft_wrap=True)
+    if plan.rows is not None:
+        total = plan.rows * sum(step.calls for step in plan.steps)
+        console.print(f"calls: at most {total:,}, fewer as rows are dropped; none is asked twice")
+    for told in _trials(plan.steps):
+        console.print(told)
+    console.print(f"fingerprint: {plan.fingerprint[:12]}")
+
+
+def _trials(steps: Sequence[Step]) -> Iterator[str]:
+    """Say how many calls it takes at most to try the models that judge."""
+    if spoiled := sum(map(_spoiled_calls, steps)):
+        yield f"calls about canaries, which show whether the judge is fit: at most {spoiled:,}"
+    if edited := sum(map(_edited_calls, steps)):
+        yield f"calls about known cases, which show what decontaminate finds: at most {edited:,}"
+
+
+def _spoiled_calls(step: Step) -> int:
+    """Say how many calls it takes at most to try a judge."""
+    return len(step.members) * round(spoiled_rows(step))
+
+
+def spoiled_rows(step: Step, rows: float = math.inf) -> float:
+    """Say how many canaries a judge of so many rows is asked about at most."""
+    if not (isinstance(step.bound, Judging) and isinstance(step.spec, Judge) and step.members):
+        return 0
+    taken = min(rows, step.spec.canaries or 0)
+    return copies(step.bound.rubric) * taken if taken >= FEWEST else 0
+
+
+def _edited_calls(step: Step) -> int:
+    """Say how many calls it takes at most to try who is asked for the same question."""
+    if not (isinstance(step.bound, Decontamination) and isinstance(step.spec, Decontaminate)):
+        return 0
+    items = sum(reference.rows for reference in step.bound.against)
+    # Each item is edited in each way, and held against another one.
+    return (len(EDITS) + 1) * min(items, step.spec.canaries or 0) if step.model else 0
+
+
+def _details(step: Step, rows: int | None) -> Iterator[tuple[str, str]]:
+    """Say what a step reads, asks and adds: labels and texts."""
+    if step.reads:
+        yield "reads", ", ".join(step.reads)
+    if step.adds:
+        yield "adds", ", ".join(f"{name} ({_type(dtype)})" for name, dtype in step.adds.items())
+    if step.model:
+        calls = f"{step.calls} a row" if rows is None else f"at most {rows * step.calls:,}"
+        yield "asks", f"{step.role} = {step.model.reference}, calls: {calls}"
+    for reference in getattr(step.bound, "against", ()):
+        yield "against", f"{reference.label}, {reference.column}: {reference.rows:,} rows"
+    if embedder := getattr(step.bound, "embedder", None):
+        yield "embedder", embedder.name
+    for kind, part in dict.fromkeys(step.parts):
+        yield kind, part.file
+
+
+def _type(dtype: Any) -> str:
+    names = {"String": "text", "List(String)": "texts", "Int64": "integer", "Float64": "number"}
+    text = str(dtype)
+    return names.get(text, "score and reasons" if "criteria" in text else "fields")
+
+
+def show_estimate(plan: Plan, told: "Estimate") -> None:
+    """Print what is still to be done for a plan, each figure with its interval."""
+    console = new_console()
+    table = new_table("to come", "about", "nine in ten", right=("about", "nine in ten"))
+    rows: list[tuple[str, Interval | None, Callable[[float], str]]] = [
+        ("calls", told.calls, whole),
+        ("tokens asked", told.prompt_tokens, whole),
+        ("tokens answered", told.completion_tokens, whole),
+        ("cost", told.cost, lambda value: f"${value:.2f}"),
+        ("time", told.seconds, duration),
+        ("rows in the dataset", told.kept, whole),
+    ]
+    for label, interval, say in rows:
+        if interval is None:
+            table.add_row(label, "not known", "")
+        else:
+            table.add_row(
+                label, say(interval.median), f"{say(interval.low)} to {say(interval.high)}"
+            )
+    console.print()
+    console.print(f"{told.found:,} answers are in the store already")
+    console.print(table)
+    if told.cost is None:
+        console.print("cost: set input_price and output_price in [tool.soupstock.models]")
+    for title in told.unknown:
+        unknown = f"no answer of '{title}' is known yet: its longest ones are counted"
+        console.print(cell(unknown))
+    if any(isinstance(step.spec, Dedup | Select) for step in plan.steps):
+        console.print(
+            "dedup and select drop more the more rows there are: less than this is likely"
+        )

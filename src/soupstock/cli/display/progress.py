@@ -1,0 +1,162 @@
+"""Show how far a run is: a live table in a terminal, a line now and then elsewhere."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from soupstock.cli.display.plan import spoiled_rows
+from soupstock.cli.display.terminal import cell, duration, new_console, new_table, short
+from soupstock.engine.plan import Step
+from soupstock.inference.budget import PICO
+
+if TYPE_CHECKING:
+    from soupstock.inference.model_queue import Lane
+    from soupstock.runs.run import Progress
+
+PLAIN_EVERY = 10.0
+"""Seconds between progress lines where there is no terminal."""
+
+
+@contextmanager
+def watch(progress: "Progress") -> Iterator[None]:
+    """Show a run's progress: a live table in a terminal, else a line now and then."""
+    console = new_console(stderr=True)
+    shower = _live if console.is_terminal else _lines
+    with shower(progress, console):
+        yield
+
+
+@contextmanager
+def _live(progress: "Progress", console: Console) -> Iterator[None]:
+    board = Board(progress)
+    with Live(get_renderable=board.render, console=console, refresh_per_second=4, transient=True):
+        yield
+
+
+@contextmanager
+def _lines(progress: "Progress", console: Console) -> Iterator[None]:
+    board, stop = Board(progress), threading.Event()
+
+    def tell() -> None:
+        last = ""
+        while not stop.wait(PLAIN_EVERY):
+            if (line := board.line()) != last:
+                console.print(cell(line), soft_wrap=True)
+                last = line
+
+    thread = threading.Thread(target=tell, name="progress", daemon=True)
+    thread.start()
+    progress.listener = lambda note: console.print(cell(note), soft_wrap=True)
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+class Board:
+    """What the live table shows, from the run's own counters."""
+
+    def __init__(self, progress: "Progress") -> None:
+        self._progress = progress
+        self._started = time.monotonic()
+
+    def render(self) -> RenderableType:
+        """Make the table of steps and of servers."""
+        parts: list[RenderableType] = [cell(note) for note in self._progress.notes[-3:]]
+        if (flow := self._progress.flow) is None:
+            return Group(*parts, Text("starting"))
+        right = ("in", "kept", "dropped", "failed", "waiting")
+        steps = new_table("step", *right, right=right)
+        for tally in (*flow.tallies, *flow.examined):
+            numbers = (tally.rows_in, tally.kept, tally.dropped, tally.failed, tally.waiting)
+            steps.add_row(cell(short(tally.label)), *(f"{n:,}" if n else "" for n in numbers))
+        parts += [steps, self._servers(), Text(self._closing(), style="dim")]
+        return Group(*parts)
+
+    def line(self) -> str:
+        """Say the same in one line."""
+        if (flow := self._progress.flow) is None:
+            return "starting"
+        asking = [
+            tally for tally, step in zip(flow.tallies, flow.plan.steps, strict=False) if step.calls
+        ]
+        told = (*asking, *flow.examined)
+        steps = (f"{t.label} {t.ended:,} of {t.rows_in:,}" for t in told if t.rows_in)
+        return f"{', '.join(steps)}; {self._closing()}"
+
+    def _lanes(self) -> "list[Lane]":
+        client = self._progress.client
+        return list(client.lanes.values()) if client else []
+
+    def _servers(self) -> Table:
+        right = ("in flight", "allowed", "answered", "tokens/s", "refused", "failed")
+        table = new_table("server", *right, right=right)
+        for lane in self._lanes():
+            numbers = (lane.active, lane.allowed, lane.answered, round(self._rate(lane)))
+            cells = (*numbers, lane.refused, lane.failed)
+            table.add_row(cell(lane.model.reference), *(f"{n:,}" if n else "" for n in cells))
+        return table
+
+    def _rate(self, lane: "Lane") -> float:
+        return lane.tokens / max(1.0, time.monotonic() - self._started)
+
+    def _closing(self) -> str:
+        elapsed = time.monotonic() - self._started
+        rate = sum(self._rate(lane) for lane in self._lanes())
+        share = self._share()
+        parts = [f"{elapsed:.0f} s", f"{rate:.0f} tokens/s", *self._costs(share), *self._yield()]
+        if share is not None:
+            parts.append(f"about {duration(elapsed * (1 - share) / share)} left")
+        client = self._progress.client
+        if client is not None and client.stopped is not None:
+            parts.append("stopping: what is under way is finished and kept")
+        return ", ".join(parts)
+
+    def _costs(self, share: float | None) -> Iterator[str]:
+        """Say what was paid in this run, and what it will come to."""
+        lanes = self._lanes()
+        cost = sum(lane.cost for lane in lanes) / PICO
+        if cost:
+            yield f"${cost:.4f} so far" + (f", about ${cost / share:.2f} in all" if share else "")
+
+    def _yield(self) -> Iterator[str]:
+        """Say how many rows will be kept, or how many it takes to keep as many as are wanted."""
+        flow, needed = self._progress.flow, self._progress.needed
+        if needed is not None:
+            yield f"the target takes about {needed:,} source rows"
+        elif flow is not None and flow.rows and flow.survival is not None:
+            yield f"about {flow.rows * flow.survival:,.0f} rows will be kept"
+
+    def _canaries(self, step: Step, expected: float) -> float:
+        """Guess how many canaries a judge is asked about, as soon as it is known how many."""
+        flow = self._progress.flow
+        if flow is None or not flow.are_models_tried:
+            return 0
+        for tally in flow.examined:
+            if tally.label.startswith(f"{step.title}:"):
+                return tally.rows_in
+        return spoiled_rows(step, expected)
+
+    def _share(self) -> float | None:
+        """Guess which share of the work is done, from the rows that steps still expect."""
+        flow = self._progress.flow
+        if flow is None or not flow.rows:
+            return None
+        expected, due = float(flow.rows), 0.0
+        done = float(sum(tally.ended for tally in flow.examined))
+        for tally, step in zip(flow.tallies, flow.plan.steps, strict=False):
+            if step.calls:
+                done += tally.ended
+                due += max(expected, tally.rows_in)
+            due += self._canaries(step, expected)
+            expected *= tally.kept / tally.ended if tally.ended else 1.0
+        share = done / due if due else 0.0
+        return share if 0 < share < 1 else None

@@ -1,0 +1,164 @@
+"""Show what came of a run, in numbers."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from soupstock.artifacts.manifest import UNASKED, Manifest, StepRecord
+from soupstock.artifacts.run_folder import DATASET, REPORT
+from soupstock.cli.display.terminal import cell, new_console, new_table, short
+from soupstock.reports.card.splits import vacancies
+
+if TYPE_CHECKING:
+    from soupstock.artifacts.manifest import DecontaminationRecord
+    from soupstock.runs.prune import Pruned
+    from soupstock.runs.run import Run
+
+_FILTER = "filter: "
+
+
+def show_run(run: "Run") -> None:
+    """Print the accounts of a run: every row that came in, kept or dropped with its reason."""
+    console, said = new_console(), run.manifest
+    console.print(steps_table(said.steps))
+    console.print()
+    for line in (*notes(said.steps), *failures(said), *_alarms(said)):
+        console.print(cell(line), style="yellow")
+    console.print(cell(summary(said)), soft_wrap=True)
+    for line in _servers(said):
+        console.print(cell(line), soft_wrap=True)
+    for line, style in _judges(said):
+        console.print(cell(line), style=style, soft_wrap=True)
+    if said.outcome == "partial":
+        console.print(cell(f"partial: {said.reason}"), style="bold yellow", soft_wrap=True)
+        if (said.reason or "").startswith("stopped"):
+            console.print("every answer is kept; the same command goes on")
+    if not said.kept and said.steps:
+        worst = max(said.steps, key=lambda step: sum(step.dropped.values()))
+        why = f"no row was kept, so there is no dataset; '{worst.label}' dropped most"
+        console.print(cell(why), style="bold yellow")
+    for one in vacancies(said.dataset) if said.dataset else ():
+        which = f" of {one.config}" if one.config else ""
+        why = f"no row{which} is in the split {one.split}: too few groups of rows can be apart"
+        console.print(cell(why), style="yellow", soft_wrap=True)
+    for name in (DATASET, REPORT):
+        if (run.folder / name).exists():
+            console.print(cell(f"{name}: {run.folder / name}"), soft_wrap=True)
+
+
+def show_pruned(pruned: "Pruned") -> None:
+    """Print the accounts of a file that was pruned."""
+    console, said = new_console(), pruned.account
+    console.print(steps_table(said.steps))
+    console.print()
+    for line in (*notes(said.steps), *_canaries(said.decontamination)):
+        console.print(cell(line), style="yellow")
+    rate = f"{said.rows / max(said.seconds, 1e-9):,.0f} rows/s"
+    dropped = said.rows - said.kept
+    console.print(f"{said.rows:,} rows in, {said.kept:,} kept, {dropped:,} dropped; {rate}")
+    for label, path in (("kept", pruned.kept), ("dropped", pruned.dropped)):
+        console.print(cell(f"{label}: {path}"), soft_wrap=True)
+
+
+def _canaries(records: "Sequence[DecontaminationRecord]") -> Iterator[str]:
+    for record in records:
+        if record.is_unasked:
+            yield f"{record.step}: {UNASKED}"
+        for one in record.canaries:
+            yield (
+                f"{record.step}: {one.found:,} of {one.planted:,} canaries found ({one.kind};"
+                f" {one.low:.0%} to {one.high:.0%})"
+            )
+
+
+def steps_table(steps: Sequence[StepRecord]) -> Table:
+    """Make the table of rows in, kept and dropped, with the reasons under each step."""
+    columns = ("in", "kept", "dropped", "failed", "answers")
+    table = new_table("step", *columns, right=columns)
+    for step in steps:
+        failed = sum(failure.rows for failure in step.failures)
+        numbers = (step.rows_in, step.rows_kept, sum(step.dropped.values()), failed, step.answers)
+        table.add_row(cell(short(step.label)), *(f"{n:,}" if n else "" for n in numbers))
+        for reason, count in step.dropped.items():
+            if reason != step.label:
+                table.add_row(cell(f"  {reason.removeprefix(_FILTER)}"), "", "", f"{count:,}")
+    return table
+
+
+def notes(steps: Sequence[StepRecord]) -> Iterator[str]:
+    """Say what a person should know of each step."""
+    for step in steps:
+        yield from (f"{step.label}: {note}" for note in step.notes)
+        if step.masked:
+            masked = ", ".join(f"{count:,} {kind}" for kind, count in step.masked.items())
+            yield f"{step.label}: {masked} masked"
+
+
+def _alarms(said: Manifest) -> Iterator[str]:
+    for one in said.diversity:
+        yield from (f"{one.column} may have collapsed: {alarm}" for alarm in one.alarms)
+
+
+def failures(said: Manifest) -> Iterator[str]:
+    """Say what failed, by step and cause, with an example each."""
+    for step in said.steps:
+        for failure in step.failures:
+            yield (
+                f"{step.label}: {failure.rows:,} failed with {failure.cause}, "
+                f"for example: {failure.example}"
+            )
+
+
+def _judges(said: Manifest) -> Iterator[tuple[str, str]]:
+    """Say of each model that judges what it is worth, with the style that this takes."""
+    for judge in said.judges:
+        if (fitness := judge.fitness) is not None:
+            is_fit = fitness.verdict == "fit"
+            yield f"{judge.column}: {fitness.sentence}", "" if is_fit else "bold yellow"
+            if fitness.padding is not None and fitness.padding.is_biased:
+                yield f"{judge.column}: {fitness.padding.sentence}", "yellow"
+        if (orders := judge.orders) is not None:
+            yield f"{judge.column}: {orders.sentence}", "bold yellow" if orders.is_biased else ""
+        if judge.calibration is not None:
+            style = "bold yellow" if judge.calibration.void else ""
+            yield f"{judge.column}: {judge.calibration.summary}", style
+    for record in said.decontamination:
+        if record.question is not None:
+            style = "" if record.question.is_proven else "bold yellow"
+            yield f"{record.step}: {record.question.sentence}", style
+
+
+def summary(said: Manifest) -> str:
+    """Say in a line what came of a run and what was paid for it."""
+    paid = said.paid
+    tokens = f"{paid.tokens.prompt + paid.tokens.completion:,} tokens"
+    if paid.tokens.cached:
+        tokens += f", {paid.tokens.cached:,} of them from the server's cache"
+    cost = f", ${paid.cost:.4f}" if paid.cost else ""
+    cost += f", {paid.probes:,} of them to probe a server" if paid.probes else ""
+    calls = "1 call" if paid.calls == 1 else f"{paid.calls:,} calls"
+    return (
+        f"{said.rows:,} rows in, {said.kept:,} kept, {said.rows - said.kept:,} dropped; "
+        f"{calls} made ({tokens}{cost}), {paid.found:,} found in the store; "
+        f"{said.timing.seconds:.1f} s"
+    )
+
+
+def _servers(said: Manifest) -> Iterator[str]:
+    """Say what is worth knowing of the servers: shares of addresses, and schemas not kept to."""
+    for server in said.paid.servers:
+        if server.prefix_hits is not None:
+            share = f"{server.prefix_hits:.0%} of its prompt tokens were in its prefix cache"
+            yield f"{server.model}: {share}"
+        shares = [
+            f"{one.base_url} {one.calls:,} calls" + (f" ({one.failed:,} failed)" * bool(one.failed))
+            for one in server.addresses
+        ]
+        if shares:
+            yield f"{server.model}: {', '.join(shares)}"
+        if server.structured_output == "prompt":
+            yield (
+                f"{server.model}: its server holds answers to no JSON Schema; the prompt asks for "
+                "it instead, and what breaks it was asked for again"
+            )

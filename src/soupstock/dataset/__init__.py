@@ -1,0 +1,1 @@
+"""A finished dataset: released, checked, pushed, compared, mixed, reproduced. Asks no model."""

@@ -1,0 +1,127 @@
+"""Whether a dataset is fit to leave: what it says of itself is true, and nothing in it must stay.
+
+Each check returns what is wrong in words for a person. What is secret is never quoted.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ValidationError
+
+from soupstock import spec
+from soupstock.artifacts import run_folder
+from soupstock.artifacts.manifest import ConfigRecord
+from soupstock.dataset.leaks import SchemaOf, leaks, rows_of, shards_of
+from soupstock.dataset.release import Release, sha256
+from soupstock.errors import MistakeError
+from soupstock.project.project import Project
+from soupstock.project.recorded import RecordedProject
+from soupstock.reports.card import front_matter
+from soupstock.rows.pii_scan import NAMES, counted
+from soupstock.spec.pipeline import Kind
+from soupstock.text.pii import IDENTIFIERS
+
+
+def faults(release: Release, project: Project, allowed: Sequence[str] = ()) -> list[str]:
+    """Return what keeps a dataset from being published; `allowed` kinds of personal data may be."""
+    tampered = list(_tampered(release))
+    if tampered:
+        # What cannot be trusted need not be looked at further.
+        return tampered
+    if not release.dataset.rows:
+        return ["it has no rows"]
+    wanted = [kind for kind in spec.KINDS if kind not in allowed]
+    with _schemas(release, project) as schema_of:
+        return [
+            *_unfit(release),
+            *_misshapen(release, schema_of),
+            *leaks(release, schema_of),
+            *_identifiers(release, wanted),
+        ]
+
+
+def _tampered(release: Release) -> Iterator[str]:
+    there = {f"{run_folder.DATASET}/{name}": path for name, path in release.paths().items()}
+    for name, digest in release.files.items():
+        path = there.pop(name, release.folder / name)
+        if not path.is_file():
+            yield f"{name} is missing"
+        elif sha256(path) != digest:
+            yield f"{name} is not the file that the run wrote"
+    for name in there:
+        yield f"{name} is not of the run"
+
+
+def _unfit(release: Release) -> Iterator[str]:
+    """Name the judges that were to end the run where they are not fit."""
+    said = release.said
+    if said is None:
+        return
+    strict = {
+        step["judge"]
+        for step in said.pipeline["steps"]
+        if step.get("judge") and step.get("on_unfit") == "stop"
+    }
+    for judge in said.judges:
+        fitness = judge.fitness
+        if judge.column in strict and fitness is not None and fitness.verdict == "not fit":
+            yield f"the judge of {judge.column} is not fit, and the pipeline says on_unfit: stop"
+
+
+def _misshapen(release: Release, schema_of: SchemaOf) -> Iterator[str]:
+    """Compare columns and counts with the manifest's, and rows with their schema."""
+    for config in release.dataset.configs:
+        for shard in shards_of(release, config):
+            file = pq.ParquetFile(release.place / shard.file)
+            if front_matter.features_of(file.schema_arrow) != config.features:
+                yield f"{shard.file} has other columns than the manifest says"
+            if file.metadata.num_rows != shard.rows:
+                yield f"{shard.file} has {file.metadata.num_rows:,} rows, not {shard.rows:,}"
+        yield from _broken(release, config, schema_of)
+
+
+def _broken(release: Release, config: ConfigRecord, schema_of: SchemaOf) -> Iterator[str]:
+    """Name the first row of a configuration that breaks its schema."""
+    schema = schema_of(config.output_schema) if config.output_schema else None
+    if schema is None:
+        return
+    for shard, rows in rows_of(release, config):
+        for row in rows:
+            try:
+                schema.model_validate(row)
+            except ValidationError:
+                yield f"a row of {shard.file} breaks the schema {config.output_schema}"
+                return
+
+
+@contextmanager
+def _schemas(release: Release, project: Project) -> Iterator[SchemaOf]:
+    """Find schemas as the run had them, by their texts in the manifest; a mix has none."""
+    with tempfile.TemporaryDirectory(prefix="soupstock-") as place:
+        said = release.said
+        recorded = RecordedProject(project.root, said, Path(place)) if said else None
+
+        def schema_of(name: str) -> type[BaseModel] | None:
+            try:
+                return recorded.schema(name).value if recorded else None
+            except MistakeError:
+                return None
+
+        yield schema_of
+
+
+def _identifiers(release: Release, kinds: Sequence[Kind]) -> Iterator[str]:
+    """Say in which files there are secrets or personal data; not which."""
+    if release.said is not None and "secrets" in kinds:
+        for part in chain(*release.said.parts.values()):
+            if IDENTIFIERS["secrets"].find(part.text):
+                yield f"{part.file}, which goes to the Hub too, has secrets: or --allow secrets"
+    for shard in release.dataset.shards:
+        for kind, count in counted(release.place / shard.file, kinds).items():
+            if count:
+                what = f"{shard.file} has {NAMES[kind]} ({count:,})"
+                yield f"{what}: mask or filter them, or --allow {kind}"

@@ -1,0 +1,154 @@
+"""Datasets as what a model is trained on: texts, prompts, system prompts and the shape of messages.
+
+Which columns are trained on follows from their names, as trainers read them; where none are known,
+all texts of a row are. Knows no other dataset.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from soupstock.artifacts import manifest, run_folder
+from soupstock.dataset.hub import PREFIX, read_hub_version
+from soupstock.dataset.ingredients import ORIGIN
+from soupstock.dataset.versions import KEPT, Version, find_folder, read_published
+from soupstock.project.project import Project
+from soupstock.rows.splits import SYSTEM, TRAIN, speaker_of, texts_of
+from soupstock.rows.table import Row
+
+FORMS: Sequence[tuple[str, ...]] = (
+    ("prompt", "chosen", "rejected"),
+    ("messages",),
+    ("conversations",),
+    ("prompt", "completion"),
+    ("instruction", "input", "output"),
+)
+"""The columns that trainers read, by the first of these that a dataset has all of."""
+
+_NOT_TRAINED_ON = {"id", "split", ORIGIN}
+_TURNS = re.compile(r"\b(\w+ \w+)( \1)+\b")
+_PART = 8192
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A dataset's rows as a model meets them."""
+
+    label: str
+    texts: pl.Series
+    """What each row says, without its system prompt."""
+    prompts: pl.Series
+    """What each row asks first."""
+    systems: Mapping[str | None, int]
+    """How many rows have each system prompt."""
+    shapes: Mapping[str, int]
+    """How many rows have each shape: the columns that are trained on, and who speaks in turn."""
+    held_out: "pl.Series"
+    """Which rows are in another split than `train`."""
+    sources: frozenset[str] | None = None
+    """The ids of rows that were read from a file, a dataset or documents: the same where what was
+    read is. None where there is no telling."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self.texts)
+
+
+class _Seen(NamedTuple):
+    text: str | None
+    prompt: str | None
+    system: str | None
+    shape: str
+
+
+def read_corpus(project: Project, name: str) -> Corpus:
+    """Read a run's dataset, a folder's, or one of the Hub; raises MistakeError."""
+    if name.startswith(PREFIX):
+        return corpus_of(read_hub_version(name), name)
+    return corpus_of(read_published(project, name), name, _sources(find_folder(project, name)))
+
+
+def corpus_of(version: Version, label: str, sources: frozenset[str] | None = None) -> Corpus:
+    """Look at a dataset's rows as a model meets them."""
+    rows = version.rows
+    seen = list(_seen(rows))
+    is_split = "split" in rows.columns and rows.schema["split"] == pl.String
+    held_out = (
+        rows["split"] != TRAIN if is_split else pl.repeat(value=False, n=len(rows), eager=True)
+    )
+    return Corpus(
+        label,
+        pl.Series([one.text for one in seen], dtype=pl.String),
+        pl.Series([one.prompt for one in seen], dtype=pl.String),
+        Counter(one.system for one in seen),
+        Counter(one.shape for one in seen),
+        held_out.fill_null(value=False),
+        sources,
+    )
+
+
+def _seen(rows: pl.DataFrame) -> Iterator[_Seen]:
+    columns = _trained_on(rows.columns)
+    named = "system" if "system" in rows.columns and "system" not in columns else None
+    kept = [*columns, *([named] if named else [])]
+    for part in rows.select(kept).iter_slices(_PART):
+        for row in part.to_dicts():
+            yield _look(row, columns)
+
+
+def _trained_on(columns: Sequence[str]) -> tuple[str, ...]:
+    there = set(columns)
+    form = next((form for form in FORMS if there.issuperset(form)), None)
+    return form or tuple(name for name in columns if name not in _NOT_TRAINED_ON)
+
+
+def _look(row: Row, columns: Sequence[str]) -> _Seen:
+    said = {name: _without_system(row[name]) for name in columns if name != "system"}
+    text, prompt = texts_of(said)
+    speakers = " ".join(speaker for name in columns for speaker in _speakers(row[name]))
+    shape = ": ".join(filter(None, (", ".join(columns), _TURNS.sub(r"\1", speakers))))
+    return _Seen(text, prompt, _system(row, columns), shape)
+
+
+def _turns(value: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(value, list):
+        yield from (turn for turn in value if isinstance(turn, Mapping))
+
+
+def _speakers(value: Any) -> Iterator[str]:
+    for turn in _turns(value):
+        if speaker := speaker_of(turn):
+            yield speaker
+
+
+def _without_system(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    return [
+        turn for turn in value if not (isinstance(turn, Mapping) and speaker_of(turn) == SYSTEM)
+    ]
+
+
+def _system(row: Row, columns: Sequence[str]) -> str | None:
+    """Take a row's system prompt: of its messages, or of the column of that name."""
+    if isinstance(row.get(SYSTEM), str):
+        return str(row[SYSTEM])
+    turns = (turn for name in columns for turn in _turns(row[name]))
+    said = next((turn for turn in turns if speaker_of(turn) == SYSTEM), {})
+    text = said.get("content") or said.get("value")
+    return None if text is None else str(text)
+
+
+def _sources(place: Path) -> frozenset[str] | None:
+    """Name the rows that a run's kept rows were read from; None where nothing was read."""
+    is_run = (place / run_folder.ROWS).is_file() and (place / manifest.MANIFEST).is_file()
+    if not is_run or manifest.read(place).source.kind == "sample":
+        return None
+    ids = pl.scan_parquet(place / run_folder.ROWS, glob=False).filter(KEPT).select("id").collect()
+    return frozenset(ids["id"].to_list())

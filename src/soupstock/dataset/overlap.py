@@ -1,0 +1,273 @@
+"""Say what datasets have in common whose fine-tunes are to be merged, and what sets them apart.
+
+Rows of all of them (the anchor) are told apart from rows that two share by accident.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import combinations
+
+import numpy as np
+import polars as pl
+
+from soupstock.artifacts.overlap import (
+    Apart,
+    CorpusRecord,
+    Crossing,
+    Example,
+    Overlap,
+    SystemRecord,
+)
+from soupstock.dataset.corpus import Corpus
+from soupstock.dataset.overlap_warnings import concerns
+from soupstock.errors import MistakeError
+from soupstock.similarity.cosine import Embedder
+from soupstock.similarity.cross_duplicates import Crossed, Flags, nearly_same, same_meaning
+from soupstock.similarity.minhash import Counts, digest, folded
+from soupstock.similarity.vocabulary import Vocabulary, divergence, vocabulary
+from soupstock.spec.pipeline import SIMILAR
+
+MOST = 0.01
+"""From which share of a dataset's rows on an overlap is warned of."""
+
+FEWEST_WITH_ANCHOR = 3
+"""Of how many datasets on the rows that all have are taken for an anchor."""
+
+_EXAMPLES = 3
+_EXCERPT = 160
+_DIGITS = 6
+_LISTED = 5
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """All datasets' different texts."""
+
+    texts: pl.Series
+    first: Counts
+    """Each text's first row in each dataset (texts by datasets), -1 where it is not there."""
+    own: Sequence[Counts]
+    """For each dataset the texts of its rows, -1 where a row has none."""
+    asked: Sequence[Counts]
+    """For each dataset the prompts of its rows, -1 where a row has none."""
+    lots: Flags
+    """In which half each text is where they are halved: by what it says."""
+    anchor: Flags
+    """Which texts are the anchor's."""
+
+    def skill(self, which: int) -> Flags:
+        """Say which rows of a dataset are outside the anchor."""
+        texts = self.own[which]
+        is_skill = np.ones(len(texts), bool)
+        is_skill[texts >= 0] = ~self.anchor[texts[texts >= 0]]
+        return is_skill
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is like what, of the texts outside the anchor."""
+
+    near: Crossed
+    meaning: Crossed | None
+
+
+def overlap(
+    corpora: Sequence[Corpus],
+    *,
+    anchor: Corpus | None = None,
+    embedder: Embedder | None = None,
+    most: float = MOST,
+) -> Overlap:
+    """Compare datasets; raises MistakeError.
+
+    The anchor is the rows of `anchor` that any of them has; without it, the rows that three or more
+    datasets all have.
+    """
+    if len(corpora) < 2:  # noqa: PLR2004
+        raise MistakeError("an overlap is between two datasets or more")
+    pool = _pool(corpora, anchor)
+    found = _found(pool, embedder)
+    spoken = [_spoken(pool, which) for which in range(len(corpora))]
+    pairs = list(combinations(range(len(corpora)), 2))
+    ways = [way for pair in pairs for way in (pair, pair[::-1])]
+    told = Overlap(
+        datasets=tuple(_told(corpora, pool, spoken, which) for which in range(len(corpora))),
+        anchor=_named(anchor, pool),
+        anchor_rows=int(pool.anchor.sum()),
+        crossings=tuple(_crossing(corpora, pool, found, *way) for way in ways),
+        apart=tuple(_apart(corpora, pool, spoken, *pair) for pair in pairs),
+        most=most,
+    )
+    return told.model_copy(update={"warnings": tuple(concerns(told))})
+
+
+def _pool(corpora: Sequence[Corpus], anchor: Corpus | None) -> _Pool:
+    names: dict[bytes, int] = {}
+    prompts: dict[bytes, int] = {}
+    texts: list[str] = []
+    own = [_numbered(corpus.texts, names, texts) for corpus in corpora]
+    asked = [_numbered(corpus.prompts, prompts, []) for corpus in corpora]
+    first = np.full((len(texts), len(corpora)), -1, np.int64)
+    for which, numbers in enumerate(own):
+        rows = np.flatnonzero(numbers >= 0)[::-1]
+        first[numbers[rows], which] = rows
+    lots = np.array([blake2b(name, digest_size=1).digest()[0] & 1 for name in names], bool)
+    there = pl.Series(texts, dtype=pl.String)
+    return _Pool(there, first, own, asked, lots, _anchored(first, names, anchor))
+
+
+def _numbered(texts: pl.Series, names: dict[bytes, int], known: list[str]) -> Counts:
+    """Number texts by what they say, and put those that are new with the known ones."""
+    numbers = np.full(len(texts), -1, np.int64)
+    for row, text in enumerate(texts):
+        if text is not None:
+            before = len(names)
+            numbers[row] = names.setdefault(digest(folded(text)), before)
+            if len(names) > before:
+                known.append(text)
+    return numbers
+
+
+def _anchored(first: Counts, names: Mapping[bytes, int], anchor: Corpus | None) -> Flags:
+    """Say which texts are the anchor's: of those that are in a dataset at all."""
+    if anchor is None:
+        # What only two datasets have may be an anchor or an accident.
+        is_told = first.shape[1] >= FEWEST_WITH_ANCHOR
+        in_all: Flags = np.all(first >= 0, axis=1) & is_told
+        return in_all
+    found = (names.get(digest(folded(text))) for text in anchor.texts.drop_nulls())
+    told = np.zeros(len(first), bool)
+    told[[number for number in found if number is not None]] = True
+    return told
+
+
+def _found(pool: _Pool, embedder: Embedder | None) -> _Found:
+    outside = np.flatnonzero(~pool.anchor)
+    texts, member = pool.texts.gather(outside), pool.first[outside] >= 0
+    near = _spread(nearly_same(texts, member, SIMILAR["minhash"]), outside, pool)
+    if embedder is None or not len(outside):
+        return _Found(near, None)
+    alike = same_meaning(embedder.embed(texts.to_list()), member, SIMILAR["semantic"])
+    return _Found(near, _spread(alike, outside, pool))
+
+
+def _spread(found: Crossed, outside: Counts, pool: _Pool) -> Crossed:
+    """Say it of all texts, where it was found of some."""
+    spread = Crossed.nothing(pool.first.shape)
+    if outside.size:
+        spread.twin[outside] = np.where(found.twin < 0, -1, outside[found.twin])
+        spread.similarity[outside] = found.similarity
+    return spread
+
+
+def _spoken(pool: _Pool, which: int) -> Vocabulary:
+    texts = pool.own[which][pool.skill(which)]
+    texts = texts[texts >= 0]
+    return vocabulary(pool.texts.gather(texts), pool.lots[texts])
+
+
+def _told(
+    corpora: Sequence[Corpus], pool: _Pool, spoken: Sequence[Vocabulary], which: int
+) -> CorpusRecord:
+    corpus, within = corpora[which], spoken[which].within
+    frequent = sorted(corpus.systems.items(), key=lambda one: (-one[1], one[0] or ""))
+    there = pool.own[which][~pool.skill(which)]
+    return CorpusRecord(
+        name=corpus.label,
+        rows=corpus.rows,
+        anchor=len(there),
+        anchor_missing=int(pool.anchor.sum()) - len(np.unique(there)),
+        system_prompts=len(corpus.systems),
+        systems=tuple(SystemRecord(text=text, rows=rows) for text, rows in frequent[:_LISTED]),
+        shapes=dict(sorted(corpus.shapes.items(), key=lambda one: (-one[1], one[0]))),
+        within=None if within is None else round(within, _DIGITS),
+    )
+
+
+def _named(anchor: Corpus | None, pool: _Pool) -> str | None:
+    if anchor is not None:
+        return f"the rows of {anchor.label}"
+    return "the rows that all have" if pool.anchor.any() else None
+
+
+def _crossing(
+    corpora: Sequence[Corpus], pool: _Pool, found: _Found, one: int, other: int
+) -> Crossing:
+    """Count which rows of `one` are in `other`, each in the first way that holds."""
+    rows = np.flatnonzero(pool.skill(one))
+    ways = _ways(pool, found, pool.own[one][rows], other)
+    theirs = pool.asked[other][pool.skill(other)]
+    asked = np.isin(pool.asked[one][rows], theirs[theirs >= 0])
+    overlapping = int(np.logical_or.reduce([asked, *(flags for flags, _ in ways.values())]).sum())
+    counts = {way: int(flags.sum()) for way, (flags, _) in ways.items()}
+    return Crossing(
+        of=corpora[one].label,
+        within=corpora[other].label,
+        rows=len(rows),
+        same=counts["same"],
+        near=counts["near"],
+        meaning=counts.get("meaning"),
+        prompts=int(asked.sum()),
+        overlapping=overlapping,
+        share=round(overlapping / max(1, len(rows)), _DIGITS),
+        examples=tuple(_examples(pool, ways, one, rows, other)),
+    )
+
+
+def _ways(
+    pool: _Pool, found: _Found, texts: Counts, other: int
+) -> dict[str, tuple[Flags, Crossed]]:
+    """Say of some rows which are in a dataset in which way, and what is like them there."""
+    itself = Crossed.nothing(pool.first.shape)
+    there = pool.first[:, other] >= 0
+    itself.note(other, np.flatnonzero(there), np.flatnonzero(there), np.ones(int(there.sum())))
+    ways: dict[str, tuple[Flags, Crossed]] = {}
+    left = texts >= 0
+    for way, crossed in (("same", itself), ("near", found.near), ("meaning", found.meaning)):
+        if crossed is not None:
+            flags = left.copy()
+            flags[left] = crossed.twin[texts[left], other] >= 0
+            ways[way] = (flags, crossed)
+            left = left & ~flags
+    return ways
+
+
+def _examples(
+    pool: _Pool, ways: Mapping[str, tuple[Flags, Crossed]], one: int, rows: Counts, other: int
+) -> Iterator[Example]:
+    for way, (flags, crossed) in ways.items():
+        for row in rows[np.flatnonzero(flags)[:_EXAMPLES]].tolist():
+            text = int(pool.own[one][row])
+            yield Example.model_validate(
+                {
+                    "kind": way,
+                    "row": row + 1,
+                    "twin": int(pool.first[crossed.twin[text, other], other]) + 1,
+                    "similarity": round(float(crossed.similarity[text, other]), _DIGITS),
+                    "text": pool.texts[text][:_EXCERPT],
+                }
+            )
+
+
+def _apart(
+    corpora: Sequence[Corpus], pool: _Pool, spoken: Sequence[Vocabulary], one: int, other: int
+) -> Apart:
+    words = divergence(spoken[one].whole, spoken[other].whole)
+    own, others = corpora[one].sources, corpora[other].sources
+    return Apart(
+        one=corpora[one].label,
+        other=corpora[other].label,
+        words=None if words is None else round(words, _DIGITS),
+        sources=None if own is None or others is None else len(own & others),
+        held_out=_crossed_splits(corpora, pool, one, other),
+    )
+
+
+def _crossed_splits(corpora: Sequence[Corpus], pool: _Pool, one: int, other: int) -> int:
+    """Count the texts that are held out in one dataset and trained on in the other."""
+    held, trained = (
+        [set(pool.own[which][corpora[which].held_out.to_numpy() == flag]) for which in (one, other)]
+        for flag in (True, False)
+    )
+    return len(((held[0] & trained[1]) | (held[1] & trained[0])) - {-1})

@@ -1,0 +1,143 @@
+"""What came of each step so far: rows in, kept and dropped by reason, and what answers took."""
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from soupstock.artifacts.review import ReviewRecord
+from soupstock.inference.call import Answer
+from soupstock.inference.servers.pool import Model
+from soupstock.steps.verify import Saving
+
+_HOPELESS_AFTER = 50
+_HOPELESS_SHARE = 0.98
+_RECENT = 100
+
+
+@dataclass(slots=True)
+class Spent:
+    """The tokens of answers, and of the prompts that they answer."""
+
+    answers: int = 0
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+
+    def add(self, answer: Answer) -> None:
+        """Add those of an answer."""
+        self.answers += 1
+        self.prompt += answer.prompt_tokens
+        self.cached += answer.cached_tokens
+        self.completion += answer.completion_tokens
+
+    def add_all(self, other: "Spent") -> None:
+        """Add what other answers took."""
+        self.answers += other.answers
+        self.prompt += other.prompt
+        self.cached += other.cached
+        self.completion += other.completion
+
+
+@dataclass
+class Tally:
+    """What came of one step so far, for the eyes of whoever waits, and for the manifest."""
+
+    label: str
+    rows_in: int = 0
+    kept: int = 0
+    dropped: int = 0
+    failed: int = 0
+    waiting: int = 0
+    """Rows in the step that wait for answers."""
+    by_model: dict[Model, Spent] = field(default_factory=dict)
+    """What each model's answers took."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Rows dropped, by the first of their reasons."""
+    flagged: Counter[str] = field(default_factory=Counter)
+    """Rows dropped, under each of their reasons."""
+    notes: list[str] = field(default_factory=list)
+    """What a person should know of it, in sentences."""
+    masked: Counter[str] = field(default_factory=Counter)
+    """How many identifiers were masked, by kind."""
+    savings: list[Saving | None] = field(default_factory=list)
+    """For each row how much shorter an answer was made; None where none was."""
+    review: ReviewRecord | None = None
+    """What people said, where the step lets them."""
+    recent: deque[bool] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    """Of the last rows that asked, whether each failed."""
+    first: float | None = None
+    last: float | None = None
+    """When the first row came and the last one left, in seconds of the loop's clock."""
+    _latest: tuple[Model, Spent] | None = None
+
+    @property
+    def spent(self) -> Spent:
+        """What all answers took together."""
+        whole = Spent()
+        for one in self.by_model.values():
+            whole.add_all(one)
+        return whole
+
+    @property
+    def ended(self) -> int:
+        """How many rows left the step."""
+        return self.kept + self.dropped
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether nearly all rows failed lately."""
+        count = len(self.recent)
+        return count >= _HOPELESS_AFTER and sum(self.recent) >= _HOPELESS_SHARE * count
+
+    def spent_by(self, model: Model) -> Spent:
+        """Return what a model's answers took, to add to it."""
+        # Models are compared by all that is said of them, which takes longer than all else here.
+        if self._latest is None or self._latest[0] is not model:
+            self._latest = (model, self.by_model.setdefault(model, Spent()))
+        return self._latest[1]
+
+    def add(self, other: "Tally") -> None:
+        """Add what another tally says of further rows in the same step."""
+        self.rows_in += other.rows_in
+        self.kept += other.kept
+        self.dropped += other.dropped
+        self.failed += other.failed
+        self.reasons.update(other.reasons)
+        self.flagged.update(other.flagged)
+        self.masked.update(other.masked)
+        self.add_spent(other)
+
+    def add_spent(self, other: "Tally") -> None:
+        """Add what another tally's answers took."""
+        for model, spent in other.by_model.items():
+            self.spent_by(model).add_all(spent)
+
+    def take_spent(self) -> dict[Model, Spent]:
+        """Take what answers took out of the accounts."""
+        taken, self.by_model, self._latest = self.by_model, {}, None
+        return taken
+
+    def add_dropped(self, other: "Tally") -> None:
+        """Add the rows that another tally saw dropped."""
+        self.rows_in += other.dropped
+        self.failed += other.failed
+        self.dropped += other.dropped
+        self.reasons.update(other.reasons)
+        self.flagged.update(other.flagged)
+
+    def count(self, reasons: Sequence[str]) -> None:
+        """Count a row that leaves the step: kept, or dropped for reasons."""
+        if reasons:
+            self.dropped += 1
+            self.reasons[reasons[0]] += 1
+            self.flagged.update(set(reasons))
+        else:
+            self.kept += 1
+
+    def count_many(self, kept: int, dropped: int, reason: str) -> None:
+        """Count rows that leave the step together, the dropped ones for one reason."""
+        self.kept += kept
+        self.dropped += dropped
+        if dropped:
+            self.reasons[reason] += dropped
+            self.flagged[reason] += dropped

@@ -1,0 +1,1 @@
+"""What a model's name stands for, and servers started and stopped. Knows no calls."""

@@ -1,0 +1,152 @@
+"""A model server that is there already, as pyproject.toml declares it. Keys are never in it."""
+
+import json
+import re
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, JsonValue
+
+from soupstock.errors import quoted
+from soupstock.inference.structured import Mode
+from soupstock.spec.pipeline import Spec
+
+
+def _address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        is_address = is_address and parts.port != 0 and url.isprintable() and " " not in url
+    except ValueError:
+        is_address = False
+    # What stands before an @ or after a ? may be a secret, and is not shown.
+    if "@" in url or "?" in url or "#" in url:
+        raise ValueError(
+            "base_url holds more than an address; a key goes into the environment variable "
+            "that `api_key_env` names"
+        )
+    if not is_address:
+        raise ValueError(f"base_url should be like `http://localhost:8000/v1`, not {quoted(url)}")
+    return url
+
+
+def _addresses(urls: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    if isinstance(urls, str):
+        return _address(urls)
+    if not urls:
+        raise ValueError("base_url is an empty list; it should hold one address or more")
+    for place, url in enumerate(urls):
+        if _address(url).rstrip("/") in {other.rstrip("/") for other in urls[:place]}:
+            raise ValueError(f"base_url holds {quoted(url)} twice")
+    return urls
+
+
+def _variable(name: str) -> str:
+    # A key that was put here by mistake is not shown.
+    if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
+        raise ValueError(
+            "api_key_env should be the name of an environment variable, such as OPENAI_API_KEY, "
+            "never the key itself"
+        )
+    return name
+
+
+def _headers(headers: dict[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not re.fullmatch(r"[A-Za-z0-9-]+", name):
+            raise ValueError(f"{quoted(name)} is no header's name")
+        if not value.isprintable():
+            raise ValueError(f"the header {quoted(name)} should be one line of plain characters")
+    return headers
+
+
+OWN = frozenset({"messages", "model", "n", "seed", "stream"})
+"""Fields of a request that the engine itself writes."""
+
+
+def _extra(extra: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    if taken := sorted(OWN & extra.keys()):
+        raise ValueError(f"extra holds {quoted(taken[0])}, which soupstock itself writes")
+    try:
+        json.dumps(extra, allow_nan=False)
+    except ValueError as error:
+        raise ValueError("extra holds a number that is not finite") from error
+    return extra
+
+
+Extra = Annotated[dict[str, JsonValue], AfterValidator(_extra)]
+"""Further fields of each request's body."""
+
+
+class Endpoint(Spec):
+    """A model server that is there already: `[tool.soupstock.models.NAME]` in pyproject.toml."""
+
+    base_url: Annotated[str | tuple[str, ...], AfterValidator(_addresses)] = (
+        "https://api.openai.com/v1"
+    )
+    """Where it answers, with the version: `http://localhost:8000/v1`; or a list of such, where
+    several servers answer for the same model."""
+
+    model: str | None = None
+    """The model's name there; the entry's own name where it is left out."""
+
+    api_key_env: Annotated[str, AfterValidator(_variable)] | None = None
+    """The environment variable that holds the key."""
+
+    revision: str | None = None
+    """The model's revision. It is part of what was asked: another revision is asked anew."""
+
+    license: str | None = None
+    """The model's licence, for the card."""
+
+    length_field: Literal["max_tokens", "max_completion_tokens"] | None = None
+    """Which field says how long an answer may be. Where it is left out: `max_completion_tokens` at
+    api.openai.com, whose reasoning models take no other, and `max_tokens` elsewhere."""
+
+    mode: Literal["live", "batch", "batch_file"] = "live"
+    """`batch`: calls are handed in together by the provider's batch API, for half the price, and
+    answered within a day. `batch_file`: they are written to a file for `vllm run-batch`."""
+
+    poll: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds between two looks at a batch that is under way."""
+
+    concurrency: Annotated[int, Field(gt=0)] | None = None
+    """How many requests at once at each address; found by trying where it is left out."""
+
+    requests_per_minute: Annotated[int, Field(gt=0)] | None = None
+    """How many requests in any minute, at all addresses together."""
+
+    tokens_per_minute: Annotated[int, Field(gt=0)] | None = None
+    """How many tokens in any minute, asked and answered, at all addresses together."""
+
+    timeout: Annotated[float, Field(gt=0)] = 600.0
+    """How long one request may take, in seconds."""
+
+    attempts: Annotated[int, Field(gt=0)] = 6
+    """How often a request is sent before its failure counts."""
+
+    input_price: Annotated[float, Field(ge=0)] | None = None
+    """US dollars per million tokens asked."""
+
+    output_price: Annotated[float, Field(ge=0)] | None = None
+    """US dollars per million tokens answered."""
+
+    cached_price: Annotated[float, Field(ge=0)] | None = None
+    """US dollars per million tokens asked that the server had computed before, where it says so;
+    as input_price where it is left out."""
+
+    structured_output: Mode | None = None
+    """How the server holds an answer to a JSON Schema: `json_schema` (as OpenAI does),
+    `structured_outputs` (as vLLM does) or `prompt` (it does not). Found out by a small question
+    where it is left out."""
+
+    headers: Annotated[dict[str, str], AfterValidator(_headers)] = {}
+    """Further headers of each request."""
+
+    extra: Extra = {}
+    """Further fields of each request's body: `{chat_template_kwargs: {enable_thinking: false}}`."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All base URLs."""
+        return (self.base_url,) if isinstance(self.base_url, str) else self.base_url

@@ -1,0 +1,73 @@
+"""What a judge is shown of a row, and how it is kept apart from what the judge is told."""
+
+import json
+import re
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any
+
+from soupstock.judging.rubric import Rubric
+from soupstock.rows.table import Row, flatten
+
+JUDGED = ("rubric", "shown", "context", "mark")
+"""What a judge's prompt is given: the rubric; the columns that are judged and those that they are
+held against, by name; and a mark for the tags between which they stand."""
+
+
+def exhibits(rubric: Rubric, row: Row) -> dict[str, Any]:
+    """Return what a judge's prompt is given about a row."""
+    shown, context = flatten(row, rubric.columns), flatten(row, rubric.context)
+    return _marked({"rubric": rubric, "shown": shown, "context": context}, mark(shown, context))
+
+
+def mark(*shown: Mapping[str, object]) -> str:
+    """Make a mark that no text among those shown can hold, as it is a hash of all of them.
+
+    In a tag it keeps a text from closing the tag that it stands in: `</response>` does not.
+    """
+    text = "".join([f"{text}\0" for texts in shown for text in texts.values()])
+    # Half a character may be in what a model wrote.
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=4).hexdigest()
+
+
+PAIRED = (*JUDGED, "first", "second")
+"""What the prompt is given that compares two answers: these stand apart from what is `shown`."""
+
+
+def compared(rubric: Rubric, row: Row, first: object, second: object) -> dict[str, Any]:
+    """Return what a judge's prompt is given about two answers to a row."""
+    beside = [path for path in rubric.columns if path != rubric.subject]
+    shown, context = flatten(row, beside), flatten(row, rubric.context)
+    pair = {"first": first, "second": second}
+    given = {"rubric": rubric, "shown": shown, "context": context, **pair}
+    return _marked(given, mark(shown, context, pair))
+
+
+def _marked(given: Mapping[str, Any], own: str) -> dict[str, Any]:
+    """Write what is shown so that it can be read, each turn of a conversation between tags."""
+    texts = {
+        side: {name: _written(value, own) for name, value in given[side].items()}
+        for side in ("shown", "context")
+    }
+    return {**given, **texts, "mark": own}
+
+
+def _written(value: Any, own: str) -> Any:
+    match value:
+        case [{"role": _, "content": _}, *_]:
+            return "\n".join(
+                f"<{_role(turn)} {own}>\n{turn['content']}\n</{_role(turn)} {own}>"
+                for turn in value
+            )
+        case list() | dict():
+            return json.dumps(value, ensure_ascii=False, default=str)
+        case _:
+            return value
+
+
+def _turn(role: str, content: object, own: str) -> str:
+    return f"<{role} {own}>\n{content}\n</{role} {own}>"
+
+
+def _role(turn: Mapping[str, Any]) -> str:
+    return re.sub(r"\W", "_", str(turn["role"]))

@@ -1,0 +1,115 @@
+"""A project as a run found it: prompts, rubrics, schemas and filters from the run's manifest.
+
+What is edited since makes no difference. Model servers, and files that rows are read from, are the
+project's own; the plan's fingerprint tells whether these are what they were.
+"""
+
+import functools
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from soupstock.artifacts.manifest import Manifest, PartRecord
+from soupstock.errors import Place, UnknownNameError
+from soupstock.judging.rubric import Rubric
+from soupstock.project.modules import Definition, definitions
+from soupstock.project.project import Part, Project
+from soupstock.spec.loader import parse_yaml, validate
+from soupstock.spec.prompt import Prompt, parse_prompt
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_STANDARD = "standard:"
+
+
+class RecordedProject(Project):
+    """A project whose parts are those of a manifest."""
+
+    def __init__(self, root: Path, said: Manifest, place: Path) -> None:
+        """Take the parts from `said`; Python files are written into the folder `place`."""
+        super().__init__(root)
+        self._said = said
+        self._place = place
+        for part in (*said.schemas, *said.filters):
+            path = place / _folder(part) / part.file.removeprefix(_STANDARD)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(part.text, encoding="utf-8")
+
+    def prompt(self, name: str, place: Place | None = None) -> Part[Prompt]:
+        """Find a prompt in the manifest."""
+        part = _named("prompt", name, self._said.prompts, place)
+        return Part(parse_prompt(name, part.text, Path(part.file)), part)
+
+    def rubric(self, name: str, place: Place | None = None) -> Part[Rubric]:
+        """Find a rubric in the manifest."""
+        part = _named("rubric", name, self._said.rubrics, place)
+        return Part(validate(parse_yaml(part.text, Path(part.file)), Rubric).value, part)
+
+    def schema(self, name: str, place: Place | None = None) -> Part[type[BaseModel]]:
+        """Find a schema in the manifest."""
+        return self._defined("schema", name, self._models, self._said.schemas, place)
+
+    def filter(self, name: str, place: Place | None = None) -> Part[Callable[..., "pl.Expr"]]:
+        """Find a filter in the manifest."""
+        return self._defined("filter", name, self._functions, self._said.filters, place)
+
+    @functools.cached_property
+    def _models(self) -> Mapping[str, Definition]:
+        def is_model(value: object) -> bool:
+            return inspect.isclass(value) and issubclass(value, BaseModel)
+
+        return self._found("schemas", is_model)
+
+    @functools.cached_property
+    def _functions(self) -> Mapping[str, Definition]:
+        return self._found("filters", inspect.isfunction)
+
+    def _found(self, kind: str, wanted: Callable[[object], bool]) -> Mapping[str, Definition]:
+        found: dict[str, Definition] = {}
+        for folder in ("standard", "project"):
+            found |= definitions(f"_recorded_{folder}.{kind}", self._place / folder / kind, wanted)
+        return found
+
+    def _defined(
+        self,
+        kind: str,
+        name: str,
+        found: Mapping[str, Definition],
+        parts: Sequence[PartRecord],
+        place: Place | None,
+    ) -> Part[Any]:
+        if name not in found:
+            raise UnknownNameError(kind, name, found, place)
+        file = found[name].file
+        part = next(
+            part
+            for part in parts
+            if self._place / _folder(part) / part.file.removeprefix(_STANDARD) == file
+        )
+        return Part(found[name].value, part)
+
+
+def tampered_parts(said: Manifest) -> list[str]:
+    """Name the texts in a manifest that are not those that their hashes are of."""
+    return [
+        part.file
+        for part in chain(*said.parts.values())
+        if hashlib.sha256(part.text.encode()).hexdigest() != part.sha256
+    ]
+
+
+def _folder(part: PartRecord) -> str:
+    return "standard" if part.file.startswith(_STANDARD) else "project"
+
+
+def _named(kind: str, name: str, parts: Sequence[PartRecord], place: Place | None) -> PartRecord:
+    found = next((part for part in parts if part.name == name), None)
+    if found is None:
+        raise UnknownNameError(kind, name, [part.name for part in parts], place)
+    return found

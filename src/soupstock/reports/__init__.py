@@ -1,0 +1,1 @@
+"""What is told of a run, made from what it left. Knows no engine."""

@@ -1,0 +1,102 @@
+"""The card of a mix: what came from where. Made from the mix's record and a few rows."""
+
+import shlex
+from collections.abc import Sequence
+
+from soupstock.artifacts.mix import MixRecord
+from soupstock.reports.card import tables
+from soupstock.reports.card.card import loading_told, rendered
+from soupstock.reports.card.excerpts import excerpt
+from soupstock.reports.card.front_matter import mix_front_matter
+from soupstock.reports.card.licences import licences_told
+from soupstock.reports.card.splits import arranged, arrangement
+from soupstock.reports.card.tables import cell, count
+from soupstock.rows.table import Row
+from soupstock.text.markdown import Markdown, fenced, one_line, prose, table
+
+_LONGEST_NAME = 120
+_HASH = 12
+
+
+def render_mix_card(record: MixRecord, samples: Sequence[Row]) -> str:
+    """Return the card, README.md; every number in it is the record's."""
+    dataset = record.dataset
+    body = rendered(
+        "mix.md",
+        name=prose(record.name, _LONGEST_NAME),
+        rows=count(dataset.rows),
+        count=count(len(record.ingredients)),
+        arrangement=arrangement(dataset),
+        loading=loading_told(dataset),
+        columns=tables.columns(dataset),
+        arranged=arranged(dataset),
+        samples=[fenced(excerpt(row), "yaml") for row in samples],
+        ingredients=_ingredients(record),
+        similar=Markdown(f"{record.similar:g}"),
+        evaluations=tables.evaluations_of(record.decontamination),
+        recalls=tables.recalls_of(record.decontamination),
+        questions=tables.questions(record.decontamination),
+        models=_models(record),
+        terms=licences_told(record.asked),
+        command=_command(record),
+        provenance=_provenance(record),
+        licence=_licence(record),
+    )
+    return f"{mix_front_matter(record)}\n{body.rstrip()}\n"
+
+
+def _ingredients(record: MixRecord) -> Markdown:
+    numbers = ("rows there", "contaminated", "repeats", "taken")
+    rows = [
+        (
+            cell(one.name),
+            cell(one.run),
+            Markdown(f"{one.share:g}"),
+            *map(count, (one.rows, one.contaminated, one.repeats, one.taken)),
+            cell(one.license) if one.license else Markdown("not said"),
+        )
+        for one in record.ingredients
+    ]
+    header = ("from", "run", "share", *numbers, "licence")
+    return table(header, rows, right=("share", *numbers))
+
+
+def _models(record: MixRecord) -> Markdown:
+    rows = [
+        (
+            cell(one.name),
+            cell(model.model),
+            cell(model.revision) if model.revision else Markdown("not known"),
+            cell(model.license) if model.license else Markdown("not known"),
+        )
+        for one in record.ingredients
+        for model in one.models
+    ]
+    return table(("from", "model", "revision", "licence"), rows)
+
+
+def _command(record: MixRecord) -> Markdown:
+    parts = [shlex.quote(f"{one_line(one.run)}:{one.share:g}") for one in record.ingredients]
+    splits = record.dataset.splitting.shares if record.dataset.splitting else {}
+    told = [f"--split {name}={share:g}" for name, share in splits.items()]
+    rows, name = record.dataset.rows, shlex.quote(one_line(record.name))
+    return fenced(" ".join(["soupstock mix", *parts, f"-n {rows}", *told, f"-o {name}"]), "sh")
+
+
+def _provenance(record: MixRecord) -> Markdown:
+    packages = ", ".join(cell(f"{name} {version}") for name, version in record.versions.items())
+    rows = [
+        (Markdown("seed"), cell(record.seed)),
+        *(
+            (Markdown(f"fingerprint of {cell(one.name)}"), cell(one.fingerprint[:_HASH]))
+            for one in record.ingredients
+        ),
+        (Markdown("versions"), Markdown(packages)),
+    ]
+    return table(("what", "which"), rows)
+
+
+def _licence(record: MixRecord) -> Markdown:
+    if record.dataset.license is None:
+        return Markdown("The parts have different licences, or none: ask before you use it.")
+    return Markdown(f"{cell(record.dataset.license)}, as all of its parts.")

@@ -1,0 +1,259 @@
+"""The tables of a dataset card: columns, models, files, the funnel, scores, tokens and cost.
+
+Each is empty where there is nothing to say.
+"""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from soupstock.artifacts.manifest import (
+    UNASKED,
+    DatasetRecord,
+    DecontaminationRecord,
+    Manifest,
+    SpreadRecord,
+    StepRecord,
+)
+from soupstock.text.markdown import Markdown, code, paragraphs, prose, table
+
+_LONGEST_CELL = 120
+_LONGEST_SENTENCE = 1000
+_LONGEST_STEP = 60
+_LONGEST_TYPE = 400
+_HASH = 12
+
+
+def cell(text: object) -> Markdown:
+    """Write a text as a code span that is not too long for a table."""
+    return code(text, _LONGEST_CELL)
+
+
+def _step(step: StepRecord) -> Markdown:
+    """Name a step by its number, as in the list of steps, and its beginning."""
+    return Markdown(f"{step.index}. {code(step.label, _LONGEST_STEP)}")
+
+
+def count(number: int) -> Markdown:
+    """Write a number of rows or tokens."""
+    return Markdown(f"{number:,}")
+
+
+def _decimal(number: float) -> Markdown:
+    """Write a number without an exponent and without the zeros at its end."""
+    text = f"{Decimal(str(round(number, 6))):,f}"
+    return Markdown(text.rstrip("0").rstrip(".") if "." in text else text)
+
+
+def _cost(dollars: float | None) -> Markdown:
+    return Markdown("not known") if dollars is None else _decimal(dollars)
+
+
+def columns(dataset: DatasetRecord) -> Markdown:
+    """Make the table of the dataset's columns and their types."""
+    rows = [
+        (cell(name), code(_type(kind), _LONGEST_TYPE)) for name, kind in dataset.features.items()
+    ]
+    return table(("column", "type"), rows)
+
+
+def _type(feature: Mapping[str, Any]) -> str:
+    """Write a feature's type in words."""
+    match feature.get("_type"):
+        case "Value":
+            return str(feature["dtype"])
+        case "List" | "LargeList":
+            return f"list of {_type(feature['feature'])}"
+        case str() as kind:
+            return kind
+        case _:
+            fields = (f"{name}: {_type(inner)}" for name, inner in feature.items())
+            return f"{{{', '.join(fields)}}}"
+
+
+def models(said: Manifest) -> Markdown:
+    """Make the table of the models and the roles they play."""
+    rows = [
+        (
+            cell(model.role),
+            cell(model.model),
+            cell(model.reference),
+            cell(model.revision) if model.revision else Markdown("not known"),
+            cell(model.license) if model.license else Markdown("not known"),
+        )
+        for model in said.models
+    ]
+    return table(("role", "model", "asked as", "revision", "licence"), rows)
+
+
+def parts(said: Manifest) -> Markdown:
+    """Make the table of the files that the run was made from."""
+    kinds = map(Markdown, ("prompt", "rubric", "schema", "filter"))
+    rows = [
+        (kind, cell(part.name), cell(part.file), cell(part.sha256[:_HASH]))
+        for kind, records in zip(kinds, said.parts.values(), strict=True)
+        for part in records
+    ]
+    return table(("what", "name", "file", "SHA-256"), rows)
+
+
+def funnel(said: Manifest) -> Markdown:
+    """Make the table of rows in, kept and dropped, step by step."""
+    rows = [
+        (
+            _step(step),
+            count(step.rows_in),
+            count(step.rows_kept),
+            Markdown("<br>".join(f"{n:,} {cell(reason)}" for reason, n in step.dropped.items())),
+        )
+        for step in said.steps
+    ]
+    header = ("step", "rows in", "rows kept", "dropped, by reason")
+    return table(header, rows, right=("rows in", "rows kept"))
+
+
+def diversity(said: Manifest) -> Markdown:
+    """Make the table of how different the texts of each column are."""
+    rows = [
+        (
+            cell(one.column),
+            count(one.texts),
+            _decimal(one.distinct_1),
+            _decimal(one.distinct_2),
+            _decimal(one.distinct_3),
+            _decimal(one.compression),
+            _decimal(one.vendi),
+            _decimal(one.opening_share),
+            cell(one.opening),
+            _decimal(one.repeats),
+        )
+        for one in said.diversity
+    ]
+    figures = (
+        *("texts", "distinct words", "pairs", "threes", "compression", "Vendi score"),
+        "commonest opening",
+    )
+    return table(("column", *figures, "", "repeats"), rows, right=(*figures, "repeats"))
+
+
+def topics(said: Manifest) -> Markdown:
+    """Make the table of how evenly the source's values are spread."""
+    rows = [
+        (cell(one.column), count(one.values), _decimal(one.drawn), _decimal(one.kept))
+        for one in said.topics
+    ]
+    header = ("column", "values", "as diverse as, of all rows", "of those kept")
+    return table(header, rows, right=header[1:])
+
+
+def evaluations(said: Manifest) -> Markdown:
+    """Make the table of the evaluation sets that rows were compared with."""
+    return evaluations_of(said.decontamination)
+
+
+def evaluations_of(records: Sequence[DecontaminationRecord]) -> Markdown:
+    """Make the table of the evaluation sets in certificates."""
+    rows = [
+        (cell(one.name), cell(one.column), count(one.rows), cell(one.sha256[:_HASH]))
+        for record in records
+        for one in record.sets
+    ]
+    return table(("evaluation set", "column", "items", "SHA-256"), rows, right=("items",))
+
+
+def recalls(said: Manifest) -> Markdown:
+    """Make the table of the canaries that were found, by what was done to an item."""
+    return recalls_of(said.decontamination)
+
+
+def recalls_of(records: Sequence[DecontaminationRecord]) -> Markdown:
+    """Make the table of the canaries in certificates."""
+    several = len(records) > 1
+    rows = [
+        (
+            Markdown(f"{code(record.column)}: {one.kind}" if several else one.kind),
+            count(one.planted),
+            count(one.found),
+            _decimal(one.share),
+            Markdown(f"{_decimal(one.low)} to {_decimal(one.high)}"),
+        )
+        for record in records
+        for one in record.canaries
+    ]
+    header = ("what was done to an item", "canaries", "found", "share", "interval")
+    return table(header, rows, right=header[1:])
+
+
+def questions(records: Sequence[DecontaminationRecord]) -> Markdown:
+    """Say what models said of rows that only resemble an item, or that none was asked."""
+    told: list[Markdown] = []
+    for record in records:
+        if record.question is not None:
+            said = prose(record.question.sentence, _LONGEST_SENTENCE)
+            said = said if record.question.is_proven else Markdown(f"**{said}**")
+            told.append(Markdown(f"{cell(record.column)}: {said}"))
+        elif record.is_unasked:
+            told.append(Markdown(f"{cell(record.column)}: {UNASKED}."))
+    return paragraphs(dict.fromkeys(told))
+
+
+def failures(said: Manifest) -> Markdown:
+    """Count failures by cause. What servers said is not for strangers; the manifest has it."""
+    rows = [
+        (_step(step), cell(failure.cause), count(failure.rows))
+        for step in said.steps
+        for failure in step.failures
+    ]
+    return table(("step", "cause", "rows"), rows, right=("rows",))
+
+
+def scores(said: Manifest) -> Markdown:
+    """Make the table of how the judges' scores are spread."""
+    names = ("lowest", "lower quartile", "median", "upper quartile", "highest", "mean")
+    rows = [
+        (cell(score.column), Markdown(which), count(spread.rows), *_spread(spread))
+        for score in said.scores
+        for which, spread in (("all that were judged", score.judged), ("published", score.kept))
+        if spread is not None
+    ]
+    return table(("score", "of", "rows", *names), rows, right=("rows", *names))
+
+
+def _spread(spread: SpreadRecord) -> list[Markdown]:
+    numbers = (
+        spread.lowest,
+        spread.lower_quartile,
+        spread.median,
+        spread.upper_quartile,
+        spread.highest,
+        spread.mean,
+    )
+    return [_decimal(round(number, 2)) for number in numbers]
+
+
+def effort(said: Manifest) -> Markdown:
+    """Make the table of answers, tokens and cost: a line a step, and their sum."""
+    cached = ("of them cached",) if said.tokens.cached else ()
+    names = ("answers", "tokens asked", *cached, "tokens answered", "US dollars")
+
+    def line(name: Markdown, of: StepRecord | Manifest) -> tuple[Markdown, ...]:
+        told = (of.tokens.cached,) if cached else ()
+        counts = (of.answers, of.tokens.prompt, *told, of.tokens.completion)
+        return name, *map(count, counts), _cost(of.cost)
+
+    rows = [line(_step(step), step) for step in said.steps if step.model]
+    last = line(Markdown("all"), said)
+    return table(("step", *names), [*rows, last] if rows else [], right=names)
+
+
+def provenance(said: Manifest) -> Markdown:
+    """Make the table of what it takes to make the dataset again."""
+    packages = [cell(f"{name} {version}") for name, version in said.versions.items()]
+    facts = {
+        "fingerprint": cell(said.fingerprint[:_HASH]),
+        "seed": cell(said.seed),
+        "source, SHA-256": cell(said.source.sha256) if said.source.sha256 else None,
+        "versions": Markdown(", ".join(packages)),
+    }
+    rows = [(Markdown(what), which) for what, which in facts.items() if which is not None]
+    return table(("what", "which"), rows)

@@ -1,0 +1,162 @@
+"""What each column of a run's table is, and which row is which: where a report's figures start."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from soupstock import spec
+from soupstock.artifacts.manifest import Manifest
+from soupstock.errors import MistakeError
+from soupstock.judging.rubric import Rubric
+from soupstock.rows.table import column
+from soupstock.spec.loader import parse_yaml, validate
+from soupstock.steps.review import original
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What each column of a run's table is."""
+
+    pipeline: spec.Pipeline
+    schema: Mapping[str, pl.DataType]
+    source: tuple[str, ...]
+    """The columns that the rows came with."""
+    generated: tuple[str, ...]
+    judged: Mapping[str, Rubric | None]
+    """The judges' columns with their rubrics; None for one that cannot be read any more."""
+
+    def refer(self, path: str) -> pl.Expr:
+        """Refer to a column, or to a field in a generated one.
+
+        By position, because polars takes a source's column called `*` for all columns.
+        """
+        if path in self.schema:
+            return pl.nth(list(self.schema).index(path))
+        return column(path)
+
+    def is_list(self, path: str) -> bool:
+        """Say whether a column, or a field in a generated one, holds several values a row."""
+        return isinstance(self._type(path), pl.List)
+
+    def is_text(self, path: str) -> bool:
+        """Say whether a column, or a field in a generated one, holds one text a row."""
+        name = path if path in self.schema else path.partition(".")[0]
+        return name in self.schema and self._type(path) == pl.String()
+
+    def _type(self, path: str) -> object:
+        if path in self.schema:
+            return self.schema[path]
+        name, inner = path.split(".", 1)
+        return dict(fields_of(self.schema[name])).get(inner)
+
+    def texts(self) -> Iterator[str]:
+        """Yield the generated texts, lists of texts and texts in fields, by path."""
+        for name in self.generated:
+            inner = fields_of(self.schema[name])
+            for path in [name, *(f"{name}.{field}" for field in inner)]:
+                if self._type(path) in (pl.String(), pl.List(pl.String())):
+                    yield path
+
+
+def fields_of(dtype: object) -> Mapping[str, object]:
+    """Return a struct's fields and their types; none where it is no struct."""
+    return {f.name: f.dtype for f in dtype.fields} if isinstance(dtype, pl.Struct) else {}
+
+
+def outline(said: Manifest, schema: Mapping[str, pl.DataType]) -> Outline:
+    """Tell a table's columns apart by the pipeline that made them."""
+    pipeline = spec.Pipeline.model_validate(said.pipeline)
+    steps = pipeline.steps
+    writing = (spec.Generate, spec.Converse, spec.Task)
+    generated = [name for step in steps if isinstance(step, writing) for name in texts_of(step)]
+    judges = {s.judge: s.rubric for s in steps if isinstance(s, spec.Judge)}
+    is_reviewed = any(isinstance(step, spec.Review) for step in steps)
+    corrected = map(original, schema) if is_reviewed else ()
+    made = {*(name for step in steps for name in made_by(step)), *corrected, *spec.RESERVED}
+    return Outline(
+        pipeline=pipeline,
+        schema=schema,
+        source=tuple(name for name in schema if name not in made),
+        generated=tuple(name for name in generated if name in schema),
+        judged={name: _rubric(said, rubric) for name, rubric in judges.items() if name in schema},
+    )
+
+
+def texts_of(step: spec.Step | None) -> tuple[str, ...]:
+    """Name the columns for whose sake a step is there; a judge's is no text, but a verdict."""
+    match step:
+        case spec.Generate(generate=name) | spec.Converse(converse=name):
+            return (name,)
+        case spec.Verify(verify=name) | spec.Mask(into=name):
+            return (name,)
+        case spec.Task(outputs=outputs):
+            return tuple(outputs.values())
+        case _:
+            return ()
+
+
+def made_by(step: spec.Step) -> tuple[str, ...]:
+    """Name all columns that a step makes."""
+    match step:
+        case spec.Generate(reasoning=reasoning, tokens=tokens):
+            return (*texts_of(step), *filter(None, (reasoning, tokens)))
+        case spec.Judge(judge=name) | spec.Decontaminate(model=str(), into=name):
+            return (name,)
+        case _:
+            return texts_of(step)
+
+
+def _rubric(said: Manifest, name: str) -> Rubric | None:
+    part = next((part for part in said.rubrics if part.name == name), None)
+    if part is None:
+        return None
+    try:
+        return validate(parse_yaml(part.text, Path(part.file)), Rubric).value
+    except MistakeError:
+        return None
+
+
+def index_of(rows: pl.LazyFrame) -> pl.DataFrame:
+    """Return what says of each row who it is and what became of it: its number is from 1."""
+    few = rows.select("id", "twin", "similarity", "dropped_by")
+    return few.with_row_index("number", offset=1).collect()
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A row's number (from 1), its text, and how similar that is to its twin's."""
+
+    number: int
+    text: str
+    similarity: float | None = None
+
+
+class Twins:
+    """The texts of some rows that dedup compared."""
+
+    def __init__(
+        self, rows: pl.LazyFrame, index: pl.DataFrame, columns: Outline, ids: Sequence[str]
+    ) -> None:
+        steps = [s for s in columns.pipeline.steps if isinstance(s, spec.Dedup)]
+        # What a role says in a conversation is no column that could be shown as it is.
+        steps = [s for s in steps if columns.is_text(s.dedup)]
+        self._reasons = {f"dedup: {step.dedup}": n for n, step in enumerate(steps)}
+        wanted = pl.Series(list(dict.fromkeys(ids)), dtype=pl.String)
+        texts = (columns.refer(s.dedup).alias(f"{n}") for n, s in enumerate(steps))
+        found = rows.filter(pl.col("id").is_in(wanted.implode())).select("id", *texts)
+        self._texts = {row[0]: row[1:] for row in found.collect().iter_rows()}
+        some = index.filter(pl.col("id").is_in(wanted.implode()))
+        self._places = {
+            row: (number, similarity)
+            for row, number, similarity in some.select("id", "number", "similarity").iter_rows()
+        }
+
+    def repeat(self, row_id: str, reason: str) -> Repeat:
+        """Return one of the rows, with the text that was compared for this reason."""
+        number, similarity = self._places.get(row_id, (0, None))
+        texts = self._texts.get(row_id, ())
+        place = self._reasons.get(reason)
+        text = texts[place] if place is not None and place < len(texts) else None
+        return Repeat(number, text or "", similarity)

@@ -1,0 +1,198 @@
+"""What people are shown and asked, whatever the tool; and their replies, read."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from soupstock.judging.rubric import Criterion, Rubric
+from soupstock.review.answers import KEEP, Answer
+from soupstock.spec.pipeline import Review
+
+VERDICT, CORRECTION, COMMENT = "verdict", "correction", "comment"
+CRITERION = "criterion_"
+"""How the names of the criteria's questions begin."""
+
+Text = str | list[dict[str, str]]
+"""What a field holds: a text, or a conversation of `role` and `content`."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_PICTURES = 0x2400
+
+
+@dataclass(frozen=True)
+class Field:
+    """Something that people read."""
+
+    name: str
+    title: str
+    kind: Literal["text", "chat"] = "text"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One of the answers to choose from."""
+
+    value: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """Something that people are asked: to choose one of the options, or to write."""
+
+    name: str
+    title: str
+    options: tuple[Option, ...] = ()
+    is_required: bool = False
+    criterion: str | None = None
+    """The criterion that it is about."""
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What people are shown and asked."""
+
+    fields: tuple[Field, ...]
+    questions: tuple[Question, ...]
+    guidelines: str = ""
+    annotators: int = 1
+
+    @property
+    def digest(self) -> str:
+        """The hash of all that cannot be changed once people answer."""
+        asked = [*map(asdict, self.fields), *map(asdict, self.questions)]
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+
+    def question(self, name: str) -> Question | None:
+        """Find a question."""
+        return next((one for one in self.questions if one.name == name), None)
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """An answer that somebody else gave before."""
+
+    question: str
+    value: str
+    score: float | None = None
+    """How sure they are, from 0 to 1."""
+    agent: str | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """A row as people read it."""
+
+    key: str
+    """The hash of what is read."""
+    row: str
+    """The row's id."""
+    fields: Mapping[str, Text]
+    suggestions: Sequence[Suggestion] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What one person answered, as a tool has it."""
+
+    key: str
+    annotator: str
+    values: Mapping[str, str]
+    """By the questions' names."""
+    is_discarded: bool = False
+    when: str = ""
+
+
+def questions_of(step: Review, rubric: Rubric | None, corrected: str | None) -> Iterator[Question]:
+    """Make the questions of a review step."""
+    vetoes = [Option(veto, f"Drop: {veto}") for veto in step.vetoes]
+    yield Question(
+        VERDICT,
+        "Should this row be in the dataset?",
+        (Option(KEEP, "Keep"), *vetoes),
+        is_required=True,
+    )
+    if rubric is not None and "criteria" in step.questions:
+        for number, (name, one) in enumerate(rubric.judged.items(), 1):
+            yield _criterion(number, name, one)
+    if corrected is not None:
+        yield Question(
+            CORRECTION,
+            f"How should {corrected} read?",
+            description="Change the text, or leave it as it is.",
+        )
+    if "comment" in step.questions:
+        yield Question(COMMENT, "Why?")
+
+
+def _criterion(number: int, name: str, one: Criterion) -> Question:
+    # Two criteria may differ in case alone, and tools keep names in lower case.
+    asked = f"{CRITERION}{number}_{name.lower()}"
+    options = tuple(Option(str(level), words) for level, words in enumerate(one.levels, 1))
+    return Question(asked, one.question, options, criterion=name, description=name)
+
+
+def read(form: Form, reply: Reply, shown: str | None, source: str) -> Answer:
+    """Read a reply; `shown` is the text that people could correct.
+
+    Raises:
+        ValueError: A value is none of its question's options; the message is one for the user.
+    """
+    said: dict[str, str] = {}
+    criteria: dict[str, str] = {}
+    for name, value in reply.values.items():
+        question = form.question(name)
+        if question is None or not value.strip():
+            continue
+        if question.criterion is not None:
+            criteria[question.criterion] = _option(question, value).text
+        else:
+            said[name] = _option(question, value).value if question.options else whole(value)
+    correction = said.get(CORRECTION)
+    if correction is not None and shown is not None and _same(correction, shown):
+        correction = None
+    return Answer(
+        key=reply.key,
+        annotator=whole(reply.annotator),
+        status="discarded" if reply.is_discarded else "submitted",
+        verdict=said.get(VERDICT),
+        criteria=criteria,
+        correction=correction,
+        comment=said.get(COMMENT, "").strip() or None,
+        when=reply.when,
+        source=source,
+    )
+
+
+def _option(question: Question, value: str) -> Option:
+    """Find an option by its value or its words."""
+    wanted = value.strip()
+    for option in question.options:
+        if wanted in (option.value, option.text):
+            return option
+    known = ", ".join(option.value for option in question.options)
+    raise ValueError(f"{question.criterion or question.name} is one of {known}, not {wanted!r}")
+
+
+def _same(one: str, other: str) -> bool:
+    """Tell whether texts are the same but for how editors end lines and texts."""
+    return _even(one) == _even(other)
+
+
+def _even(text: str) -> str:
+    return displayed(text).replace("\r\n", "\n").strip()
+
+
+def displayed(text: str) -> str:
+    """Show what a page or a database would not: control characters as pictures of themselves."""
+    return _CONTROL.sub(lambda found: chr(_PICTURES + ord(found[0])), whole(text))
+
+
+def whole(text: str) -> str:
+    """Replace half characters, which no file can hold."""
+    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")

@@ -1,0 +1,145 @@
+"""Evaluate filters' expressions, and find out before a run whether that will go well.
+
+Knows expressions and frames; not filters, their names or their arguments.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from soupstock.text.measures import derive, requires, roots
+
+FAULTS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError)
+_HEIGHTS = (0, 2, 3)
+"""How many rows an expression is tried on: one that aggregates has another number for some."""
+
+_SAMPLE = "A row that is made up, so that a filter has something to read.\n" * 16
+_TIMED = (1, 16)
+"""On how many made-up rows an expression is timed: on one first, for its memory's sake."""
+
+SLOWEST = 0.05
+"""The most seconds of the processor that a filter may take for a row of a thousand characters."""
+
+Columns = Mapping[str, pl.DataType | None]
+"""The columns that are there; None where the type is not known before the run."""
+
+
+def evaluate(
+    keeps: Sequence[pl.Expr], rows: pl.DataFrame, *, are_scores: bool = False
+) -> list[pl.Series]:
+    """Evaluate all expressions in one query: a Boolean or null per row, or a number."""
+    named = [keep.alias(str(n)) for n, keep in enumerate(keeps)]
+    # Lazily, because only then is what several filters look at computed once.
+    answers = derive(rows, keeps).lazy().select(named).collect()
+    if answers.height != rows.height:
+        raise ValueError(f"it gives {answers.height} values for {rows.height} rows")
+    for answer in answers:
+        if answer.dtype != pl.Boolean and not (are_scores and answer.dtype.is_numeric()):
+            number = ", nor a number" if are_scores else ""
+            raise ValueError(f"it gives {answer.dtype}, not true or false{number}")
+    return answers.get_columns()
+
+
+def check_shape(expression: pl.Expr) -> None:
+    """Check that an expression is data, and gives one value for each row; raises ValueError."""
+    if _holds_python(expression):
+        raise ValueError(
+            "it holds a Python function (map_elements, map_batches), which cannot go to another"
+            " process; write it with polars expressions alone"
+        )
+    if not roots([expression]) or expression.meta.has_multiple_outputs():
+        raise ValueError("it must give one value per row from columns that it names")
+
+
+def _holds_python(expression: pl.Expr) -> bool:
+    """Look for Python in the serialised form, which without cloudpickle does not come about."""
+    try:
+        return _is_python(json.loads(expression.meta.serialize(format="json")))
+    except pl.exceptions.ComputeError:
+        return True
+
+
+def _is_python(part: Any) -> bool:
+    """Look for a function of Python's own, or for one in the bytes of a pickle.
+
+    Polars puts three bytes before a pickle, which begins with 128 and the protocol's number.
+    """
+    match part:
+        case {"AnonymousFunction": _} | [_, _, _, 128, 4 | 5, *_]:
+            return True
+        case dict():
+            return any(map(_is_python, part.values()))
+        case list():
+            return any(map(_is_python, part))
+        case _:
+            return False
+
+
+def try_out(expression: pl.Expr, columns: Columns, *, is_score: bool = False) -> None:
+    """Try an expression on rows of nulls and on made-up ones of these types.
+
+    Raises:
+        ValueError, or what polars raises: It cannot be evaluated, or only slowly.
+    """
+    needed = {c for c in columns if c in roots([expression])} | (
+        requires([expression]) & columns.keys()
+    )
+    types = {name: columns[name] for name in sorted(needed)}
+    if None in types.values():
+        return
+    for height in _HEIGHTS:
+        evaluate([expression], _rows(types, height), are_scores=is_score)
+    _check_speed(expression, types)
+
+
+def _check_speed(expression: pl.Expr, types: Columns) -> None:
+    for height in _TIMED:
+        rows = _rows(types, height, _made_up)
+        # The second time, what is compiled and loaded once is there.
+        seconds = _timed(expression, rows)
+        if seconds > SLOWEST * height:
+            seconds = _timed(expression, rows)
+        if seconds > SLOWEST * height:
+            raise ValueError(
+                f"it takes {seconds / height:.2g} seconds for a row of {len(_SAMPLE):,} characters;"
+                f" {SLOWEST:g} is the most, for it holds up all others"
+            )
+
+
+def _timed(expression: pl.Expr, rows: pl.DataFrame) -> float:
+    # The processor's time: by the clock a busy machine would refuse what an idle one takes.
+    started = time.process_time()
+    # What is made up need not be what the filter expects.
+    with contextlib.suppress(*FAULTS):
+        evaluate([expression], rows)
+    return time.process_time() - started
+
+
+def _rows(
+    types: Columns, height: int, value: Callable[[Any], object] = lambda _: None
+) -> pl.DataFrame:
+    return pl.DataFrame(
+        [
+            pl.Series(name, [value(dtype)] * height, dtype=dtype, strict=False)
+            for name, dtype in types.items()
+        ]
+    )
+
+
+def _made_up(dtype: Any) -> object:
+    """Make up a value of a type."""
+    match dtype:
+        case pl.String():
+            return _SAMPLE
+        case pl.List() | pl.Array():
+            return [_made_up(dtype.inner)] * getattr(dtype, "size", 2)
+        case pl.Struct():
+            # A conversation's messages are looked at where the assistant said them.
+            roles = {"role": "assistant"}
+            return {f.name: roles.get(f.name) or _made_up(f.dtype) for f in dtype.fields}
+        case _:
+            return 1 if dtype.is_numeric() else None

@@ -1,0 +1,152 @@
+"""Rows that were there before a pipeline: files, datasets, runs that its rows are compared with.
+
+A twin among them is named by where it is: `old.parquet row 17`, counted from 1.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import assert_never
+
+import polars as pl
+
+from soupstock import spec
+from soupstock.artifacts import run_folder
+from soupstock.errors import MistakeError, Place, UnknownNameError, quoted, shown
+from soupstock.rows.sources import folder_hash, loaded, resolved, scanned
+from soupstock.text.measures import read_texts
+
+_NUMBER = "\0number"
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Texts to compare with, in their order."""
+
+    label: str
+    """What names them: `old.parquet`, `chat/3f2a1b`."""
+    column: str
+    content: str
+    """What they are, for the plan's fingerprint; a SHA-256 where there are files."""
+    rows: int
+    frame: pl.LazyFrame
+
+    def texts(self) -> pl.DataFrame:
+        """Read the texts that are there, `text`, each with its row's `number` from 1."""
+        name = self.column.partition("::")[0].partition(".")[0]
+        found = self.frame.select(_NUMBER, name).collect()
+        texts = read_texts(found, self.column)
+        return pl.DataFrame({"number": found[_NUMBER], "text": texts}).drop_nulls()
+
+    def name_row(self, number: int) -> str:
+        """Name a row by its number."""
+        return f"{self.label} row {number}"
+
+
+def is_reference(twin: str) -> bool:
+    """Tell whether what names a twin is no row's id."""
+    return " " in twin
+
+
+def find_there(
+    there: spec.There, own: str, root: Path, place: Place | None, pipeline: str | None = None
+) -> Reference:
+    """Find what a step compares with; raises MistakeError.
+
+    `own` is the step's own column, `pipeline` the name of the pipeline that the step is in.
+    """
+    column = there.column or own
+    try:
+        match there:
+            case spec.FileThere(file=file):
+                label, content, frame = Path(file).name, *_file(file, root, place)
+            case spec.DatasetThere(dataset=name):
+                label, content, frame = name, *_dataset(there, root, place)
+            case spec.RunThere(run=run):
+                label, content, frame = _run(run, root, place, pipeline)
+            case _:
+                assert_never(there)
+        # A run's rows are counted before those that it dropped are left out.
+        frame = frame.with_row_index(_NUMBER, offset=1)
+        if isinstance(there, spec.RunThere):
+            frame = frame.filter(pl.col("dropped_by").list.len() == 0)
+        rows = frame.select(pl.len()).collect().item()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        reason = shown(str(error).split("\n", 1)[0])
+        raise MistakeError(f"{quoted(own)} has nothing to compare with: {reason}", place) from error
+    if not rows:
+        raise MistakeError(f"{quoted(label)} has no rows to compare with", place)
+    return Reference(label, column, content, rows, frame)
+
+
+def _file(written: str, root: Path, place: Place | None) -> tuple[str, pl.LazyFrame]:
+    path = resolved(written, root)
+    if path is None or not path.is_file():
+        raise MistakeError(f"there is no file {quoted(written)} in {shown(root)}", place)
+    return _sha256(path), scanned(path, place)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _dataset(there: spec.DatasetThere, root: Path, place: Place | None) -> tuple[str, pl.LazyFrame]:
+    name = there.dataset
+    if not name.startswith((".", "/", "~")):
+        source = spec.DatasetSource(**there.model_dump(exclude={"column"}))
+        data = loaded(source, name, place)
+        # Its own fingerprint would be another one wherever else the same data lies.
+        frame = pl.DataFrame(data.with_format("arrow")[:])
+        return _content(frame), frame.lazy()
+    path = resolved(name, root)
+    if path is None or not path.is_dir():
+        raise MistakeError(f"there is no folder {quoted(name)} in {shown(root)}", place)
+    files = sorted(path.rglob(f"{there.split}-*.parquet"))
+    if there.config or len({file.parent for file in files}) != 1:
+        source = spec.DatasetSource(**there.model_dump(exclude={"column"}))
+        data = loaded(source, str(path), place)
+        return folder_hash(path), pl.DataFrame(data.with_format("arrow")[:]).lazy()
+    digest = hashlib.sha256("".join(map(_sha256, files)).encode()).hexdigest()
+    return digest, pl.scan_parquet(files, glob=False)
+
+
+def _content(frame: pl.DataFrame) -> str:
+    digest = hashlib.sha256()
+    for row in frame.iter_rows():
+        digest.update(json.dumps(row, default=str).encode())
+    return digest.hexdigest()
+
+
+def _run(
+    written: str, root: Path, place: Place | None, pipeline: str | None
+) -> tuple[str, str, pl.LazyFrame]:
+    runs = run_folder.runs_folder(root)
+    found = list(_run_folders(runs, written))
+    if not found and written == pipeline:
+        raise MistakeError(
+            f"a run of {shown(written)} itself is named by its folder, `{shown(written)}/3f2a1b`:"
+            " its last one would be another after this run",
+            place,
+        )
+    if not found:
+        latest = runs / spec.slug(written) / run_folder.LATEST
+        found = [latest.resolve()] if (latest / run_folder.ROWS).is_file() else []
+    if not found:
+        raise UnknownNameError("run", written, run_folder.known_runs(root), place)
+    if len(found) > 1:
+        raise MistakeError(f"several runs are called {quoted(written)}", place)
+    path = found[0] / run_folder.ROWS
+    label = run_folder.run_name(found[0])
+    return label, _sha256(path), pl.scan_parquet(path, glob=False)
+
+
+def _run_folders(runs: Path, written: str) -> Iterator[Path]:
+    """Find the run that is named by its pipeline and the beginning of its folder's name."""
+    name, _, run = written.rpartition("/")
+    if name and run:
+        for path in sorted((runs / spec.slug(name)).glob(f"{run}*")):
+            if path.name != run_folder.LATEST and (path / run_folder.ROWS).is_file():
+                yield path

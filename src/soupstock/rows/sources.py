@@ -1,0 +1,254 @@
+"""Where the first rows come from: drawn values, a file, a dataset. Reads in blocks, in order."""
+
+import glob
+import hashlib
+import itertools
+import json
+import logging
+from bisect import bisect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+from polars.datatypes import DataTypeClass
+
+from soupstock.errors import MistakeError, Place, quoted, shown
+from soupstock.reach import offline_where_unreachable
+from soupstock.rows.jsonl import check_csv, check_jsonl
+from soupstock.rows.table import Columns
+from soupstock.spec.pipeline import RESERVED, DatasetSource, FileSource, SampleSource, Scalar
+
+BLOCK = 512
+"""How many rows a block holds."""
+
+_UNKEPT = {pl.Int128(), pl.UInt128(), pl.Object(), pl.Unknown()}
+
+Block = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows to read: their columns, how many there are (None: without end), and what they are."""
+
+    kind: Literal["sample", "file", "dataset", "documents"]
+    columns: Columns
+    rows: int | None
+    content: str
+    """What the rows are, for the plan's fingerprint."""
+    reader: Any
+    """An iterable of blocks; each iteration begins anew."""
+    sha256: str | None = None
+
+    def without_rows(self) -> "Source":
+        """Return what the source is, with nothing to read."""
+        return replace(self, reader=())
+
+    def blocks(self, most: int | None = None) -> Iterator[Block]:
+        """Yield the first `most` rows (all, where it is None), in blocks."""
+        left = most
+        for block in self.reader:
+            if left is not None and len(block) >= left:
+                yield block[:left]
+                return
+            yield block
+            left = None if left is None else left - len(block)
+
+
+@dataclass(frozen=True)
+class _Sampled:
+    """Draws that depend on the seed, the column and the row's number, and on nothing else."""
+
+    seed: int
+    values: Mapping[str, Sequence[Scalar]]
+    weights: Mapping[str, Sequence[float]]
+    """Cumulative weights that end in 1."""
+
+    def __iter__(self) -> Iterator[Block]:
+        for start in itertools.count(0, BLOCK):
+            numbers = range(start, start + BLOCK)
+            drawn = [self._draws(column, numbers) for column in self.values]
+            yield [dict(zip(self.values, row, strict=True)) for row in zip(*drawn, strict=True)]
+
+    def _draws(self, column: str, numbers: Iterable[int]) -> list[Scalar]:
+        values, weights = self.values[column], self.weights[column][:-1]
+        names = [f"{self.seed}\0{column}\0{number}".encode() for number in numbers]
+        chances = [int.from_bytes(blake2b(n, digest_size=8).digest()) / 2**64 for n in names]
+        # What no weight is above falls to the last, whatever the sum of weights is rounded to.
+        return [values[bisect(weights, chance)] for chance in chances]
+
+
+def sampled(source: SampleSource, seed: int) -> Source:
+    """Draw each column's values independently, with their weights."""
+    values: dict[str, list[Scalar]] = {}
+    weights: dict[str, list[float]] = {}
+    for column, choices in source.sample.items():
+        values[column] = _cast(list(choices))
+        given = list(choices.values()) if isinstance(choices, Mapping) else [1.0] * len(choices)
+        total = sum(given)
+        weights[column] = [part / total for part in itertools.accumulate(given)]
+    columns = {column: _type(choices) for column, choices in values.items()}
+    content = json.dumps([seed, source.sample])
+    return Source("sample", columns, source.rows, content, _Sampled(seed, values, weights))
+
+
+def _type(values: Sequence[Scalar]) -> pl.DataType:
+    kinds = {type(value) for value in values}
+    for kind, dtype in ((bool, pl.Boolean()), (int, pl.Int64()), (float, pl.Float64())):
+        if kinds == {kind}:
+            return dtype
+    return pl.Float64() if kinds == {int, float} else pl.String()
+
+
+def _cast(values: Sequence[Scalar]) -> list[Scalar]:
+    """Make values of one type: what streams by is what the table holds."""
+    match _type(values):
+        case pl.Float64():
+            return [float(value) for value in values]
+        case pl.String():
+            return [value if isinstance(value, str) else json.dumps(value) for value in values]
+        case _:
+            return list(values)
+
+
+@dataclass(frozen=True)
+class _Scanned:
+    frame: pl.LazyFrame
+
+    def __iter__(self) -> Iterator[Block]:
+        for part in self.frame.collect_batches(chunk_size=8192, maintain_order=True):
+            for some in part.iter_slices(BLOCK):
+                yield some.to_dicts()
+
+
+def read_file(source: FileSource, root: Path, place: Place | None) -> Source:
+    """Read a .jsonl, .csv or .parquet file. Mistakes in it name its line."""
+    path = resolved(source.file, root)
+    if path is None or not path.is_file():
+        raise MistakeError(f"there is no file {quoted(source.file)} in {shown(root)}", place)
+    try:
+        frame = scanned(path, place)
+        columns = dict(frame.collect_schema())
+        _check_columns(columns, Place(path))
+        # Counting the values reads them all, so what cannot be read is found now.
+        counts = frame.select(pl.len().alias(""), pl.all().count())
+        rows = counts.collect(engine="streaming").item(0, 0)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        reason = shown(str(error).split("\n", 1)[0])
+        raise MistakeError(f"it cannot be read: {reason}", Place(path)) from error
+    if not rows:
+        raise MistakeError("it has no rows", Place(path))
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    rows = min(rows, source.rows or rows)
+    return Source("file", columns, rows, sha256, _Scanned(frame), sha256)
+
+
+def resolved(written: str, root: Path) -> Path | None:
+    """Find what a path leads to; None where it can lead nowhere, being too long or no path."""
+    try:
+        path = (root / Path(written).expanduser()).resolve()
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError):
+        return None
+
+
+def scanned(path: Path, place: Place | None) -> pl.LazyFrame:
+    """Scan a .jsonl, .csv or .parquet file; raises MistakeError for one of another kind."""
+    match path.suffix.lower():
+        case ".jsonl" | ".ndjson":
+            check_jsonl(path)
+            return pl.scan_ndjson(glob.escape(str(path)), infer_schema_length=None)
+        case ".csv":
+            check_csv(path)
+            frame = pl.scan_csv(path, infer_schema_length=None, glob=False)
+            # A blank line is no row.
+            return frame.filter(~pl.all_horizontal(pl.all().is_null()))
+        case ".parquet":
+            return pl.scan_parquet(path, glob=False)
+        case _:
+            kinds = ".jsonl, .csv, .parquet"
+            raise MistakeError(f"{quoted(path.name)} is of no kind that is read: {kinds}", place)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    data: Any
+
+    def __iter__(self) -> Iterator[Block]:
+        for table in self.data.with_format("arrow").iter(batch_size=BLOCK):
+            yield pl.DataFrame(table).to_dicts()
+
+
+def read_dataset(source: DatasetSource, root: Path, place: Place | None) -> Source:
+    """Read a split with the `datasets` library: an id on the Hub, or a folder."""
+    name, folder = source.dataset, None
+    if name.startswith((".", "/", "~")):
+        folder = resolved(name, root)
+        if folder is None or not folder.is_dir():
+            raise MistakeError(f"there is no folder {quoted(name)} in {shown(root)}", place)
+    data = loaded(source, str(folder or name), place)
+    columns = dict(pl.DataFrame(data.with_format("arrow")[:0]).schema)
+    _check_columns(columns, place)
+    # Its own fingerprint would be another one wherever else the same folder lies.
+    content = folder_hash(folder) if folder else data._fingerprint  # noqa: SLF001
+    what = json.dumps([None if folder else name, source.config, source.split, content])
+    rows = min(len(data), source.rows or len(data))
+    return Source("dataset", columns, rows, what, _Loaded(data))
+
+
+def loaded(source: DatasetSource, name: str, place: Place | None) -> Any:
+    """Load a split with the `datasets` library; raises MistakeError."""
+    from datasets import disable_progress_bars, load_dataset
+
+    disable_progress_bars()
+    # What it tells of its retries comes in a dozen lines, and again in its error.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    try:
+        with offline_where_unreachable():
+            return load_dataset(name, source.config, split=source.split, revision=source.revision)
+    # Whatever is wrong there, datasets raises dozens of kinds of errors for it.
+    except Exception as error:
+        reason = shown(" ".join(str(error).split())[:300])
+        raise MistakeError(
+            f"the dataset {quoted(source.dataset)} cannot be loaded: {reason}", place
+        ) from error
+
+
+def folder_hash(folder: Path) -> str:
+    """Hash the files of a folder, with their names."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest.update(path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape"))
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _check_columns(columns: Columns, place: Place | None) -> None:
+    if not columns:
+        raise MistakeError("it has no columns", place)
+    if taken := sorted(set(columns) & RESERVED):
+        names = ", ".join(taken)
+        raise MistakeError(
+            f"it has columns that soupstock itself keeps: {names}; rename them", place
+        )
+    for name, dtype in columns.items():
+        if not name or not name.isprintable():
+            raise MistakeError(f"{quoted(name)} is no name for a column", place)
+        if not _is_kept(dtype):
+            raise MistakeError(f"the column {quoted(name)} cannot be kept: it is {dtype}", place)
+
+
+def _is_kept(dtype: pl.DataType | DataTypeClass) -> bool:
+    """Tell whether rows can hold a type: not numbers of 128 bits, nor mappings of nothing."""
+    match dtype:
+        case pl.List(inner=inner) | pl.Array(inner=inner):
+            return _is_kept(inner)
+        case pl.Struct(fields=fields):
+            return bool(fields) and all(_is_kept(field.dtype) for field in fields)
+        case _:
+            return dtype not in _UNKEPT

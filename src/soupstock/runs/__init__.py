@@ -1,0 +1,1 @@
+"""A pipeline taken from plan to dataset: run, estimate, prune, replay, calibrate."""

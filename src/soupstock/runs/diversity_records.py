@@ -1,0 +1,137 @@
+"""How diverse the rows are that a run kept: the figures of its manifest, from its table."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from soupstock.artifacts.manifest import DiversityRecord, TopicRecord
+from soupstock.engine.plan import Plan
+from soupstock.errors import MistakeError
+from soupstock.inference.static_embeddings import StaticModel
+from soupstock.rows.table import Table
+from soupstock.similarity.diversity import Diversity, diversity, effective
+from soupstock.steps.columns import check_texts
+from soupstock.steps.converse import Conversing
+from soupstock.steps.decontaminate import Decontamination
+from soupstock.steps.dedup import Deduplication, duplicates
+from soupstock.steps.generate import Generation
+from soupstock.steps.mask import Masking
+from soupstock.steps.select import Selection
+from soupstock.steps.task import Tasking
+from soupstock.text.measures import read_texts
+
+SAMPLE = 5000
+"""How many texts of a column are looked at, drawn by the rows' ids."""
+
+_MOST_COLUMNS = 6
+_MOST_VALUES = 100
+_LONGEST = 120
+_DIGITS = 4
+_SIMILAR = 0.7
+_KEPT = pl.col("dropped_by").list.len() == 0
+
+
+def diversities(plan: Plan, table: Table) -> Iterator[DiversityRecord]:
+    """Measure the columns of texts that the pipeline makes or compares."""
+    rows = _sample(table)
+    if rows.is_empty():
+        return
+    embedder = _embedder(plan)
+    for path in list(_paths(plan))[:_MOST_COLUMNS]:
+        texts = read_texts(rows, path).drop_nulls()
+        if texts.is_empty():
+            continue
+        twins = duplicates(Deduplication(path, "minhash", _SIMILAR), texts).twin
+        vectors = embedder.load().embed(texts.to_list()) if embedder else None
+        found = diversity(texts.to_list(), 1 - twins.null_count() / texts.len(), vectors)
+        yield _record(path, found, embedder.name if embedder else None)
+
+
+def _sample(table: Table) -> pl.DataFrame:
+    """Read of the rows that are kept those with the first ids, which are hashes."""
+    ids = table.scan().filter(_KEPT).select("id").collect()["id"]
+    chosen = ids.sort().head(SAMPLE)
+    return table.scan().filter(pl.col("id").is_in(chosen.implode())).collect()
+
+
+def _paths(plan: Plan) -> Iterator[str]:
+    """Name the columns of texts, each once."""
+    seen: set[str] = set()
+    for step in plan.steps:
+        match step.bound:
+            case Generation(column=path):
+                paths = [path, *(f"{path}.{field}" for field in _fields(plan.columns[path]))]
+            case Masking(into=path):
+                paths = [path]
+            case Conversing(column=path):
+                paths = [path]
+            case Tasking(dtypes=dtypes):
+                paths = list(dtypes)
+            case Deduplication(column=path) | Decontamination(column=path):
+                paths = [path]
+            case Selection(column=str(path)):
+                paths = [path]
+            case _:
+                paths = []
+        for path in paths:
+            if path not in seen and _holds_texts(path, plan):
+                seen.add(path)
+                yield path
+
+
+def _fields(dtype: object) -> list[str]:
+    return [field.name for field in dtype.fields] if isinstance(dtype, pl.Struct) else []
+
+
+def _holds_texts(path: str, plan: Plan) -> bool:
+    try:
+        check_texts(path, plan.columns, None)
+    except MistakeError:
+        return False
+    return True
+
+
+def _embedder(plan: Plan) -> StaticModel | None:
+    found = (getattr(step.bound, "embedder", None) for step in plan.steps)
+    return next((one for one in found if isinstance(one, StaticModel)), None)
+
+
+def _record(path: str, found: Diversity, embedder: str | None) -> DiversityRecord:
+    one, two, three = (round(share, _DIGITS) for share in found.distinct)
+    return DiversityRecord(
+        column=path,
+        texts=found.texts,
+        distinct_1=one,
+        distinct_2=two,
+        distinct_3=three,
+        compression=round(found.compression, 2),
+        vendi=round(found.vendi, 1),
+        embedder=embedder,
+        opening=found.opening.words[:_LONGEST],
+        opening_share=round(found.opening.share, _DIGITS),
+        phrase=found.phrase.words[:_LONGEST],
+        phrase_share=round(found.phrase.share, _DIGITS),
+        repeats=round(found.repeats, _DIGITS),
+        alarms=tuple(found.alarms()),
+    )
+
+
+def topics(plan: Plan, table: Table) -> Iterator[TopicRecord]:
+    """Say of the source's columns of few values how evenly these are taken, and kept."""
+    for name, dtype in plan.source.columns.items():
+        if dtype not in (pl.String, pl.Boolean) and not dtype.is_integer():
+            continue
+        counts = (
+            table.scan()
+            .select(pl.nth(list(plan.columns).index(name)).alias("value"), _KEPT.alias("kept"))
+            .group_by("value")
+            .agg(rows=pl.len(), kept=pl.col("kept").sum())
+            .collect()
+        )
+        if 1 < counts.height <= _MOST_VALUES and 2 * counts.height <= counts["rows"].sum():
+            yield TopicRecord(
+                column=name,
+                values=counts.height,
+                drawn=round(effective(counts["rows"].sort()), 2),
+                kept=round(effective(counts["kept"].sort()), 2),
+            )

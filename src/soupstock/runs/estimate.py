@@ -1,0 +1,261 @@
+"""What a run will come to, before it is paid: calls, tokens, cost and time, each with an interval.
+
+A few rows are made for real (their answers are kept, so they are not paid for again), and then the
+plan is taken through the store. What the store has says how many rows each step keeps and how long
+its answers are; how far that can be off is found by simulation.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from soupstock import spec
+from soupstock.artifacts import manifest, run_folder
+from soupstock.artifacts.manifest import ServerRecord
+from soupstock.engine.plan import Plan, Step
+from soupstock.engine.tally import Spent, Tally
+from soupstock.errors import MistakeError
+from soupstock.inference.budget import Budget
+from soupstock.inference.servers.pool import Model
+from soupstock.judging.canaries import FEWEST, copies
+from soupstock.runs import run
+from soupstock.runs.lookup import UNASKED, Found, look
+from soupstock.steps.decontaminate import Decontamination
+from soupstock.steps.judge import Judging
+from soupstock.steps.select import Selection
+
+PROBE = 8
+"""How many rows are made for real."""
+
+_DRAWS = 4000
+_LEVELS = (0.05, 0.5, 0.95)
+
+Draws = npt.NDArray[np.float64]
+"""One number for each simulated run."""
+
+
+class Interval(NamedTuple):
+    """Where a number lies in nine of ten simulated runs, and its median."""
+
+    low: float
+    median: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is still to be done for a plan."""
+
+    found: int
+    """Answers that the store has already."""
+    calls: Interval
+    prompt_tokens: Interval
+    completion_tokens: Interval
+    cost: Interval | None
+    """US dollars; None where a model's price is not known."""
+    seconds: Interval | None
+    """At the pace of the probe; None where no server was asked yet."""
+    kept: Interval
+    """Rows in the dataset."""
+    unknown: tuple[str, ...] = ()
+    """Steps that no row has reached yet: what they take is counted as their most."""
+
+
+def estimate(
+    plan: Plan, *, budget: Budget | None = None, watch: run.Watch | None = None
+) -> Estimate:
+    """Make a few rows for real, look up what the store then has, and simulate the rest."""
+    rows = PROBE if plan.rows is None else min(PROBE, plan.rows)
+    probed: list[ServerRecord] = []
+    run.preview(
+        replace(plan, rows=rows),
+        lambda done: probed.extend(done.manifest.paid.servers),
+        budget=budget,
+        watch=watch,
+    )
+    paces = _paces([*_earlier(plan), *probed])
+    return simulated(plan, look(plan), paces)
+
+
+def _earlier(plan: Plan) -> Sequence[ServerRecord]:
+    """Return what the pipeline's last run says of its servers."""
+    try:
+        return manifest.read(run_folder.latest(plan.project.root, plan.name)).paid.servers
+    except MistakeError:
+        return ()
+
+
+def _paces(servers: Sequence[ServerRecord]) -> Mapping[str, float]:
+    """Return for each model the seconds that a token took; the last that tells counts."""
+    return {
+        server.model: server.seconds / server.tokens.completion
+        for server in servers
+        if server.tokens.completion and server.seconds
+    }
+
+
+class _Ask(NamedTuple):
+    """What one step will ask, in each simulated run."""
+
+    model: Model
+    calls: Draws
+    prompt: Draws
+    completion: Draws
+
+
+def simulated(plan: Plan, found: Found, paces: Mapping[str, float], seed: int = 0) -> Estimate:
+    """Simulate what is left of a plan, from what the store has of it.
+
+    Each step's yield is drawn from its posterior (Jeffreys), rows pass with that chance, and the
+    mean length of answers is drawn as that of so many exponential ones, which errs on the wide
+    side.
+    """
+    draw = np.random.default_rng(seed)
+    steps = list(zip(plan.steps, found.tallies, strict=False))
+    passing = [_passing(tally, draw) for _, tally in steps]
+    rows = _rows_to_come(plan, found, passing)
+    asked: list[_Ask] = []
+    kept = np.full(_DRAWS, float(found.tallies[-1].kept))
+    for (step, tally), chance in zip(steps, passing, strict=True):
+        rows = rows + tally.reasons[UNASKED]
+        if step.models:
+            asking = _asking(step, tally, rows, draw) + _canaries(step, tally, rows, found)
+            asked += _asks(step, tally, asking, draw)
+        rows = draw.binomial(rows.astype(np.int64), chance).astype(np.float64)
+        rows = _selected(step, tally, rows)
+    kept = kept + rows
+    if plan.pipeline.target:
+        kept = np.minimum(kept, plan.pipeline.target)
+    return _told(found, asked, paces, kept, tuple(_unreached(steps)))
+
+
+def _passing(tally: Tally, draw: np.random.Generator) -> Draws:
+    """Draw how likely a row passes a step."""
+    decided = tally.rows_in - tally.reasons[UNASKED]
+    if decided == tally.kept:
+        # A step that has dropped nothing yet is most likely one that drops nothing.
+        return draw.beta(tally.kept + 1, 0.05, _DRAWS) if decided else np.ones(_DRAWS)
+    return draw.beta(tally.kept + 0.5, decided - tally.kept + 0.5, _DRAWS)
+
+
+def _rows_to_come(plan: Plan, found: Found, passing: Sequence[Draws]) -> Draws:
+    """Say how many source rows are still to be taken."""
+    if plan.pipeline.target is None:
+        return np.full(_DRAWS, float((plan.rows or found.taken) - found.taken))
+    expected = np.zeros(_DRAWS)
+    for tally, chance in zip(found.tallies, passing, strict=False):
+        expected = (expected + tally.reasons[UNASKED]) * chance
+    missing = np.maximum(0.0, plan.pipeline.target - found.tallies[-1].kept - expected)
+    needed = np.ceil(missing / np.maximum(np.prod(passing, axis=0), 1e-3))
+    if plan.rows is not None:
+        needed = np.minimum(needed, plan.rows - found.taken)
+    whole: Draws = needed.astype(np.float64)
+    return whole
+
+
+def _asking(step: Step, tally: Tally, rows: Draws, draw: np.random.Generator) -> Draws:
+    """Say about how many of the rows a step asks: one that decontaminates, about few of them."""
+    if not isinstance(step.bound, Decontamination):
+        return rows
+    waiting = tally.reasons[UNASKED]
+    asked = min(tally.rows_in, waiting + tally.spent.answers)
+    share = draw.beta(asked + 0.5, tally.rows_in - asked + 0.5, _DRAWS)
+    # Of what the store has no answer to it is known that it is asked.
+    return waiting + (rows - waiting) * share
+
+
+def _canaries(step: Step, tally: Tally, rows: Draws, found: Found) -> Draws:
+    """Say about how many known cases a step's model is still asked."""
+    said, judging = step.spec, step.bound
+    if isinstance(judging, Decontamination) and judging.question is not None:
+        return np.full(_DRAWS, float(found.untried.get(judging.question.into, 0)))
+    if not (isinstance(judging, Judging) and isinstance(said, spec.Judge) and said.canaries):
+        return np.zeros(_DRAWS)
+    judged = rows + tally.kept
+    spoiled = copies(judging.rubric) * np.minimum(judged, said.canaries)
+    there = found.canaries.get(judging.column, 0) / max(1, len(judging.members))
+    return np.where(judged < FEWEST, 0.0, np.maximum(0.0, spoiled - there))
+
+
+def _asks(step: Step, tally: Tally, rows: Draws, draw: np.random.Generator) -> Iterator[_Ask]:
+    """Say what a step will ask each of its models, for judges differ in price and length."""
+    decided = tally.rows_in - tally.reasons[UNASKED]
+    for model, roles in Counter(model for _, model in step.models).items():
+        share, spent = roles / len(step.models), tally.by_model.get(model, Spent())
+        if not spent.answers or not decided:
+            most = float(getattr(step.spec, "max_tokens", 0))
+            calls = rows * step.calls * share
+            yield _Ask(model, calls, calls * most, calls * most)
+            continue
+        calls = rows * max(step.calls * share, spent.answers / decided)
+        spread = draw.gamma(spent.answers, 1 / spent.answers, (2, _DRAWS))
+        prompt, completion = (
+            calls * tokens / spent.answers * wide
+            for tokens, wide in zip((spent.prompt, spent.completion), spread, strict=True)
+        )
+        yield _Ask(model, calls, prompt, completion)
+
+
+def _selected(step: Step, tally: Tally, rows: Draws) -> Draws:
+    """Say how many rows go on at most: a selection keeps no more than it is told to."""
+    match step.bound:
+        case Selection(rows=int(most)):
+            return np.minimum(rows, max(0, most - tally.kept))
+        case _:
+            return rows
+
+
+def _unreached(steps: Sequence[tuple[Step, Tally]]) -> Iterator[str]:
+    for step, tally in steps:
+        if step.models and not tally.by_model:
+            yield step.title
+
+
+def _told(
+    found: Found,
+    asked: Sequence[_Ask],
+    paces: Mapping[str, float],
+    kept: Draws,
+    unknown: tuple[str, ...],
+) -> Estimate:
+    none = np.zeros(_DRAWS)
+    return Estimate(
+        found=sum(tally.spent.answers for tally in found.tallies),
+        calls=_interval(sum((ask.calls for ask in asked), none)),
+        prompt_tokens=_interval(sum((ask.prompt for ask in asked), none)),
+        completion_tokens=_interval(sum((ask.completion for ask in asked), none)),
+        cost=_cost(asked),
+        seconds=_seconds(asked, paces),
+        kept=_interval(kept),
+        unknown=unknown,
+    )
+
+
+def _cost(asked: Sequence[_Ask]) -> Interval | None:
+    total = np.zeros(_DRAWS)
+    for ask in asked:
+        price = ask.model.price
+        if price.input is None or price.output is None:
+            return None
+        total += ask.prompt * price.input + ask.completion * price.output
+    return _interval(total / 1e6)
+
+
+def _seconds(asked: Sequence[_Ask], paces: Mapping[str, float]) -> Interval | None:
+    """Add up each server's time; servers work side by side, so the slowest counts."""
+    servers: dict[str, Draws] = {}
+    for ask in asked:
+        pace = paces.get(ask.model.reference)
+        if pace is None:
+            return None
+        before = servers.get(ask.model.reference, np.zeros(_DRAWS))
+        servers[ask.model.reference] = before + ask.completion * pace
+    return _interval(np.max(list(servers.values()), axis=0)) if servers else Interval(0, 0, 0)
+
+
+def _interval(draws: Draws) -> Interval:
+    return Interval(*(float(value) for value in np.quantile(draws, _LEVELS)))

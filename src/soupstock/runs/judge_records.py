@@ -1,0 +1,200 @@
+"""What a run says of its judges: examinations and verdicts, turned into the manifest's records."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from soupstock.artifacts.judges import (
+    Fit,
+    FitnessRecord,
+    IntervalRecord,
+    JuryRecord,
+    KindRecord,
+    MemberRecord,
+    OrderRecord,
+    PaddingRecord,
+)
+from soupstock.engine.judge_canaries import Examination, Examined
+from soupstock.judging.fitness import Kind, LengthBias
+from soupstock.rows.table import Table
+from soupstock.stats.agreement import alpha
+from soupstock.stats.intervals import Interval
+from soupstock.stats.ranking import both_orders
+from soupstock.steps.compare import Comparing
+from soupstock.steps.judge import Judging
+
+DIGITS = 4
+
+
+def interval(found: Interval) -> IntervalRecord | None:
+    """Write an interval; null where it is unknown."""
+    if not found.is_known:
+        return None
+    low, high = (round(value, DIGITS) for value in (found.low, found.high))
+    return IntervalRecord(
+        estimate=round(found.estimate, DIGITS), low=low, high=high, level=found.level
+    )
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean of what is there."""
+    there = [value for value in values if value is not None]
+    return round(math.fsum(there) / len(there), DIGITS) if there else None
+
+
+def fitness_record(told: Examination, cost: float | None) -> FitnessRecord:
+    """Say whether a judge is fit."""
+    spent, whole = told.tally.spent, told.whole
+    paid = {
+        "answers": spent.answers,
+        "prompt_tokens": spent.prompt,
+        "completion_tokens": spent.completion,
+        "cost": cost,
+    }
+    verdict = verdict_of(told)
+    if whole is None:
+        return FitnessRecord(verdict=verdict, sentence=sentence(told), rows=told.rows, **paid)
+    found = whole.fitness
+    return FitnessRecord(
+        verdict=verdict,
+        sentence=sentence(told),
+        rows=told.rows,
+        mean=mean(whole.originals),
+        bar=found.bar,
+        auc=interval(found.overall.auc),
+        kinds=tuple(
+            _kind(kind, found.kinds[kind], scores, found.bar)
+            for kind, scores in whole.canaries.items()
+        ),
+        padding=_padding(whole.length_bias),
+        **paid,
+    )
+
+
+def verdict_of(told: Examination) -> Fit:
+    """Say in a word whether a judge is fit."""
+    return _verdict(told.whole)
+
+
+def _verdict(whole: Examined | None) -> Fit:
+    if whole is None or not whole.is_told:
+        return "cannot tell"
+    return "fit" if whole.fitness.is_fit else "not fit"
+
+
+def sentence(told: Examination) -> str:
+    """Say in plain words whether a judge is fit, and why."""
+    if told.whole is None:
+        return f"Whether the judge is fit cannot be told: {told.why}."
+    if not told.whole.is_told:
+        found = told.whole.fitness.overall
+        return (
+            "Whether the judge is fit cannot be told: only"
+            f" {found.good} originals and {found.bad} canaries have a score."
+        )
+    return told.whole.fitness.sentence()
+
+
+def _kind(name: str, found: Kind, scores: Sequence[float | None], bar: float) -> KindRecord:
+    tells: Literal["apart", "not apart", "too few"] = "too few"
+    if found.is_blind(bar):
+        tells = "not apart"
+    elif found.is_beyond_chance:
+        tells = "apart"
+    return KindRecord(
+        kind=name,
+        canaries=sum(score is not None for score in scores),
+        mean=mean(scores),
+        auc=interval(found.apart.auc),
+        within=interval(found.within),
+        tells=tells,
+    )
+
+
+def _padding(found: LengthBias) -> PaddingRecord | None:
+    if not found.rows:
+        return None
+    return PaddingRecord(
+        rows=found.rows,
+        rises=found.rises,
+        falls=found.falls,
+        change=round(found.change, DIGITS),
+        is_biased=found.is_biased,
+        sentence=found.sentence(),
+    )
+
+
+def order_record(step: Comparing, table: Table) -> OrderRecord:
+    """Say what the order in which answers are shown does to a judge."""
+    better = pl.col("pairs").struct.field("better").list
+    found = (
+        table.scan()
+        .select(pairs=pl.col(step.column).struct.field("pairs"))
+        .explode("pairs")
+        .drop_nulls("pairs")
+        .select(better.get(0).alias("forward"), better.get(1).alias("backward"))
+        .collect()
+    )
+    orders = both_orders(found["forward"].to_list(), found["backward"].to_list())
+    return OrderRecord(
+        pairs=orders.pairs,
+        same=interval(orders.same),
+        flips=orders.flips,
+        wavers=orders.wavers,
+        bias=interval(orders.bias),
+        is_biased=orders.is_biased,
+        missing=orders.missing,
+        sentence=orders.sentence(),
+    )
+
+
+def jury_record(step: Judging, table: Table, told: Examination | None) -> JuryRecord | None:
+    """Say how far a jury's members agree, each with the others."""
+    if not step.is_jury:
+        return None
+    members = pl.col(step.column).struct.field("members")
+    roles = [member.role for member in step.members]
+    found = (
+        table.scan()
+        .select(
+            *(
+                members.struct.field(role).struct.field("score").alias(f"{n}")
+                for n, role in enumerate(roles)
+            ),
+            pl.col(step.column).struct.field("disagreement"),
+        )
+        .collect()
+    )
+    scores = np.array([found[f"{n}"].cast(pl.Float64).to_numpy() for n in range(len(roles))])
+    apart = found["disagreement"].drop_nulls().to_list()
+    examined: Mapping[str, Examined] = told.members if told else {}
+    return JuryRecord(
+        agreement=_alpha(scores),
+        rows=len(apart),
+        disagreement=mean(apart),
+        members=tuple(_member(role, n, scores, examined.get(role)) for n, role in enumerate(roles)),
+    )
+
+
+def _member(role: str, place: int, scores: Any, examined: Examined | None) -> MemberRecord:
+    others = np.delete(scores, place, axis=0)
+    there = ~np.isnan(others)
+    counts = there.sum(axis=0)
+    sums = np.where(there, others, 0.0).sum(axis=0)
+    means = np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
+    return MemberRecord(
+        role=role,
+        scores=int((~np.isnan(scores[place])).sum()),
+        agreement=_alpha(np.stack([scores[place], means])),
+        fit=_verdict(examined),
+        auc=interval(examined.fitness.overall.auc) if examined else None,
+    )
+
+
+def _alpha(scores: Any) -> IntervalRecord | None:
+    if not (np.sum(~np.isnan(scores), axis=0) > 1).any():
+        return None
+    return interval(alpha(scores, metric="interval").interval)

@@ -1,0 +1,263 @@
+"""Prune a dataset from anywhere by a pipeline's steps that ask no model, without a run.
+
+Rows pass by in batches, from file to file. Where a step needs the whole set, the columns that it
+looks at are in memory, and all others wait on the disk beside the output.
+"""
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+
+import polars as pl
+
+from soupstock import __version__, spec
+from soupstock.artifacts.manifest import PruningRecord, StepRecord
+from soupstock.engine.frames import passed
+from soupstock.engine.plan import Step
+from soupstock.engine.set_wise import BARRIERS, taken_whole
+from soupstock.engine.tally import Tally
+from soupstock.errors import MistakeError, Place, hint, quoted, shown
+from soupstock.project.project import Project, name_of
+from soupstock.rows.sources import scanned
+from soupstock.rows.table import AFTER, BEFORE, PART_ROWS, Columns, Table, save
+from soupstock.runs.decontamination_records import certificates
+from soupstock.runs.prune_plan import plan_applied
+from soupstock.spec.loader import load
+from soupstock.spec.pipeline import RESERVED
+
+_KEPT = pl.col("dropped_by").list.len() == 0
+_MARKS = {name: AFTER[name] for name in ("twin", "similarity", "dropped_by")}
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What was written, and its accounts."""
+
+    kept: Path
+    dropped: Path
+    account: PruningRecord
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What to prune, and how its columns are called."""
+
+    file: Path
+    """A .parquet, .jsonl or .csv file, or a folder of .parquet files."""
+    output: Path
+    """The .parquet file that the kept rows are written into."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """What the file calls what the pipeline calls otherwise."""
+    without: frozenset[str] = frozenset()
+    """Columns that are given up: steps and filters that need one are left out."""
+
+
+def prune(pruning: Pruning, project: Project, pipeline: str) -> Pruned:
+    """Apply a pipeline's steps to the rows of a file; raises MistakeError."""
+    began = time.monotonic()
+    file, output, columns = pruning.file, pruning.output, pruning.columns
+    _check_output(output, file)
+    rows = _Rows.of(file, columns)
+    loaded = load(project.pipeline(pipeline), spec.Pipeline)
+    name = name_of(pipeline)
+    steps = plan_applied(loaded, project, name, rows.columns, pruning.without)
+    tallies = [Tally(step.title) for step in steps]
+    with _beside(output) as place:
+        table = _taken_through(rows, steps, tallies, Path(place))
+        dropped = output.with_suffix(".dropped.parquet")
+        made = {column: dtype for step in steps for column, dtype in step.adds.items()}
+        kept = _write(table, rows, made, output, dropped)
+    account = PruningRecord(
+        soupstock=__version__,
+        pipeline=name,
+        file=file.name,
+        sha256=tuple(map(_sha256, rows.files)),
+        columns=dict(columns),
+        rows=rows.count,
+        kept=kept,
+        steps=tuple(_record(n, tally) for n, tally in enumerate(tallies, 1)),
+        decontamination=tuple(certificates(steps)),
+        seconds=round(time.monotonic() - began, 3),
+    )
+    text = account.model_dump_json(indent=2)
+    output.with_suffix(".json").write_text(f"{text}\n", encoding="utf-8")
+    return Pruned(output, dropped, account)
+
+
+def _beside(output: Path) -> "tempfile.TemporaryDirectory[str]":
+    """Make a folder for what waits, which is gone afterwards."""
+    try:
+        return tempfile.TemporaryDirectory(prefix=".soupstock-", dir=output.parent)
+    except OSError as error:
+        problem = f"nothing can be written into {shown(output.parent)}: {error.strerror}"
+        raise MistakeError(problem) from error
+
+
+def _check_output(output: Path, file: Path) -> None:
+    if output.suffix.lower() != ".parquet":
+        raise MistakeError(f"the output is a .parquet file, not {quoted(output.name)}")
+    if not output.parent.is_dir():
+        raise MistakeError(f"there is no folder {shown(output.parent)} to write into")
+    if output.exists() and file.exists() and output.samefile(file):
+        raise MistakeError("the output would take the place of what is read; choose another name")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass
+class _Rows:
+    """The rows of a file, under the names that the pipeline has for their columns."""
+
+    files: Sequence[Path]
+    frame: pl.LazyFrame
+    names: Mapping[str, str]
+    """What each column is called in here, and in the file; in the file's order."""
+    columns: Columns
+    count: int = field(default=0)
+    """How many rows were read so far."""
+
+    @classmethod
+    def of(cls, file: Path, columns: Mapping[str, str]) -> "_Rows":
+        files = sorted(file.rglob("*.parquet")) if file.is_dir() else [file]
+        if not files or not files[0].is_file():
+            raise MistakeError(f"there is nothing to read at {shown(file)}")
+        try:
+            if len(files) == 1:
+                frame = scanned(files[0], None)
+            else:
+                frame = pl.scan_parquet(files, glob=False)
+            schema = dict(frame.collect_schema())
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+            reason = shown(str(error).split("\n", 1)[0])
+            raise MistakeError(f"it cannot be read: {reason}", Place(files[0])) from error
+        names = _names(list(schema), columns, Place(file))
+        return cls(files, frame, names, {own: schema[theirs] for own, theirs in names.items()})
+
+    def frames(self) -> Iterator[pl.DataFrame]:
+        """Yield the rows, each with its number as id, and nothing said of it yet."""
+        try:
+            for batch in self.frame.collect_batches(chunk_size=PART_ROWS, maintain_order=True):
+                batch.columns = list(self.names)
+                for part in batch.iter_slices(PART_ROWS):
+                    yield self._numbered(part)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+            reason = shown(str(error).split("\n", 1)[0])
+            raise MistakeError(f"it cannot be read: {reason}", Place(self.files[0])) from error
+
+    def _numbered(self, part: pl.DataFrame) -> pl.DataFrame:
+        numbers = pl.int_range(self.count + 1, self.count + part.height + 1, eager=True)
+        self.count += part.height
+        marks = [
+            pl.Series(name, [[] if name in ("failures", "dropped_by") else None], dtype=dtype)
+            for name, dtype in AFTER.items()
+        ]
+        return pl.DataFrame(
+            [
+                numbers.cast(pl.String).alias("id"),
+                *part.get_columns(),
+                *(mark.new_from_index(0, part.height) for mark in marks),
+            ]
+        )
+
+
+def _names(there: Sequence[str], columns: Mapping[str, str], place: Place) -> dict[str, str]:
+    """Name the file's columns as the pipeline does; what would be in the way gets a name aside."""
+    for own, theirs in columns.items():
+        if theirs not in there:
+            problem = f"--column {shown(own)}={shown(theirs)}: no column is called {quoted(theirs)}"
+            raise MistakeError(problem + hint(theirs, there), place)
+    called = {theirs: own for own, theirs in columns.items()}
+    names: dict[str, str] = {}
+    for theirs in there:
+        own = called.get(theirs, theirs)
+        while own in names or (theirs not in called and own in {*columns, *RESERVED}):
+            own = f"{own} "
+        names[own] = theirs
+    return names
+
+
+def _taken_through(
+    rows: _Rows, steps: Sequence[Step], tallies: Sequence[Tally], work: Path
+) -> Table:
+    """Take the rows through all steps: a batch at a time, or as a whole where a step needs it."""
+    made = {column: dtype for step in steps for column, dtype in step.adds.items()}
+    table = Table(work / "0", {**BEFORE, **rows.columns, **made, **AFTER})
+    pairs = list(zip(steps, tallies, strict=True))
+    runs = [
+        (is_whole, list(some))
+        for is_whole, some in groupby(pairs, lambda pair: isinstance(pair[0].bound, BARRIERS))
+    ]
+    first = [] if runs[0][0] else runs.pop(0)[1]
+    for number, frame in enumerate(rows.frames()):
+        table.write(number, _filled(passed(first, frame), table.columns))
+    for number, (is_whole, some) in enumerate(runs, 1):
+        if is_whole:
+            for place, (step, tally) in enumerate(some):
+                if isinstance(step.bound, BARRIERS):
+                    table = taken_whole(step.bound, table, work / f"{number}-{place}", tally)
+        else:
+            table = table.map(work / f"{number}", (passed(some, f) for f in table.frames()))
+    return table
+
+
+def _filled(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame:
+    """Add the columns that later steps make, empty as yet."""
+    absent = [pl.lit(None, dtype=t).alias(n) for n, t in columns.items() if n not in frame.columns]
+    return _picked(frame.with_columns(absent), columns)
+
+
+def _picked(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
+    """Pick columns by name, even one that polars would take for a pattern."""
+    return pl.DataFrame([frame.get_column(name) for name in names])
+
+
+def _write(table: Table, rows: _Rows, made: Columns, output: Path, dropped: Path) -> int:
+    """Write kept and dropped rows under the file's own names; returns how many are kept."""
+    kept = 0
+    theirs = {name: rows.columns[own] for own, name in rows.names.items()}
+    columns = {**theirs, **{n: t for n, t in made.items() if n not in theirs}}
+    own_names = {name: own for own, name in rows.names.items()}
+
+    def named(frame: pl.DataFrame, wanted: Columns) -> pl.DataFrame:
+        return pl.DataFrame(
+            [frame.get_column(own_names.get(name, name)).alias(name) for name in wanted]
+        )
+
+    def good() -> Iterator[pl.DataFrame]:
+        nonlocal kept
+        for frame in table.frames():
+            part = frame.filter(_KEPT)
+            kept += part.height
+            yield named(part, columns)
+
+    save(output, columns, good())
+    plain = {name: dtype for name, dtype in columns.items() if name not in _MARKS}
+    bad = (frame.filter(~_KEPT) for frame in table.frames())
+    marked = {**plain, **_MARKS}
+    save(
+        dropped,
+        marked,
+        (named(part, plain).with_columns(part.select(*_MARKS)) for part in bad),
+    )
+    return kept
+
+
+def _record(number: int, tally: Tally) -> StepRecord:
+    return StepRecord(
+        index=number,
+        verb=tally.label.split(":")[0],
+        label=tally.label,
+        rows_in=tally.rows_in,
+        rows_kept=tally.kept,
+        dropped=dict(sorted(tally.reasons.items())),
+        flagged=dict(sorted(tally.flagged.items())),
+        masked=dict(sorted(tally.masked.items())),
+        notes=tuple(tally.notes),
+    )

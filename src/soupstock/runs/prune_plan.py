@@ -1,0 +1,125 @@
+"""Which steps of a pipeline are applied to rows that are there already, and what they need of them.
+
+Those that ask a model or publish are left out, and those that need a column which is given up.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from soupstock import spec
+from soupstock.engine.plan import Step, plan_pruning
+from soupstock.errors import MistakeError, Place, shown
+from soupstock.project.project import Project
+from soupstock.rows.table import Columns
+from soupstock.spec.loader import Loaded
+from soupstock.steps.filter import called
+from soupstock.text.measures import requires
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What is left of a step: all of it, or some of its filters."""
+
+    step: spec.Step
+    index: int
+    """The step's place in the pipeline."""
+    filters: Sequence[int]
+    """The places of the filters that are left; one place where it is no filter step."""
+    needs: Sequence[frozenset[str]]
+    """The columns that each of these needs."""
+
+    @property
+    def verb(self) -> str:
+        return next(verb for verb in spec.VERBS if verb in type(self.step).model_fields)
+
+
+def plan_applied(
+    loaded: Loaded[spec.Pipeline],
+    project: Project,
+    name: str,
+    columns: Columns,
+    without: AbstractSet[str],
+) -> tuple[Step, ...]:
+    """Bind the steps that are applied to rows with these columns.
+
+    Raises:
+        MistakeError: Columns are missing (all of them are named), or no step is left.
+    """
+    parts = list(_parts(loaded.value.steps, project, without))
+    if not parts:
+        raise MistakeError(f"{shown(name)} has no step that could be applied to a file")
+    if missing := _missing(parts, set(columns), loaded):
+        raise _lacking(missing, columns, name)
+
+    def place(*keys: str | int) -> Place | None:
+        _, number, *inner = keys
+        part = parts[int(number)]
+        if inner[:1] == ["filter"] and len(inner) > 1:
+            inner[1] = part.filters[int(inner[1])]
+        return loaded.place("steps", part.index, *inner)
+
+    steps = tuple(part.step for part in parts)
+    pipeline = loaded.value.model_copy(update={"steps": steps})
+    return plan_pruning(pipeline, project, columns, name=name, places=place)
+
+
+def _parts(
+    steps: Sequence[spec.Step], project: Project, without: AbstractSet[str]
+) -> Iterator[_Part]:
+    for index, step in enumerate(steps):
+        needs = list(_needs(step, project))
+        left = [n for n, needed in enumerate(needs) if not needed & without]
+        if not left:
+            continue
+        rest = step
+        if isinstance(step, spec.Filter):
+            rest = step.model_copy(update={"filter": tuple(step.filter[n] for n in left)})
+        yield _Part(rest, index, left, [needs[n] for n in left])
+
+
+def _needs(step: spec.Step, project: Project) -> Iterator[frozenset[str]]:
+    """Yield the columns that a step needs; of a filter step, those of each filter."""
+    paths: Iterable[str | None]
+    match step:
+        case spec.Filter():
+            for use in step.filter:
+                bound = called(use.name, project.filter(use.name).value, use.arguments)
+                yield requires([bound.expression])
+            return
+        case spec.Dedup():
+            paths = (step.dedup, step.keep.best if isinstance(step.keep, spec.Best) else None)
+        case spec.Decontaminate():
+            paths = (step.decontaminate,)
+        case spec.Mask():
+            paths = (step.mask,)
+        case spec.Select():
+            paths = (step.by, step.column, step.per)
+        case _:
+            return
+    yield frozenset(path.partition("::")[0].partition(".")[0] for path in paths if path)
+
+
+def _missing(
+    parts: Iterable[_Part], there: set[str], loaded: Loaded[spec.Pipeline]
+) -> dict[str, Place]:
+    """Find the columns that are not there, each with the place that first needs it."""
+    missing: dict[str, Place] = {}
+    for part in parts:
+        for number, needed in zip(part.filters, part.needs, strict=True):
+            for column in sorted(needed - there):
+                missing.setdefault(column, loaded.place("steps", part.index, part.verb, number))
+        if isinstance(part.step, spec.Mask):
+            there.add(part.step.into)
+    return missing
+
+
+def _lacking(missing: Mapping[str, Place], columns: Columns, name: str) -> MistakeError:
+    first, place = next(iter(missing.items()))
+    what = "the column" if len(missing) == 1 else "the columns"
+    return MistakeError(
+        f"{shown(name)} needs {what} {', '.join(map(shown, missing))}; there are:"
+        f" {', '.join(shown(column.rstrip()) for column in columns)}. Name one by"
+        f" --column {shown(first)}=…, or leave out what needs it by --without {shown(first)}",
+        place,
+    )

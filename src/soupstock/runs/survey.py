@@ -1,0 +1,236 @@
+"""What models are there: each reference resolved, its server looked at, and asked what it can.
+
+Starts no server, keeps no answer and shows nothing.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import orjson
+
+from soupstock.errors import MistakeError, ModelError, hint, quoted
+from soupstock.inference.call import Answer, Call, Failure, Form, Reply
+from soupstock.inference.embeddings import EmbeddingForm
+from soupstock.inference.probe import Probe
+from soupstock.inference.servers.pool import EMBEDDED, Model, resolve
+from soupstock.inference.transport import Address, Transport, Trouble
+from soupstock.project.project import Project
+from soupstock.spec.loader import load
+from soupstock.spec.pipeline import Pipeline
+
+PATIENCE = 60.0
+"""How long a server may take for one answer here, in seconds."""
+
+_REFUSED = frozenset({401, 403})
+_UNLISTED = frozenset({404, 405, 501})
+_OF_THE_RUN = {"structured output": "json_schema", "log-probabilities": "yes"}
+
+
+@dataclass
+class Finding:
+    """What there is to say of one model."""
+
+    reference: str
+    roles: tuple[str, ...] = ()
+    model: Model | None = None
+    places: dict[str, str] = field(default_factory=dict)
+    """For each address what was found there, in words."""
+    begun: str | None = None
+    """What a run starts for it."""
+    abilities: dict[str, str] = field(default_factory=dict)
+    """What it can, each with how: `json_schema`, `yes`, `no`."""
+    missing: list[str] = field(default_factory=list)
+    """What stands in the way of asking it."""
+    advice: list[str] = field(default_factory=list)
+    calls: int = 0
+    tokens: int = 0
+    """What its probes took."""
+
+
+def survey(
+    project: Project,
+    pipeline: str | None = None,
+    roles: Mapping[str, str] | None = None,
+    *,
+    is_probed: bool = True,
+) -> list[Finding]:
+    """Look at a pipeline's models, or at all that the project declares and the embedded one.
+
+    `roles` stand in for what the pipeline says. Raises MistakeError where a file cannot be read.
+    """
+    findings = [
+        _resolved(project, reference, names)
+        for reference, names in _references(project, pipeline, roles or {}).items()
+    ]
+    asyncio.run(_look(findings, is_probed=is_probed))
+    return findings
+
+
+def _references(
+    project: Project, pipeline: str | None, roles: Mapping[str, str]
+) -> Mapping[str, tuple[str, ...]]:
+    """Return the references, each with the roles that name it."""
+    if pipeline is None:
+        return dict.fromkeys((EMBEDDED, *project.endpoints()), ())
+    named = dict(load(project.pipeline(pipeline), Pipeline).value.models)
+    if unknown := [role for role in roles if role not in named]:
+        raise MistakeError(f"no role is called {quoted(unknown[0])}{hint(unknown[0], named)}")
+    found: dict[str, tuple[str, ...]] = {}
+    for role, reference in {**named, **roles}.items():
+        found[reference] = (*found.get(reference, ()), role)
+    return found
+
+
+def _resolved(project: Project, reference: str, roles: tuple[str, ...]) -> Finding:
+    finding = Finding(reference, roles)
+    try:
+        model = resolve(reference, project.endpoints(), root=project.root)
+    except MistakeError as error:
+        finding.missing.append(error.message)
+        return finding
+    finding.model = model
+    if model.missing:
+        finding.missing.append(model.missing)
+    if model.base_url is None:
+        finding.begun = "vLLM" if model.launch else "the embedded server (llama.cpp)"
+        finding.abilities |= _OF_THE_RUN
+    return finding
+
+
+async def _look(findings: Sequence[Finding], *, is_probed: bool) -> None:
+    transport = Transport()
+    try:
+        await asyncio.gather(
+            *(
+                _look_at(one, one.model, transport, is_probed=is_probed)
+                for one in findings
+                if one.model
+            )
+        )
+    finally:
+        await transport.close()
+
+
+async def _look_at(
+    finding: Finding, model: Model, transport: Transport, *, is_probed: bool
+) -> None:
+    """Look at a model's addresses, and ask at the first one that answers."""
+    if model.mode == "batch_file" or model.missing:
+        return
+    model = replace(model, timeout=min(model.timeout, PATIENCE))
+    usable: list[Address] = []
+    unlisted: list[str] = []
+    for url in model.addresses:
+        try:
+            address = Address.of(model, url, model.api_key)
+        except ModelError as error:
+            finding.missing.append(error.message)
+            continue
+        finding.places[url], is_usable = await _place(model, address, transport, unlisted)
+        if is_usable:
+            usable.append(address)
+    if model.addresses and not usable:
+        places = (f"{url}: {what}" for url, what in finding.places.items())
+        finding.missing.append("; ".join(places))
+    elif usable and is_probed:
+        answers = await _Questions(finding, model, transport, usable[0]).ask()
+        if not answers:
+            finding.missing += unlisted or ["it answers neither chats nor embeddings"]
+    else:
+        finding.missing += unlisted
+
+
+async def _place(
+    model: Model, address: Address, transport: Transport, unlisted: list[str]
+) -> tuple[str, bool]:
+    """Say what is at an address, and whether it makes sense to ask there."""
+    try:
+        names = _names(await transport.request(address, "GET", "models"))
+    except Trouble as trouble:
+        if trouble.status in _UNLISTED:
+            return "answers, but lists no models", True
+        if trouble.status in _REFUSED:
+            why = "the key is refused" if model.api_key else "it wants a key: set api_key_env"
+            return f"{why} ({trouble.failure.message})", False
+        # The address stands beside it already.
+        return trouble.failure.message.replace(f" at {address.url}", ""), False
+    if names is None or model.name in names:
+        return "answers", True
+    problem = f"the model {quoted(model.name)} is not among those served{hint(model.name, names)}"
+    if problem not in unlisted:
+        unlisted.append(problem)
+    return "answers, but does not list the model", True
+
+
+def _names(raw: bytes) -> list[str] | None:
+    """Read the models that a server lists; None where it lists them in no known way."""
+    try:
+        return [str(entry["id"]) for entry in orjson.loads(raw)["data"]]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
+class _Questions:
+    """Small questions to one server, and what they took."""
+
+    def __init__(
+        self, finding: Finding, model: Model, transport: Transport, address: Address
+    ) -> None:
+        self._finding = finding
+        self._model = model
+        self._transport = transport
+        self._address = address
+
+    async def ask(self) -> bool:
+        """Find out what the model can; whether it answers at all."""
+        can, model = self._finding.abilities, self._model
+        vector = await self._reply(EmbeddingForm(model).call("stock"))
+        can["embeddings"] = "yes" if isinstance(vector, Answer) else "no"
+        chat = await self._reply(self._chat(8, "hello", "hello"))
+        if isinstance(chat, Failure):
+            if isinstance(vector, Failure):
+                self._finding.advice.append(f"asked to chat, it said: {chat.message}")
+                can.clear()
+            return isinstance(vector, Answer)
+        can["structured output"] = await self._structured()
+        can["log-probabilities"] = await self._logprobs()
+        can["seed"] = await self._seed()
+        return True
+
+    async def _reply(self, call: Call) -> Reply:
+        self._finding.calls += 1
+        try:
+            answer = await self._transport.post(self._address, call)
+        except Trouble as trouble:
+            return trouble.failure
+        self._finding.tokens += answer.prompt_tokens + answer.completion_tokens
+        return answer
+
+    def _chat(self, most: int, words: str, purpose: str, top_logprobs: int = 0) -> Call:
+        form = Form(self._model, {"max_tokens": most}, top_logprobs=top_logprobs)
+        return form.call([{"role": "user", "content": words}], purpose)
+
+    async def _structured(self) -> str:
+        if self._model.structured_output:
+            return f"{self._model.structured_output}, as set"
+        probe = Probe(self._model)
+        while probe.mode is None and probe.failure is None:
+            probe.told(await self._reply(probe.call))
+        return "no, said in the prompt" if probe.mode == "prompt" else probe.mode or "not known"
+
+    async def _logprobs(self) -> str:
+        reply = await self._reply(self._chat(8, "Reply with the number 7.", "logprobs", 5))
+        return "yes" if isinstance(reply, Answer) and reply.numbers is not None else "no"
+
+    async def _seed(self) -> str:
+        """Ask the same twice with one seed, and once with another."""
+        words = "Write any sentence that comes to your mind."
+        calls = [self._chat(24, words, purpose) for purpose in ("one", "one", "other")]
+        replies = [await self._reply(call) for call in calls]
+        texts = [reply.text for reply in replies if isinstance(reply, Answer)]
+        if len(texts) < len(calls):
+            return "not known"
+        if texts[0] != texts[1]:
+            return "no"
+        return "yes" if texts[0] != texts[2] else "not known: it always says the same"

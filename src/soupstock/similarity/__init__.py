@@ -1,0 +1,1 @@
+"""Texts compared with each other. Knows no rows, models or files."""

@@ -1,0 +1,205 @@
+"""Go through rows that share buckets, keep the first of each kind, and name the others' twin.
+
+Which rows stay is decided as if they were gone through in order, each compared with those before
+it that stayed and are in a bucket with it. Knows no texts: what is alike is for a function to say.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from soupstock.similarity.minhash import Counts, Words, cut
+
+Similarities = npt.NDArray[np.float64]
+Compare = Callable[[Counts, Counts], Similarities]
+"""Says how similar the two rows of each pair are; 0 where that is less than what counts."""
+
+CROWD = 32
+"""How many rows of one bucket that stay are compared: a bucket that more share is boilerplate."""
+
+_PAIRS = 1 << 20
+"""About how many pairs are looked at together."""
+
+_LEAST_SHARE = 1 / 64
+"""A round that leaves so little behind it is dearer than going through the rows one by one."""
+
+
+class Members(NamedTuple):
+    """Which rows are in which buckets: by bucket and then by row, both ascending."""
+
+    buckets: Counts
+    rows: Counts
+
+
+class Found(NamedTuple):
+    """For each row the index of its twin, -1 where it stays, and their similarity."""
+
+    twin: Counts
+    similarity: Similarities
+
+    @classmethod
+    def nothing(cls, height: int) -> "Found":
+        """Say of so many rows that all stay."""
+        return cls(np.full(height, -1, np.int64), np.zeros(height))
+
+    def note(self, twins: Counts, rows: Counts, similarity: Similarities) -> None:
+        """Note that rows have twins, where it is more similar, or earlier, than the one known."""
+        best = np.lexsort((twins, -similarity, rows))
+        best = best[_begins(rows[best])]
+        twin, row, new = twins[best], rows[best], similarity[best]
+        old = self.similarity[row]
+        better = (self.twin[row] < 0) | (new > old) | ((new == old) & (twin < self.twin[row]))
+        self.twin[row[better]] = twin[better]
+        self.similarity[row[better]] = new[better]
+
+    def with_copies(self, rows: Counts, original: Counts, settled: int) -> "Found":
+        """Say it of all rows, where this was found among `rows` alone.
+
+        `original` is each row's first copy: itself, or one of `rows`, whose twin its copies share
+        unless it stays and is their twin. The first `settled` rows stay in any case.
+        """
+        found = Found.nothing(len(original))
+        dropped = self.twin >= 0
+        found.twin[rows[dropped]] = rows[self.twin[dropped]]
+        found.similarity[rows] = self.similarity
+        copies = np.flatnonzero(original != np.arange(len(original)))
+        own = original[copies]
+        stays = found.twin[own] < 0
+        found.twin[copies] = np.where(stays, own, found.twin[own])
+        found.similarity[copies] = np.where(stays, 1.0, found.similarity[own])
+        found.twin[:settled] = -1
+        return found
+
+
+def shared_buckets(keys: Words, rows: Counts) -> Members:
+    """Number the bands (`keys`: bands by rows) that several of the rows share, as buckets."""
+    bits = np.uint64(max(1, len(rows).bit_length()))
+    own = np.arange(len(rows), dtype=np.uint64)
+    parts, used = [], 0
+    for band in keys:
+        # The row in the lower bits: one sort of plain words brings equal keys together.
+        order = ((band[rows] >> bits) << bits) | own
+        order.sort()
+        same = (order[1:] >> bits) == (order[:-1] >> bits)
+        begins = ~np.concatenate(([False], same))
+        shared = np.flatnonzero(~begins | np.concatenate((same, [False])))
+        buckets = np.cumsum(begins[shared]) + (used - 1)
+        used += int(begins[shared].sum())
+        parts.append((buckets, (order[shared] & ((np.uint64(1) << bits) - np.uint64(1)))))
+    return Members(
+        np.concatenate([buckets for buckets, _ in parts]).astype(np.int64),
+        np.concatenate([members for _, members in parts]).astype(np.int64),
+    )
+
+
+def first_of_each(members: Members, height: int, settled: int, compare: Compare) -> Found:
+    """Find each row's twin among the rows before it: the most similar, then the earliest.
+
+    The first `settled` rows stay whatever they resemble. Of a bucket's rows that stay, the first
+    `CROWD` are compared with those after them.
+    """
+    search = _Search(members, height, settled, compare)
+    while search.members.rows.size:
+        before = search.members.rows.size
+        search.run_round()
+        if before - search.members.rows.size < before * _LEAST_SHARE:
+            search.finish()
+            break
+    return search.found
+
+
+@dataclass
+class _Search:
+    members: Members
+    height: int
+    settled: int
+    compare: Compare
+    found: Found = field(init=False)
+    stays: npt.NDArray[np.bool_] = field(init=False)
+    crowd: Counts = field(init=False)
+    """How many rows of each bucket stayed and were compared with the others."""
+
+    def __post_init__(self) -> None:
+        self.found = Found.nothing(self.height)
+        self.stays = np.arange(self.height) < self.settled
+        buckets = self.members.buckets
+        self.crowd = np.zeros(int(buckets[-1]) + 1 if buckets.size else 0, np.int64)
+
+    def run_round(self) -> None:
+        """Compare with the others of its bucket each row that is sure to stay and next there.
+
+        A row is sure to stay when it comes next in all of its buckets: nothing that stays before
+        it is like it. The first of all rows always does, so every round decides some.
+        """
+        buckets, rows = self.members
+        alive = np.flatnonzero(self.found.twin[rows] < 0)
+        next_ = alive[_begins(buckets[alive])]
+        leaders = rows[next_]
+        waits = np.bincount(rows[alive], minlength=self.height)
+        waits -= np.bincount(leaders, minlength=self.height)
+        self.stays[leaders[waits[leaders] == 0]] = True
+        ready = next_[self.stays[leaders]]
+        ends = np.searchsorted(buckets, buckets[ready], side="right")
+        self._compare_after(ready, ends)
+        self._forget(next_, ready)
+
+    def _compare_after(self, places: Counts, ends: Counts) -> None:
+        """Compare the rows at these places with those after them, up to the ends."""
+        rows = self.members.rows
+        sizes = ends - places - 1
+        for start, end in cut(sizes, _PAIRS):
+            size, first = sizes[start:end], places[start:end] + 1
+            others = rows[np.arange(size.sum()) + np.repeat(first - np.cumsum(size) + size, size)]
+            leaders = np.repeat(rows[places[start:end]], size)
+            pairs = (leaders * self.height + others)[others >= self.settled]
+            self._take(*np.divmod(np.unique(pairs), self.height))
+
+    def _take(self, leaders: Counts, others: Counts) -> None:
+        """Compare pairs, and note what is more similar than was known."""
+        similarity = self.compare(leaders, others)
+        alike = np.flatnonzero(similarity > 0)
+        self.found.note(leaders[alike], others[alike], similarity[alike])
+
+    def _forget(self, next_: Counts, ready: Counts) -> None:
+        """Leave out of each bucket what was compared, and buckets that are done with."""
+        buckets, rows = self.members
+        self.crowd[buckets[ready]] += 1
+        start = next_ + self.stays[rows[next_]]
+        end = np.searchsorted(buckets, buckets[next_], side="right")
+        start = np.where(self.crowd[buckets[next_]] < CROWD, start, end)
+        marks = np.zeros(len(rows) + 1, np.int8)
+        np.add.at(marks, start, 1)
+        np.subtract.at(marks, end, 1)
+        left = np.cumsum(marks[:-1], dtype=np.int8) > 0
+        self.members = Members(buckets[left], rows[left])
+
+    def finish(self) -> None:
+        """Go through the rows that are left one by one."""
+        compared: dict[int, list[int]] = {}
+        for row, buckets in self._by_row():
+            others = sorted({other for bucket in buckets for other in compared.get(bucket, ())})
+            if others and row >= self.settled:
+                self._take(np.array(others), np.full(len(others), row))
+            if self.found.twin[row] >= 0:
+                continue
+            for bucket in buckets:
+                if self.crowd[bucket] < CROWD:
+                    self.crowd[bucket] += 1
+                    compared.setdefault(bucket, []).append(row)
+
+    def _by_row(self) -> Iterator[tuple[int, list[int]]]:
+        order = np.argsort(self.members.rows, kind="stable")
+        pairs = zip(
+            self.members.rows[order].tolist(), self.members.buckets[order].tolist(), strict=True
+        )
+        for row, group in groupby(pairs, key=lambda pair: pair[0]):
+            yield row, [bucket for _, bucket in group]
+
+
+def _begins(ascending: Counts) -> npt.NDArray[np.bool_]:
+    """Say where a number differs from the one before."""
+    return np.concatenate(([True], ascending[1:] != ascending[:-1]))[: len(ascending)]

@@ -1,0 +1,291 @@
+"""Find the rows whose embedding points nearly the same way as an earlier one's.
+
+Vectors are centred, then compared by cosine. Which pairs are worth comparing is found with vectors
+rounded to small integers: a product of those is exact in float32, whatever the order in which
+a BLAS adds up, so neither machine nor threads change what is found. Knows no texts and no models.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from soupstock.similarity.buckets import Found, Similarities
+from soupstock.similarity.minhash import Counts, Words, mixed
+
+Vectors = npt.NDArray[np.float32]
+Centre = npt.NDArray[np.float64]
+
+EXHAUSTIVE = 1 << 15
+"""Up to how many rows every pair is compared; from there on those in neighbouring cells are."""
+
+PROBES = 16
+"""How many cells around a row are searched."""
+
+# Integers below 2**24 are exact in float32; a product of two vectors this long is one.
+_LENGTH = 4000.0
+UNIT = _LENGTH**2
+"""The product of a rounded direction with itself."""
+
+_BLOCK = 1 << 12
+_TILE = 1 << 12
+_PAIRS = 1 << 14
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """Turns texts into vectors, by a static model or by asking a server."""
+
+    embed: Callable[[Sequence[str]], Vectors]
+    """Returns an array of texts by dimensions."""
+
+    mean: Centre | None = None
+    """What the vectors of all texts have in common, where that is known."""
+
+
+class _Cells(NamedTuple):
+    """Rows by the pivot nearest to them."""
+
+    order: Counts
+    """The rows by cell, and in a cell by their order."""
+
+    starts: Counts
+    """Where in `order` each cell begins, and where the last one ends."""
+
+    probes: Counts
+    """For each row the cells to search: rows by probes."""
+
+
+def similar(
+    vectors: Vectors,
+    threshold: float,
+    settled: int = 0,
+    mean: Centre | None = None,
+    *,
+    is_settled_only: bool = False,
+) -> Found:
+    """Go through rows in order, and find each one's twin among the earlier ones that stayed.
+
+    `vectors` is rows by dimensions, `threshold` a cosine. The first `settled` rows stay whatever
+    they resemble. `mean` is what the vectors have in common; without it their own is taken. A
+    twin is the most similar of the rows that stay, the earliest where several are; equal vectors
+    share their twin. A row of zeros is nobody's twin. With `is_settled_only` the settled rows alone
+    are compared with, so that no twin comes between a row and one of those.
+
+    Up to `EXHAUSTIVE` rows every pair is compared. Of more, a row is compared with those in the
+    cells around it, one to each of 2√n pivots, which are rows themselves; so about one in a hundred
+    of the pairs is missed. Every pair is then checked in float64.
+
+    Raises:
+        ValueError: A vector holds what is no number.
+    """
+    if not np.isfinite(vectors).all():
+        raise ValueError("an embedding holds what is no finite number")
+    vectors = np.asarray(vectors, np.float32) + np.float32(0)  # There is no -0.0 then.
+    identity = _identity(vectors)
+    first, there = _firsts(identity), vectors.any(axis=1)
+    first = np.where(there, first, np.arange(len(first)))
+    rows = np.flatnonzero(there & (first == np.arange(len(first))))
+    space = _Space.around(vectors, rows, _mean(vectors) if mean is None else mean)
+    cells = _cells(space.rounded, identity[rows])
+    known = int(np.searchsorted(rows, settled))
+    among = _Search(space, cells, known, threshold, is_settled_only=is_settled_only).run()
+    return among.with_copies(rows, first, settled)
+
+
+def directions(vectors: Vectors) -> Vectors:
+    """Return each vector's direction from the mean of all, as integers: of zeros for zeros.
+
+    A product of two is exact, and their cosine is it divided by `UNIT`, within a hundredth.
+    """
+    vectors = np.asarray(vectors, np.float32) + np.float32(0)
+    rounded = _Space.around(vectors, np.arange(len(vectors)), _mean(vectors)).rounded
+    rounded[~vectors.any(axis=1)] = 0
+    return rounded
+
+
+def _identity(vectors: Vectors) -> Words:
+    """Hash each vector's bits."""
+    weights = mixed(np.arange(1, vectors.shape[1] + 1, dtype=np.uint64)) | np.uint64(1)
+    identity = np.empty(len(vectors), np.uint64)
+    for start, end in _blocks(len(vectors)):
+        bits = vectors[start:end].view(np.uint32) * weights
+        identity[start:end] = bits.sum(axis=1, dtype=np.uint64)
+    return mixed(identity)
+
+
+def _firsts(identity: Words) -> Counts:
+    """Say for each row which is the first that equals it."""
+    _, first, same = np.unique(identity, return_index=True, return_inverse=True)
+    return first[same].astype(np.int64)
+
+
+def _mean(vectors: Vectors) -> Centre:
+    """Average, as if there were one vector of zeros more: so that two that are alike stay so.
+
+    Of two vectors alone, less their mean, each would be the other's opposite. Integers are added,
+    so that the order makes no difference.
+    """
+    scale = 2.0 ** (30 - np.ceil(np.log2(max(float(np.abs(vectors).max(initial=0)), 2.0**-100))))
+    total = np.zeros(vectors.shape[1], np.int64)
+    for start, end in _blocks(len(vectors)):
+        total += np.rint(vectors[start:end] * scale).astype(np.int64).sum(axis=0)
+    mean: Centre = total / (scale * (len(vectors) + 1))
+    return mean
+
+
+def _blocks(height: int) -> Iterator[tuple[int, int]]:
+    return ((start, min(start + _BLOCK, height)) for start in range(0, height, _BLOCK))
+
+
+@dataclass(frozen=True)
+class _Space:
+    """Vectors seen from their mean."""
+
+    vectors: Vectors
+    rows: Counts
+    mean: Centre
+    lengths: Centre
+    rounded: Vectors
+    """The directions, as integers: rows by dimensions."""
+
+    @classmethod
+    def around(cls, vectors: Vectors, rows: Counts, mean: Centre) -> "_Space":
+        """Look from `mean` at those vectors that are `rows`."""
+        lengths = np.empty(len(rows))
+        rounded = np.empty((len(rows), vectors.shape[1]), np.float32)
+        for start, end in _blocks(len(rows)):
+            centred = vectors[rows[start:end]] - mean
+            lengths[start:end] = np.sqrt(np.square(centred).sum(axis=1))
+            size = np.maximum(lengths[start:end], np.finfo(np.float64).tiny)[:, None]
+            rounded[start:end] = np.rint(centred / size * _LENGTH)
+        return cls(vectors, rows, mean, lengths, rounded)
+
+    def cosine(self, one: Counts, other: Counts) -> Similarities:
+        """Compare pairs as exactly as float64 can."""
+        cosine = np.zeros(len(one))
+        for start in range(0, len(one), _PAIRS):
+            pair = slice(start, start + _PAIRS)
+            a = self.vectors[self.rows[one[pair]]] - self.mean
+            b = self.vectors[self.rows[other[pair]]] - self.mean
+            lengths = self.lengths[one[pair]] * self.lengths[other[pair]]
+            np.divide((a * b).sum(axis=1), lengths, out=cosine[pair], where=lengths > 0)
+        return np.minimum(cosine, 1.0)
+
+    def least(self, threshold: float) -> float:
+        """Say what the product of rounded directions is at least where a cosine is."""
+        off = np.sqrt(self.rounded.shape[1]) / 2 / _LENGTH
+        return float((threshold - 2 * off - off**2) * _LENGTH**2)
+
+
+def _cells(rounded: Vectors, identity: Words) -> _Cells:
+    height = len(rounded)
+    if height <= EXHAUSTIVE:
+        everything = np.zeros((height, 1), np.int64)
+        return _Cells(np.arange(height), np.array([0, height]), everything)
+    number = 2 * int(np.sqrt(height))
+    # By what they hold, so that the order of the rows makes no difference.
+    pivots = rounded[np.argsort(identity)[:number]].T
+    probes = np.empty((height, min(PROBES, number)), np.int64)
+    for start, end in _blocks(height):
+        # Products are integers, and of equal ones the first pivot is the nearer.
+        near = (rounded[start:end] @ pivots).astype(np.int64) * number - np.arange(number)
+        probes[start:end] = np.argpartition(-near, range(probes.shape[1]))[:, : probes.shape[1]]
+    order = np.argsort(probes[:, 0], kind="stable")
+    starts = np.searchsorted(probes[order, 0], np.arange(number + 1))
+    return _Cells(order, starts, probes)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep BLAS from putting all its threads to many small products, where that can be done.
+
+    They would wait for each other most of the time.
+    """
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        yield
+        return
+    with threadpool_limits(1, user_api="blas"):
+        yield
+
+
+Span = tuple[int, int]
+"""The first of some rows, and one past the last."""
+
+
+class _Search:
+    """Goes through rows in blocks, looking in the cells around each for those that stay."""
+
+    def __init__(
+        self,
+        space: _Space,
+        cells: _Cells,
+        settled: int,
+        threshold: float,
+        *,
+        is_settled_only: bool,
+    ) -> None:
+        self._last = settled if is_settled_only else len(space.rows)
+        self._space, self._cells = space, cells
+        self._settled, self._threshold = settled, threshold
+        self._least = space.least(threshold)
+        self._found = Found.nothing(len(space.rows))
+        # Each cell's rows lie together.
+        self._by_cell = space.rounded[cells.order]
+
+    def run(self) -> Found:
+        """Find each row's twin."""
+        whole = len(self._space.rows) <= EXHAUSTIVE
+        with nullcontext() if whole else _one_thread():
+            for start, end in _blocks(len(self._space.rows)):
+                self._take(*self._candidates((start, end), (0, start)))
+                # Most rows of a crowd are dropped by now, and need no comparing with each other.
+                self._settle(*self._candidates((start, end), (start, end)))
+        return self._found
+
+    def _candidates(self, block: Span, among: Span) -> tuple[Counts, Counts]:
+        """Pair rows of a block with earlier ones that are close to them and may stay."""
+        probes = self._cells.probes[slice(*block)]
+        order = np.argsort(probes, axis=None, kind="stable")
+        cells = np.arange(len(self._cells.starts))
+        bounds = np.searchsorted(probes.ravel()[order], cells)
+        asking = block[0] + order // probes.shape[1]
+        found = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+        for cell in np.flatnonzero(np.diff(bounds)).tolist():
+            found += self._in_cell(cell, among, asking[bounds[cell] : bounds[cell + 1]])
+        return np.concatenate([pair[0] for pair in found]), np.concatenate([p[1] for p in found])
+
+    def _in_cell(self, cell: int, among: Span, rows: Counts) -> Iterator[tuple[Counts, Counts]]:
+        """Pair rows with earlier ones of a cell."""
+        order, starts = self._cells.order, self._cells.starts
+        own = order[starts[cell] : starts[cell + 1]]
+        first, last = starts[cell] + np.searchsorted(own, among)
+        rounded = self._space.rounded[rows]
+        # Before what was there already nothing comes.
+        before = np.where(rows < self._settled, 0, np.minimum(rows, self._last))[:, None]
+        for tile in range(first, last, _TILE):
+            others = order[tile : min(tile + _TILE, last)]
+            near = rounded @ self._by_cell[tile : tile + len(others)].T >= self._least
+            near &= (others < before) & (self._found.twin[others] < 0)
+            later, earlier = np.divmod(np.flatnonzero(near), len(others))
+            yield others[earlier], rows[later]
+
+    def _settle(self, earlier: Counts, later: Counts) -> None:
+        """Decide among the rows of a block, each in turn: one that stays drops those like it."""
+        order = np.lexsort((later, earlier))
+        earlier, later = earlier[order], later[order]
+        starts = np.flatnonzero(np.diff(earlier, prepend=-1)).tolist()
+        for start, end in pairwise([*starts, len(earlier)]):
+            if self._found.twin[earlier[start]] < 0:
+                self._take(earlier[start:end], later[start:end])
+
+    def _take(self, twins: Counts, rows: Counts) -> None:
+        cosine = self._space.cosine(twins, rows)
+        alike = cosine >= self._threshold
+        self._found.note(twins[alike], rows[alike], cosine[alike])

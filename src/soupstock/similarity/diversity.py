@@ -1,0 +1,194 @@
+"""How different texts are from each other, in figures that have a name in the literature.
+
+Pure functions of texts: knows no rows, no models and no files. A figure of few texts says little,
+and most of them depend on how many there are: compare like with like.
+"""
+
+import math
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+import numpy as np
+
+from soupstock.similarity.cosine import UNIT, Vectors, directions
+from soupstock.similarity.minhash import folded, grams, words
+from soupstock.similarity.tfidf import sketched
+
+OPENING = 3
+"""How many words make an opening."""
+
+PHRASE = 6
+"""How many words make a phrase."""
+
+FEWEST = 30
+"""Of fewer texts nothing is said to have collapsed."""
+
+# What prose by people, and that of models that are asked different things, stays clear of:
+# see docs/pruning.md.
+_OPENING_SHARE, _PHRASE_SHARE, _REPEAT_SHARE = 0.25, 0.25, 0.1
+_COMPRESSION, _DIFFERENT = 5.0, 0.05
+
+
+class Common(NamedTuple):
+    """Words that many texts have in common, and the share of the texts that do."""
+
+    words: str
+    share: float
+
+
+class Diversity(NamedTuple):
+    """How different some texts are."""
+
+    texts: int
+    distinct: tuple[float, float, float]
+    """Different words, pairs and threes of words, each as a share of all (Li et al. 2016)."""
+    compression: float
+    """How many times smaller zlib makes them: the more alike, the more (Shaib et al. 2024)."""
+    vendi: float
+    """How many texts that have nothing in common are as diverse (Friedman and Dieng 2023)."""
+    opening: Common
+    """The commonest first words."""
+    phrase: Common
+    """The commonest run of words, anywhere."""
+    repeats: float
+    """The share of the texts that nearly repeat another one."""
+
+    def alarms(self) -> list[str]:
+        """Say in plain words what looks as if a model had fallen into one way of answering."""
+        if self.texts < FEWEST:
+            return []
+        found = []
+        if self.opening.share >= _OPENING_SHARE:
+            found.append(f"{self.opening.share:.0%} of them begin with “{self.opening.words}”")
+        is_new = not folded(self.phrase.words).startswith(self.opening.words)
+        if self.phrase.share >= _PHRASE_SHARE and is_new:
+            found.append(f"{self.phrase.share:.0%} of them say “{self.phrase.words}”")
+        if self.repeats >= _REPEAT_SHARE:
+            found.append(f"{self.repeats:.0%} of them nearly repeat another one")
+        if self.compression >= _COMPRESSION:
+            found.append(
+                f"zlib packs them {self.compression:.1f} times smaller, and prose about two and a"
+                " half times"
+            )
+        if self.vendi < _least_vendi(self.texts):
+            found.append(
+                f"{self.texts:,} texts are as diverse as {self.vendi:.1f} that have nothing in"
+                " common"
+            )
+        return found
+
+
+def _least_vendi(texts: int) -> float:
+    return max(2.0, _DIFFERENT * min(texts, 256))
+
+
+def diversity(
+    texts: Sequence[str], repeats: float = 0.0, vectors: Vectors | None = None
+) -> Diversity:
+    """Measure texts; `vectors` are their embeddings, without which their words are compared.
+
+    `repeats` is the share of near-duplicates, for whoever has counted them.
+    """
+    ordered = sorted(texts, key=_draw)
+    return Diversity(
+        texts=len(texts),
+        distinct=(distinct(texts, 1), distinct(texts, 2), distinct(texts, 3)),
+        compression=compression(ordered),
+        vendi=vendi(sketched(texts) if vectors is None else vectors),
+        opening=commonest(map(_opening, texts), len(texts)),
+        phrase=_commonest_phrase(ordered),
+        repeats=repeats,
+    )
+
+
+def _draw(text: str) -> bytes:
+    """Shuffle by content, so that neither order nor neighbours make a difference."""
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
+
+
+def distinct(texts: Sequence[str], size: int) -> float:
+    """Return how many different runs of `size` words there are, as a share of all; 1 of none."""
+    runs = grams(words([folded(text) for text in texts]), size).flat
+    return len(np.unique(runs)) / len(runs) if len(runs) else 1.0
+
+
+def compression(texts: Iterable[str]) -> float:
+    """Return how many times smaller zlib makes texts, one after the other; 1 of none."""
+    packer, before, after = zlib.compressobj(6), 0, 0
+    for text in texts:
+        data = f"{text}\n".encode(errors="surrogatepass")
+        before += len(data)
+        after += len(packer.compress(data))
+    return before / (after + len(packer.flush())) if before else 1.0
+
+
+def vendi(vectors: Vectors) -> float:
+    """Return the exponential of the entropy of the similarities' eigenvalues; 0 of no vectors.
+
+    It goes from 1, where all are alike, to the number of vectors or dimensions. What all have in
+    common is subtracted first, as for semantic dedup.
+    """
+    near = directions(vectors).astype(np.float64)
+    near = near[near.any(axis=1)]
+    if not len(near):
+        return 0.0
+    near /= np.sqrt(np.square(near).sum(axis=1, keepdims=True))
+    # Of the two products the smaller one has the same eigenvalues, but for zeros.
+    product = near.T @ near if len(near) > near.shape[1] else near @ near.T
+    values = np.linalg.eigvalsh(product / len(near))
+    values = values[values > UNIT**-1]
+    return float(np.exp(-(values * np.log(values)).sum()))
+
+
+def effective(counts: Iterable[int]) -> float:
+    """Return how many equally frequent values are as diverse (Hill 1973, of order 1)."""
+    there = [count for count in counts if count]
+    total = sum(there)
+    return math.exp(-math.fsum(n / total * math.log(n / total) for n in there)) if there else 0.0
+
+
+def commonest(phrases: Iterable[str], of: int) -> Common:
+    """Return the commonest phrase, the first in the alphabet of several, with its share."""
+    counts = Counter(phrase for phrase in phrases if phrase)
+    if not counts:
+        return Common("", 0.0)
+    phrase, count = min(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return Common(phrase, count / of)
+
+
+def _split(text: str) -> list[str]:
+    return folded(text).split()
+
+
+def _opening(text: str) -> str:
+    own = _split(text)
+    return " ".join(own[:OPENING]) if len(own) > OPENING else ""
+
+
+def _commonest_phrase(texts: Sequence[str]) -> Common:
+    """Find the run of words that most texts have; each text counts once."""
+    hashed = grams(words([folded(text) for text in texts]), PHRASE)
+    owner = np.repeat(np.arange(len(texts)), hashed.sizes)
+    order = np.lexsort((owner, hashed.flat))
+    runs, owners = hashed.flat[order], owner[order]
+    first = np.ones(len(runs), bool)
+    first[1:] = (runs[1:] != runs[:-1]) | (owners[1:] != owners[:-1])
+    values, places, counts = np.unique(runs[first], return_index=True, return_counts=True)
+    if not len(values) or counts.max() < 2:  # noqa: PLR2004 - one text alone shares nothing
+        return Common("", 0.0)
+    best = int(np.flatnonzero(counts == counts.max())[0])
+    text = int(owners[first][places[best]])
+    place = int(np.flatnonzero(hashed.flat[hashed.starts[text] :] == values[best])[0])
+    return Common(_words_at(texts[text], place), float(counts[best]) / len(texts))
+
+
+def _words_at(text: str, place: int) -> str:
+    """Return the words of a run, as nearly as words between spaces tell."""
+    ends = np.cumsum(words([folded(part) for part in text.split()]).sizes)
+    parts = text.split()
+    first = int(np.searchsorted(ends, place, side="right"))
+    last = int(np.searchsorted(ends, place + PHRASE - 1, side="right"))
+    return " ".join(parts[first : last + 1])

@@ -1,0 +1,131 @@
+"""Texts as bags of n-grams, weighed by TF-IDF: what they are compared by without a model.
+
+Everything is hashed, and sums are over integers or in an order that the text alone gives: the same
+texts give the same numbers everywhere. Knows no rows and no thresholds.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from soupstock.similarity.cosine import Vectors
+from soupstock.similarity.minhash import (
+    Counts,
+    Shingles,
+    Words,
+    code_points,
+    cut,
+    folded,
+    grams,
+    joined,
+    mixed,
+    words,
+)
+
+Weights = npt.NDArray[np.float64]
+
+LETTERS = (3, 4, 5)
+"""How many characters make an n-gram."""
+
+WIDTH = 256
+"""How many dimensions a sketch of words has."""
+
+_CHUNK = 1 << 18
+_BUCKETS = 18
+"""In how many buckets (as a power of two) words are counted."""
+
+
+class Bags(NamedTuple):
+    """Each text's features, ascending and each once: `flat[starts[i]:starts[i + 1]]`."""
+
+    flat: Words
+    counts: Counts
+    """How often each occurs in its text."""
+    starts: Counts
+
+    @property
+    def texts(self) -> Counts:
+        """Say for each feature which text it is in."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+
+
+def bags_of(features: Shingles) -> Bags:
+    """Count each text's features."""
+    flat, sizes = features.flat.copy(), features.sizes
+    # Each text by itself: short runs are sorted many times faster than one long one by two keys.
+    for start, end in pairwise(features.starts.tolist()):
+        flat[start:end].sort()
+    first = np.ones(len(flat), bool)
+    first[1:] = flat[1:] != flat[:-1]
+    first[features.starts[:-1][sizes > 0]] = True
+    places = np.flatnonzero(first)
+    starts = np.searchsorted(places, features.starts)
+    return Bags(flat[places], np.diff(places, append=len(flat)), starts)
+
+
+def letters(texts: Sequence[str]) -> Shingles:
+    """Hash each text's runs of 3 to 5 characters, after folding and evening out of spaces."""
+    even = [f" {' '.join(folded(text).split())} " for text in texts]
+    lengths = np.fromiter(map(len, even), np.int64, len(even))
+    return joined([_letters(even[start:end]) for start, end in cut(lengths, _CHUNK)])
+
+
+def _letters(texts: Sequence[str]) -> Shingles:
+    codes = code_points("".join(texts)).astype(np.uint64)
+    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+    sets = Shingles(mixed(codes + np.uint64(1)), np.concatenate(([0], np.cumsum(lengths))))
+    return _together([grams(sets, size) for size in LETTERS])
+
+
+def _together(parts: Sequence[Shingles]) -> Shingles:
+    """Put several kinds of features of the same texts together."""
+    starts = np.sum([part.starts for part in parts], axis=0)
+    flat = np.empty(int(starts[-1]), np.uint64)
+    begins = starts[:-1].copy()
+    for part in parts:
+        places = np.arange(len(part.flat)) + np.repeat(begins - part.starts[:-1], part.sizes)
+        flat[places] = part.flat
+        begins += part.sizes
+    return Shingles(flat, starts)
+
+
+def sketched(texts: Sequence[str], width: int = WIDTH) -> Vectors:
+    """Turn texts into vectors of their words and pairs of words, by TF-IDF (texts by `width`).
+
+    Features share dimensions, each with a sign of its own (Weinberger et al. 2009), so cosines are
+    those of the words to about 1/√width. A text without words is a vector of zeros.
+    """
+    chunks = list(cut(np.fromiter(map(len, texts), np.int64, len(texts)) + 1, _CHUNK))
+    seen = np.zeros(1 << _BUCKETS, np.int64)
+    for start, end in chunks:
+        seen += np.bincount(_bucket(_word_bags(texts[start:end]).flat), minlength=len(seen))
+    rarity = np.log((1 + len(texts)) / (1 + seen)) + 1
+    vectors = np.zeros((len(texts), width), np.float32)
+    for start, end in chunks:
+        bags = _word_bags(texts[start:end])
+        weights = (1 + np.log(bags.counts)) * rarity[_bucket(bags.flat)]
+        vectors[start:end] = sketch(bags, weights, width)
+    return vectors
+
+
+def _word_bags(texts: Sequence[str]) -> Bags:
+    found = words([folded(text) for text in texts])
+    return bags_of(_together([found, grams(found, 2)]))
+
+
+def _bucket(features: Words) -> Counts:
+    return (mixed(features) >> np.uint64(64 - _BUCKETS)).astype(np.int64)
+
+
+def sketch(bags: Bags, weights: Weights, width: int) -> Vectors:
+    """Add features up in few dimensions, and make each vector one unit long."""
+    hashes = mixed(bags.flat)
+    place = bags.texts * width + (hashes % np.uint64(width)).astype(np.int64)
+    signs = np.where(hashes >> np.uint64(63), weights, -weights)
+    height = len(bags.starts) - 1
+    vectors = np.bincount(place, signs, height * width).reshape(height, width)
+    lengths = np.sqrt(np.square(vectors).sum(axis=1, keepdims=True))
+    return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)

@@ -1,0 +1,239 @@
+"""Shares with their intervals: how many rows pass, once the judge's errors are taken into account.
+
+People look at some rows and the judge at all of them. What people say of the judge's errors on the
+few corrects what it says of the many.
+"""
+
+import math
+from typing import Literal, NamedTuple, assert_never
+
+import numpy as np
+
+from soupstock.stats.intervals import (
+    LEVEL,
+    Floats,
+    Interval,
+    Values,
+    besides,
+    beta_quantile,
+    binary,
+    complete,
+    normal_quantile,
+    numbers,
+    score_limits,
+    student_quantile,
+    times,
+    unknown,
+)
+
+Proportion = Literal["jeffreys", "wilson", "exact"]
+"""Jeffreys covers as often as it says on average, exact (Clopper-Pearson) at the least."""
+
+_VERDICTS = (0.0, 1.0, math.nan)
+
+
+class PassRate(NamedTuple):
+    """How many rows people would pass, had they looked at all of them."""
+
+    method: str
+    rate: Interval
+    by_judge: float
+    """The judge's own pass rate, over all rows that it gave a verdict on."""
+    by_people: Interval
+    """What the rows that people looked at say alone."""
+    labels: int
+    rows: int
+    """How many rows the rate is of."""
+    missing: int
+    """Rows on which the judge gave no verdict."""
+
+    def sentence(self) -> str:
+        """Say it for a card or a summary."""
+        seen = f"{times(self.labels, 'row')} that people looked at"
+        if not self.rate.is_known:
+            return (
+                f"How many rows pass cannot be told from {seen}: the judge's verdicts say nothing"
+                " of theirs."
+            )
+        none = f"; it gave no verdict on {times(self.missing, 'row')}" if self.missing else ""
+        return (
+            f"{self.rate.percent()} of {times(self.rows, 'row')} pass, corrected by {seen}"
+            f" ({self.method}); the judge alone says {self.by_judge * 100:.0f} %{none}."
+        )
+
+
+class Errors(NamedTuple):
+    """What a judge does with rows that people passed, and with rows that they did not."""
+
+    passes_good: Interval
+    """Sensitivity: the share of good rows that it passes."""
+    fails_bad: Interval
+    """Specificity: the share of bad rows that it fails."""
+    good: int
+    bad: int
+    missing: int
+
+    def sentence(self) -> str:
+        """Say it for a card or a summary."""
+        return (
+            f"The judge passes {self.passes_good.percent()} of {times(self.good, 'good row')} and"
+            f" fails {self.fails_bad.percent()} of {times(self.bad, 'bad one')}"
+            f"{besides(self.missing, 'verdict')}."
+        )
+
+
+def proportion(
+    count: int, of: int, *, method: Proportion = "jeffreys", level: float = LEVEL
+) -> Interval:
+    """Return a share and its interval: Jeffreys', Wilson's, or the exact one.
+
+    See Brown, Cai and DasGupta (2001). Jeffreys' ends at 0 and 1 where nothing or everything is
+    counted.
+
+    Raises:
+        ValueError: `count` is not from 0 to `of`.
+    """
+    if not 0 <= count <= of:
+        raise ValueError(f"{count} of {of} is no share")
+    if not of:
+        return unknown(level)
+    share, tail = count / of, (1 - level) / 2
+    match method:
+        case "jeffreys":
+            before = after = 0.5
+        case "exact":
+            before, after = 0.0, 1.0
+        case "wilson":
+            return score_limits(share, lambda p: p * (1 - p) / of, (0, 1), level)
+        case _:
+            assert_never(method)
+    low = beta_quantile(tail, count + before, of - count + after) if count else 0.0
+    high = beta_quantile(1 - tail, count + after, of - count + before) if count < of else 1.0
+    return Interval(share, low, high, level)
+
+
+def net_share(up: int, down: int, of: int, *, level: float = LEVEL) -> Interval:
+    """Return the share of those that went up less the share of those that went down.
+
+    The interval is Bonett and Price's (2012), which adds one to both, with Student's t.
+    """
+    if not of:
+        return unknown(level)
+    more, less, total = up + 1, down + 1, of + 2
+    centre = (more - less) / total
+    reach = student_quantile(level, of) * math.sqrt(((more + less) / total - centre**2) / total)
+    estimate = (up - down) / of
+    low, high = max(-1.0, centre - reach), min(1.0, centre + reach)
+    return Interval(estimate, min(estimate, low), max(estimate, high), level)
+
+
+def errors(people: Values, judge: Values, *, level: float = LEVEL) -> Errors:
+    """Return a judge's sensitivity and specificity from rows that people looked at (1: passed)."""
+    (truth, said), missing = complete(people, judge)
+    good, passed = binary(truth, "labels") == 1, binary(said, "verdicts") == 1
+    sizes = int(good.sum()), int((~good).sum())
+    right = int((good & passed).sum()), int((~good & ~passed).sum())
+    shares = [proportion(*counts, level=level) for counts in zip(right, sizes, strict=True)]
+    return Errors(shares[0], shares[1], *sizes, missing)
+
+
+def prediction_powered(people: Values, judge: Values, *, level: float = LEVEL) -> PassRate:
+    """Correct a judge's pass rate by a random sample of its rows, which people looked at.
+
+    `judge` has the verdict on each row (1: pass), `people` theirs, missing where they did not look.
+    For verdicts that pass or fail, prediction-powered inference (Angelopoulos et al. 2023), tuned
+    to the least variance, is post-stratification: each of the judge's verdicts has its own share
+    that people pass, and counts by how often it occurs; no verdict is a verdict of its own kind.
+    The limits of these shares (Jeffreys') are put together as Zou and Donner (2008) do.
+
+    Raises:
+        ValueError: A label or a verdict is neither 1 nor 0, or the columns differ in length.
+    """
+    labels, verdicts = _columns(people, judge)
+    is_seen = ~np.isnan(labels)
+    if not is_seen.any():
+        return _pass_rate("prediction-powered inference", unknown(level), labels, verdicts)
+    kinds = [_is(verdicts, verdict) for verdict in _VERDICTS]
+    shares = np.array([kind.mean() for kind in kinds])
+    found = [_passed(labels[is_seen], kind[is_seen], level) for kind in kinds]
+    rates, lows, highs = (np.array(part) for part in zip(*(one[:3] for one in found), strict=True))
+    estimate = float(shares @ rates)
+    mixing = (shares @ rates**2 - estimate**2) / len(labels) * normal_quantile(level) ** 2
+    down, up = (
+        math.sqrt(max(0.0, ((shares * (rates - part)) ** 2).sum() + mixing))
+        for part in (lows, highs)
+    )
+    rate = Interval(estimate, max(0.0, estimate - down), min(1.0, estimate + up), level)
+    return _pass_rate("prediction-powered inference", rate, labels, verdicts)
+
+
+def _is(verdicts: Floats, verdict: float) -> Floats:
+    found = np.isnan(verdicts) if math.isnan(verdict) else verdicts == verdict
+    return found.astype(np.float64)
+
+
+def _passed(labels: Floats, chosen: Floats, level: float) -> Interval:
+    """Return the share of chosen rows that people pass; where they saw none, anything can be."""
+    if not chosen.any():
+        return Interval(float(labels.mean()), 0.0, 1.0, level)
+    return proportion(int(labels @ chosen), int(chosen.sum()), level=level)
+
+
+def _columns(people: Values, judge: Values) -> tuple[Floats, Floats]:
+    labels, verdicts = binary(numbers(people), "labels"), binary(numbers(judge), "verdicts")
+    if labels.shape != verdicts.shape:
+        raise ValueError(f"there are {len(labels)} labels and {len(verdicts)} verdicts")
+    return labels, verdicts
+
+
+def _pass_rate(method: str, rate: Interval, labels: Floats, verdicts: Floats) -> PassRate:
+    seen, given = labels[~np.isnan(labels)], verdicts[~np.isnan(verdicts)]
+    by_judge = float(given.mean()) if len(given) else math.nan
+    by_people = proportion(int(seen.sum()), len(seen), level=rate.level)
+    missing = len(verdicts) - len(given)
+    return PassRate(method, rate, by_judge, by_people, len(seen), len(verdicts), missing)
+
+
+def rogan_gladen(
+    people: Values, judge: Values, others: Values, *, level: float = LEVEL
+) -> PassRate:
+    """Correct a judge's pass rate on other rows by its errors on labelled ones.
+
+    Unlike `prediction_powered` it takes labelled rows that are no sample of the others: of an
+    earlier run, or chosen so that good and bad ones are both many. What must be alike is how often
+    the judge errs on good rows and on bad ones. The estimate is Rogan and Gladen's (1978), the
+    interval Lang and Reiczigel's (2014). Rows without a verdict do not count.
+
+    Raises:
+        ValueError: A label or a verdict is neither 1 nor 0, or the columns differ in length.
+    """
+    (truth, said), _ = complete(*_columns(people, judge))
+    verdicts = binary(numbers(others), "verdicts")
+    given = verdicts[~np.isnan(verdicts)]
+    rate = _corrected(truth, said, given, level) if len(given) else unknown(level)
+    return _pass_rate("Rogan-Gladen", rate, truth, verdicts)
+
+
+def _corrected(truth: Floats, said: Floats, others: Floats, level: float) -> Interval:
+    z = normal_quantile(level)
+    good, bad = float(truth.sum()), float((1 - truth).sum())
+    passed, failed = float(truth @ said), float((1 - truth) @ (1 - said))
+    if passed * bad + failed * good <= good * bad:
+        return unknown(level)
+    apparent = float(others.mean())
+    informed = passed / good + failed / bad - 1
+    estimate = min(1.0, max(0.0, (apparent + failed / bad - 1) / informed))
+    rows, good, bad = len(others) + z**2, good + 2, bad + 2
+    apparent = (others.sum() + z**2 / 2) / rows
+    sensitivity, specificity = (passed + 1) / good, (failed + 1) / bad
+    informed = sensitivity + specificity - 1
+    if informed <= 0:
+        return Interval(estimate, 0.0, 1.0, level)
+    rate = (apparent + specificity - 1) / informed
+    on_good = sensitivity * (1 - sensitivity) / good
+    on_bad = specificity * (1 - specificity) / bad
+    centre = rate + 2 * z**2 * (rate * on_good - (1 - rate) * on_bad)
+    variance = apparent * (1 - apparent) / rows + rate**2 * on_good + (1 - rate) ** 2 * on_bad
+    reach = z * math.sqrt(variance) / informed
+    low, high = max(0.0, centre - reach), min(1.0, centre + reach)
+    return Interval(estimate, min(estimate, low), max(estimate, high), level)

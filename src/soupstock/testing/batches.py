@@ -1,0 +1,117 @@
+"""A provider's batch API, without a provider: files, batches and their results, in memory.
+
+Part of soupstock.testing: a server's `batches`. Batches end when they are looked at, unless they
+are held.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping
+from email.parser import BytesParser
+from email.policy import HTTP
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from soupstock.testing.replies import Reply, error
+
+Carry = Callable[[str, Mapping[str, str], bytes], tuple[int, bytes]]
+"""Answers one call: path, headers and body, to status and body."""
+
+
+class Batches:
+    """Files and batches by id, and how batches end."""
+
+    def __init__(self, carry: Carry) -> None:
+        self.files: dict[str, bytes] = {}
+        self.batches: dict[str, dict[str, Any]] = {}
+        self.looks = 0
+        """How often somebody asked how far a batch is."""
+        self._carry = carry
+        self._ids = itertools.count(1)
+        self._is_held = False
+        self._ending: tuple[str, int | None] = ("completed", None)
+
+    def hold(self) -> None:
+        """Let no batch end."""
+        self._is_held = True
+
+    def release(self) -> None:
+        """Let batches end."""
+        self._is_held = False
+
+    def end_as(self, status: str, answered: int | None = None) -> None:
+        """End batches as `completed`, `failed` or `expired`, with so many answers; None is all."""
+        self._ending = status, answered
+
+    async def handle(self, http: web.BaseRequest) -> tuple[Reply, bytes]:
+        """Answer a request under /v1/files or /v1/batches."""
+        match http.method, http.path.split("/")[2:]:
+            case "POST", ["files"]:
+                return self._made(self._filed(await _uploaded(http)))
+            case "GET", ["files", name, "content"] if name in self.files:
+                return Reply(), self.files[name]
+            case "POST", ["batches"]:
+                return self._begun(orjson.loads(await http.read()), http.headers)
+            case "GET", ["batches"]:
+                return self._made({"object": "list", "data": list(self.batches.values())})
+            case "GET", ["batches", name] if name in self.batches:
+                self.looks += 1
+                batch = self.batches[name]
+                if not self._is_held and batch["status"] == "in_progress":
+                    self._end(batch, http.headers)
+                return self._made(batch)
+            case _:
+                unknown = error(404, f"Unknown request URL: {http.method} {http.path}")
+                return unknown, unknown.body or b""
+
+    def _made(self, told: Mapping[str, Any]) -> tuple[Reply, bytes]:
+        return Reply(), orjson.dumps(told)
+
+    def _filed(self, content: bytes) -> dict[str, Any]:
+        name = f"file-{next(self._ids)}"
+        self.files[name] = content
+        return {"id": name, "object": "file", "bytes": len(content), "purpose": "batch"}
+
+    def _begun(self, told: Mapping[str, Any], _: Mapping[str, str]) -> tuple[Reply, bytes]:
+        file = told.get("input_file_id")
+        if file not in self.files:
+            refused = error(400, f"no file is called {file!r}", param="input_file_id")
+            return refused, refused.body or b""
+        name = f"batch_{next(self._ids)}"
+        total = len(self.files[file].splitlines())
+        self.batches[name] = {
+            "id": name,
+            "object": "batch",
+            **told,
+            "status": "in_progress",
+            "output_file_id": None,
+            "error_file_id": None,
+            "request_counts": {"total": total, "completed": 0, "failed": 0},
+        }
+        return self._made(self.batches[name])
+
+    def _end(self, batch: dict[str, Any], headers: Mapping[str, str]) -> None:
+        status, most = self._ending
+        good: list[bytes] = []
+        bad: list[bytes] = []
+        for line in self.files[batch["input_file_id"]].splitlines()[:most]:
+            asked = orjson.loads(line)
+            code, body = self._carry(asked["url"], headers, orjson.dumps(asked["body"]))
+            response = {"status_code": code, "request_id": "r", "body": orjson.loads(body)}
+            told = {"id": "l", "custom_id": asked["custom_id"], "response": response, "error": None}
+            (good if code == 200 else bad).append(orjson.dumps(told))  # noqa: PLR2004 - HTTP's own
+        batch["status"] = status
+        batch["request_counts"] |= {"completed": len(good), "failed": len(bad)}
+        for key, lines in (("output_file_id", good), ("error_file_id", bad)):
+            if lines:
+                batch[key] = self._filed(b"\n".join(lines) + b"\n")["id"]
+
+
+async def _uploaded(http: web.BaseRequest) -> bytes:
+    head = f"Content-Type: {http.headers['Content-Type']}\r\n\r\n".encode()
+    form = BytesParser(policy=HTTP).parsebytes(head + await http.read())
+    for part in form.iter_parts():
+        if part.get_param("name", header="Content-Disposition") == "file":
+            return bytes(part.get_payload(decode=True))
+    return b""
