@@ -26,7 +26,8 @@ from stub import installed
 from soupstock.engine.plan import Plan
 from soupstock.inference.call import Failure, Form, Reply
 from soupstock.inference.client import Client
-from soupstock.inference.servers.pool import Model, Servers
+from soupstock.inference.servers.model import Model
+from soupstock.inference.servers.pool import Servers
 from soupstock.inference.store import Store
 from soupstock.runs import run as runs
 from soupstock.runs.run import Run

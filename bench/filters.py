@@ -128,7 +128,6 @@ def _apart(options: Options, threads: int) -> dict[str, float]:
 def defects(options: Options) -> Iterator[str]:
     """Plant each kind of defect, and count what the filter for it drops."""
     import prose
-
     from planted import KINDS, planted, question, sound_json
 
     texts = prose.rows(options.rows)
@@ -151,7 +150,8 @@ def _dropped(
     import polars as pl
 
     from soupstock.project.project import Project
-    from soupstock.steps.filter import Filtering, bind, filter_rows
+    from soupstock.rows.filters import bind
+    from soupstock.steps.filter import Filtering, filter_rows
 
     columns = {"text": pl.String(), "asked": pl.String()}
     function = Project(ROOT).filter(name).value

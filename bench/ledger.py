@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from soupstock.inference.budget import Amount, Budget, Price
+from soupstock.inference.budget import Amount, Budget
 from soupstock.inference.call import Answer, Call, Failure, Form, Reply
 from soupstock.inference.client import Client
-from soupstock.inference.servers.pool import Model, Servers
+from soupstock.inference.servers.endpoint import Price
+from soupstock.inference.servers.model import Model
+from soupstock.inference.servers.pool import Servers
 from soupstock.inference.store import Store
 from soupstock.inference.transport import Address, Transport, Trouble
 

@@ -23,7 +23,8 @@ from typing import NamedTuple
 from tokenizers import Tokenizer
 
 from soupstock.engine.plan import plan_file
-from soupstock.inference.servers.pool import Servers, resolve
+from soupstock.inference.servers.model import resolve
+from soupstock.inference.servers.pool import Servers
 from soupstock.inference.servers.vllm import Vllm
 from soupstock.project.project import Project
 from soupstock.runs import run as runs

@@ -14,7 +14,7 @@ from conftest import Folder, running
 from soupstock import testing
 from soupstock.cli.main import main
 from soupstock.inference.call import Answer, Call
-from soupstock.inference.servers.pool import resolve
+from soupstock.inference.servers.model import resolve
 from soupstock.inference.transport import Address, Transport
 from soupstock.project.settings import read_settings
 from soupstock.testing import Server

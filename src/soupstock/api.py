@@ -31,30 +31,19 @@ from soupstock.inference.budget import Budget
 from soupstock.project.project import Project
 from soupstock.runs import run as runs
 from soupstock.runs.run import Progress, Run
-from soupstock.spec.pipeline import (
-    Best,
-    Converse,
+from soupstock.spec.generation import Converse, Generate, Side, Task
+from soupstock.spec.judging import Judge, Verify
+from soupstock.spec.pipeline import Pipeline
+from soupstock.spec.pruning import Best, Decontaminate, Dedup, Filter, FilterUse, Mask, Select
+from soupstock.spec.publishing import Publish, Review
+from soupstock.spec.source import (
     DatasetSource,
     DatasetThere,
-    Decontaminate,
-    Dedup,
     DocumentSource,
     FileSource,
     FileThere,
-    Filter,
-    FilterUse,
-    Generate,
-    Judge,
-    Mask,
-    Pipeline,
-    Publish,
-    Review,
     RunThere,
     SampleSource,
-    Select,
-    Side,
-    Task,
-    Verify,
 )
 
 __all__ = [

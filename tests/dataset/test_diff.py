@@ -16,7 +16,7 @@ from soupstock.dataset.diff import Difference, compare
 from soupstock.dataset.versions import read_version
 from soupstock.errors import MistakeError
 from soupstock.project.project import Project
-from soupstock.rows.table import AFTER
+from soupstock.rows.rows import AFTER
 from soupstock.stats.kolmogorov_smirnov import kolmogorov_smirnov
 from soupstock.testing import Server
 

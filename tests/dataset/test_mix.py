@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 from conftest import Folder
 from soupstock.artifacts.mix import Mixture
 from soupstock.cli.main import main
-from soupstock.dataset.mix import Mixed, apportioned, mix
+from soupstock.dataset.mix import Mixed, mix
 from soupstock.dataset.verify import verify
 from soupstock.errors import MistakeError
 from soupstock.project.project import Project
+from soupstock.stats.apportionment import apportioned
 
 PIPELINE = """\
 source: {{file: {name}.jsonl}}

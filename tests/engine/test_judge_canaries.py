@@ -20,7 +20,7 @@ from soupstock.cli.main import main
 from soupstock.inference.budget import Budget
 from soupstock.judging.canaries import PADDED, spoiled
 from soupstock.judging.rubric import Rubric
-from soupstock.rows.table import Row
+from soupstock.rows.rows import Row
 from soupstock.runs.run import Progress, Run
 from soupstock.testing import Request, Server, imitation
 

@@ -18,9 +18,10 @@ from soupstock.engine.tally import Tally
 from soupstock.inference.budget import Budget
 from soupstock.inference.call import Answer, Ask, Failure, Form
 from soupstock.inference.client import Client
-from soupstock.inference.servers.pool import Model, Servers
+from soupstock.inference.servers.model import Model
+from soupstock.inference.servers.pool import Servers
 from soupstock.inference.store import Store, connect
-from soupstock.rows.table import Row, dropped, failed
+from soupstock.rows.rows import Row, dropped, failed
 from soupstock.testing import Server
 
 

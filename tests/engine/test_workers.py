@@ -26,7 +26,8 @@ from soupstock.engine.workers import Block, Workers
 from soupstock.inference.client import Client
 from soupstock.inference.servers.pool import Servers
 from soupstock.inference.store import Reader, Store
-from soupstock.rows.table import PART_ROWS, Ids
+from soupstock.rows.rows import Ids
+from soupstock.rows.table import PART_ROWS
 from soupstock.testing import Server
 
 PIPELINE = "pipelines/mine.yaml"

@@ -17,7 +17,8 @@ import pytest
 from planted import KINDS, Kind, planted, question, sound_json
 
 from soupstock.project.project import Project
-from soupstock.steps.filter import Filtering, bind, filter_rows
+from soupstock.rows.filters import bind
+from soupstock.steps.filter import Filtering, filter_rows
 
 COLUMNS = {"text": pl.String(), "asked": pl.String()}
 PLANTED = 200

@@ -12,7 +12,7 @@ from soupstock.errors import ModelError
 from soupstock.inference.batch.ledger import groups, lines, read_results
 from soupstock.inference.budget import Budget
 from soupstock.inference.call import Call, Form
-from soupstock.inference.servers.pool import Model
+from soupstock.inference.servers.model import Model
 from soupstock.inference.store import connect
 from soupstock.runs.run import Run, preview
 from soupstock.testing import Server, error, share

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soupstock.inference.budget import MESSAGE_TOKENS, Budget, Price, Reservation, prompt_bound
+from soupstock.inference.budget import MESSAGE_TOKENS, Budget, Reservation, prompt_bound
+from soupstock.inference.servers.endpoint import Price
 
 PRICE = Price(0.15, 0.6)
 

@@ -13,7 +13,8 @@ from soupstock.inference.call import Failure
 from soupstock.inference.client import Client
 from soupstock.inference.completion import read_embedding
 from soupstock.inference.embeddings import EmbeddingForm, Vectors, embed
-from soupstock.inference.servers.pool import Model, Servers
+from soupstock.inference.servers.model import Model
+from soupstock.inference.servers.pool import Servers
 from soupstock.inference.store import Store
 from soupstock.testing import Server, error
 

@@ -18,7 +18,8 @@ from soupstock import testing
 from soupstock.errors import ModelError
 from soupstock.inference.call import Answer, Call, Failure, Reply
 from soupstock.inference.client import Client
-from soupstock.inference.servers.pool import Model, Servers
+from soupstock.inference.servers.model import Model
+from soupstock.inference.servers.pool import Servers
 from soupstock.inference.store import Entry, Store
 from soupstock.inference.transport import Address, Transport, Trouble
 from soupstock.testing import Server

@@ -12,7 +12,7 @@ from soupstock import testing
 from soupstock.inference.budget import Budget
 from soupstock.inference.call import Answer, Failure, Form
 from soupstock.inference.probe import LONG, VALUE, Probe
-from soupstock.inference.servers.pool import Model
+from soupstock.inference.servers.model import Model
 from soupstock.inference.structured import instructed
 from soupstock.runs.cache import unused
 from soupstock.runs.lookup import look

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soupstock.waiting import Waiting
+from soupstock.inference.model_queue import Waiting
 
 
 def filled(*items: tuple[str, int]) -> Waiting[str]:

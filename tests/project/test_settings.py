@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from soupstock.errors import MistakeError
 from soupstock.inference.servers.endpoint import Endpoint
-from soupstock.inference.servers.pool import resolve
+from soupstock.inference.servers.model import resolve
 from soupstock.inference.servers.vllm import Vllm
 from soupstock.project.settings import has_settings, read_settings
 

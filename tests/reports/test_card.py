@@ -15,14 +15,16 @@ from markdown_it.token import Token
 from ruamel.yaml import YAML
 
 from conftest import Folder
-from soupstock.artifacts.manifest import DatasetRecord, Manifest, ModelRecord
+from soupstock.artifacts.dataset import DatasetRecord
+from soupstock.artifacts.manifest import Manifest, ModelRecord
 from soupstock.artifacts.terms import terms_of
 from soupstock.inference.servers.weights import SMOLLM2
 from soupstock.reports.card import card, front_matter
 from soupstock.reports.card.card import render_card
-from soupstock.rows.table import Row
+from soupstock.rows.rows import Row
 from soupstock.runs.run import Run
-from soupstock.spec.pipeline import MAX_TOKENS, Pipeline
+from soupstock.spec.fields import MAX_TOKENS
+from soupstock.spec.pipeline import Pipeline
 from soupstock.testing import Server
 from soupstock.text.markdown import code, fenced, one_line, prose, table
 

@@ -9,8 +9,9 @@ import pytest
 from datasets import DatasetInfo, Features
 from datasets.info import DatasetInfosDict
 
-from soupstock.artifacts.manifest import ConfigRecord, DatasetRecord, SplitRecord
+from soupstock.artifacts.dataset import ConfigRecord, DatasetRecord, SplitRecord
 from soupstock.reports.card import front_matter
+from soupstock.rows import features as features_module
 
 PLAIN = [
     *(pa.null(), pa.bool_(), pa.string(), pa.large_string(), pa.binary(), pa.large_binary()),
@@ -37,7 +38,7 @@ def config_of(name: str, schema: pa.Schema, *splits: str) -> ConfigRecord:
     return ConfigRecord(
         name=name,
         folder=name,
-        features=front_matter.features_of(schema),
+        features=features_module.features_of(schema),
         rows=3,
         bytes=90,
         splits=tuple(SplitRecord(name=split, rows=3, bytes=30) for split in splits),
@@ -78,7 +79,7 @@ def library_says(configs: Sequence[ConfigRecord]) -> dict[str, Any]:
 @KINDS
 def test_a_type_is_named_as_the_library_names_it(kind: pa.DataType) -> None:
     schema = pa.schema({"a": kind, "b": pa.string()})
-    assert front_matter.features_of(schema) == Features.from_arrow_schema(schema).to_dict()
+    assert features_module.features_of(schema) == Features.from_arrow_schema(schema).to_dict()
 
 
 @KINDS

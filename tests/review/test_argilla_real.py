@@ -11,7 +11,7 @@ from argilla_server import argilla, serving
 from reviewing import review, with_review
 
 from conftest import CHAT, Folder
-from soupstock.steps.review import COLUMN
+from soupstock.review.apply import COLUMN
 from soupstock.testing import Server
 
 __all__ = ["argilla"]

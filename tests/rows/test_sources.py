@@ -13,7 +13,7 @@ import pytest
 
 from soupstock.errors import MistakeError
 from soupstock.rows.sources import Source, read_dataset, read_file, sampled
-from soupstock.spec.pipeline import DatasetSource, FileSource, SampleSource
+from soupstock.spec.source import DatasetSource, FileSource, SampleSource
 
 
 def rows(source: Source, most: int | None = None) -> list[dict[str, object]]:

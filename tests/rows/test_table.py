@@ -10,20 +10,8 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soupstock.rows.table import (
-    AFTER,
-    BEFORE,
-    OPEN_PARTS,
-    PART_ROWS,
-    Columns,
-    Gatherer,
-    Ids,
-    Row,
-    Table,
-    dropped,
-    failed,
-    frame,
-)
+from soupstock.rows.rows import AFTER, BEFORE, Columns, Ids, Row, dropped, failed, frame
+from soupstock.rows.table import OPEN_PARTS, PART_ROWS, Gatherer, Table
 
 CONTENT = st.dictionaries(st.sampled_from("abc"), st.integers(0, 3) | st.text(max_size=3))
 COLUMNS: Columns = {**BEFORE, "text": pl.String(), **AFTER}

@@ -14,6 +14,7 @@ from soupstock import __version__, testing
 from soupstock.artifacts import manifest
 from soupstock.artifacts.manifest import SpreadRecord
 from soupstock.inference.servers.weights import SMOLLM2
+from soupstock.runs import manifest as manifest_module
 from soupstock.runs.run import Run
 from soupstock.spec.pipeline import Pipeline
 from soupstock.testing import Server
@@ -62,9 +63,8 @@ def test_it_says_what_the_run_was_made_from(folder: Folder) -> None:
 def test_the_embedded_model_is_named_by_the_hash_of_its_weights(folder: Folder) -> None:
     folder.replace("pipelines/mine.yaml", "writer: test, judge: test", "writer: embedded")
     folder.replace("pipelines/mine.yaml", "model: judge", "model: writer")
-    from soupstock.runs import results
 
-    (record,) = map(results._hashed, folder.plan().model_records())
+    (record,) = map(manifest_module._hashed, folder.plan().model_records())
     assert record.sha256 == SMOLLM2.sha256
     assert record.license == "apache-2.0"
 

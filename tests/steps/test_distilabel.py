@@ -20,7 +20,7 @@ from soupstock.errors import MistakeError
 from soupstock.inference.call import seed_of
 from soupstock.project.project import Project
 from soupstock.reports.life import explain
-from soupstock.rows.table import Row
+from soupstock.rows.rows import Row
 from soupstock.steps import distilabel
 from soupstock.testing import Reply, Request, Server
 

@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from soupstock.errors import MistakeError, Place, UnknownNameError
-from soupstock.steps.filter import Bound, Filtering, bind, filter_rows
+from soupstock.rows.filters import Bound, bind
+from soupstock.steps.filter import Filtering, filter_rows
 
 TEXTS: dict[str, pl.DataType | None] = {"response": pl.String(), "count": pl.Int64()}
 

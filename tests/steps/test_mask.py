@@ -10,7 +10,7 @@ from pruned_rows import pipeline, texts
 
 from conftest import Folder
 from soupstock.errors import MistakeError
-from soupstock.spec.pipeline import KINDS, Kind
+from soupstock.spec.pruning import KINDS, Kind
 from soupstock.text.masking import mask
 from soupstock.text.pii import IDENTIFIERS
 

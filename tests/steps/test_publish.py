@@ -21,7 +21,8 @@ from pydantic import BaseModel
 from conftest import Folder
 from soupstock.artifacts import run_folder as folders
 from soupstock.errors import SoupstockError
-from soupstock.rows.table import PART_ROWS, Table, frame
+from soupstock.rows.rows import frame
+from soupstock.rows.table import PART_ROWS, Table
 from soupstock.runs.run import Run
 from soupstock.steps.publish import Publication, check, write
 from soupstock.testing import Request, Server

@@ -5,7 +5,7 @@ from reviewing import with_review
 
 from conftest import Folder
 from soupstock.errors import MistakeError
-from soupstock.steps.review import Reviewing
+from soupstock.review.apply import Reviewing
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pruned_rows import jsonl, texts
 
 from conftest import Folder
 from soupstock import testing
-from soupstock.artifacts.manifest import SamenessRecord
+from soupstock.artifacts.decontamination import SamenessRecord
 from soupstock.artifacts.mix import Mixture
 from soupstock.cli.main import main
 from soupstock.dataset.mix import mix

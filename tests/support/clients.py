@@ -9,7 +9,8 @@ from typing import Any
 from soupstock.inference.budget import Budget
 from soupstock.inference.call import Call, Form, Reply
 from soupstock.inference.client import Client
-from soupstock.inference.servers.pool import Model, Servers
+from soupstock.inference.servers.model import Model
+from soupstock.inference.servers.pool import Servers
 from soupstock.inference.store import Store
 from soupstock.inference.transport import Transport
 

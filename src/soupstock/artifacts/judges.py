@@ -1,8 +1,11 @@
 """What a run says of its judges, as data: part of the manifest."""
 
+import math
+from collections.abc import Sequence
 from typing import Literal
 
-from soupstock.spec.pipeline import Record
+from soupstock.spec.fields import Record
+from soupstock.stats.intervals import Interval
 
 Fit = Literal["fit", "not fit", "cannot tell"]
 
@@ -213,3 +216,22 @@ class JudgeRecord(Record):
     def is_measured(self) -> bool:
         """Whether anything is known of it."""
         return bool(self.fitness or self.jury or self.orders or self.calibration)
+
+
+DIGITS = 4
+
+
+def interval(found: Interval) -> IntervalRecord | None:
+    """Write an interval; null where it is unknown."""
+    if not found.is_known:
+        return None
+    low, high = (round(value, DIGITS) for value in (found.low, found.high))
+    return IntervalRecord(
+        estimate=round(found.estimate, DIGITS), low=low, high=high, level=found.level
+    )
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean of what is there."""
+    there = [value for value in values if value is not None]
+    return round(math.fsum(there) / len(there), DIGITS) if there else None

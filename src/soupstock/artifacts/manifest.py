@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from soupstock.artifacts.dataset import DatasetRecord, DiversityRecord, TopicRecord
+from soupstock.artifacts.decontamination import DecontaminationRecord
 from soupstock.artifacts.judges import JudgeRecord
 from soupstock.artifacts.review import ReviewRecord
 from soupstock.artifacts.terms import TermsRecord
-from soupstock.spec.pipeline import Record
+from soupstock.spec.fields import Record
 
 MANIFEST = "manifest.json"
 
@@ -108,74 +110,6 @@ class SourceRecord(Record):
     """The content's hash, where there is a file."""
 
 
-class ShardRecord(Record):
-    """A file of the dataset, relative to its folder."""
-
-    file: str
-    rows: int
-    bytes: int
-    split: str = "train"
-
-
-class SplitRecord(Record):
-    """One split of a configuration."""
-
-    name: str
-    rows: int
-    bytes: int
-    """The size of its rows in memory, as Arrow tables."""
-
-
-class ConfigRecord(Record):
-    """One way in which the rows are published."""
-
-    name: str
-    folder: str
-    """Where its files lie in the dataset's folder."""
-    output_schema: str | None = None
-    features: dict[str, Any]
-    rows: int
-    bytes: int
-    splits: tuple[SplitRecord, ...]
-    download: int
-    """The size of its files."""
-
-
-class SplittingRecord(Record):
-    """How rows were put into splits."""
-
-    shares: dict[str, float]
-    """What share each split was to have; `train` has the rest."""
-    stratify: str | None = None
-    source: tuple[str, ...] = ()
-    """The columns that are the same in all rows from one source row."""
-    groups: int
-    """How many groups of rows there are that belong together: each is on one side."""
-    largest: int
-    """How many rows the largest has."""
-
-
-class DatasetRecord(Record):
-    """The dataset that was written; columns and sizes are those of its first configuration."""
-
-    repository: str
-    """Its id on the Hub, once it is there."""
-    license: str | None = None
-    language: tuple[str, ...] = ()
-    features: dict[str, Any]
-    """Its columns and their types, as `datasets.Features.to_dict` writes them."""
-    rows: int
-    bytes: int
-    """The size of its rows in memory, as Arrow tables."""
-    shards: tuple[ShardRecord, ...]
-    """All files, of all configurations."""
-    configs: tuple[ConfigRecord, ...] = ()
-    splitting: SplittingRecord | None = None
-    """Null where all rows are one split, `train`."""
-    personal: dict[str, int] | None = None
-    """What was found in its texts that names a person or opens a door, by kind."""
-
-
 class SpreadRecord(Record):
     """How numbers are spread."""
 
@@ -198,125 +132,6 @@ class ScoreRecord(Record):
     """Of all rows that have a score; null where none has."""
     kept: SpreadRecord | None = None
     """Of those rows among them that were kept to the end."""
-
-
-class EvaluationRecord(Record):
-    """A set of texts that rows were compared with."""
-
-    name: str
-    column: str
-    rows: int
-    sha256: str
-    """The hash of its content."""
-
-
-class RecallRecord(Record):
-    """How many canaries of a kind were found: items of the sets, edited."""
-
-    kind: str
-    planted: int
-    found: int
-    share: float
-    low: float
-    high: float
-    """The interval of the share that is found, for nineteen in twenty."""
-
-
-class SamenessRecord(Record):
-    """What a model said of rows that only resemble an item, and what its word is worth."""
-
-    role: str
-    model: str
-    revision: str | None = None
-    ask_from: float
-    """From which cosine on it was asked."""
-    asked: int
-    """About how many rows it was asked."""
-    same: int
-    """How many of them it takes for the same question; they were dropped."""
-    different: int
-    """How many it takes for another; they were kept."""
-    unclear: int
-    """How many have no verdict; they were dropped."""
-    canaries: int = 0
-    """How many canaries it told of."""
-    missed: int = 0
-    """How many of these it takes for another question."""
-    pairs: int = 0
-    """How many pairs of items it told of: each with the other one that is most like it."""
-    mistaken: int = 0
-    """How many of these it takes for the same question."""
-    low: float | None = None
-    high: float | None = None
-    """The interval of the share that it takes for the same, for nineteen in twenty."""
-    is_proven: bool = False
-    """Whether these show that it tells the same question from another one."""
-    untold: int = 0
-    """How many canaries and pairs have no verdict; they count for nothing."""
-    answers: int = 0
-    """What it took to learn that: answers, and US dollars; null where a price is not known."""
-    cost: float | None = None
-    sentence: str
-    """All of it in words."""
-
-
-UNASKED = (
-    "no model was asked here whether a row puts the same question as the item that it resembles:"
-    " it was dropped"
-)
-"""What is said where a run asks a model, and something else does not."""
-
-
-class DecontaminationRecord(Record):
-    """What rows were compared with, and how well that finds what it looks for."""
-
-    step: str
-    column: str
-    sets: tuple[EvaluationRecord, ...]
-    canaries: tuple[RecallRecord, ...]
-    question: SamenessRecord | None = None
-    """Null where no model was asked."""
-    is_unasked: bool = False
-    """Whether a run asks a model, and here nobody was asked: what resembles an item is dropped."""
-
-
-class DiversityRecord(Record):
-    """How different the texts of a column are from each other, of the rows that were kept."""
-
-    column: str
-    texts: int
-    """How many were looked at."""
-    distinct_1: float
-    """Different words, as a share of all words; `distinct_2` of pairs, `distinct_3` of threes."""
-    distinct_2: float
-    distinct_3: float
-    compression: float
-    """How many times smaller zlib makes them."""
-    vendi: float
-    """How many texts that have nothing in common are as diverse."""
-    embedder: str | None = None
-    """What they are compared by for that; their words where it is null."""
-    opening: str
-    """The commonest first three words."""
-    opening_share: float
-    phrase: str
-    """The commonest six words in a row."""
-    phrase_share: float
-    repeats: float
-    """The share of texts that nearly repeat another one."""
-    alarms: tuple[str, ...] = ()
-    """What looks as if a model had fallen into one way of answering."""
-
-
-class TopicRecord(Record):
-    """How evenly a column's values are spread: how many equally frequent ones are as diverse."""
-
-    column: str
-    values: int
-    drawn: float
-    """Of all rows."""
-    kept: float
-    """Of those that were kept."""
 
 
 class AddressRecord(Record):

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from soupstock.artifacts.manifest import DatasetRecord, DecontaminationRecord, ModelRecord
-from soupstock.spec.pipeline import Record
+from soupstock.artifacts.dataset import DatasetRecord
+from soupstock.artifacts.decontamination import DecontaminationRecord
+from soupstock.artifacts.manifest import ModelRecord
+from soupstock.spec.fields import Record
 
 MIX = "mix.json"
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from soupstock.spec.pipeline import Record
+from soupstock.spec.fields import Record
 
 
 class SystemRecord(Record):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from soupstock.artifacts.judges import IntervalRecord
-from soupstock.spec.pipeline import Record
+from soupstock.spec.fields import Record
 
 
 class ShareRecord(Record):

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, TypeAdapter
 from ruamel.yaml import YAML
 
-from soupstock.spec.pipeline import Record
+from soupstock.spec.fields import Record
 
 _TABLE = Path(__file__).parent / "terms.yaml"
 

@@ -455,7 +455,7 @@ def mix(context: click.Context, /, parts: tuple[str, ...], **choices: Any) -> No
     Repeats across them are left out, and what resembles an evaluation set that any of them was
     compared with. The mix lies in runs/NAME/latest, with a card that says what came from where.
     """
-    from soupstock.artifacts.manifest import UNASKED
+    from soupstock.artifacts.decontamination import UNASKED
     from soupstock.artifacts.mix import Mixture
     from soupstock.dataset.mix import mix as mixed
 

@@ -14,15 +14,15 @@ from pydantic import BaseModel, ValidationError
 
 from soupstock import spec
 from soupstock.artifacts import run_folder
-from soupstock.artifacts.manifest import ConfigRecord
+from soupstock.artifacts.dataset import ConfigRecord
 from soupstock.dataset.leaks import SchemaOf, leaks, rows_of, shards_of
 from soupstock.dataset.release import Release, sha256
 from soupstock.errors import MistakeError
 from soupstock.project.project import Project
 from soupstock.project.recorded import RecordedProject
-from soupstock.reports.card import front_matter
+from soupstock.rows import features
 from soupstock.rows.pii_scan import NAMES, counted
-from soupstock.spec.pipeline import Kind
+from soupstock.spec.pruning import Kind
 from soupstock.text.pii import IDENTIFIERS
 
 
@@ -77,7 +77,7 @@ def _misshapen(release: Release, schema_of: SchemaOf) -> Iterator[str]:
     for config in release.dataset.configs:
         for shard in shards_of(release, config):
             file = pq.ParquetFile(release.place / shard.file)
-            if front_matter.features_of(file.schema_arrow) != config.features:
+            if features.features_of(file.schema_arrow) != config.features:
                 yield f"{shard.file} has other columns than the manifest says"
             if file.metadata.num_rows != shard.rows:
                 yield f"{shard.file} has {file.metadata.num_rows:,} rows, not {shard.rows:,}"

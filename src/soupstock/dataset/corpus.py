@@ -18,8 +18,8 @@ from soupstock.dataset.hub import PREFIX, read_hub_version
 from soupstock.dataset.ingredients import ORIGIN
 from soupstock.dataset.versions import KEPT, Version, find_folder, read_published
 from soupstock.project.project import Project
+from soupstock.rows.rows import Row
 from soupstock.rows.splits import SYSTEM, TRAIN, speaker_of, texts_of
-from soupstock.rows.table import Row
 
 FORMS: Sequence[tuple[str, ...]] = (
     ("prompt", "chosen", "rejected"),

@@ -15,7 +15,7 @@ import polars as pl
 
 from soupstock.dataset.versions import Version
 from soupstock.errors import MistakeError
-from soupstock.spec.pipeline import Record
+from soupstock.spec.fields import Record
 from soupstock.stats.kolmogorov_smirnov import kolmogorov_smirnov
 from soupstock.text.measures import read_scores, read_texts
 

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from soupstock.artifacts import run_folder
-from soupstock.artifacts.manifest import ConfigRecord, ShardRecord
+from soupstock.artifacts.dataset import ConfigRecord, ShardRecord
 from soupstock.dataset.release import Release
 from soupstock.dataset.versions import KEPT
+from soupstock.rows.rows import Row
 from soupstock.rows.splits import groups, source_of, texts_of
-from soupstock.rows.table import Row
 
 _BATCH = 4096
 

@@ -9,7 +9,6 @@ import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
@@ -28,11 +27,14 @@ from soupstock.errors import MistakeError, shown
 from soupstock.project.project import Project
 from soupstock.reports.card.mix import render_mix_card
 from soupstock.rows.references import Reference, find_there
+from soupstock.rows.rows import Columns
 from soupstock.rows.splits import Splits, texts_of
-from soupstock.rows.table import Columns, Table
+from soupstock.rows.table import Table
 from soupstock.runs.dataset_record import record_of
 from soupstock.runs.decontamination_records import certificate
-from soupstock.runs.results import package_versions, samples_of
+from soupstock.runs.manifest import package_versions
+from soupstock.runs.results import samples_of
+from soupstock.stats.apportionment import apportioned
 from soupstock.steps.decontaminate import Decontamination, find_items
 from soupstock.steps.dedup import Deduplication, duplicates
 from soupstock.steps.publish import Publication, write
@@ -202,16 +204,6 @@ def _quotas(rows: int | None, ingredients: Sequence[Ingredient], pool: _Pool) ->
     if not wanted:
         raise MistakeError("no row is left to mix")
     return quotas
-
-
-def apportioned(rows: int, shares: Sequence[Fraction]) -> list[int]:
-    """Part rows by shares that add up to 1: by the largest remainder, the first of equal ones."""
-    exact = [rows * share for share in shares]
-    parts = [math.floor(part) for part in exact]
-    by_rest = sorted(range(len(parts)), key=lambda n: parts[n] - exact[n])
-    for number in by_rest[: rows - sum(parts)]:
-        parts[number] += 1
-    return parts
 
 
 def _written(

@@ -26,7 +26,7 @@ from soupstock.similarity.cosine import Embedder
 from soupstock.similarity.cross_duplicates import Crossed, Flags, nearly_same, same_meaning
 from soupstock.similarity.minhash import Counts, digest, folded
 from soupstock.similarity.vocabulary import Vocabulary, divergence, vocabulary
-from soupstock.spec.pipeline import SIMILAR
+from soupstock.spec.pruning import SIMILAR
 
 MOST = 0.01
 """From which share of a dataset's rows on an overlap is warned of."""

@@ -14,7 +14,8 @@ from typing import Any
 
 from soupstock.artifacts import manifest, mix
 from soupstock.artifacts import run_folder as folder
-from soupstock.artifacts.manifest import DatasetRecord, Manifest, ModelRecord, PartRecord
+from soupstock.artifacts.dataset import DatasetRecord
+from soupstock.artifacts.manifest import Manifest, ModelRecord, PartRecord
 from soupstock.dataset.versions import find_folder
 from soupstock.errors import MistakeError
 from soupstock.project.project import Project

@@ -15,7 +15,7 @@ from soupstock.dataset.release import sha256
 from soupstock.errors import SoupstockError, shown
 from soupstock.project.project import Project
 from soupstock.runs.replay import RESULT
-from soupstock.spec.pipeline import Spec
+from soupstock.spec.fields import Spec
 
 
 class Remix(Spec):

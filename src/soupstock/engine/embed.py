@@ -14,7 +14,8 @@ from soupstock.engine.stream import Indexed, Stage, Stream
 from soupstock.engine.tally import Tally
 from soupstock.inference.call import Answering, Ask, Failure
 from soupstock.inference.embeddings import EmbeddingForm, Vectors, vector_of
-from soupstock.rows.table import PART_ROWS, Gatherer, Row, Table, dropped, failed
+from soupstock.rows.rows import Row, dropped, failed
+from soupstock.rows.table import PART_ROWS, Gatherer, Table
 from soupstock.similarity.cosine import Embedder
 from soupstock.steps.dedup import Deduplication
 from soupstock.steps.select import Selection

@@ -15,7 +15,7 @@ import polars as pl
 from soupstock import spec
 from soupstock.engine.decontamination_canaries import Detection, detect
 from soupstock.engine.embed import Asking
-from soupstock.engine.judge_canaries import Examination, examine, sample
+from soupstock.engine.judge_canaries import Examination, examine, sample, sentence
 from soupstock.engine.plan import Plan, Step
 from soupstock.engine.set_wise import BARRIERS, Barrier, taken_whole
 from soupstock.engine.stream import BLOCK, WINDOW, Indexed, Stage, Stream
@@ -25,8 +25,9 @@ from soupstock.inference.batch.ledger import MOST_LINES
 from soupstock.inference.call import Answering, Failure
 from soupstock.inference.embeddings import EmbeddingForm
 from soupstock.inference.servers.vllm import Launch
-from soupstock.rows.table import Gatherer, Ids, Row, Table, dropped, frame
-from soupstock.runs.judge_records import sentence
+from soupstock.review.apply import Reviewing
+from soupstock.rows.rows import Ids, Row, dropped, frame
+from soupstock.rows.table import Gatherer, Table
 from soupstock.similarity.cosine import Embedder
 from soupstock.steps.compare import Comparing, compare
 from soupstock.steps.converse import Conversing, converse
@@ -37,7 +38,6 @@ from soupstock.steps.generate import Generation, generate
 from soupstock.steps.judge import Judging, judge, rule
 from soupstock.steps.mask import Masking, mask_rows
 from soupstock.steps.publish import Publication, check
-from soupstock.steps.review import Reviewing
 from soupstock.steps.select import Selection
 from soupstock.steps.task import Tasking, perform
 from soupstock.steps.verify import Verification, saving_of, savings_told, verify_rows

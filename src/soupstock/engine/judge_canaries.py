@@ -6,12 +6,14 @@ from typing import Any
 
 import polars as pl
 
+from soupstock.artifacts.judges import Fit
 from soupstock.engine.stream import Indexed, Stage, Stream
 from soupstock.engine.tally import Tally
 from soupstock.inference.call import Answering
 from soupstock.judging.canaries import FEWEST, PADDED, score_of, spoiled
 from soupstock.judging.fitness import Fitness, LengthBias, fitness, length_bias
-from soupstock.rows.table import Row, Table
+from soupstock.rows.rows import Row
+from soupstock.rows.table import Table
 from soupstock.steps.judge import Judging, judge
 
 Scores = list[float | None]
@@ -136,3 +138,28 @@ def _examined(
     padded = by_kind.pop(PADDED)
     canaries = {kind: found for kind, found in by_kind.items() if any(s is not None for s in found)}
     return Examined([score(row[step.column]) for row in rows], canaries, padded)
+
+
+def verdict_of(told: Examination) -> Fit:
+    """Say in a word whether a judge is fit."""
+    return fit_of(told.whole)
+
+
+def fit_of(whole: Examined | None) -> Fit:
+    """Say in a word whether a judge, or one of a jury, is fit."""
+    if whole is None or not whole.is_told:
+        return "cannot tell"
+    return "fit" if whole.fitness.is_fit else "not fit"
+
+
+def sentence(told: Examination) -> str:
+    """Say in plain words whether a judge is fit, and why."""
+    if told.whole is None:
+        return f"Whether the judge is fit cannot be told: {told.why}."
+    if not told.whole.is_told:
+        found = told.whole.fitness.overall
+        return (
+            "Whether the judge is fit cannot be told: only"
+            f" {found.good} originals and {found.bad} canaries have a score."
+        )
+    return told.whole.fitness.sentence()

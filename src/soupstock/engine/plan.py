@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, assert_never
@@ -16,41 +16,33 @@ from soupstock.errors import MistakeError, Place, UnknownNameError, quoted
 from soupstock.inference.call import Form
 from soupstock.inference.chat_template import FRAMINGS
 from soupstock.inference.embeddings import EmbeddingForm
-from soupstock.inference.servers.pool import Model, resolve
+from soupstock.inference.servers.model import Model, resolve
 from soupstock.inference.servers.vllm import Launch, crowding
-from soupstock.judges import Judges
 from soupstock.project.project import Project, name_of
-from soupstock.pruning import (
-    Within,
-    bind_decontaminate,
-    bind_dedup,
-    bind_mask,
-    bind_select,
-    contents,
-)
-from soupstock.review.binding import Reviews
+from soupstock.review.apply import Reviewing
 from soupstock.rows import schema_types, sources
 from soupstock.rows.documents import read_documents
+from soupstock.rows.filters import bind
+from soupstock.rows.rows import AFTER, BEFORE, Columns
 from soupstock.rows.splits import Splits
-from soupstock.rows.table import AFTER, BEFORE, Columns
 from soupstock.spec.loader import load
 from soupstock.steps.columns import check_new, check_variables, type_at
 from soupstock.steps.compare import Comparing
 from soupstock.steps.converse import CONVERSATION, SAID, Conversing, Speaker
-from soupstock.steps.decontaminate import VERDICT, Decontamination
-from soupstock.steps.dedup import Deduplication
+from soupstock.steps.decontaminate import VERDICT, Decontamination, bind_decontaminate
+from soupstock.steps.dedup import Deduplication, bind_dedup
 from soupstock.steps.distilabel import bind_task
-from soupstock.steps.filter import Filtering, bind
+from soupstock.steps.filter import Filtering
 from soupstock.steps.generate import Generation
-from soupstock.steps.judge import Judging
-from soupstock.steps.mask import Masking
+from soupstock.steps.judge import Judges, Judging
+from soupstock.steps.mask import Masking, bind_mask
 from soupstock.steps.publish import CONFIG, Publication, Shape
-from soupstock.steps.review import Reviewing
-from soupstock.steps.select import Selection
+from soupstock.steps.review import Reviews
+from soupstock.steps.select import Selection, bind_select
+from soupstock.steps.step import At, Places, Within, located, sampling
 from soupstock.steps.task import Tasking
-from soupstock.steps.verify import Verification
+from soupstock.steps.verify import Verification, bind_verify
 from soupstock.text.measures import requires
-from soupstock.verifying import bind_verify
 
 Bound = (
     Generation
@@ -67,8 +59,6 @@ Bound = (
     | Reviewing
     | Publication
 )
-Places = Callable[..., Place | None]
-"""Finds the line of a key: `places("steps", 0, "prompt")`."""
 
 
 @dataclass(frozen=True)
@@ -302,7 +292,7 @@ class _Planner:
     def step(  # noqa: C901 - a case for each verb
         self, index: int, step: spec.Step, columns: Columns
     ) -> Step:
-        at = _At(self._place, index)
+        at = At(self._place, index)
         is_last = index == len(self._pipeline.steps) - 1
         if isinstance(step, spec.Publish) and not is_last:
             raise MistakeError("publish must be the last step", at("publish"))
@@ -333,7 +323,7 @@ class _Planner:
             case _:
                 assert_never(step)
 
-    def _generate(self, step: spec.Generate, columns: Columns, at: "_At") -> Step:
+    def _generate(self, step: spec.Generate, columns: Columns, at: "At") -> Step:
         check_new(step.generate, columns, at("generate"))
         model = self._model(step.model, at("model"))
         prompt = self._project.prompt(step.prompt, at("prompt"))
@@ -343,12 +333,12 @@ class _Planner:
         if step.output_schema:
             found = self._project.schema(step.output_schema, at("schema"))
             model_schema = found.value
-            json_schema = _located(at("schema"), schema_types.json_schema_of, found.value)
-            dtype = _located(at("schema"), schema_types.struct_of, found.value)
+            json_schema = located(at("schema"), schema_types.json_schema_of, found.value)
+            dtype = located(at("schema"), schema_types.struct_of, found.value)
             parts.append(("schema", found.record))
         form = Form(
             model,
-            _sampling(step),
+            sampling(step),
             json_schema,
             step.output_schema or "answer",
             seed=self._pipeline.seed,
@@ -383,10 +373,10 @@ class _Planner:
             calls=step.n,
         )
 
-    def _task(self, step: spec.Task, columns: Columns, at: "_At") -> Step:
+    def _task(self, step: spec.Task, columns: Columns, at: "At") -> Step:
         model = self._model(step.model, at("model"))
         task = bind_task(step, columns, self._pipeline.seed, at)
-        form = Form(model, _sampling(step), task.schema, step.task, seed=self._pipeline.seed)
+        form = Form(model, sampling(step), task.schema, step.task, seed=self._pipeline.seed)
         bound = Tasking(
             step.task,
             form,
@@ -408,14 +398,14 @@ class _Planner:
             calls=task.calls,
         )
 
-    def _converse(self, step: spec.Converse, columns: Columns, at: "_At") -> Step:
+    def _converse(self, step: spec.Converse, columns: Columns, at: "At") -> Step:
         check_new(step.converse, columns, at("converse"))
         speakers, parts, reads = [], [], set[str]()
         for name, side in (("user", step.user), ("assistant", step.assistant)):
             model = self._model(side.model, at(name, "model"))
             prompt = self._project.prompt(side.prompt, at(name, "prompt"))
             check_variables(prompt, [*columns, *SAID], at(name, "prompt"))
-            form = Form(model, _sampling(side), seed=self._pipeline.seed)
+            form = Form(model, sampling(side), seed=self._pipeline.seed)
             speakers.append(Speaker(name, form, prompt.value))
             parts.append(("prompt", prompt.record))
             reads |= prompt.value.variables.keys() - {*SAID}
@@ -437,7 +427,7 @@ class _Planner:
             calls=2 * step.turns,
         )
 
-    def _judge(self, step: spec.Judge, columns: Columns, at: "_At") -> Step:
+    def _judge(self, step: spec.Judge, columns: Columns, at: "At") -> Step:
         judges = Judges(self._project, self.models, self._pipeline)
         planned = judges.plan(step, columns, at)
         return Step(
@@ -453,7 +443,7 @@ class _Planner:
             calls=planned.calls,
         )
 
-    def _filter(self, step: spec.Filter, columns: Columns, at: "_At") -> Step:
+    def _filter(self, step: spec.Filter, columns: Columns, at: "At") -> Step:
         bounds, parts = [], []
         for number, use in enumerate(step.filter):
             place = at("filter", number)
@@ -471,7 +461,7 @@ class _Planner:
         )
 
     def _prune(
-        self, step: spec.Mask | spec.Dedup | spec.Select, columns: Columns, at: "_At"
+        self, step: spec.Mask | spec.Dedup | spec.Select, columns: Columns, at: "At"
     ) -> Step:
         bound: Masking | Deduplication | Selection
         adds: Columns = {}
@@ -498,7 +488,7 @@ class _Planner:
         role = next(role for role, model in self.models.items() if model is form.model)
         return Step(step, bound, title, reads, adds, role=role, model=form.model, calls=1)
 
-    def _decontaminate(self, step: spec.Decontaminate, columns: Columns, at: "_At") -> Step:
+    def _decontaminate(self, step: spec.Decontaminate, columns: Columns, at: "At") -> Step:
         bound, parts = bind_decontaminate(step, columns, self._within, at)
         reads = (step.decontaminate,)
         if bound.question is None:
@@ -521,7 +511,7 @@ class _Planner:
     def _within(self) -> Within:
         return Within(self._project, self._name, self.models, self._pipeline.seed, self._asks)
 
-    def _review(self, step: spec.Review, index: int, columns: Columns, at: "_At") -> Step:
+    def _review(self, step: spec.Review, index: int, columns: Columns, at: "At") -> Step:
         planned = Reviews(self._project, self._pipeline, self._name).plan(step, index, columns, at)
         self._withheld |= set(planned.adds)
         return Step(
@@ -533,7 +523,7 @@ class _Planner:
             parts=planned.parts,
         )
 
-    def _publish(self, step: spec.Publish, columns: Columns, at: "_At") -> Step:
+    def _publish(self, step: spec.Publish, columns: Columns, at: "At") -> Step:
         # What was masked is published as the column that was made of it.
         masked = {
             s.mask.partition("::")[0] for s in self._pipeline.steps if isinstance(s, spec.Mask)
@@ -557,7 +547,7 @@ class _Planner:
                 found = self._project.schema(output.output_schema, place)
                 parts[found.record.file] = found.record
                 shape = Shape(
-                    name, _located(place, schema_types.columns_of, found.value), found.value
+                    name, located(place, schema_types.columns_of, found.value), found.value
                 )
             bounds.append(shape)
         bound = Publication(
@@ -580,31 +570,6 @@ class _Planner:
         if role not in self.models:
             raise UnknownNameError("model", role, self.models, place)
         return self.models[role]
-
-
-@dataclass(frozen=True)
-class _At:
-    """Finds lines within one step."""
-
-    places: Places
-    index: int
-
-    def __call__(self, *keys: str | int) -> Place | None:
-        return self.places("steps", self.index, *keys)
-
-
-def _sampling(step: spec.Sampling) -> dict[str, Any]:
-    names = spec.Sampling.model_fields
-    given = {name: getattr(step, name) for name in names}
-    return {name: value for name, value in given.items() if value is not None and value != ()}
-
-
-def _located(place: Place | None, make: Callable[[Any], Any], value: Any) -> Any:
-    """Give an error that knows no place the place."""
-    try:
-        return make(value)
-    except MistakeError as error:
-        raise MistakeError(error.message, error.place or place) from error
 
 
 def _fingerprint(pipeline: spec.Pipeline, source: sources.Source, steps: Iterable[Step]) -> str:
@@ -645,3 +610,14 @@ def _shaping(  # noqa: C901 - a case for each verb
                 yield answers.content.encode()
             case _:
                 pass
+
+
+def contents(bound: Deduplication | Decontamination | Selection) -> Iterator[bytes]:
+    """Yield the hashes of what a step compares with and by, for the plan's fingerprint."""
+    if not isinstance(bound, Selection):
+        yield from (reference.content.encode() for reference in bound.against)
+    if isinstance(bound, Decontamination):
+        if bound.question is not None:
+            yield bound.question.form.identity()
+    elif bound.embedder is not None:
+        yield bound.embedder.identity()

@@ -13,10 +13,10 @@ import polars as pl
 
 from soupstock.engine.tally import Tally
 from soupstock.inference.static_embeddings import StaticModel
+from soupstock.review.apply import Reviewed, Reviewing, review
 from soupstock.rows.table import Table
 from soupstock.similarity.cosine import Embedder
 from soupstock.steps.dedup import Deduplication, Duplicates, duplicates
-from soupstock.steps.review import Reviewed, Reviewing, review
 from soupstock.steps.select import Selection, select
 from soupstock.text.measures import read_scores, read_texts
 

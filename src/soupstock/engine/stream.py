@@ -23,7 +23,7 @@ import polars as pl
 from soupstock.engine.garbage_collection import rarely_collected
 from soupstock.engine.tally import Tally
 from soupstock.inference.call import Answer, Answering, Ask, Call, Failure, Reply
-from soupstock.rows.table import Row, dropped, is_kept
+from soupstock.rows.rows import Row, dropped, is_kept
 
 WINDOW = 4096
 """How many rows may be under way at once."""

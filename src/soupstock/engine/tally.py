@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from soupstock.artifacts.review import ReviewRecord
 from soupstock.inference.call import Answer
-from soupstock.inference.servers.pool import Model
+from soupstock.inference.servers.model import Model
 from soupstock.steps.verify import Saving
 
 _HOPELESS_AFTER = 50

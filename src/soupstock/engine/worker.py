@@ -26,7 +26,7 @@ from soupstock.engine.workers import Begun, Block, Desk, Taken
 from soupstock.inference.call import Answer, Call, Failure, Reply, decode, look_up
 from soupstock.inference.store import Reader
 from soupstock.project.project import Project
-from soupstock.rows.table import Row, frame, is_kept
+from soupstock.rows.rows import Row, frame, is_kept
 
 
 def main(place: Path) -> None:

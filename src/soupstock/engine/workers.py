@@ -23,8 +23,9 @@ import polars as pl
 from soupstock.engine.plan import Plan
 from soupstock.engine.stream import Advanced, Indexed
 from soupstock.engine.tally import Spent, Tally
+from soupstock.rows.rows import Row
 from soupstock.rows.sources import Source
-from soupstock.rows.table import Gatherer, Row
+from soupstock.rows.table import Gatherer
 from soupstock.spec.pipeline import Pipeline
 
 MOST = 8

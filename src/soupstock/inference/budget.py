@@ -9,12 +9,9 @@ Used from one thread; nothing here awaits, so within one event loop no two calls
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
-from functools import lru_cache
 from typing import NamedTuple
 
-PICO = 10**12
-"""Pico-dollars in a dollar."""
+from soupstock.inference.servers.endpoint import PICO, Price, exactly
 
 TEMPLATE_TOKENS = 128
 """Most tokens that a chat template adds to a request: its default system message, the date."""
@@ -30,26 +27,6 @@ def prompt_bound(messages_bytes: int, messages: int) -> int:
     bytes), to which the template adds its own. A bound for texts only: images are not counted.
     """
     return messages_bytes + TEMPLATE_TOKENS + MESSAGE_TOKENS * messages
-
-
-class Price(NamedTuple):
-    """What tokens cost, in US dollars per million; what nobody said counts as nothing."""
-
-    input: float | None = None
-    output: float | None = None
-    cached: float | None = None
-    """Of a prompt's tokens that the server had computed before; as `input` where it is None."""
-
-    @property
-    def is_known(self) -> bool:
-        """Whether somebody said what tokens cost."""
-        return self.input is not None and self.output is not None
-
-    def cost(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> int:
-        """Return what tokens cost, in pico-dollars; the cached ones are among the prompt's."""
-        cached = self.input if self.cached is None else self.cached
-        fresh = _pico(self.input) * (prompt_tokens - cached_tokens)
-        return fresh + _pico(cached) * cached_tokens + _pico(self.output) * completion_tokens
 
 
 class Amount(NamedTuple):
@@ -119,7 +96,7 @@ class Budget:
         """What was used: `calls`, `prompt_tokens`, `completion_tokens`, `cost`."""
         self.reserved = Amount()
         """What requests in flight may still come to."""
-        self._max_pico = None if max_cost is None else math.floor(_exactly(max_cost) * PICO)
+        self._max_pico = None if max_cost is None else math.floor(exactly(max_cost) * PICO)
         self._open: set[Reservation] = set()
 
     def reserve(self, prompt_bound: int, completion_bound: int, price: Price) -> Reservation | None:
@@ -196,16 +173,3 @@ def _amount(
 
 def _within(amount: int, limit: int | None) -> bool:
     return limit is None or amount <= limit
-
-
-def _exactly(number: float) -> Fraction:
-    # 0.15 is meant, not the binary fraction that is nearest to it.
-    return Fraction(repr(number))
-
-
-@lru_cache
-def _pico(dollars_per_million: float | None) -> int:
-    """Return the price of one token in pico-dollars, rounded up: never less than what is owed."""
-    if dollars_per_million is None:
-        return 0
-    return math.ceil(_exactly(dollars_per_million) * PICO / 10**6)

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import orjson
 
-from soupstock.inference.servers.pool import Model
-from soupstock.inference.structured import MODES, Mode, fields, instructed, instruction
+from soupstock.inference.servers.endpoint import MODES, Mode
+from soupstock.inference.servers.model import Model
+from soupstock.inference.structured import fields, instructed, instruction
 
 Alternatives = Sequence[tuple[str, float]]
 """What could have stood in a token's place: tokens and the natural logarithms of their chances."""

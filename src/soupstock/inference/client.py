@@ -20,7 +20,8 @@ from soupstock.inference.budget import Budget, Reservation, prompt_bound
 from soupstock.inference.call import Answer, Call, Failure, Reply, Way, decode, encode, look_up
 from soupstock.inference.model_queue import Job, Lane, Replica
 from soupstock.inference.probe import Probe
-from soupstock.inference.servers.pool import Model, Servers
+from soupstock.inference.servers.model import Model
+from soupstock.inference.servers.pool import Servers
 from soupstock.inference.store import Entry, Store, StoreError
 from soupstock.inference.transport import Address, Transport, Trouble
 

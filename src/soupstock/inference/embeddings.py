@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from soupstock.errors import ModelError
 from soupstock.inference.call import EMBEDDINGS, Answer, Answering, Call, Failure, Reply
-from soupstock.inference.servers.pool import Model
+from soupstock.inference.servers.model import Model
 
 Vectors = NDArray[np.float32]
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import orjson
 
 from soupstock.inference.call import Answer, Call, Failure, Form, Reply
-from soupstock.inference.servers.pool import Model
-from soupstock.inference.structured import MODES, Mode
+from soupstock.inference.servers.endpoint import MODES, Mode
+from soupstock.inference.servers.model import Model
 
 VALUE = "soup-4711"
 """What only a server that heeds the schema answers."""

@@ -4,16 +4,11 @@ Pure functions over a request's fields and messages. Which way a server takes, `
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
-Mode = Literal["json_schema", "structured_outputs", "prompt"]
-"""`json_schema`: OpenAI's `response_format`. `structured_outputs`: vLLM's own field. `prompt`: the
-schema is said in the prompt, and nothing holds the model to it."""
-
-MODES: tuple[Mode, ...] = ("json_schema", "structured_outputs", "prompt")
-"""All, in the order in which they are tried, in the store as well as at a server."""
+from soupstock.inference.servers.endpoint import Mode
 
 Message = Mapping[str, str]
 

@@ -18,7 +18,7 @@ from yarl import URL
 from soupstock.errors import ModelError, quoted, shown
 from soupstock.inference.call import CHAT, Answer, Call, Failure
 from soupstock.inference.completion import READERS
-from soupstock.inference.servers.pool import Model
+from soupstock.inference.servers.model import Model
 
 CAUSES = {
     400: "BadRequestError",

@@ -4,7 +4,9 @@ Exact wherever it can be: numbers are fractions, never floats, unless an answer 
 """
 
 import re
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from typing import NamedTuple
 
 _BOXED = r"\boxed{"
 _SAID = re.compile(
@@ -107,3 +109,14 @@ def _bare(text: str) -> str:
 
 def _even(text: str) -> str:
     return " ".join(text.split()).casefold()
+
+
+class Finding(NamedTuple):
+    """What was found about an answer: what is wrong with it, if anything, and what came of it."""
+
+    fault: str | None = None
+    result: str | None = None
+
+
+Check = Callable[[Sequence[tuple[str, ...]]], Sequence[Finding]]
+"""Takes answers, each with what it is held against, to what is found about each."""

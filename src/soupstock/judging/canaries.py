@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from soupstock.judging.rubric import Rubric
-from soupstock.rows.table import Row, flatten
+from soupstock.rows.rows import Row, flatten
 
 FEWEST = 8
 """How many rows it takes to tell anything of a judge."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from soupstock.errors import MistakeError, Place, shown
+from soupstock.judging.answers import Finding
 from soupstock.judging.sandbox import Limits, carried_out
-from soupstock.steps.verify import Finding
 
 NEEDED = "`by: call` needs jsonschema: pip install 'soupstock[tools]'"
 MOST_CALLS = 16

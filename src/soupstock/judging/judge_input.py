@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import Any
 
 from soupstock.judging.rubric import Rubric
-from soupstock.rows.table import Row, flatten
+from soupstock.rows.rows import Row, flatten
 
 JUDGED = ("rubric", "shown", "context", "mark")
 """What a judge's prompt is given: the rubric; the columns that are judged and those that they are

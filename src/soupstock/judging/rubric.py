@@ -11,7 +11,8 @@ from pydantic import Discriminator, Field, StringConstraints, Tag, model_validat
 
 from soupstock.errors import quoted
 from soupstock.judging.logprobs import Numbers, chances, entropy
-from soupstock.spec.pipeline import Name, Path_, Spec, Use
+from soupstock.spec.fields import Name, Path_, Spec
+from soupstock.spec.pruning import Use
 
 MAX_REASON = 200
 """How long a judge's reason for one level may be, in characters."""

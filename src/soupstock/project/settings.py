@@ -11,8 +11,8 @@ from pydantic import Discriminator, Tag
 from soupstock.errors import MistakeError, Place, quoted, shown
 from soupstock.inference.servers.endpoint import Endpoint
 from soupstock.inference.servers.vllm import VLLM, Vllm
+from soupstock.spec.fields import ModelName, Spec
 from soupstock.spec.loader import Located, read_text, validate
-from soupstock.spec.pipeline import ModelName, Spec
 
 FILE = "pyproject.toml"
 _TABLE = ("tool", "soupstock")

@@ -10,9 +10,9 @@ from soupstock import spec
 from soupstock.artifacts.manifest import Manifest
 from soupstock.errors import MistakeError
 from soupstock.judging.rubric import Rubric
-from soupstock.rows.table import column
+from soupstock.review.apply import original
+from soupstock.rows.rows import column
 from soupstock.spec.loader import parse_yaml, validate
-from soupstock.steps.review import original
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from soupstock.reports.columns import made_by
 from soupstock.reports.filter_figures import look
 from soupstock.reports.questions import Asked, Messages, Round
 from soupstock.reports.task_questions import retold
+from soupstock.review.apply import original
+from soupstock.rows.filters import Bound, called
 from soupstock.rows.references import is_reference
-from soupstock.rows.table import Row
-from soupstock.steps.filter import Bound, called
-from soupstock.steps.review import original
+from soupstock.rows.rows import Row
 
 SAME = "same question"
 """What a decontaminate step's model says is told under this name."""

@@ -9,7 +9,7 @@ from soupstock.artifacts.manifest import Manifest, PartRecord
 from soupstock.inference.chat_template import FRAMINGS
 from soupstock.judging.judge_input import compared, exhibits
 from soupstock.judging.rubric import Rubric
-from soupstock.rows.table import Row, flatten
+from soupstock.rows.rows import Row, flatten
 from soupstock.spec.loader import parse_yaml, validate
 from soupstock.spec.prompt import Prompt, PromptError, parse_prompt
 from soupstock.steps.converse import addressed

@@ -18,7 +18,7 @@ from soupstock.inference import store
 from soupstock.inference.call import Call, Failure, Reply, decode, look_up
 from soupstock.project.project import Project
 from soupstock.reports.questions import Round
-from soupstock.rows.table import Columns, Row
+from soupstock.rows.rows import Columns, Row
 from soupstock.steps.task import perform
 
 

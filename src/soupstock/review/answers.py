@@ -19,7 +19,8 @@ from pydantic import ValidationError
 
 from soupstock.artifacts import run_folder
 from soupstock.errors import MistakeError, Place
-from soupstock.spec.pipeline import Spec, slug
+from soupstock.spec.fields import Spec
+from soupstock.spec.pipeline import slug
 
 KEEP = "keep"
 """The verdict of people who keep a row; all others are vetoes."""

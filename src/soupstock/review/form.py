@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from soupstock.judging.rubric import Criterion, Rubric
 from soupstock.review.answers import KEEP, Answer
-from soupstock.spec.pipeline import Review
+from soupstock.spec.publishing import Review
 
 VERDICT, CORRECTION, COMMENT = "verdict", "correction", "comment"
 CRITERION = "criterion_"

@@ -16,7 +16,7 @@ from soupstock.artifacts.manifest import Manifest
 from soupstock.errors import MistakeError
 from soupstock.judging.rubric import Rubric
 from soupstock.project.project import Project
-from soupstock.review.binding import passing
+from soupstock.review.apply import original, passing
 from soupstock.review.form import (
     CORRECTION,
     VERDICT,
@@ -28,9 +28,8 @@ from soupstock.review.form import (
     displayed,
     questions_of,
 )
-from soupstock.rows.table import AFTER, Row, flatten
+from soupstock.rows.rows import AFTER, Row, flatten
 from soupstock.spec.loader import parse_yaml, validate
-from soupstock.steps.review import original
 
 CONVERSATION, REASONS = "conversation", "judge_reasons"
 _MOST_SHOWN = 100

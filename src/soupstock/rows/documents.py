@@ -17,7 +17,7 @@ import polars as pl
 
 from soupstock.errors import MistakeError, Place, quoted, shown
 from soupstock.rows.sources import BLOCK, Block, Source, resolved
-from soupstock.spec.pipeline import DocumentSource
+from soupstock.spec.source import DocumentSource
 
 KINDS = (".txt", ".md", ".markdown", ".html", ".htm", ".pdf")
 

@@ -143,3 +143,9 @@ def _made_up(dtype: Any) -> object:
             return {f.name: roles.get(f.name) or _made_up(f.dtype) for f in dtype.fields}
         case _:
             return 1 if dtype.is_numeric() else None
+
+
+def first_paragraph(error: BaseException) -> str:
+    """Return the first paragraph of what an error says, in one line."""
+    said = " ".join(str(error).strip().partition("\n\n")[0].split())
+    return said or type(error).__name__

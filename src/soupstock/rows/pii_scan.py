@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from soupstock.spec.pipeline import KINDS, Kind
+from soupstock.spec.pruning import KINDS, Kind
 from soupstock.text.pii import IDENTIFIERS
 
 NAMES: dict[Kind, str] = {

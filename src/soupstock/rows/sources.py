@@ -5,21 +5,25 @@ import hashlib
 import itertools
 import json
 import logging
+import os
+import socket
 from bisect import bisect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import polars as pl
 from polars.datatypes import DataTypeClass
 
 from soupstock.errors import MistakeError, Place, quoted, shown
-from soupstock.reach import offline_where_unreachable
 from soupstock.rows.jsonl import check_csv, check_jsonl
-from soupstock.rows.table import Columns
-from soupstock.spec.pipeline import RESERVED, DatasetSource, FileSource, SampleSource, Scalar
+from soupstock.rows.rows import Columns
+from soupstock.spec.fields import RESERVED, Scalar
+from soupstock.spec.source import DatasetSource, FileSource, SampleSource
 
 BLOCK = 512
 """How many rows a block holds."""
@@ -252,3 +256,31 @@ def _is_kept(dtype: pl.DataType | DataTypeClass) -> bool:
             return bool(fields) and all(_is_kept(field.dtype) for field in fields)
         case _:
             return dtype not in _UNKEPT
+
+
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+
+
+@contextmanager
+def offline_where_unreachable() -> Iterator[None]:
+    """Let the `datasets` library look at its cache alone, where the Hub has no address here."""
+    from datasets import config
+    from huggingface_hub import constants
+
+    if any(map(os.environ.get, _PROXIES)) or _has_address(constants.ENDPOINT):
+        yield
+        return
+    before = constants.HF_HUB_OFFLINE, config.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, config.HF_HUB_OFFLINE = before
+
+
+def _has_address(endpoint: str) -> bool:
+    address = urlsplit(endpoint)
+    try:
+        return bool(socket.getaddrinfo(address.hostname, address.port or 443))
+    except OSError:
+        return False

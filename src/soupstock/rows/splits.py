@@ -16,7 +16,7 @@ import numpy.typing as npt
 import orjson
 import polars as pl
 
-from soupstock.rows.table import Row
+from soupstock.rows.rows import Row
 from soupstock.similarity.clusters import clusters, connected
 from soupstock.similarity.minhash import Counts
 

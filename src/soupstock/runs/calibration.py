@@ -6,8 +6,7 @@ rubric, the prompt or the settings are others, it is void, and every place that 
 
 import hashlib
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,29 +16,25 @@ from pydantic import TypeAdapter, ValidationError
 
 from soupstock import spec
 from soupstock.artifacts import manifest, run_folder
-from soupstock.artifacts.judges import CalibrationRecord, CriterionRecord, PromiseRecord, RateRecord
+from soupstock.artifacts.judges import (
+    CalibrationRecord,
+)
 from soupstock.artifacts.manifest import Manifest
 from soupstock.errors import MistakeError, Place, UnknownNameError
+from soupstock.judging.calibration import Case
 from soupstock.judging.labels import Labels, read_labels
-from soupstock.judging.rubric import Criterion, Rubric
+from soupstock.judging.rubric import Rubric
 from soupstock.project.project import Project, name_of
 from soupstock.review.answers import read_answers, review_folder
-from soupstock.review.binding import passing
+from soupstock.review.apply import passing
 from soupstock.review.labels import is_chance_sample, labels_of
-from soupstock.runs.judge_records import DIGITS, interval
 from soupstock.spec.loader import parse_yaml, validate
-from soupstock.stats.agreement import accuracy, alpha, kappa
-from soupstock.stats.proportions import PassRate, errors, prediction_powered, rogan_gladen
-from soupstock.stats.roc import auc
-from soupstock.stats.thresholds import Promise, promise
 
 CALIBRATION = "calibration.json"
 BAD = 0.05
 """The share of bad rows that a promise allows where nothing else is said."""
 
 _RECORDS = TypeAdapter(dict[str, CalibrationRecord])
-
-Scores = list[float | None]
 
 
 def path_of(root: Path, name: str) -> Path:
@@ -137,7 +132,7 @@ def calibrate(  # noqa: PLR0913 - each is a choice of the person who asks
         if threshold is None
         else threshold
     )
-    case = _Case(rubric, given, rows, least)
+    case = Case(rubric, given, rows, least)
     if not case.labelled:
         problem = f"none of its ids is a row that the judge of {step.judge} scored in the last run"
         raise MistakeError(problem, source)
@@ -194,139 +189,6 @@ def _judged(path: Path, column: str) -> dict[str, Any]:
     has_failed = pl.col("failures").list.eval(pl.element().struct.field("step") == label).list.any()
     rows = pl.scan_parquet(path, glob=False).filter(pl.col(column).is_not_null() | has_failed)
     return dict(rows.select("id", column).collect().iter_rows())
-
-
-@dataclass(frozen=True)
-class _Case:
-    """A judge's verdicts and people's labels."""
-
-    rubric: Rubric
-    given: Labels
-    verdicts: Mapping[str, Any]
-    threshold: float
-
-    @property
-    def labelled(self) -> list[str]:
-        """The labelled rows that have a verdict."""
-        return [row for row in self.given.rows if self.verdicts.get(row) is not None]
-
-    def told(self, bad: float, *, are_chosen: bool) -> dict[str, Any]:
-        """Compute all figures."""
-        criteria = tuple(self._criteria())
-        found: dict[str, Any] = {"criteria": criteria}
-        keeps = self.given.keeps()
-        if any(keep is not None for keep in keeps.values()):
-            found |= self._overall(keeps, bad, are_chosen=are_chosen)
-        weak = [one.name for one in criteria if not one.is_beyond_chance]
-        sentences = list(found.get("sentences", ()))
-        if weak:
-            sentences.append(f"Not provably better than chance: {', '.join(weak)}.")
-        return found | {"sentences": tuple(sentences)}
-
-    def _overall(
-        self, keeps: Mapping[str, float | None], bad: float, *, are_chosen: bool
-    ) -> dict[str, Any]:
-        people = [keeps[row] for row in self.labelled]
-        scores = [float(self.verdicts[row]["score"]) for row in self.labelled]
-        passes: Scores = [float(score >= self.threshold) for score in scores]
-        agreed, right = kappa(people, passes, levels=(0, 1)), accuracy(people, passes)
-        apart = auc(people, scores)
-        rate = self._rate(keeps, are_chosen=are_chosen)
-        held = None if are_chosen else promise(people, scores, bad=bad)
-        among = alpha(self.given.by_annotator(), metric="nominal") if self._is_shared else None
-        told = [agreed, right, apart, errors(people, passes), held, rate]
-        people_told = [f"People among themselves: {among.sentence()}"] if among is not None else []
-        return {
-            "kappa": interval(agreed.interval),
-            "accuracy": interval(right.right),
-            "base_rate": None if math.isnan(right.base_rate) else round(right.base_rate, DIGITS),
-            "auc": interval(apart.auc),
-            "people": interval(among.interval) if among is not None else None,
-            "promise": _promise(held) if held is not None else None,
-            "rate": _rate_record(rate),
-            "sentences": tuple([one.sentence() for one in told if one is not None] + people_told),
-        }
-
-    @property
-    def _is_shared(self) -> bool:
-        """Whether several people looked."""
-        return len(self.given.annotators) > 1
-
-    def _rate(self, keeps: Mapping[str, float | None], *, are_chosen: bool) -> PassRate:
-        passes: dict[str, float | None] = {
-            row: None if verdict is None else float(verdict["score"] >= self.threshold)
-            for row, verdict in self.verdicts.items()
-        }
-        if not are_chosen:
-            return prediction_powered([keeps.get(row) for row in passes], list(passes.values()))
-        people = [keeps[row] for row in self.labelled]
-        others = [value for row, value in passes.items() if row not in keeps]
-        return rogan_gladen(people, [passes[row] for row in self.labelled], others)
-
-    def _criteria(self) -> Iterator[CriterionRecord]:
-        keeps = self.given.keeps()
-        for name, one in self.rubric.criteria.items():
-            levels = self.given.levels(name)
-            if isinstance(one, Criterion) and any(found is not None for found in levels.values()):
-                yield self._by_levels(name, len(one.levels), levels)
-            elif any(keep is not None for keep in keeps.values()):
-                yield self._by_keeping(name, keeps)
-
-    def _by_levels(
-        self, name: str, most: int, levels: Mapping[str, float | None]
-    ) -> CriterionRecord:
-        people = [levels[row] for row in self.labelled]
-        said = [_level(self.verdicts[row]["criteria"][name], most) for row in self.labelled]
-        found = kappa(people, said, levels=range(1, most + 1), weights="quadratic")
-        right = accuracy(people, said)
-        return CriterionRecord(
-            name=name,
-            rows=found.rows,
-            statistic="kappa",
-            value=interval(found.interval),
-            is_beyond_chance=found.is_beyond_chance,
-            sentence=f"{found.sentence()} {right.sentence()}",
-        )
-
-    def _by_keeping(self, name: str, keeps: Mapping[str, float | None]) -> CriterionRecord:
-        scores = [self.verdicts[row]["criteria"][name]["score"] for row in self.labelled]
-        found = auc([keeps[row] for row in self.labelled], scores)
-        return CriterionRecord(
-            name=name,
-            rows=found.good + found.bad,
-            statistic="AUC",
-            value=interval(found.auc),
-            is_beyond_chance=found.is_beyond_chance,
-            sentence=found.sentence(),
-        )
-
-
-def _level(found: Mapping[str, Any], most: int) -> float:
-    """Return the level; of several judges the one that is nearest to their score."""
-    level = found["level"]
-    return float(round(found["score"] * (most - 1)) + 1 if level is None else level)
-
-
-def _promise(found: Promise) -> PromiseRecord:
-    return PromiseRecord(
-        bad=found.bad,
-        confidence=found.confidence,
-        threshold=found.threshold,
-        kept=interval(found.kept),
-        needed=found.needed,
-        sentence=found.sentence(),
-    )
-
-
-def _rate_record(found: PassRate) -> RateRecord:
-    return RateRecord(
-        method=found.method,
-        rate=interval(found.rate),
-        by_judge=None if math.isnan(found.by_judge) else round(found.by_judge, DIGITS),
-        by_people=interval(found.by_people),
-        rows=found.rows,
-        sentence=found.sentence(),
-    )
 
 
 def _write(path: Path, records: Mapping[str, CalibrationRecord]) -> None:

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from soupstock.artifacts.manifest import (
+from soupstock.artifacts.dataset import (
     ConfigRecord,
     DatasetRecord,
     ShardRecord,
     SplitRecord,
     SplittingRecord,
 )
-from soupstock.reports.card import front_matter
+from soupstock.rows import features
 from soupstock.rows.pii_scan import scanned
 from soupstock.steps.publish import Publication, Shard, Written, WrittenConfig
 
@@ -48,7 +48,7 @@ def _config(config: WrittenConfig) -> ConfigRecord:
         name=config.shape.name,
         folder=config.shape.folder,
         output_schema=config.shape.schema.__name__ if config.shape.schema else None,
-        features=front_matter.features_of(config.schema),
+        features=features.features_of(config.schema),
         rows=sum(shard.rows for shard in config.shards),
         bytes=sum(shard.arrow_bytes for shard in config.shards),
         splits=tuple(_split(split, config.shards) for split in splits),

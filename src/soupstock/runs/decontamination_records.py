@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from soupstock.artifacts.manifest import (
+from soupstock.artifacts.decontamination import (
     DecontaminationRecord,
     EvaluationRecord,
     RecallRecord,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from soupstock.artifacts.manifest import DiversityRecord, TopicRecord
+from soupstock.artifacts.dataset import DiversityRecord, TopicRecord
 from soupstock.engine.plan import Plan
 from soupstock.errors import MistakeError
 from soupstock.inference.static_embeddings import StaticModel

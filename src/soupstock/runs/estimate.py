@@ -20,7 +20,7 @@ from soupstock.engine.plan import Plan, Step
 from soupstock.engine.tally import Spent, Tally
 from soupstock.errors import MistakeError
 from soupstock.inference.budget import Budget
-from soupstock.inference.servers.pool import Model
+from soupstock.inference.servers.model import Model
 from soupstock.judging.canaries import FEWEST, copies
 from soupstock.runs import run
 from soupstock.runs.lookup import UNASKED, Found, look

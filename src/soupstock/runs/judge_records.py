@@ -1,6 +1,5 @@
 """What a run says of its judges: examinations and verdicts, turned into the manifest's records."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -8,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from soupstock.artifacts.judges import (
-    Fit,
+    DIGITS,
     FitnessRecord,
     IntervalRecord,
     JuryRecord,
@@ -16,33 +15,16 @@ from soupstock.artifacts.judges import (
     MemberRecord,
     OrderRecord,
     PaddingRecord,
+    interval,
+    mean,
 )
-from soupstock.engine.judge_canaries import Examination, Examined
+from soupstock.engine.judge_canaries import Examination, Examined, fit_of, sentence, verdict_of
 from soupstock.judging.fitness import Kind, LengthBias
 from soupstock.rows.table import Table
 from soupstock.stats.agreement import alpha
-from soupstock.stats.intervals import Interval
 from soupstock.stats.ranking import both_orders
 from soupstock.steps.compare import Comparing
 from soupstock.steps.judge import Judging
-
-DIGITS = 4
-
-
-def interval(found: Interval) -> IntervalRecord | None:
-    """Write an interval; null where it is unknown."""
-    if not found.is_known:
-        return None
-    low, high = (round(value, DIGITS) for value in (found.low, found.high))
-    return IntervalRecord(
-        estimate=round(found.estimate, DIGITS), low=low, high=high, level=found.level
-    )
-
-
-def mean(values: Sequence[float | None]) -> float | None:
-    """Return the mean of what is there."""
-    there = [value for value in values if value is not None]
-    return round(math.fsum(there) / len(there), DIGITS) if there else None
 
 
 def fitness_record(told: Examination, cost: float | None) -> FitnessRecord:
@@ -72,30 +54,6 @@ def fitness_record(told: Examination, cost: float | None) -> FitnessRecord:
         padding=_padding(whole.length_bias),
         **paid,
     )
-
-
-def verdict_of(told: Examination) -> Fit:
-    """Say in a word whether a judge is fit."""
-    return _verdict(told.whole)
-
-
-def _verdict(whole: Examined | None) -> Fit:
-    if whole is None or not whole.is_told:
-        return "cannot tell"
-    return "fit" if whole.fitness.is_fit else "not fit"
-
-
-def sentence(told: Examination) -> str:
-    """Say in plain words whether a judge is fit, and why."""
-    if told.whole is None:
-        return f"Whether the judge is fit cannot be told: {told.why}."
-    if not told.whole.is_told:
-        found = told.whole.fitness.overall
-        return (
-            "Whether the judge is fit cannot be told: only"
-            f" {found.good} originals and {found.bad} canaries have a score."
-        )
-    return told.whole.fitness.sentence()
 
 
 def _kind(name: str, found: Kind, scores: Sequence[float | None], bar: float) -> KindRecord:
@@ -189,7 +147,7 @@ def _member(role: str, place: int, scores: Any, examined: Examined | None) -> Me
         role=role,
         scores=int((~np.isnan(scores[place])).sum()),
         agreement=_alpha(np.stack([scores[place], means])),
-        fit=_verdict(examined),
+        fit=fit_of(examined),
         auc=interval(examined.fitness.overall.auc) if examined else None,
     )
 

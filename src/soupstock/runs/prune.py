@@ -22,12 +22,13 @@ from soupstock.engine.set_wise import BARRIERS, taken_whole
 from soupstock.engine.tally import Tally
 from soupstock.errors import MistakeError, Place, hint, quoted, shown
 from soupstock.project.project import Project, name_of
+from soupstock.rows.rows import AFTER, BEFORE, Columns
 from soupstock.rows.sources import scanned
-from soupstock.rows.table import AFTER, BEFORE, PART_ROWS, Columns, Table, save
+from soupstock.rows.table import PART_ROWS, Table, save
 from soupstock.runs.decontamination_records import certificates
 from soupstock.runs.prune_plan import plan_applied
+from soupstock.spec.fields import RESERVED
 from soupstock.spec.loader import load
-from soupstock.spec.pipeline import RESERVED
 
 _KEPT = pl.col("dropped_by").list.len() == 0
 _MARKS = {name: AFTER[name] for name in ("twin", "similarity", "dropped_by")}

@@ -11,9 +11,9 @@ from soupstock import spec
 from soupstock.engine.plan import Step, plan_pruning
 from soupstock.errors import MistakeError, Place, shown
 from soupstock.project.project import Project
-from soupstock.rows.table import Columns
+from soupstock.rows.filters import called
+from soupstock.rows.rows import Columns
 from soupstock.spec.loader import Loaded
-from soupstock.steps.filter import called
 from soupstock.text.measures import requires
 
 

@@ -25,12 +25,13 @@ from soupstock.inference.call import Call, Failure, Reply
 from soupstock.inference.store import Store
 from soupstock.project.recorded import RecordedProject
 from soupstock.reports.card.card import render_card
-from soupstock.rows.table import Row, Table
+from soupstock.rows.rows import Row
+from soupstock.rows.table import Table
 from soupstock.runs.dataset_record import record_of
 from soupstock.runs.lookup import UNASKED, Lookup
 from soupstock.runs.results import samples_of
 from soupstock.runs.run import first_rows, next_rows
-from soupstock.spec.pipeline import Record
+from soupstock.spec.fields import Record
 from soupstock.steps.compare import Comparing, compare
 from soupstock.steps.converse import Conversing, converse
 from soupstock.steps.decontaminate import Decontamination, decontaminate

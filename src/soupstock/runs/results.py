@@ -1,75 +1,30 @@
 """What a run leaves in its folder: rows, dataset, card, report and manifest."""
 
-import math
-import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from soupstock import __version__, spec
+from soupstock import spec
 from soupstock.artifacts import manifest, run_folder
-from soupstock.artifacts.judges import JudgeRecord
+from soupstock.artifacts.dataset import DatasetRecord
 from soupstock.artifacts.manifest import (
-    AddressRecord,
-    DatasetRecord,
-    DecontaminationRecord,
-    FailureRecord,
     Manifest,
-    ModelRecord,
-    PaidRecord,
-    SavingRecord,
-    ScoreRecord,
-    ServerRecord,
-    SourceRecord,
-    SpreadRecord,
-    StepRecord,
     TimingRecord,
-    TokenRecord,
 )
-from soupstock.artifacts.review import ReviewRecord
-from soupstock.engine.flow import UNFIT, Flow
-from soupstock.engine.plan import Plan, Step
-from soupstock.engine.tally import Spent, Tally
-from soupstock.inference.budget import PICO
+from soupstock.engine.flow import Flow
+from soupstock.engine.plan import Plan
 from soupstock.inference.client import Client
-from soupstock.inference.model_queue import Lane
-from soupstock.inference.servers.pool import Model
-from soupstock.inference.servers.weights import SMOLLM2
 from soupstock.reports.card.card import render_card
 from soupstock.reports.page.page import write_report
-from soupstock.rows.table import Row, Table
+from soupstock.rows.rows import Row
+from soupstock.rows.table import Table
 from soupstock.runs import calibration
 from soupstock.runs.dataset_record import record_of
-from soupstock.runs.decontamination_records import certificate, certificate_asked
-from soupstock.runs.diversity_records import diversities, topics
-from soupstock.runs.judge_records import fitness_record, jury_record, order_record
-from soupstock.steps.compare import Comparing
-from soupstock.steps.decontaminate import Decontamination
+from soupstock.runs.manifest import manifest_of, review_of, waits
 from soupstock.steps.filter import Filtering
-from soupstock.steps.judge import Judging
 from soupstock.steps.publish import Publication, write
-from soupstock.steps.same_question import SameQuestion
-from soupstock.steps.verify import saved
-
-PACKAGES = (
-    "aiohttp",
-    "datasets",
-    "eldc",
-    "jinja2",
-    "numpy",
-    "orjson",
-    "polars",
-    "pyarrow",
-    "pydantic",
-    "xllamacpp",
-)
-"""Packages that shape a result; their versions are in the manifest."""
-
-_DIGITS = 4
 
 
 def write_results(
@@ -86,7 +41,7 @@ def write_results(
     with ThreadPoolExecutor(2) as beside:
         saved = beside.submit(table.save, fresh / run_folder.ROWS)
         dataset = beside.submit(_dataset, flow, table, fresh / run_folder.DATASET)
-        said = _calibrated(_manifest(flow, client, timing, table), flow.plan)
+        said = _calibrated(manifest_of(flow, client, timing, table), flow.plan)
         said = _with_card(said, dataset.result(), fresh / run_folder.DATASET)
         saved.result()
     rows = pl.scan_parquet(fresh / run_folder.ROWS, glob=False)
@@ -112,7 +67,7 @@ def _dataset(flow: Flow, table: Table, place: Path) -> DatasetRecord | None:
     step, bound = flow.plan.steps[-1].spec, flow.plan.steps[-1].bound
     if not (isinstance(step, spec.Publish) and isinstance(bound, Publication)):
         return None
-    if waits(flow.plan, _review(flow)):
+    if waits(flow.plan, review_of(flow)):
         return None
     written = write(bound, table, place)
     if written is None:
@@ -130,16 +85,6 @@ def _with_card(said: Manifest, dataset: DatasetRecord | None, place: Path) -> Ma
     return said
 
 
-def _review(flow: Flow) -> ReviewRecord | None:
-    return next((tally.review for tally in flow.tallies if tally.review), None)
-
-
-def waits(plan: Plan, told: ReviewRecord | None) -> bool:
-    """Tell whether publishing waits for answers."""
-    steps = [step.spec for step in plan.steps if isinstance(step.spec, spec.Review)]
-    return bool(told and told.waiting and any(step.wait for step in steps))
-
-
 def samples_of(place: Path, dataset: DatasetRecord) -> list[Row]:
     """Return the first row of the dataset, the one in its middle, and the last."""
     first = dataset.configs[0].folder
@@ -147,143 +92,6 @@ def samples_of(place: Path, dataset: DatasetRecord) -> list[Row]:
     rows = pl.scan_parquet(files, glob=False)
     places = sorted({0, dataset.rows // 2, dataset.rows - 1})
     return [rows.slice(number, 1).collect().row(0, named=True) for number in places]
-
-
-def _manifest(flow: Flow, client: Client, timing: TimingRecord, table: Table) -> Manifest:
-    plan, tallies = flow.plan, flow.tallies
-    failures = _failures(table)
-    steps = tuple(
-        _step(flow, index, tally, tuple(failures.get(tally.label, ())))
-        for index, tally in enumerate(tallies)
-    )
-    reason = _shortfall(flow, client)
-    return Manifest(
-        soupstock=__version__,
-        name=plan.name,
-        fingerprint=plan.fingerprint,
-        seed=plan.pipeline.seed,
-        pipeline=plan.pipeline.model_dump(mode="json"),
-        prompts=plan.parts("prompt"),
-        rubrics=plan.parts("rubric"),
-        schemas=plan.parts("schema"),
-        filters=plan.parts("filter"),
-        models=tuple(_hashed(record) for record in plan.model_records()),
-        source=SourceRecord(kind=plan.source.kind, rows=flow.taken, sha256=plan.source.sha256),
-        outcome="partial" if reason else "complete",
-        reason=reason,
-        steps=steps,
-        rows=flow.taken,
-        kept=tallies[-1].kept,
-        scores=tuple(found for step in plan.steps for found in _scores(step, table)),
-        judges=tuple(found for step in plan.steps for found in _judges(step, flow, table)),
-        review=_review(flow),
-        decontamination=tuple(_certificates(flow, table)),
-        diversity=tuple(diversities(plan, table)),
-        topics=tuple(topics(plan, table)),
-        versions=package_versions(),
-        paid=_paid(flow, client),
-        timing=timing,
-        **_totals(steps),
-    )
-
-
-def _step(flow: Flow, index: int, tally: Tally, failures: tuple[FailureRecord, ...]) -> StepRecord:
-    step = flow.plan.steps[index] if index < len(flow.plan.steps) else None
-    spent = tally.spent
-    return StepRecord(
-        index=index + 1,
-        verb=tally.label.split(":")[0],
-        label=tally.label,
-        model=step.role if step else None,
-        models=tuple(role for role, _ in step.models) if step else (),
-        rows_in=tally.rows_in,
-        rows_kept=tally.kept,
-        dropped=dict(sorted(tally.reasons.items())),
-        flagged=dict(sorted(tally.flagged.items())),
-        masked=dict(sorted(tally.masked.items())),
-        savings=tuple(SavingRecord(**one._asdict()) for one in saved(tally.savings)),
-        notes=tuple(tally.notes),
-        failures=failures,
-        answers=spent.answers,
-        tokens=_tokens(spent),
-        cost=_costs(step.models, tally) if step else None,
-    )
-
-
-def _totals(steps: Sequence[StepRecord]) -> dict[str, Any]:
-    """Add up what the steps' answers took."""
-    costs = [step.cost for step in steps if step.model]
-    known = [cost for cost in costs if cost is not None]
-    return {
-        "answers": sum(step.answers for step in steps),
-        "tokens": TokenRecord(
-            prompt=sum(step.tokens.prompt for step in steps),
-            cached=sum(step.tokens.cached for step in steps),
-            completion=sum(step.tokens.completion for step in steps),
-        ),
-        "cost": round(math.fsum(known), 9) if len(known) == len(costs) else None,
-    }
-
-
-def _hashed(record: ModelRecord) -> ModelRecord:
-    """Add the hash of the weights, where they are ours."""
-    if record.revision != SMOLLM2.revision:
-        return record
-    return record.model_copy(update={"sha256": SMOLLM2.sha256})
-
-
-def _scores(step: Step, table: Table) -> Iterator[ScoreRecord]:
-    """Say how a judge's scores are spread."""
-    match step.bound:
-        case Judging(column=column):
-            name, field = column, "score"
-        case Comparing(column=column):
-            name, field = f"{column}.margin", "margin"
-        case _:
-            return
-    score = pl.col(column).struct.field(field).alias("score")
-    kept = (pl.col("dropped_by").list.len() == 0).alias("kept")
-    found = table.scan().select(score, kept).drop_nulls("score").collect()
-    yield ScoreRecord(
-        column=name,
-        model=step.role or "",
-        judged=_spread(found["score"]),
-        kept=_spread(found.filter("kept")["score"]),
-    )
-
-
-def _judges(step: Step, flow: Flow, table: Table) -> Iterator[JudgeRecord]:
-    """Say what is known of a judge step's judge."""
-    if not isinstance(step.spec, spec.Judge):
-        return
-    known: dict[str, Any] = {}
-    match step.bound:
-        case Judging() as judging:
-            told = flow.examinations.get(judging.column)
-            if told is not None:
-                known["fitness"] = fitness_record(told, _costs(step.models, told.tally))
-            known["jury"] = jury_record(judging, table, told)
-        case Comparing() as comparing:
-            known["orders"] = order_record(comparing, table)
-        case _:
-            pass
-    yield JudgeRecord(
-        column=step.spec.judge, models=step.spec.roles, rubric=step.spec.rubric, **known
-    )
-
-
-def _certificates(flow: Flow, table: Table) -> Iterator[DecontaminationRecord]:
-    """Say of each decontaminate step what it found, and what a model said of it."""
-    for step in flow.plan.steps:
-        match step.bound:
-            case Decontamination(question=None) as bound:
-                yield certificate(step.title, bound)
-            case Decontamination(question=SameQuestion() as question) as bound:
-                told = flow.detections.get(question.into)
-                cost = _costs(step.models, told.tally) if told else None
-                yield certificate_asked(bound, question, table, told, cost)
-            case _:
-                pass
 
 
 def _calibrated(said: Manifest, plan: Plan) -> Manifest:
@@ -297,135 +105,3 @@ def _calibrated(said: Manifest, plan: Plan) -> Manifest:
         for judge in said.judges
     )
     return said.model_copy(update={"judges": tuple(judges)})
-
-
-def _spread(numbers: pl.Series) -> SpreadRecord | None:
-    if numbers.is_empty():
-        return None
-    names = ("lowest", "lower_quartile", "median", "upper_quartile", "highest")
-    quarters = [numbers.quantile(quarter / 4, "linear") or 0.0 for quarter in range(5)]
-    # fsum, because a sum in another order must not give other bytes.
-    mean = math.fsum(numbers) / len(numbers)
-    rounded = {n: round(q, _DIGITS) for n, q in zip(names, quarters, strict=True)}
-    return SpreadRecord(rows=len(numbers), mean=round(mean, _DIGITS), **rounded)
-
-
-def _costs(models: Sequence[tuple[str, Model]], tally: Tally) -> float | None:
-    """Add up what each model's tokens cost; null where a price is not known, or none was asked."""
-    asked = {model: tally.by_model.get(model, Spent()) for _, model in models}
-    costs = [_cost(model, _tokens(spent)) for model, spent in asked.items()]
-    known = [cost for cost in costs if cost is not None]
-    return round(math.fsum(known), 9) if costs and len(known) == len(costs) else None
-
-
-def _tokens(spent: Spent) -> TokenRecord:
-    return TokenRecord(prompt=spent.prompt, cached=spent.cached, completion=spent.completion)
-
-
-def _cost(model: Model, tokens: TokenRecord) -> float | None:
-    """Return US dollars; null where a price is not known."""
-    if not model.price.is_known:
-        return None
-    return round(model.price.cost(tokens.prompt, tokens.completion, tokens.cached) / PICO, 9)
-
-
-def _shortfall(flow: Flow, client: Client) -> str | None:
-    """Say why the dataset is not all that was asked for; None where it is."""
-    wanted, tallies = flow.plan.pipeline.target, flow.tallies
-    told = _review(flow)
-    if client.stopped is None and told is not None and waits(flow.plan, told):
-        return (
-            f"no dataset is written before people have answered: {told.waiting} of "
-            f"{told.answered + told.waiting} texts wait (soupstock review {flow.plan.name})"
-        )
-    if client.stopped is not None and client.stopped.cause == UNFIT:
-        return client.stopped.message
-    if client.stopped is not None:
-        return f"stopped: {client.stopped.message}"
-    if wanted is None or tallies[-1].kept >= wanted:
-        return None
-    kept = tallies[-1].kept
-    worst = max(tallies[:-1], key=lambda tally: tally.dropped / max(1, tally.rows_in))
-    need = f"about {-(-wanted * flow.taken // kept)} would be needed" if kept else "none was kept"
-    return (
-        f"{kept} of the {wanted} wanted rows came of {flow.taken} source rows; {need}. "
-        f"'{worst.label}' drops most: {worst.dropped} of {worst.rows_in}"
-    )
-
-
-def _paid(flow: Flow, client: Client) -> PaidRecord:
-    usage = client.usage
-    servers = tuple(_server(lane) for lane in client.lanes.values())
-    examined = [told.tally for told in flow.examinations.values()]
-    examined += [told.tally for told in flow.detections.values()]
-    answers = sum(tally.spent.answers for tally in (*flow.tallies, *examined))
-    known = [server.cost for server in servers if server.cost is not None]
-    return PaidRecord(
-        calls=usage.calls,
-        found=max(0, answers - usage.calls + usage.probes),
-        probes=usage.probes,
-        retried=usage.retried,
-        tokens=TokenRecord(
-            prompt=usage.prompt_tokens,
-            cached=usage.cached_tokens,
-            completion=usage.completion_tokens,
-        ),
-        cost=sum(known) if len(known) == len(servers) and servers else None,
-        servers=servers,
-    )
-
-
-def _server(lane: Lane) -> ServerRecord:
-    tokens = TokenRecord(
-        prompt=lane.prompt_tokens, cached=lane.cached_tokens, completion=lane.tokens
-    )
-    return ServerRecord(
-        model=lane.model.reference,
-        served=tuple(sorted(lane.served)),
-        calls=lane.answered,
-        tokens=tokens,
-        cost=_cost(lane.model, tokens),
-        seconds=round(lane.seconds, 3),
-        prefix_hits=None if lane.prefix_hits is None else round(lane.prefix_hits, _DIGITS),
-        structured_output=None if lane.model.structured_output else lane.schema_mode,
-        addresses=_addresses(lane),
-    )
-
-
-def _addresses(lane: Lane) -> tuple[AddressRecord, ...]:
-    """Say what each address did, where there are several."""
-    if len(lane.replicas) == 1:
-        return ()
-    return tuple(
-        AddressRecord(base_url=one.base_url or "", calls=one.answered, failed=one.failed)
-        for one in lane.replicas
-    )
-
-
-def _failures(table: Table) -> dict[str, list[FailureRecord]]:
-    """Group the rows' failures by step and cause, each with the first in source order."""
-    found = (
-        table.scan()
-        .select(pl.col("failures").explode())
-        .drop_nulls()
-        .unnest("failures")
-        .group_by("step", "cause", maintain_order=True)
-        .agg(pl.len().alias("rows"), pl.col("message").first().alias("example"))
-        .sort("step", "rows", "cause", descending=[False, True, False])
-        .collect()
-    )
-    grouped: dict[str, list[FailureRecord]] = {}
-    for row in found.to_dicts():
-        grouped.setdefault(row.pop("step"), []).append(FailureRecord(**row))
-    return grouped
-
-
-def package_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that shape a result."""
-    found = {"python": platform.python_version(), "soupstock": __version__}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

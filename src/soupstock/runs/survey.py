@@ -13,7 +13,7 @@ from soupstock.errors import MistakeError, ModelError, hint, quoted
 from soupstock.inference.call import Answer, Call, Failure, Form, Reply
 from soupstock.inference.embeddings import EmbeddingForm
 from soupstock.inference.probe import Probe
-from soupstock.inference.servers.pool import EMBEDDED, Model, resolve
+from soupstock.inference.servers.model import EMBEDDED, Model, resolve
 from soupstock.inference.transport import Address, Transport, Trouble
 from soupstock.project.project import Project
 from soupstock.spec.loader import load

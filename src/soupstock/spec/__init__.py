@@ -3,50 +3,43 @@
 Knows no rows and no models.
 """
 
-from soupstock.spec.pipeline import (
-    KINDS,
+from soupstock.spec.fields import (
     MAX_ROWS,
     RESERVED,
-    SIMILAR,
-    VERBS,
-    Amount,
-    Best,
     Column,
-    Config,
-    Converse,
-    DatasetSource,
-    DatasetThere,
-    Decontaminate,
-    Dedup,
-    DocumentSource,
-    FileSource,
-    FileThere,
-    Filter,
-    FilterUse,
-    Generate,
-    Judge,
-    Mask,
     ModelName,
     Name,
     Path_,
-    Pipeline,
-    Publish,
     Repository,
-    Review,
     Role,
+    Texts,
+)
+from soupstock.spec.generation import Converse, Generate, Sampling, Task
+from soupstock.spec.judging import Judge, Verify
+from soupstock.spec.pipeline import VERBS, Pipeline, Step, slug, unslugged
+from soupstock.spec.pruning import (
+    KINDS,
+    SIMILAR,
+    Amount,
+    Best,
+    Decontaminate,
+    Dedup,
+    Filter,
+    FilterUse,
+    Mask,
+    Select,
+    Use,
+)
+from soupstock.spec.publishing import Config, Publish, Review, Stratified
+from soupstock.spec.source import (
+    DatasetSource,
+    DatasetThere,
+    DocumentSource,
+    FileSource,
+    FileThere,
     RunThere,
     SampleSource,
-    Sampling,
-    Select,
-    Step,
-    Stratified,
-    Task,
-    Texts,
     There,
-    Use,
-    Verify,
-    slug,
-    unslugged,
 )
 
 __all__ = [

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from soupstock.errors import MistakeError, Place, hint, quoted, shown
+from soupstock.spec.fields import Spec
 from soupstock.spec.loader import Located, parse_yaml, validate
-from soupstock.spec.pipeline import Spec
 from soupstock.spec.template import MAX_CHARACTERS, Filling, printed
 
 if TYPE_CHECKING:

@@ -1,8 +1,13 @@
 """Share a number out among groups, as evenly as they have room."""
 
-import numpy as np
+import math
+from collections.abc import Sequence
+from fractions import Fraction
 
-from soupstock.similarity.minhash import Counts
+import numpy as np
+import numpy.typing as npt
+
+Counts = npt.NDArray[np.int64]
 
 
 def shared_out(wanted: int, room: Counts) -> Counts:
@@ -16,3 +21,13 @@ def shared_out(wanted: int, room: Counts) -> Counts:
     over = np.flatnonzero(room > low)[: wanted - int(given.sum())]
     given[over] += 1
     return given
+
+
+def apportioned(rows: int, shares: Sequence[Fraction]) -> list[int]:
+    """Part rows by shares that add up to 1: by the largest remainder, the first of equal ones."""
+    exact = [rows * share for share in shares]
+    parts = [math.floor(part) for part in exact]
+    by_rest = sorted(range(len(parts)), key=lambda n: parts[n] - exact[n])
+    for number in by_rest[: rows - sum(parts)]:
+        parts[number] += 1
+    return parts

@@ -5,10 +5,12 @@ from typing import Any
 
 import polars as pl
 
-from soupstock.errors import MistakeError, Place, hint, quoted
+from soupstock import spec
+from soupstock.errors import MistakeError, Place, hint, quoted, shown
 from soupstock.judging.rubric import Rubric
-from soupstock.project.project import Part
-from soupstock.rows.table import Columns
+from soupstock.project.project import Part, Project
+from soupstock.rows.references import Reference, find_there
+from soupstock.rows.rows import Columns
 from soupstock.spec.prompt import Prompt
 from soupstock.text import conversations
 
@@ -110,3 +112,13 @@ def comparison_type(answer: pl.DataType) -> pl.Struct:
 def _verdict(criteria: Iterable[str]) -> pl.Struct:
     inner = pl.Struct(dict.fromkeys(criteria, CRITERION))
     return pl.Struct({"score": pl.Float64, "uncertainty": pl.Float64, "criteria": inner})
+
+
+def reference_to(
+    there: spec.There, own: str, project: Project, place: Place | None, pipeline: str | None = None
+) -> Reference:
+    """Find a dataset that rows are compared with, and check its column; raises MistakeError."""
+    found = find_there(there, own, project.root, place, pipeline)
+    columns = dict(found.frame.collect_schema())
+    check_texts(found.column, columns, place, f" (in {shown(found.label)})")
+    return found

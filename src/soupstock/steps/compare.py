@@ -8,7 +8,7 @@ from soupstock.inference.call import Ask, Call, Failure, Form, Reply, taken
 from soupstock.judging.judge_input import compared
 from soupstock.judging.pairs import Meeting, Preference, Standing, pairs, read_preference, standing
 from soupstock.judging.rubric import Rubric
-from soupstock.rows.table import Row, failed, flatten
+from soupstock.rows.rows import Row, failed, flatten
 from soupstock.spec.prompt import Prompt, PromptError
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from soupstock.inference.call import Answer, Ask, Failure, Form
-from soupstock.rows.table import Row, dropped, failed
+from soupstock.rows.rows import Row, dropped, failed
 from soupstock.spec.prompt import Prompt, PromptError
 
 CONVERSATION = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))

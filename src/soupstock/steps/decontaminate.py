@@ -1,21 +1,26 @@
 """Drop the rows that resemble an item of an evaluation set, and measure how well that works."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from typing import Any, NamedTuple
 
 import polars as pl
 
-from soupstock.inference.call import Ask, Failure
+from soupstock import spec
+from soupstock.artifacts.manifest import PartRecord
+from soupstock.errors import MistakeError, UnknownNameError
+from soupstock.inference.call import Ask, Failure, Form
 from soupstock.rows.references import Reference
-from soupstock.rows.table import Row, dropped, failed, frame
+from soupstock.rows.rows import Columns, Row, dropped, failed, frame
 from soupstock.similarity.contamination import STAGES, Contamination, Detector, surest
 from soupstock.similarity.edits import planted
 from soupstock.stats.intervals import Interval
 from soupstock.stats.proportions import proportion
-from soupstock.steps.same_question import SameQuestion, Verdict
+from soupstock.steps.columns import check_new, check_texts, check_variables, reference_to
+from soupstock.steps.same_question import COMPARED, SameQuestion, Verdict, schema
+from soupstock.steps.step import At, Within
 from soupstock.text.measures import read_texts, read_turns
 
 _DIGITS = 4
@@ -185,3 +190,56 @@ def decontaminate(
     """
     compared = zip(rows, _compared(step, frame(rows, columns)), strict=True)
     return [step.decided(row, text, found) for row, (text, found) in compared]
+
+
+def bind_decontaminate(
+    step: spec.Decontaminate, columns: Columns, within: Within, at: At
+) -> tuple[Decontamination, tuple[PartRecord, ...]]:
+    """Check a decontaminate step's column, and find its evaluation sets and its prompt.
+
+    Raises MistakeError.
+    """
+    check_texts(step.decontaminate, columns, at("decontaminate"))
+    against = tuple(
+        reference_to(there, step.decontaminate, within.project, at("against", number))
+        for number, there in enumerate(step.against)
+    )
+    bound = Decontamination(step.decontaminate, against, step.overlap, step.threshold)
+    if step.model is None:
+        _check_unasked(step, at)
+        return bound, ()
+    if not within.asks:
+        return replace(bound, is_unasked=True), ()
+    question, part = _same_question(step, step.model, columns, within, at)
+    return replace(bound, question=question), (part,)
+
+
+_ASKING = ("ask_from", "prompt", "into", "canaries", "temperature", "max_tokens", "retries")
+
+
+def _check_unasked(step: spec.Decontaminate, at: At) -> None:
+    """Check that nothing is said of how a model is asked, where none is."""
+    fields = spec.Decontaminate.model_fields
+    for key in _ASKING:
+        if getattr(step, key) != fields[key].default:
+            problem = f"`{key}` says how a model is asked: name one with `model:`"
+            raise MistakeError(problem, at(key))
+
+
+def _same_question(
+    step: spec.Decontaminate, role: str, columns: Columns, within: Within, at: At
+) -> tuple[SameQuestion, PartRecord]:
+    if role not in within.models:
+        raise UnknownNameError("model", role, within.models, at("model"))
+    check_new(step.into, columns, at("into") or at("decontaminate"))
+    prompt = within.project.prompt(step.prompt, at("prompt"))
+    check_variables(prompt, COMPARED, at("prompt") or at("model"))
+    form = Form(
+        within.models[role],
+        {"temperature": step.temperature, "max_tokens": step.max_tokens},
+        schema(),
+        "same_question",
+        seed=within.seed,
+    )
+    question = SameQuestion(role, form, prompt.value, step.into, step.ask_from, step.retries)
+    return question, prompt.record

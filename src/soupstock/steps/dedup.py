@@ -6,10 +6,12 @@ from typing import Literal, NamedTuple, assert_never
 import numpy as np
 import polars as pl
 
+from soupstock import spec
 from soupstock.errors import MistakeError
 from soupstock.inference.embeddings import EmbeddingForm
 from soupstock.inference.static_embeddings import StaticModel
 from soupstock.rows.references import Reference
+from soupstock.rows.rows import Columns
 from soupstock.similarity.buckets import (
     Compare,
     Found,
@@ -34,6 +36,8 @@ from soupstock.similarity.minhash import (
     joined,
     shingles,
 )
+from soupstock.steps.columns import check_quality, check_texts, reference_to
+from soupstock.steps.step import At, Within
 
 _CHUNK_CHARACTERS = 1 << 19
 
@@ -230,3 +234,23 @@ def _comparison(sets: Shingles, threshold: float) -> Compare:
         return similarity
 
     return compare
+
+
+def bind_dedup(step: spec.Dedup, columns: Columns, within: Within, at: At) -> Deduplication:
+    """Check a dedup step's columns, and find what it compares with; raises MistakeError."""
+    check_texts(step.dedup, columns, at("dedup"))
+    best = step.keep.best if isinstance(step.keep, spec.Best) else None
+    if best is not None:
+        check_quality(best, columns, at("keep"))
+    if step.method == "exact" and step.threshold is not None:
+        raise MistakeError("exact needs no threshold: texts are the same or not", at("threshold"))
+    against = tuple(
+        reference_to(there, step.dedup, within.project, at("against", number), within.pipeline)
+        for number, there in enumerate(step.against)
+    )
+    embedder = None
+    if step.method == "semantic":
+        embedder = within.embedder(step.embedder, at("embedder"))
+    elif step.embedder is not None:
+        raise MistakeError("an embedder is for `method: semantic`", at("embedder"))
+    return Deduplication(step.dedup, step.method, step.similar, best, against, embedder)

@@ -27,7 +27,7 @@ from soupstock import spec
 from soupstock.errors import MistakeError, Place, UnknownNameError, quoted, shown
 from soupstock.inference.call import Failure
 from soupstock.inference.chat_template import FRAMINGS
-from soupstock.rows.table import Columns
+from soupstock.rows.rows import Columns
 from soupstock.steps.columns import check_new, type_at
 from soupstock.steps.task import Course, Done, Question
 

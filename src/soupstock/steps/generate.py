@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from soupstock.inference.call import Answer, Ask, Call, Failure, Form, Reply
 from soupstock.inference.chat_template import Framing
-from soupstock.rows.table import Row, dropped, failed
+from soupstock.rows.rows import Row, dropped, failed
 from soupstock.spec.prompt import Prompt, PromptError
 
 _FENCED = re.compile(r"\A\s*```[a-zA-Z]*\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)

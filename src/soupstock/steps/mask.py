@@ -3,11 +3,15 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
-from soupstock.rows.table import Row, column, frame
-from soupstock.spec.pipeline import KINDS, Kind
+from soupstock import spec
+from soupstock.rows.rows import Columns, Row, column, frame
+from soupstock.spec.pruning import KINDS, Kind
+from soupstock.steps.columns import check_new, check_texts, type_at
+from soupstock.steps.step import At
 from soupstock.text.masking import mask
 
 
@@ -36,3 +40,11 @@ def mask_rows(
     """Add the column to rows; `columns` are those that the step reads, with their types."""
     made = mask_frame(step, frame(rows, columns), counts).to_list()
     return [row | {step.into: value} for row, value in zip(rows, made, strict=True)]
+
+
+def bind_mask(step: spec.Mask, columns: Columns, at: At) -> Masking:
+    """Check a mask step's columns; raises MistakeError."""
+    check_texts(step.mask, columns, at("mask"))
+    check_new(step.into, columns, at("into"))
+    dtype: Any = type_at(step.mask.partition("::")[0], columns, at("mask"))
+    return Masking(step.mask, step.into, dtype, step.kinds)

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from soupstock.errors import SoupstockError, shown
+from soupstock.rows.rows import AFTER, Columns, Row, dropped, failed
 from soupstock.rows.splits import TRAIN, Sides, Splits, Texts, divided, groups, source_of, texts_of
-from soupstock.rows.table import AFTER, PART_ROWS, Columns, Row, Table, dropped, failed
+from soupstock.rows.table import PART_ROWS, Table
 
 SHARD_GROUPS = 24
 """How many row groups, of PART_ROWS rows each, a shard holds at most."""

@@ -1,296 +1,120 @@
 """Choose the rows that people read, and take in what they said. Sends and fetches nothing."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
 from soupstock import spec
-from soupstock.artifacts.review import ReviewRecord
-from soupstock.review.answers import KEEP, Answers, Settled, key_of
-from soupstock.review.figures import agreement_records, share_record
-from soupstock.review.sampling import (
-    Drawn,
-    Floats,
-    doubt,
-    draw,
-    draw_by,
-    draw_in,
-    numbers_of,
-    quarters,
-    sizes_of,
-)
-from soupstock.rows.table import Table, column
-from soupstock.text.measures import read_scores, read_texts
-
-COLUMN = "review"
-"""The column that the step makes."""
-
-REVIEW = pl.Struct(
-    {
-        "key": pl.String,
-        "chance": pl.Float64,
-        "verdict": pl.String,
-        "comment": pl.String,
-        "people": pl.Int64,
-    }
-)
-"""Of a row that was drawn or answered: the hash of what is read, how likely the row was to be
-drawn (null where it was not), and what people said."""
-
-FILTERED = "filter: "
-"""How the reasons begin of rows that could be dropped wrongly."""
-
-
-def original(name: str) -> str:
-    """Name the column that keeps what a correction replaced."""
-    return f"{name}_original"
+from soupstock.artifacts.manifest import PartRecord
+from soupstock.errors import MistakeError, Place, quoted
+from soupstock.judging.rubric import Rubric
+from soupstock.project.project import Project
+from soupstock.review.answers import KEEP, read_answers
+from soupstock.review.apply import COLUMN, REVIEW, Reviewing, original, passing
+from soupstock.rows.rows import Columns
+from soupstock.steps.columns import check_new, check_texts, type_at
+from soupstock.steps.step import At
 
 
 @dataclass(frozen=True)
-class Reviewing:
-    """A review step, bound."""
+class Planned:
+    """A review step with everything it needs."""
 
-    said: spec.Review
-    shown: tuple[str, ...]
-    """What people read: columns, or fields of them."""
-    subject: str
-    """The one that is judged: a row without it cannot be read."""
-    corrected: str | None = None
-    """The column that corrections go into; None where it is no text."""
-    judge: str | None = None
-    """The column with the judge's verdicts."""
-    threshold: float = 0.5
-    """From which score on the pipeline keeps a row."""
-    seed: int = 0
-    answers: Answers = field(default_factory=Answers)
-
-    @property
-    def label(self) -> str:
-        """Name the step in tables and reasons."""
-        return f"review: {self.said.review}"
-
-    @property
-    def strategy(self) -> str:
-        """Name the strategy in a few words."""
-        how = self.said.strategy
-        return how if isinstance(how, str) else f"stratified by {how.stratified}"
+    bound: Reviewing
+    reads: tuple[str, ...]
+    adds: Columns
+    parts: tuple[tuple[str, PartRecord], ...]
 
 
-class Reviewed(NamedTuple):
-    """The rows with what people said of them, and what came of it."""
+class Reviews:
+    """Binds the review step of a pipeline."""
 
-    table: Table
-    record: ReviewRecord
+    def __init__(self, project: Project, pipeline: spec.Pipeline, name: str) -> None:
+        self._project = project
+        self._pipeline = pipeline
+        self._name = name
 
-
-def review(step: Reviewing, table: Table, folder: Path) -> Reviewed:
-    """Draw the sample among a table's rows, and apply the answers to every row that they fit."""
-    rows = _Rows.of(step, table)
-    chances = rows.sample(step)
-    settled = step.answers.settled(step.said.conflicts)
-    applied = _Applied(step, rows, chances, settled)
-    fresh = table.map(folder, applied.frames(table))
-    return Reviewed(fresh, applied.record())
-
-
-@dataclass
-class _Rows:
-    """What the step needs to know of each row."""
-
-    ids: list[str] = field(default_factory=list)
-    keys: list[str | None] = field(default_factory=list)
-    """None where there is nothing to read."""
-    reasons: list[str] = field(default_factory=list)
-    """Why a row was dropped; empty where it is there."""
-    doubts: list[float] = field(default_factory=list)
-    kinds: list[Any] = field(default_factory=list)
-    """What strata are made of."""
-
-    @classmethod
-    def of(cls, step: Reviewing, table: Table) -> "_Rows":
-        rows = cls()
-        for part in table.frames():
-            rows.ids += part["id"].to_list()
-            shown = part.select(column(path).alias(path) for path in step.shown)
-            there = part.select(column(step.subject).is_not_null()).to_series()
-            rows.keys += [
-                key_of(values) if is_there else None
-                for values, is_there in zip(shown.rows(), there, strict=True)
-            ]
-            rows.reasons += part["dropped_by"].list.first().fill_null("").to_list()
-            if step.said.strategy == "uncertain":
-                rows.doubts += _doubts(step, part)
-            elif isinstance(step.said.strategy, spec.Stratified):
-                rows.kinds += _kinds(step.said.strategy, part)
-        return rows
-
-    def sample(self, step: Reviewing) -> dict[int, float]:
-        """Draw the rows that people read: their places, each with its chance."""
-        numbers = numbers_of(self.ids, step.seed)
-        there = [n for n, why in enumerate(self.reasons) if not why and self.keys[n] is not None]
-        filtered = [
-            n
-            for n, why in enumerate(self.reasons)
-            if why.startswith(FILTERED) and self.keys[n] is not None
-        ]
-        found = self._drawn(step, numbers[there], there)
-        chosen = {there[place]: float(chance) for place, chance in zip(*found, strict=True)}
-        if step.said.dropped and filtered:
-            strata = [self.reasons[n] for n in filtered]
-            more = draw_in(numbers[filtered], step.said.dropped, strata)
-            chosen |= {filtered[place]: float(chance) for place, chance in zip(*more, strict=True)}
-        return chosen
-
-    def _drawn(self, step: Reviewing, numbers: Floats, there: Sequence[int]) -> Drawn:
-        wanted = step.said.sample
-        match step.said.strategy:
-            case spec.Stratified():
-                return draw_in(numbers, wanted, _strata([self.kinds[n] for n in there]))
-            case "uncertain":
-                return draw_by(numbers, wanted, sizes_of([self.doubts[n] for n in there]))
-            case _:
-                return draw(numbers, wanted)
+    def plan(self, step: spec.Review, index: int, columns: Columns, at: At) -> Planned:
+        """Check its columns, and read the answers; raises MistakeError."""
+        before = self._pipeline.steps[:index]
+        _check(step, before, columns, at)
+        judges = [one for one in before if isinstance(one, spec.Judge)]
+        judge = judges[-1].judge if judges else None
+        if step.strategy == "uncertain" and judge is None:
+            problem = "uncertain about what? No step before this one judges"
+            raise MistakeError(problem, at("strategy"))
+        chosen = step.rubric or (judges[-1].rubric if judges else None)
+        found = self._project.rubric(chosen, at("rubric")) if chosen else None
+        rubric = found.value if found else None
+        shown = _shown(step, rubric, columns, at)
+        own = rubric.subject if rubric and not step.columns else None
+        subject = step.column or own or shown[-1]
+        corrected = _corrected(step, subject, columns, at)
+        bound = Reviewing(
+            said=step,
+            shown=shown,
+            subject=subject,
+            corrected=corrected,
+            judge=judge,
+            threshold=passing(before, judge),
+            seed=self._pipeline.seed,
+            answers=read_answers(self._project.root, self._name),
+        )
+        kinds = (step.strategy.stratified,) if isinstance(step.strategy, spec.Stratified) else ()
+        reads = (*shown, *filter(None, (judge,)), *kinds)
+        return Planned(
+            bound,
+            reads=tuple(dict.fromkeys(reads)),
+            adds=_adds(corrected, columns, at),
+            parts=(("rubric", found.record),) if found else (),
+        )
 
 
-def _doubts(step: Reviewing, part: pl.DataFrame) -> Iterator[float]:
-    if step.judge is None:
+def _adds(corrected: str | None, columns: Columns, at: At) -> Columns:
+    if corrected is None:
+        return {COLUMN: REVIEW}
+    check_new(original(corrected), columns, at("review"))
+    return {COLUMN: REVIEW, original(corrected): pl.String()}
+
+
+def _check(step: spec.Review, before: Sequence[spec.Step], columns: Columns, at: At) -> None:
+    if any(isinstance(one, spec.Review) for one in before):
+        raise MistakeError("a pipeline has one review: put what is asked into it", at("review"))
+    check_new(COLUMN, columns, at("review"))
+    if KEEP in step.vetoes:
+        raise MistakeError(f"{quoted(KEEP)} is what people say of good rows", at("vetoes"))
+    if isinstance(step.strategy, spec.Stratified):
+        path = step.strategy.stratified
+        if step.strategy.by == "length":
+            check_texts(path, columns, at("strategy"))
+        else:
+            _check_kinds(path, type_at(path, columns, at("strategy")), at("strategy"))
+
+
+def _check_kinds(path: str, dtype: pl.DataType, place: Place | None) -> None:
+    if isinstance(dtype, pl.Struct) and "score" in dict(dtype.to_schema()):
         return
-    for verdict in part[step.judge].to_list():
-        said: Mapping[str, Any] = verdict or {}
-        yield doubt(
-            said.get("score"), step.threshold, said.get("uncertainty"), said.get("disagreement")
-        )
+    if dtype.is_nested():
+        raise MistakeError(f"{quoted(path)} holds neither texts, numbers nor scores", place)
 
 
-def _kinds(how: spec.Stratified, part: pl.DataFrame) -> list[Any]:
-    if how.by == "length":
-        return read_texts(part, how.stratified).str.len_chars().cast(pl.Float64).to_list()
-    values = part.select(column(how.stratified).alias(how.stratified)).to_series()
-    if isinstance(values.dtype, pl.Struct) or values.dtype.is_numeric():
-        return read_scores(part, how.stratified).to_list()
-    return values.to_list()
+def _shown(step: spec.Review, rubric: Rubric | None, columns: Columns, at: At) -> tuple[str, ...]:
+    """Find what people read."""
+    shown = step.columns or (rubric.shown if rubric else ())
+    if not shown:
+        raise MistakeError("people are shown what? Name `columns`, or a `rubric`", at("review"))
+    named = "columns" if step.columns else "rubric"
+    for path in shown:
+        type_at(path, columns, at(named))
+    if step.column is not None and step.column not in shown:
+        raise MistakeError(f"{quoted(step.column)} is not among what people read", at("column"))
+    return shown
 
 
-def _strata(kinds: Sequence[Any]) -> list[str]:
-    if all(kind is None or isinstance(kind, float) for kind in kinds):
-        return quarters(kinds)
-    return [str(kind) for kind in kinds]
-
-
-class _Applied:
-    """Puts the answers into the rows, and counts what comes of it."""
-
-    def __init__(
-        self,
-        step: Reviewing,
-        rows: _Rows,
-        chances: Mapping[int, float],
-        settled: Mapping[str, Settled],
-    ) -> None:
-        self._step = step
-        self._rows = rows
-        self._chances = chances
-        self._settled = settled
-        self._vetoed: Counter[str] = Counter()
-        self._corrected = 0
-
-    def frames(self, table: Table) -> Iterator[pl.DataFrame]:
-        start = 0
-        for part in table.frames():
-            yield self._applied(part, range(start, start + part.height))
-            start += part.height
-
-    def _applied(self, part: pl.DataFrame, places: Iterable[int]) -> pl.DataFrame:
-        told: list[dict[str, Any] | None] = []
-        vetoes: list[list[str]] = []
-        texts: list[str | None] = []
-        for place in places:
-            key = self._rows.keys[place]
-            said = self._settled.get(key) if key is not None else None
-            told.append(self._told(place, said))
-            is_there = not self._rows.reasons[place]
-            veto = said.verdict if said and is_there and said.verdict != KEEP else None
-            vetoes.append([f"{COLUMN}: {veto}"] if veto else [])
-            self._vetoed.update([veto] if veto else [])
-            texts.append(said.correction if said and is_there else None)
-        marks = [
-            pl.Series(COLUMN, told, dtype=REVIEW),
-            part["dropped_by"].list.concat(pl.Series(vetoes, dtype=pl.List(pl.String))),
-        ]
-        return part.with_columns(*marks, *self._texts(part, texts))
-
-    def _told(self, place: int, said: Settled | None) -> dict[str, Any] | None:
-        chance = self._chances.get(place)
-        if chance is None and said is None:
-            return None
-        found: dict[str, Any] = {"key": self._rows.keys[place], "chance": chance, "people": 0}
-        if said is not None:
-            found |= {"verdict": said.verdict, "comment": said.comment, "people": said.people}
-        return found
-
-    def _texts(self, part: pl.DataFrame, texts: list[str | None]) -> list[pl.Series]:
-        """Put corrections in their column, and what they replace in another."""
-        name = self._step.corrected
-        if name is None:
-            return []
-        before, after = part[name], pl.Series(name, texts, dtype=pl.String)
-        is_new = after.is_not_null() & before.ne_missing(after)
-        self._corrected += int(is_new.sum())
-        return [
-            before.zip_with(~is_new, after),
-            pl.Series([None], dtype=pl.String)
-            .new_from_index(0, part.height)
-            .zip_with(~is_new, before)
-            .alias(original(name)),
-        ]
-
-    def record(self) -> ReviewRecord:
-        """Say what came of it."""
-        step, keys = self._step, self._rows.keys
-        drawn = {place: keys[place] for place in self._chances}
-        wanted = {key for key in drawn.values() if key is not None}
-        people = {key: self._settled[key].people for key in wanted if key in self._settled}
-        done = sum(count >= step.said.annotators for count in people.values())
-        dropped = [place for place in drawn if self._rows.reasons[place]]
-        given = [one for one in step.answers.given if one.key in wanted]
-        return ReviewRecord(
-            tool=step.said.review,
-            strategy=step.strategy,
-            rows=sum(not why for why in self._rows.reasons),
-            sampled=len(drawn),
-            dropped_sampled=len(dropped),
-            answered=done,
-            waiting=len(wanted) - done,
-            vetoed=dict(sorted(self._vetoed.items())),
-            corrected=self._corrected,
-            annotators=len({one.annotator for one in given}),
-            good=self._share("People keep", set(drawn) - set(dropped)),
-            false_drops=self._share("Of what filters dropped, people keep", set(dropped)),
-            by_filter=self._by_filter(dropped),
-            agreement=tuple(agreement_records(given)),
-        )
-
-    def _keeps(self, places: Iterable[int]) -> dict[int, bool]:
-        """Say for the rows on which people are of one mind whether they keep it."""
-        said = {place: self._settled.get(self._rows.keys[place] or "") for place in sorted(places)}
-        return {
-            place: one.verdict == KEEP
-            for place, one in said.items()
-            if one is not None and one.verdict is not None
-        }
-
-    def _share(self, what: str, places: Iterable[int]) -> Any:
-        keeps = self._keeps(places)
-        return share_record(what, list(keeps.values()), [self._chances[n] for n in keeps])
-
-    def _by_filter(self, dropped: Iterable[int]) -> dict[str, tuple[int, int]]:
-        found: dict[str, tuple[int, int]] = {}
-        for place, is_kept in self._keeps(dropped).items():
-            why = self._rows.reasons[place]
-            kept, of = found.get(why, (0, 0))
-            found[why] = (kept + is_kept, of + 1)
-        return dict(sorted(found.items()))
+def _corrected(step: spec.Review, subject: str, columns: Columns, at: At) -> str | None:
+    """Find the column that can be corrected: a text that is no field of another."""
+    is_text = subject in columns and columns[subject] == pl.String()
+    if step.column is not None and not is_text:
+        raise MistakeError(f"{quoted(subject)} is no column of texts", at("column"))
+    return subject if is_text and "correction" in step.questions else None

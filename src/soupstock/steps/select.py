@@ -7,14 +7,18 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from soupstock import spec
+from soupstock.errors import MistakeError
 from soupstock.inference.embeddings import EmbeddingForm
 from soupstock.inference.static_embeddings import StaticModel
-from soupstock.rows.table import column
+from soupstock.rows.rows import Columns, column
 from soupstock.similarity.coreset import Chosen, clustered, differing, farthest
 from soupstock.similarity.cosine import Embedder, Vectors, directions
 from soupstock.similarity.minhash import Counts
 from soupstock.similarity.tfidf import sketched
 from soupstock.stats.apportionment import shared_out
+from soupstock.steps.columns import check_quality, check_texts, type_at
+from soupstock.steps.step import At, Within
 from soupstock.text.measures import read_scores, read_texts
 
 Flags = npt.NDArray[np.bool_]
@@ -168,3 +172,49 @@ def _said(
         similarity.scatter(order[alike], found.similarity[alike]),
         notes,
     )
+
+
+def bind_select(step: spec.Select, columns: Columns, within: Within, at: At) -> Selection:
+    """Check a select step's columns, and that its keys go together; raises MistakeError."""
+    _check_select(step, at)
+    if step.by is not None:
+        check_quality(step.by, columns, at("by"))
+    if step.column is not None:
+        check_texts(step.column, columns, at("column"))
+    if step.per is not None and not _is_groupable(type_at(step.per, columns, at("per"))):
+        raise MistakeError("rows are grouped by texts, whole numbers, true or false", at("per"))
+    has_rows = isinstance(step.select, int)
+    return Selection(
+        rows=int(step.select) if has_rows else None,
+        share=1.0 if has_rows or step.select == "all" else float(str(step.select)[:-1]) / 100,
+        by=step.by,
+        method=step.method,
+        column=step.column,
+        threshold=step.threshold,
+        per=step.per,
+        clusters=step.clusters,
+        at_most=step.at_most,
+        embedder=within.embedder(step.embedder, at("embedder")) if step.embedder else None,
+    )
+
+
+def _check_select(step: spec.Select, at: At) -> None:
+    compares = step.method != "best" or step.clusters is not None
+    grouped = step.per is not None or step.clusters is not None
+    if compares and step.column is None:
+        what = step.method if step.method != "best" else "clusters"
+        raise MistakeError(f"{what} compares texts: name their `column`", at("select"))
+    if not compares and (step.column or step.embedder):
+        raise MistakeError(
+            "texts are compared for `method: deita` or `k_center`, or for `clusters`", at("column")
+        )
+    if step.per is not None and step.clusters is not None:
+        raise MistakeError("rows are grouped by `per` or by `clusters`, not by both", at("per"))
+    if step.at_most is not None and not grouped:
+        raise MistakeError("at most so many of what? Name a column with `per:`", at("at_most"))
+    if step.select == "all" and step.at_most is None and step.method != "deita":
+        raise MistakeError("`all` rows are selected only with `at_most` or deita", at("select"))
+
+
+def _is_groupable(dtype: pl.DataType) -> bool:
+    return dtype.is_integer() or dtype in (pl.String, pl.Boolean, pl.Categorical, pl.Enum)

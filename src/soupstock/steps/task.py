@@ -13,7 +13,7 @@ import orjson
 import polars as pl
 
 from soupstock.inference.call import Answer, Ask, Call, Failure, Form, seed_of
-from soupstock.rows.table import Row, dropped, failed, flatten
+from soupstock.rows.rows import Row, dropped, failed, flatten
 
 
 class Question(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from soupstock.spec.pipeline import KINDS, Kind
+from soupstock.spec.pruning import KINDS, Kind
 from soupstock.text.pii import IDENTIFIERS, iban_length
 
 PLACEHOLDERS: dict[Kind, str] = {

@@ -16,7 +16,9 @@ import pytest
 from conftest import Folder, running, until
 from soupstock.errors import ModelError
 from soupstock.inference.servers import embedded_process
-from soupstock.inference.servers.pool import CONTEXT, Servers, resolve
+from soupstock.inference.servers.embedded import CONTEXT
+from soupstock.inference.servers.model import resolve
+from soupstock.inference.servers.pool import Servers
 from soupstock.inference.servers.weights import SMOLLM2, fetched
 from soupstock.runs import run as runs
 from soupstock.runs.run import Run

@@ -12,9 +12,10 @@ import pytest
 from conftest import Folder
 from soupstock.errors import MistakeError, ModelError
 from soupstock.inference.call import Form
-from soupstock.inference.servers import pool
+from soupstock.inference.servers import embedded
 from soupstock.inference.servers.endpoint import Endpoint
-from soupstock.inference.servers.pool import Model, Servers, resolve
+from soupstock.inference.servers.model import Model, resolve
+from soupstock.inference.servers.pool import Servers
 from soupstock.inference.servers.weights import SMOLLM2
 from soupstock.runs.run import Progress
 
@@ -155,7 +156,7 @@ async def test_weights_that_cannot_be_loaded_are_named_as_the_reason(
     weights, log = tmp_path / "small.gguf", tmp_path / "embedded.log"
     weights.write_bytes(content)
     with pytest.raises(ModelError) as caught:
-        await pool._Embedded.started(weights, log)
+        await embedded.Embedded.started(weights, log)
     line = str(caught.value)
     assert line.startswith("the embedded model did not start: ")
     assert reason in line

@@ -9,7 +9,7 @@ import pytest
 
 from conftest import Folder
 from soupstock.errors import ModelError
-from soupstock.inference.servers.pool import Model, resolve
+from soupstock.inference.servers.model import Model, resolve
 from soupstock.inference.servers.vllm import Vllm, crowding, launch_of
 from soupstock.inference.servers.vllm_log import STAGES, Reason, last_line, reason, stage
 

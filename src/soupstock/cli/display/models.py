@@ -6,7 +6,7 @@ from rich.text import Text
 
 from soupstock.cli.display.terminal import new_console
 from soupstock.errors import shown
-from soupstock.inference.servers.pool import Model
+from soupstock.inference.servers.model import Model
 from soupstock.runs.survey import Finding
 
 

@@ -11,7 +11,8 @@ from soupstock.engine.plan import Plan, Step
 from soupstock.errors import shown
 from soupstock.judging.canaries import FEWEST, copies
 from soupstock.similarity.edits import EDITS
-from soupstock.spec.pipeline import Decontaminate, Dedup, Judge, Select
+from soupstock.spec.judging import Judge
+from soupstock.spec.pruning import Decontaminate, Dedup, Select
 from soupstock.steps.decontaminate import Decontamination
 from soupstock.steps.judge import Judging
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from soupstock.cli.display.plan import spoiled_rows
 from soupstock.cli.display.terminal import cell, duration, new_console, new_table, short
 from soupstock.engine.plan import Step
-from soupstock.inference.budget import PICO
+from soupstock.inference.servers.endpoint import PICO
 
 if TYPE_CHECKING:
     from soupstock.inference.model_queue import Lane

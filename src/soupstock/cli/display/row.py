@@ -10,7 +10,7 @@ from soupstock.cli.display.run import failures, summary
 from soupstock.cli.display.terminal import cell, new_console
 from soupstock.engine.plan import Plan
 from soupstock.errors import shown
-from soupstock.spec.pipeline import RESERVED
+from soupstock.spec.fields import RESERVED
 
 if TYPE_CHECKING:
     from soupstock.reports.life import Chapter, Life

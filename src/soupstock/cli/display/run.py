@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from soupstock.artifacts.manifest import UNASKED, Manifest, StepRecord
+from soupstock.artifacts.decontamination import UNASKED
+from soupstock.artifacts.manifest import Manifest, StepRecord
 from soupstock.artifacts.run_folder import DATASET, REPORT
 from soupstock.cli.display.terminal import cell, new_console, new_table, short
 from soupstock.reports.card.splits import vacancies
 
 if TYPE_CHECKING:
-    from soupstock.artifacts.manifest import DecontaminationRecord
+    from soupstock.artifacts.decontamination import DecontaminationRecord
     from soupstock.runs.prune import Pruned
     from soupstock.runs.run import Run
 

@@ -15,7 +15,7 @@ from soupstock.inference.batch.ledger import Batch, Ledger, Result, groups, line
 from soupstock.inference.budget import Budget, Reservation, prompt_bound
 from soupstock.inference.call import Answer, Call, Failure, Reply
 from soupstock.inference.completion import READERS
-from soupstock.inference.servers.pool import Model
+from soupstock.inference.servers.model import Model
 from soupstock.inference.transport import Trouble, refused
 
 _PATIENCE = 10

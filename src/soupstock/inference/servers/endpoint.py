@@ -1,15 +1,62 @@
 """A model server that is there already, as pyproject.toml declares it. Keys are never in it."""
 
 import json
+import math
 import re
-from typing import Annotated, Literal
+from fractions import Fraction
+from functools import lru_cache
+from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, JsonValue
 
 from soupstock.errors import quoted
-from soupstock.inference.structured import Mode
-from soupstock.spec.pipeline import Spec
+from soupstock.spec.fields import Spec
+
+PICO = 10**12
+"""Pico-dollars in a dollar."""
+
+
+class Price(NamedTuple):
+    """What tokens cost, in US dollars per million; what nobody said counts as nothing."""
+
+    input: float | None = None
+    output: float | None = None
+    cached: float | None = None
+    """Of a prompt's tokens that the server had computed before; as `input` where it is None."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether somebody said what tokens cost."""
+        return self.input is not None and self.output is not None
+
+    def cost(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> int:
+        """Return what tokens cost, in pico-dollars; the cached ones are among the prompt's."""
+        cached = self.input if self.cached is None else self.cached
+        fresh = _pico(self.input) * (prompt_tokens - cached_tokens)
+        return fresh + _pico(cached) * cached_tokens + _pico(self.output) * completion_tokens
+
+
+def exactly(number: float) -> Fraction:
+    """Take a number as it is written: 0.15, not the binary fraction that is nearest to it."""
+    return Fraction(repr(number))
+
+
+@lru_cache
+def _pico(dollars_per_million: float | None) -> int:
+    """Return the price of one token in pico-dollars, rounded up: never less than what is owed."""
+    if dollars_per_million is None:
+        return 0
+    return math.ceil(exactly(dollars_per_million) * PICO / 10**6)
+
+
+Mode = Literal["json_schema", "structured_outputs", "prompt"]
+"""`json_schema`: OpenAI's `response_format`. `structured_outputs`: vLLM's own field. `prompt`: the
+schema is said in the prompt, and nothing holds the model to it."""
+
+
+MODES: tuple[Mode, ...] = ("json_schema", "structured_outputs", "prompt")
+"""All, in the order in which they are tried, in the store as well as at a server."""
 
 
 def _address(url: str) -> str:

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field
 
 from soupstock.errors import quoted, shown
 from soupstock.inference.servers.endpoint import Extra
-from soupstock.spec.pipeline import ModelName, Spec
+from soupstock.spec.fields import ModelName, Spec
 
 VLLM = "vllm"
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from soupstock import spec
-from soupstock.artifacts.manifest import WRITING, DatasetRecord, Manifest, ModelRecord
-from soupstock.drawn import drawn
+from soupstock.artifacts.dataset import DatasetRecord
+from soupstock.artifacts.manifest import WRITING, Manifest, ModelRecord
 from soupstock.inference.servers.weights import SMOLLM2
 from soupstock.judging.rubric import Rubric
 from soupstock.reports.card import tables
@@ -27,7 +27,7 @@ from soupstock.reports.card.narrative import filter_told, public_path, source_to
 from soupstock.reports.card.splits import arranged, arrangement
 from soupstock.reports.card.tables import cell
 from soupstock.rows.pii_scan import NAMES
-from soupstock.rows.table import Row
+from soupstock.rows.rows import Row
 from soupstock.spec.loader import parse_yaml, validate
 from soupstock.text.markdown import (
     Markdown,
@@ -237,3 +237,21 @@ def _licence(dataset: DatasetRecord) -> Markdown:
     if dataset.license is None:
         return Markdown("No licence was chosen: ask the dataset's author before you use it.")
     return Markdown(f"{cell(dataset.license)}, as far as the models' licences above allow.")
+
+
+_LONGEST = 60
+
+
+def drawn(said: Manifest) -> Markdown:
+    """Draw the source, each step and the dataset, one under the other."""
+    lines = [f"{said.source.kind} source", f"│ {_rows(said.rows)}"]
+    for step in said.steps:
+        by = f"  by {one_line(step.model, _LONGEST)}" if step.model else ""
+        lines += [f"▼ {one_line(step.label, _LONGEST)}{by}", f"│ {_rows(step.rows_kept)}"]
+    if said.dataset is not None:
+        lines.append(f"▼ {one_line(said.dataset.repository, _LONGEST)}")
+    return fenced("\n".join(lines), "text")
+
+
+def _rows(number: int) -> str:
+    return f"{number:,} {'row' if number == 1 else 'rows'}"

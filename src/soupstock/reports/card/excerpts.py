@@ -9,7 +9,7 @@ from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import LiteralScalarString
 
-from soupstock.rows.table import Row
+from soupstock.rows.rows import Row
 
 WIDTH = 88
 """Where lines are folded, in characters."""

@@ -7,11 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-from soupstock.artifacts.manifest import WRITING, DatasetRecord, Manifest
+from soupstock.artifacts.dataset import DatasetRecord
+from soupstock.artifacts.manifest import WRITING, Manifest
 from soupstock.artifacts.mix import MixRecord
 from soupstock.steps.publish import CONFIG
 from soupstock.text.markdown import one_line
@@ -27,39 +27,10 @@ _SIZES = (
     (10**9, "100M<n<1B"),
 )
 _LONGEST_NAME = 80
-_TYPES = {
-    "halffloat": "float16",
-    "float": "float32",
-    "double": "float64",
-    "date32[day]": "date32",
-    "date64[ms]": "date64",
-}
-"""Types that the `datasets` library has other names for than Arrow."""
 
 # Readers of YAML 1.1 and 1.2 agree that such a word is a text; all else is put in quotes.
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_.<>/-]*")
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
-
-
-def features_of(schema: pa.Schema) -> dict[str, Any]:
-    """Return what the `datasets` library calls features: each column's type, as plain data.
-
-    Written here, for to import that library takes a second of every run.
-    """
-    return {field.name: _feature(field.type) for field in schema}
-
-
-def _feature(dtype: pa.DataType) -> dict[str, Any]:
-    if pa.types.is_struct(dtype):
-        return {field.name: _feature(field.type) for field in dtype}
-    if pa.types.is_large_list(dtype):
-        return {"feature": _feature(dtype.value_type), "_type": "LargeList"}
-    if pa.types.is_fixed_size_list(dtype):
-        inner = _feature(dtype.value_type)
-        return {"feature": inner, "length": dtype.list_size, "_type": "List"}
-    if pa.types.is_list(dtype):
-        return {"feature": _feature(dtype.value_type), "_type": "List"}
-    return {"dtype": _TYPES.get(str(dtype), str(dtype)), "_type": "Value"}
 
 
 def front_matter(said: Manifest, dataset: DatasetRecord) -> str:

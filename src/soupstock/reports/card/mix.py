@@ -11,7 +11,7 @@ from soupstock.reports.card.front_matter import mix_front_matter
 from soupstock.reports.card.licences import licences_told
 from soupstock.reports.card.splits import arranged, arrangement
 from soupstock.reports.card.tables import cell, count
-from soupstock.rows.table import Row
+from soupstock.rows.rows import Row
 from soupstock.text.markdown import Markdown, fenced, one_line, prose, table
 
 _LONGEST_NAME = 120

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any, assert_never
 
-from soupstock import pruned, spec
+from soupstock import spec
 from soupstock.artifacts.manifest import Manifest, StepRecord
-from soupstock.review.told import reviewed
+from soupstock.artifacts.review import ReviewRecord
 from soupstock.text.markdown import Markdown, code, joined
 
 _LONGEST = 200
@@ -80,12 +80,12 @@ def _told(  # noqa: C901, PLR0912 - a case for each verb
         case spec.Verify():
             return f"**verify**: {_verified(step, record)}"
         case spec.Mask():
-            return f"**mask**: {pruned.masked(step, record)}."
+            return f"**mask**: {masked(step, record)}."
         case spec.Decontaminate():
             model = _model(step.model, said) if step.model else None
-            return f"**decontaminate**: {pruned.decontaminated(step, model)}."
+            return f"**decontaminate**: {decontaminated(step, model)}."
         case spec.Select():
-            return f"**select**: {pruned.selected(step, record)}."
+            return f"**select**: {selected(step, record)}."
         case spec.Review():
             return f"**review**: {reviewed(step, said.review)}."
         case spec.Publish():
@@ -177,7 +177,7 @@ def _deduplicated(step: spec.Dedup) -> str:
             )
         case _:
             assert_never(step.method)
-    return f"rows were dropped {same}{pruned.preferred(step)}."
+    return f"rows were dropped {same}{preferred(step)}."
 
 
 def _published(step: spec.Publish) -> str:
@@ -225,3 +225,96 @@ def _settings(step: spec.Sampling | spec.Judge) -> str:
         f"{name} {_value(values[name])}" for name in names if values.get(name) not in (None, ())
     ]
     return f" ({code(', '.join(told), _LONGEST)})" if told else ""
+
+
+def preferred(step: spec.Dedup) -> str:
+    """Say which of several twins stayed, and what was there before."""
+    told = ""
+    if isinstance(step.keep, spec.Best):
+        told = f"; of twins the best by {code(step.keep.best, _LONGEST)} stayed"
+    if step.against:
+        told += f". Rows that repeat one of {_there(step.against)} were dropped too"
+    return told
+
+
+def _there(against: tuple[spec.There, ...]) -> str:
+    names = []
+    for there in against:
+        match there:
+            case spec.FileThere(file=name) | spec.DatasetThere(dataset=name):
+                # Where on somebody's disk it lies is no stranger's business.
+                name = PurePath(name).name if name.startswith(("/", "~", ".")) else name
+            case spec.RunThere(run=name):
+                pass
+            case _:
+                assert_never(there)
+        names.append(code(name, _LONGEST))
+    return joined(names)
+
+
+def masked(step: spec.Mask, record: StepRecord) -> str:
+    """Say what was masked."""
+    counts = [f"{count:,} {kind}" for kind, count in record.masked.items()]
+    found = ", ".join(counts) if counts else "none was found"
+    return (
+        f"{code(step.into)} is {code(step.mask, _LONGEST)} with placeholders for"
+        f" {joined(list(map(code, step.kinds)))} ({found})"
+    )
+
+
+def decontaminated(step: spec.Decontaminate, model: str | None) -> str:
+    """Say what rows were compared with, and how; `model` names who was asked."""
+    like = (
+        f"or a cosine of at least {step.threshold:g} of their character n-grams"
+        if model is None
+        else f"or the same question, as {model} says of those that have a cosine of at least"
+        f" {step.ask_from:g} of their character n-grams, asked by the prompt"
+        f" {code(step.prompt, _LONGEST)}"
+    )
+    return (
+        f"rows were dropped whose {code(step.decontaminate, _LONGEST)} resembles an item of"
+        f" {_there(step.against)}: the same text, a run of 13 words, {step.overlap:.0%} of its"
+        f" runs of 8 words, {like}"
+    )
+
+
+def selected(step: spec.Select, record: StepRecord) -> str:
+    """Say which rows were chosen."""
+    by = f" by {code(step.by, _LONGEST)}" if step.by else ""
+    match step.method:
+        case "best":
+            how = f"the best{by}" if by else "drawn by their content"
+        case "deita":
+            how = (
+                f"the best{by}, leaving out those whose {code(step.column, _LONGEST)} is like a"
+                f" selected one's (a cosine of at least {step.threshold:g})"
+            )
+        case "k_center":
+            how = f"those whose {code(step.column, _LONGEST)} differs most from the others'"
+        case _:
+            assert_never(step.method)
+    groups = ""
+    if step.per or step.clusters:
+        what = f"value of {code(step.per, _LONGEST)}" if step.per else "cluster of similar texts"
+        groups = f"; of each {what} as many as of the others"
+        if step.at_most:
+            groups = f"; of each {what} {step.at_most:,} at most"
+    return f"{record.rows_kept:,} rows were kept, {how}{groups}"
+
+
+def reviewed(step: spec.Review, told: ReviewRecord | None) -> str:
+    """Say which rows people read, and what came of it."""
+    if told is None or not told.answered:
+        return "nobody has read the rows yet"
+    how = {
+        "random": "drawn at random",
+        "uncertain": "drawn the likelier the less sure the judge was",
+    }.get(str(step.strategy), "drawn from each kind alike")
+    people = "one person" if told.annotators == 1 else f"{told.annotators:,} people"
+    parts = [f"{people} answered for {told.answered:,} of {told.sampled:,} rows, {how}"]
+    if told.vetoed:
+        vetoes = [Markdown(f"{count:,} as {code(veto, 40)}") for veto, count in told.vetoed.items()]
+        parts.append(f"they dropped {joined(vetoes)}")
+    if told.corrected:
+        parts.append(f"they corrected {told.corrected:,}")
+    return "; ".join(parts)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from soupstock.artifacts.manifest import DatasetRecord, SplittingRecord
+from soupstock.artifacts.dataset import DatasetRecord, SplittingRecord
 from soupstock.reports.card.tables import cell, count
 from soupstock.rows.splits import TRAIN
 from soupstock.text.markdown import Markdown, code, joined, paragraphs, table

@@ -7,14 +7,9 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from soupstock.artifacts.manifest import (
-    UNASKED,
-    DatasetRecord,
-    DecontaminationRecord,
-    Manifest,
-    SpreadRecord,
-    StepRecord,
-)
+from soupstock.artifacts.dataset import DatasetRecord
+from soupstock.artifacts.decontamination import UNASKED, DecontaminationRecord
+from soupstock.artifacts.manifest import Manifest, SpreadRecord, StepRecord
 from soupstock.text.markdown import Markdown, code, paragraphs, prose, table
 
 _LONGEST_CELL = 120

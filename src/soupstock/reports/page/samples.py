@@ -15,7 +15,7 @@ from soupstock.reports.filter_figures import look
 from soupstock.reports.questions import Asked
 from soupstock.rows.expressions import FAULTS
 from soupstock.rows.references import is_reference
-from soupstock.rows.table import Row
+from soupstock.rows.rows import Row
 
 KEPT = ""
 """What stands for the reason of a row that was kept."""

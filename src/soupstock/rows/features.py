@@ -1,0 +1,35 @@
+"""Column types as the datasets library names them."""
+
+from typing import Any
+
+import pyarrow as pa
+
+_TYPES = {
+    "halffloat": "float16",
+    "float": "float32",
+    "double": "float64",
+    "date32[day]": "date32",
+    "date64[ms]": "date64",
+}
+"""Types that the `datasets` library has other names for than Arrow."""
+
+
+def features_of(schema: pa.Schema) -> dict[str, Any]:
+    """Return what the `datasets` library calls features: each column's type, as plain data.
+
+    Written here, for to import that library takes a second of every run.
+    """
+    return {field.name: _feature(field.type) for field in schema}
+
+
+def _feature(dtype: pa.DataType) -> dict[str, Any]:
+    if pa.types.is_struct(dtype):
+        return {field.name: _feature(field.type) for field in dtype}
+    if pa.types.is_large_list(dtype):
+        return {"feature": _feature(dtype.value_type), "_type": "LargeList"}
+    if pa.types.is_fixed_size_list(dtype):
+        inner = _feature(dtype.value_type)
+        return {"feature": inner, "length": dtype.list_size, "_type": "List"}
+    if pa.types.is_list(dtype):
+        return {"feature": _feature(dtype.value_type), "_type": "List"}
+    return {"dtype": _TYPES.get(str(dtype), str(dtype)), "_type": "Value"}

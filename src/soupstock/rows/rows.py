@@ -1,0 +1,150 @@
+"""A row: its id, the reasons it was dropped, its failures."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from polars._typing import PolarsDataType
+
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+import polars as pl
+import pyarrow as pa
+
+from soupstock.errors import SoupstockError
+
+
+class RecordsError(SoupstockError):
+    """Rows that cannot be written."""
+
+
+Row = dict[str, Any]
+"""A row under way: its columns by name. A column that is not there is null."""
+
+
+FAILURE = pl.Struct({"step": pl.String, "cause": pl.String, "message": pl.String})
+"""A call that failed: the step's label, the kind of failure, and what was said."""
+
+
+BEFORE: Mapping[str, pl.DataType] = {"id": pl.String()}
+"""The engine's columns that stand before all others."""
+
+
+AFTER: Mapping[str, pl.DataType] = {
+    "twin": pl.String(),
+    "similarity": pl.Float64(),
+    "failures": pl.List(FAILURE),
+    "dropped_by": pl.List(pl.String),
+}
+"""The engine's columns that stand after all others."""
+
+
+Columns = Mapping[str, pl.DataType]
+"""A table's columns and their types, in order."""
+
+
+class Ids:
+    """Names rows by what they hold, so that neither order nor neighbours change a name.
+
+    The n-th row with the same content gets the n-th name of that content.
+    """
+
+    def __init__(self) -> None:
+        self._seen: Counter[bytes] = Counter()
+
+    def name(self, content: Mapping[str, Any]) -> str:
+        """Return the next row's id: 16 hexadecimal digits."""
+        text = orjson.dumps(content, default=str, option=orjson.OPT_SORT_KEYS)
+        digest = blake2b(text, digest_size=8).digest()
+        seen = self._seen[digest]
+        self._seen[digest] = seen + 1
+        if seen:
+            digest = blake2b(digest + seen.to_bytes(8), digest_size=8).digest()
+        return digest.hex()
+
+
+def is_kept(row: Row) -> bool:
+    """Say whether nothing dropped a row so far."""
+    return not row["dropped_by"]
+
+
+def dropped(row: Row, *reasons: str) -> Row:
+    """Add reasons to a row."""
+    return row | {"dropped_by": [*row["dropped_by"], *reasons]}
+
+
+def failed(row: Row, step: str, cause: str, message: str) -> Row:
+    """Add a failure to a row; whether it also drops the row is for the step to say."""
+    failure = {"step": step, "cause": cause, "message": message}
+    return row | {"failures": [*row["failures"], failure]}
+
+
+def frame(rows: Iterable[Row], columns: Columns) -> pl.DataFrame:
+    """Make a frame of rows: null where a row has no value, or one that its column cannot hold."""
+    rows = list(rows)
+    return pl.DataFrame(
+        [_series(name, [row.get(name) for row in rows], dtype) for name, dtype in columns.items()]
+    )
+
+
+def instance(dtype: "PolarsDataType") -> pl.DataType:
+    """Return a type as an instance: polars lets a class stand for one, too."""
+    return dtype() if isinstance(dtype, type) else dtype
+
+
+def _series(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:
+    """Make a column, and each one within it by itself: polars is quick with plain ones."""
+    match dtype:
+        case pl.Struct(fields=[_, *_] as fields):
+            return _structs(name, values, fields)
+        case pl.List(inner=inner):
+            return _lists(name, values, instance(inner))
+        case _:
+            return pl.Series(name, values, dtype=dtype, strict=False)
+
+
+def _structs(name: str, values: list[Any], fields: Sequence[pl.Field]) -> pl.Series:
+    is_there = [isinstance(value, dict) for value in values]
+    there = list(itertools.compress(values, is_there)) if not all(is_there) else values
+    parts = [_series(f.name, [v.get(f.name) for v in there], instance(f.dtype)) for f in fields]
+    structs = pl.DataFrame(parts).to_struct(name)
+    if there is values:
+        return structs
+    places = pl.Series(is_there)
+    return structs.gather(pl.select(pl.when(places).then(places.cum_sum() - 1)).to_series())
+
+
+def _lists(name: str, values: list[Any], inner: pl.DataType) -> pl.Series:
+    lists = [value if isinstance(value, list | tuple) else () for value in values]
+    flat = _series(name, [one for some in lists for one in some], inner)
+    # Made by polars, for pyarrow would import pandas to make them.
+    ends = pl.Series([0, *itertools.accumulate(map(len, lists))], dtype=pl.Int64).to_arrow()
+    is_there = [value is some for value, some in zip(values, lists, strict=True)]
+    is_null = (~pl.Series(is_there, dtype=pl.Boolean)).to_arrow()
+    arrow = pa.LargeListArray.from_arrays(ends, flat.to_arrow(), mask=is_null)
+    return pl.Series(name, arrow)
+
+
+def column(path: str) -> pl.Expr:
+    """Refer to a column or a field in it, by path: `item.question`."""
+    name, *fields = path.split(".")
+    expression = pl.col(name)
+    for inner in fields:
+        expression = expression.struct.field(inner)
+    return expression
+
+
+def flatten(row: Row, paths: Sequence[str]) -> dict[str, Any]:
+    """Pick columns or fields of columns out of a row, by path: `item.question`."""
+    return {path: _at(row, path) if "." in path else row.get(path) for path in paths}
+
+
+def _at(value: Any, path: str) -> Any:
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
