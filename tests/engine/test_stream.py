@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from soupstock import testing
-from soupstock.engine.stream import BLOCK, Indexed, Stage, Stream
+from soupstock.engine.stream import BLOCK, Indexed, Stream
 from soupstock.engine.tally import Tally
 from soupstock.inference.budget import Budget
 from soupstock.inference.call import Answer, Ask, Failure, Form
@@ -22,6 +22,7 @@ from soupstock.inference.servers.model import Model
 from soupstock.inference.servers.pool import Servers
 from soupstock.inference.store import Store, connect
 from soupstock.rows.rows import Row, dropped, failed
+from soupstock.steps.step import Stage
 from soupstock.testing import Server
 
 

@@ -21,7 +21,8 @@ from soupstock.inference.call import seed_of
 from soupstock.project.project import Project
 from soupstock.reports.life import explain
 from soupstock.rows.rows import Row
-from soupstock.steps import distilabel
+from soupstock.steps.distilabel import course
+from soupstock.steps.distilabel.library import load_library, quiet
 from soupstock.testing import Reply, Request, Server
 
 if find_spec("distilabel") is None:
@@ -221,7 +222,7 @@ CASES = [
 
 def theirs(case: Case, seed: int) -> tuple[list[str], Mapping[str, Any]]:
     """Run distilabel's own task, against a model of its own interface with the answers."""
-    library = distilabel._library()
+    library = load_library()
     asked: list[str] = []
     answers = iter(case.answers)
 
@@ -241,7 +242,7 @@ def theirs(case: Case, seed: int) -> tuple[list[str], Mapping[str, Any]]:
         "model_name": property(lambda _: "tester"),
         "generate": generate,
     }
-    with distilabel._quiet():
+    with quiet():
         llm: Any = library.models.llms.base.LLM
         kind = getattr(library.steps.tasks, case.task)
         is_many = "num_generations" in case.parameters
@@ -544,7 +545,7 @@ def test_a_tasks_questions_are_told_as_they_were_asked(folder: Folder, server: S
 
 def test_distilabel_leaves_the_process_as_it_was() -> None:
     before = random.getstate()
-    with distilabel._seeded(3):
+    with course._seeded(3):
         random.random()  # noqa: S311 - no secret
     assert random.getstate() == before
     assert sys.excepthook is sys.__excepthook__

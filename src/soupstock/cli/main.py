@@ -660,7 +660,7 @@ def list_(context: click.Context, /, *, names: bool) -> None:
 def tasks() -> None:
     """List the tasks of distilabel that a `task` step can carry out, each with its paper."""
     from soupstock.cli.display.listing import show_tasks
-    from soupstock.steps.distilabel import entries
+    from soupstock.steps.distilabel.catalogue import entries
 
     show_tasks(entries())
 

@@ -9,16 +9,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from soupstock.engine.set_wise import read_kept
-from soupstock.engine.stream import Indexed, Stage, Stream
+from soupstock.engine.stream import Indexed, Stream
 from soupstock.engine.tally import Tally
 from soupstock.inference.call import Answering, Ask, Failure
-from soupstock.inference.embeddings import EmbeddingForm, Vectors, vector_of
+from soupstock.inference.embeddings import Vectors, vector_of
+from soupstock.rows.marks import read_kept
 from soupstock.rows.rows import Row, dropped, failed
 from soupstock.rows.table import PART_ROWS, Gatherer, Table
 from soupstock.similarity.cosine import Embedder
-from soupstock.steps.dedup import Deduplication
-from soupstock.steps.select import Selection
+from soupstock.steps.step import Stage, ToEmbed
 from soupstock.text.measures import read_texts
 
 
@@ -27,8 +26,7 @@ class Asking:
     """The vectors of one step's texts, as they come."""
 
     label: str
-    form: EmbeddingForm
-    step: Deduplication | Selection
+    wanted: ToEmbed
     table: Table
     texts: dict[str, str] = field(default_factory=dict)
     """The rows' texts, by their ids."""
@@ -36,11 +34,8 @@ class Asking:
     """The texts' vectors."""
 
     def __post_init__(self) -> None:
-        column = self.step.column
-        if column is None:
-            return
-        rows = read_kept(self.table, [column])
-        texts = read_texts(rows, column)
+        rows = read_kept(self.table, [self.wanted.column])
+        texts = read_texts(rows, self.wanted.column)
         self.texts = {i: t for i, t in zip(rows["id"], texts, strict=True) if t is not None}
 
     @property
@@ -72,7 +67,7 @@ class Asking:
         text = self.texts.get(row["id"])
         if text is None:
             return row
-        (reply,) = await ask([self.form.call(text)])
+        (reply,) = await ask([self.wanted.form.call(text)])
         if isinstance(reply, Failure):
             return dropped(failed(row, self.label, *reply), f"{self.label} failed")
         self.vectors[text] = vector_of(reply)
@@ -80,8 +75,7 @@ class Asking:
 
     async def _take_there(self, client: Answering, tally: Tally, asked: Tally) -> None:
         """Ask for the vectors of texts that were there before; one without is like no other."""
-        against = self.step.against if isinstance(self.step, Deduplication) else ()
-        there = [text for reference in against for text in reference.texts()["text"]]
+        there = [text for reference in self.wanted.against for text in reference.texts()["text"]]
         there = [text for text in dict.fromkeys(there) if text not in self.vectors]
         if not there:
             return

@@ -16,37 +16,23 @@ from soupstock import spec
 from soupstock.engine.decontamination_canaries import Detection, detect
 from soupstock.engine.embed import Asking
 from soupstock.engine.judge_canaries import Examination, examine, sample, sentence
-from soupstock.engine.plan import Plan, Step
-from soupstock.engine.set_wise import BARRIERS, Barrier, taken_whole
-from soupstock.engine.stream import BLOCK, WINDOW, Indexed, Stage, Stream
+from soupstock.engine.plan import Plan
+from soupstock.engine.set_wise import taken_whole
+from soupstock.engine.stream import BLOCK, WINDOW, Indexed, Stream
 from soupstock.engine.tally import Tally
 from soupstock.engine.workers import Shortcut, Workers
 from soupstock.inference.batch.ledger import MOST_LINES
 from soupstock.inference.call import Answering, Failure
-from soupstock.inference.embeddings import EmbeddingForm
 from soupstock.inference.servers.vllm import Launch
-from soupstock.review.apply import Reviewing
-from soupstock.rows.rows import Ids, Row, dropped, frame
+from soupstock.rows.rows import Ids, Row
 from soupstock.rows.table import Gatherer, Table
 from soupstock.similarity.cosine import Embedder
-from soupstock.steps.compare import Comparing, compare
-from soupstock.steps.converse import Conversing, converse
-from soupstock.steps.decontaminate import Decontamination, decontaminate
-from soupstock.steps.dedup import Deduplication
-from soupstock.steps.filter import Filtering, filter_rows
-from soupstock.steps.generate import Generation, generate
-from soupstock.steps.judge import Judging, judge, rule
-from soupstock.steps.mask import Masking, mask_rows
-from soupstock.steps.publish import Publication, check
-from soupstock.steps.select import Selection
-from soupstock.steps.task import Tasking, perform
-from soupstock.steps.verify import Verification, saving_of, savings_told, verify_rows
+from soupstock.steps.decontaminate import Decontamination
+from soupstock.steps.judge import Judging
+from soupstock.steps.step import RowWise, SetWise, Stage, Step
 
 UNFIT = "Unfit"
 """The cause where a judge that is not fit ends the run."""
-
-_STATELESS = (Generation, Judging, Comparing, Conversing, Filtering, Masking, Publication)
-"""Steps that look at each row by itself, and remember nothing of it but their tallies."""
 
 
 @dataclass
@@ -94,24 +80,24 @@ class Flow:
         table: Table | None = None
         steps = zip(self.turns(), self.plan.steps, self.tallies, strict=True)
         turn = None
-        for number, ((now, is_barrier, _), parts) in enumerate(
+        for number, ((now, is_whole, _), parts) in enumerate(
             itertools.groupby(
                 steps,
-                lambda part: (part[0], isinstance(part[1].bound, BARRIERS), _is_slow(part[1])),
+                lambda part: (part[0], isinstance(part[1].bound, SetWise), _is_slow(part[1])),
             )
         ):
             group = [(step, tally) for _, step, tally in parts]
             if self.turn is not None and now != turn:
                 await self.turn()
             turn = now
-            for place, (step, tally) in enumerate(group if is_barrier else []):
+            for place, (step, tally) in enumerate(group if is_whole else []):
                 if table is None:
                     table = await self._stream([], self._source(), number)
-                if isinstance(step.bound, BARRIERS):
+                if isinstance(step.bound, SetWise):
                     name = f"{number}-{place}"
                     table, embedder = await self._embedded(step.bound, table, tally, name)
                     table = taken_whole(step.bound, table, self.work / name, tally, embedder)
-            if not is_barrier:
+            if not is_whole:
                 table = await self._segment(group, table, number)
         if table is None:
             raise ValueError("a plan has steps")
@@ -132,13 +118,13 @@ class Flow:
         return numbers
 
     async def _embedded(
-        self, bound: Barrier, table: Table, tally: Tally, name: str
+        self, bound: SetWise, table: Table, tally: Tally, name: str
     ) -> tuple[Table, Embedder | None]:
         """Ask for the vectors that a step compares; rows that get none are dropped."""
-        if isinstance(bound, Reviewing) or not isinstance(bound.embedder, EmbeddingForm):
+        wanted = bound.to_embed()
+        if wanted is None:
             return table, None
-        form = bound.embedder
-        asking = Asking(tally.label, form, bound, table)
+        asking = Asking(tally.label, wanted, table)
         embedded = Table(self.work / f"{name}-asked", self.plan.columns)
         table = await asking.take(table, embedded, self.client, tally)
         return table, asking.embedder
@@ -190,7 +176,7 @@ class Flow:
     ) -> Table:
         gatherer = Gatherer(Table(self.work / str(number), self.plan.columns))
         stream = Stream(
-            [stage_of(step, self.plan, tally) for step, tally in group],
+            [stage_of(step, tally) for step, tally in group],
             self.client,
             gatherer.add,
             [tally for _, tally in group],
@@ -204,17 +190,19 @@ class Flow:
 
     def _shortcut(self, steps: Sequence[Step], gatherer: Gatherer) -> Shortcut | None:
         """Return the way over the workers: it leads as far as a step that keeps something."""
-        lonely = list(itertools.takewhile(lambda step: isinstance(step.bound, _STATELESS), steps))
-        if self.workers is None or not lonely:
+        stateless = list(itertools.takewhile(_is_stateless, steps))
+        if self.workers is None or not stateless:
             return None
-        first = next(n for n, step in enumerate(self.plan.steps) if step is lonely[0])
-        is_end = len(lonely) == len(steps)
-        return Shortcut(self.workers, gatherer, first, first + len(lonely), is_end)
+        first = next(n for n, step in enumerate(self.plan.steps) if step is stateless[0])
+        is_end = len(stateless) == len(steps)
+        return Shortcut(self.workers, gatherer, first, first + len(stateless), is_end)
 
     @property
     def _window(self) -> int:
         """How many rows may be under way: a batch should hold as many calls as it can."""
-        is_batched = any(step.model and step.model.mode != "live" for step in self.plan.steps)
+        is_batched = any(
+            model.mode != "live" for step in self.plan.steps for _, model in step.models[:1]
+        )
         return MOST_LINES if is_batched else self.window
 
     def _source(self) -> Iterator[list[Indexed]]:
@@ -248,7 +236,11 @@ def _trimmed(table: Table, wanted: int, tally: Tally) -> Iterator[pl.DataFrame]:
 
 def _is_slow(step: Step) -> bool:
     """Tell whether a step's checks take long: no model should wait for them meanwhile."""
-    return isinstance(step.bound, Verification) and step.bound.is_slow
+    return isinstance(step.bound, RowWise) and step.bound.is_slow
+
+
+def _is_stateless(step: Step) -> bool:
+    return isinstance(step.bound, RowWise) and step.bound.is_stateless
 
 
 def _begun(row_id: str, content: Row) -> Row:
@@ -264,86 +256,8 @@ def _indexed(table: Table) -> Iterator[list[Indexed]]:
             place += len(some)
 
 
-def stage_of(  # noqa: C901 - a case for each verb
-    step: Step, plan: Plan, tally: Tally
-) -> Stage:
+def stage_of(step: Step, tally: Tally) -> Stage:
     """Make a row-wise step ready to stream."""
-    bound = step.bound
-    reads = columns_read(step, plan)
-    match bound:
-        case Generation():
-            return Stage(step.title, step=lambda row, ask: generate(bound, row, ask))
-        case Tasking():
-            return Stage(step.title, step=lambda row, ask: perform(bound, row, ask))
-        case Judging():
-            return _judged(step.title, bound, step.reads, plan)
-        case Comparing():
-            return Stage(step.title, step=lambda row, ask: compare(bound, row, ask))
-        case Filtering():
-            return Stage(step.title, check=_filter(bound, step.reads, plan))
-        case Conversing():
-            return Stage(step.title, step=lambda row, ask: converse(bound, row, ask))
-        case Verification():
-            return Stage(step.title, check=lambda rows: _verified(bound, rows, tally))
-        case Masking():
-            return Stage(step.title, check=lambda rows: mask_rows(bound, rows, reads, tally.masked))
-        case Decontamination():
-            return Stage(
-                step.title,
-                step=bound.told if bound.question else None,
-                check=lambda rows: decontaminate(bound, rows, reads),
-            )
-        case Publication():
-            return Stage(step.title, check=lambda rows: check(bound, rows))
-        case Deduplication() | Selection() | Reviewing():
-            raise ValueError("it needs the whole set; it does not stream")
-
-
-def columns_read(step: Step, plan: Plan) -> dict[str, pl.DataType]:
-    """Return the columns that a step reads, with their types."""
-    return {name: plan.columns[name] for name in map(_column_of, step.reads)}
-
-
-def _verified(bound: Verification, rows: list[Row], tally: Tally) -> list[Row]:
-    made = verify_rows(bound, rows)
-    tally.savings.extend(saving_of(bound, row) for row in made if row[bound.column])
-    tally.notes[:] = savings_told(tally.savings)
-    return made
-
-
-def _column_of(path: str) -> str:
-    """Name the column that a path leads into: `item.question`, `messages::user`."""
-    return path.partition("::")[0].partition(".")[0]
-
-
-def _judged(title: str, bound: Judging, reads: Sequence[str], plan: Plan) -> Stage:
-    columns = _columns(reads, plan)
-
-    def check(rows: list[Row]) -> list[Row]:
-        return rule(bound, rows, frame(rows, columns))
-
-    return Stage(
-        title,
-        step=(lambda row, ask: judge(bound, row, ask)) if bound.members else None,
-        check=check if bound.rules else None,
-    )
-
-
-def _columns(paths: Sequence[str], plan: Plan) -> dict[str, pl.DataType]:
-    """Return the columns that are read; a rule or filter may read none, but a frame has some."""
-    names = [path.partition(".")[0] for path in paths]
-    return {name: plan.columns[name] for name in names or ("id",)}
-
-
-def _filter(bound: Filtering, reads: Sequence[str], plan: Plan) -> Callable[[list[Row]], list[Row]]:
-    # A filter need not read anything, and a frame without columns has no rows.
-    columns = {name: plan.columns[name] for name in reads or ("id",)}
-
-    def check_rows(rows: list[Row]) -> list[Row]:
-        reasons = filter_rows(bound, frame(rows, columns))
-        return [
-            dropped(row, *(f"filter: {label}" for label in labels)) if labels else row
-            for row, labels in zip(rows, reasons, strict=True)
-        ]
-
-    return check_rows
+    if not isinstance(step.bound, RowWise):
+        raise TypeError(f"{step.title} needs all rows at once; it does not stream")
+    return step.bound.stage(step, tally)

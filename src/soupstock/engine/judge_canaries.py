@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from soupstock.artifacts.judges import Fit
-from soupstock.engine.stream import Indexed, Stage, Stream
+from soupstock.engine.stream import Indexed, Stream
 from soupstock.engine.tally import Tally
 from soupstock.inference.call import Answering
 from soupstock.judging.canaries import FEWEST, PADDED, score_of, spoiled
@@ -15,6 +15,7 @@ from soupstock.judging.fitness import Fitness, LengthBias, fitness, length_bias
 from soupstock.rows.rows import Row
 from soupstock.rows.table import Table
 from soupstock.steps.judge import Judging, judge
+from soupstock.steps.step import Stage
 
 Scores = list[float | None]
 

@@ -22,8 +22,9 @@ import polars as pl
 
 from soupstock.engine.garbage_collection import rarely_collected
 from soupstock.engine.tally import Tally
-from soupstock.inference.call import Answer, Answering, Ask, Call, Failure, Reply
+from soupstock.inference.call import Answer, Answering, Call, Failure, Reply
 from soupstock.rows.rows import Row, dropped, is_kept
+from soupstock.steps.step import Stage
 
 WINDOW = 4096
 """How many rows may be under way at once."""
@@ -56,18 +57,6 @@ class _Asking:
 def ask(calls: Sequence[Call]) -> Awaitable[list[Reply]]:
     """Ask from within a step. A step awaits nothing else."""
     return _Asking(calls)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A row-wise step, ready to run: it asks, or checks rows by the block, or does both in turn."""
-
-    label: str
-    """What the step is called in reasons and tables: `generate: response`."""
-    step: Callable[[Row, Ask], Coroutine[Any, Any, Row]] | None = None
-    """Takes a row to the row with more columns."""
-    check: Callable[[list[Row]], list[Row]] | None = None
-    """Takes a block of rows to the same rows, some of them with reasons to be dropped."""
 
 
 @dataclass(slots=True)

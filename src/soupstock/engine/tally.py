@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from soupstock.artifacts.review import ReviewRecord
 from soupstock.inference.call import Answer
 from soupstock.inference.servers.model import Model
-from soupstock.steps.verify import Saving
 
 _HOPELESS_AFTER = 50
 _HOPELESS_SHARE = 0.98
@@ -57,10 +56,8 @@ class Tally:
     """Rows dropped, under each of their reasons."""
     notes: list[str] = field(default_factory=list)
     """What a person should know of it, in sentences."""
-    masked: Counter[str] = field(default_factory=Counter)
-    """How many identifiers were masked, by kind."""
-    savings: list[Saving | None] = field(default_factory=list)
-    """For each row how much shorter an answer was made; None where none was."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """What the step counts besides rows, under names of its verb's own."""
     review: ReviewRecord | None = None
     """What people said, where the step lets them."""
     recent: deque[bool] = field(default_factory=lambda: deque(maxlen=_RECENT))
@@ -104,7 +101,7 @@ class Tally:
         self.failed += other.failed
         self.reasons.update(other.reasons)
         self.flagged.update(other.flagged)
-        self.masked.update(other.masked)
+        self.counts.update(other.counts)
         self.add_spent(other)
 
     def add_spent(self, other: "Tally") -> None:

@@ -19,7 +19,7 @@ from typing import IO
 from soupstock.artifacts import run_folder
 from soupstock.engine.flow import stage_of
 from soupstock.engine.garbage_collection import rarely_collected
-from soupstock.engine.plan import Plan, Step, plan
+from soupstock.engine.plan import Plan, plan
 from soupstock.engine.stream import Indexed, Stream
 from soupstock.engine.tally import Spent, Tally
 from soupstock.engine.workers import Begun, Block, Desk, Taken
@@ -27,6 +27,7 @@ from soupstock.inference.call import Answer, Call, Failure, Reply, decode, look_
 from soupstock.inference.store import Reader
 from soupstock.project.project import Project
 from soupstock.rows.rows import Row, frame, is_kept
+from soupstock.steps.step import Step
 
 
 def main(place: Path) -> None:
@@ -62,7 +63,7 @@ async def take(planned: Plan, reader: Reader, block: Block) -> Taken:
     """Take a block's rows as far as the store's answers reach."""
     steps = planned.steps[block.first : block.last]
     tallies = [Tally(step.title) for step in steps]
-    stages = [stage_of(step, planned, tally) for step, tally in zip(steps, tallies, strict=True)]
+    stages = [stage_of(step, tally) for step, tally in zip(steps, tallies, strict=True)]
     ended: list[Indexed] = []
     left: list[tuple[int, Row, int]] = []
 

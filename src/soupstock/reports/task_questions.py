@@ -12,14 +12,14 @@ import orjson
 
 from soupstock import spec
 from soupstock.artifacts import run_folder
-from soupstock.engine.plan import plan_task
 from soupstock.errors import SoupstockError
 from soupstock.inference import store
 from soupstock.inference.call import Call, Failure, Reply, decode, look_up
 from soupstock.project.project import Project
 from soupstock.reports.questions import Round
 from soupstock.rows.rows import Columns, Row
-from soupstock.steps.task import perform
+from soupstock.steps.step import At, Context, models_of
+from soupstock.steps.task import Tasking, bind, perform
 
 
 def retold(
@@ -32,7 +32,10 @@ def retold(
     before = {name: kind for name, kind in columns.items() if name not in step.outputs.values()}
     listener = _Listener(partial(store.read, place))
     try:
-        _ended(perform(plan_task(pipeline, project, step, before), row, listener))
+        context = Context(project, pipeline, "", models_of(pipeline, project))
+        bound = bind(step, before, At(lambda *_: None, 0), context).bound
+        if isinstance(bound, Tasking):
+            _ended(perform(bound, row, listener))
     except SoupstockError:
         return ()
     return listener.rounds()

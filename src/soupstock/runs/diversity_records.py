@@ -11,13 +11,7 @@ from soupstock.inference.static_embeddings import StaticModel
 from soupstock.rows.table import Table
 from soupstock.similarity.diversity import Diversity, diversity, effective
 from soupstock.steps.columns import check_texts
-from soupstock.steps.converse import Conversing
-from soupstock.steps.decontaminate import Decontamination
 from soupstock.steps.dedup import Deduplication, duplicates
-from soupstock.steps.generate import Generation
-from soupstock.steps.mask import Masking
-from soupstock.steps.select import Selection
-from soupstock.steps.task import Tasking
 from soupstock.text.measures import read_texts
 
 SAMPLE = 5000
@@ -56,31 +50,8 @@ def _sample(table: Table) -> pl.DataFrame:
 
 def _paths(plan: Plan) -> Iterator[str]:
     """Name the columns of texts, each once."""
-    seen: set[str] = set()
-    for step in plan.steps:
-        match step.bound:
-            case Generation(column=path):
-                paths = [path, *(f"{path}.{field}" for field in _fields(plan.columns[path]))]
-            case Masking(into=path):
-                paths = [path]
-            case Conversing(column=path):
-                paths = [path]
-            case Tasking(dtypes=dtypes):
-                paths = list(dtypes)
-            case Deduplication(column=path) | Decontamination(column=path):
-                paths = [path]
-            case Selection(column=str(path)):
-                paths = [path]
-            case _:
-                paths = []
-        for path in paths:
-            if path not in seen and _holds_texts(path, plan):
-                seen.add(path)
-                yield path
-
-
-def _fields(dtype: object) -> list[str]:
-    return [field.name for field in dtype.fields] if isinstance(dtype, pl.Struct) else []
+    paths = dict.fromkeys(path for step in plan.steps for path in step.texts)
+    return (path for path in paths if _holds_texts(path, plan))
 
 
 def _holds_texts(path: str, plan: Plan) -> bool:

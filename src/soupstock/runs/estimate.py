@@ -16,7 +16,7 @@ import numpy.typing as npt
 from soupstock import spec
 from soupstock.artifacts import manifest, run_folder
 from soupstock.artifacts.manifest import ServerRecord
-from soupstock.engine.plan import Plan, Step
+from soupstock.engine.plan import Plan
 from soupstock.engine.tally import Spent, Tally
 from soupstock.errors import MistakeError
 from soupstock.inference.budget import Budget
@@ -27,6 +27,7 @@ from soupstock.runs.lookup import UNASKED, Found, look
 from soupstock.steps.decontaminate import Decontamination
 from soupstock.steps.judge import Judging
 from soupstock.steps.select import Selection
+from soupstock.steps.step import Step
 
 PROBE = 8
 """How many rows are made for real."""

@@ -4,6 +4,7 @@ import math
 import platform
 from collections.abc import Iterator, Sequence
 from importlib import metadata
+from itertools import zip_longest
 from typing import Any
 
 import polars as pl
@@ -17,7 +18,6 @@ from soupstock.artifacts.manifest import (
     Manifest,
     ModelRecord,
     PaidRecord,
-    SavingRecord,
     ScoreRecord,
     ServerRecord,
     SourceRecord,
@@ -28,22 +28,20 @@ from soupstock.artifacts.manifest import (
 )
 from soupstock.artifacts.review import ReviewRecord
 from soupstock.engine.flow import UNFIT, Flow
-from soupstock.engine.plan import Plan, Step
-from soupstock.engine.tally import Spent, Tally
+from soupstock.engine.plan import Plan
 from soupstock.inference.client import Client
 from soupstock.inference.model_queue import Lane
-from soupstock.inference.servers.endpoint import PICO
-from soupstock.inference.servers.model import Model
 from soupstock.inference.servers.weights import SMOLLM2
 from soupstock.rows.table import Table
 from soupstock.runs.decontamination_records import certificate, certificate_asked
 from soupstock.runs.diversity_records import diversities, topics
 from soupstock.runs.judge_records import fitness_record, jury_record, order_record
+from soupstock.runs.step_record import cost_at, cost_of, step_record
 from soupstock.steps.compare import Comparing
 from soupstock.steps.decontaminate import Decontamination
 from soupstock.steps.judge import Judging
 from soupstock.steps.same_question import SameQuestion
-from soupstock.steps.verify import saved
+from soupstock.steps.step import Step
 
 PACKAGES = (
     "aiohttp",
@@ -79,8 +77,8 @@ def manifest_of(flow: Flow, client: Client, timing: TimingRecord, table: Table) 
     plan, tallies = flow.plan, flow.tallies
     failures = _failures(table)
     steps = tuple(
-        _step(flow, index, tally, tuple(failures.get(tally.label, ())))
-        for index, tally in enumerate(tallies)
+        step_record(number, tally, step, failures.get(tally.label, ()))
+        for number, (tally, step) in enumerate(zip_longest(tallies, plan.steps), 1)
     )
     reason = _shortfall(flow, client)
     return Manifest(
@@ -110,29 +108,6 @@ def manifest_of(flow: Flow, client: Client, timing: TimingRecord, table: Table) 
         paid=_paid(flow, client),
         timing=timing,
         **_totals(steps),
-    )
-
-
-def _step(flow: Flow, index: int, tally: Tally, failures: tuple[FailureRecord, ...]) -> StepRecord:
-    step = flow.plan.steps[index] if index < len(flow.plan.steps) else None
-    spent = tally.spent
-    return StepRecord(
-        index=index + 1,
-        verb=tally.label.split(":")[0],
-        label=tally.label,
-        model=step.role if step else None,
-        models=tuple(role for role, _ in step.models) if step else (),
-        rows_in=tally.rows_in,
-        rows_kept=tally.kept,
-        dropped=dict(sorted(tally.reasons.items())),
-        flagged=dict(sorted(tally.flagged.items())),
-        masked=dict(sorted(tally.masked.items())),
-        savings=tuple(SavingRecord(**one._asdict()) for one in saved(tally.savings)),
-        notes=tuple(tally.notes),
-        failures=failures,
-        answers=spent.answers,
-        tokens=_tokens(spent),
-        cost=_costs(step.models, tally) if step else None,
     )
 
 
@@ -187,7 +162,7 @@ def _judges(step: Step, flow: Flow, table: Table) -> Iterator[JudgeRecord]:
         case Judging() as judging:
             told = flow.examinations.get(judging.column)
             if told is not None:
-                known["fitness"] = fitness_record(told, _costs(step.models, told.tally))
+                known["fitness"] = fitness_record(told, cost_of(step.models, told.tally))
             known["jury"] = jury_record(judging, table, told)
         case Comparing() as comparing:
             known["orders"] = order_record(comparing, table)
@@ -206,7 +181,7 @@ def _certificates(flow: Flow, table: Table) -> Iterator[DecontaminationRecord]:
                 yield certificate(step.title, bound)
             case Decontamination(question=SameQuestion() as question) as bound:
                 told = flow.detections.get(question.into)
-                cost = _costs(step.models, told.tally) if told else None
+                cost = cost_of(step.models, told.tally) if told else None
                 yield certificate_asked(bound, question, table, told, cost)
             case _:
                 pass
@@ -221,25 +196,6 @@ def _spread(numbers: pl.Series) -> SpreadRecord | None:
     mean = math.fsum(numbers) / len(numbers)
     rounded = {n: round(q, _DIGITS) for n, q in zip(names, quarters, strict=True)}
     return SpreadRecord(rows=len(numbers), mean=round(mean, _DIGITS), **rounded)
-
-
-def _costs(models: Sequence[tuple[str, Model]], tally: Tally) -> float | None:
-    """Add up what each model's tokens cost; null where a price is not known, or none was asked."""
-    asked = {model: tally.by_model.get(model, Spent()) for _, model in models}
-    costs = [_cost(model, _tokens(spent)) for model, spent in asked.items()]
-    known = [cost for cost in costs if cost is not None]
-    return round(math.fsum(known), 9) if costs and len(known) == len(costs) else None
-
-
-def _tokens(spent: Spent) -> TokenRecord:
-    return TokenRecord(prompt=spent.prompt, cached=spent.cached, completion=spent.completion)
-
-
-def _cost(model: Model, tokens: TokenRecord) -> float | None:
-    """Return US dollars; null where a price is not known."""
-    if not model.price.is_known:
-        return None
-    return round(model.price.cost(tokens.prompt, tokens.completion, tokens.cached) / PICO, 9)
 
 
 def _shortfall(flow: Flow, client: Client) -> str | None:
@@ -297,7 +253,7 @@ def _server(lane: Lane) -> ServerRecord:
         served=tuple(sorted(lane.served)),
         calls=lane.answered,
         tokens=tokens,
-        cost=_cost(lane.model, tokens),
+        cost=cost_at(lane.model, tokens),
         seconds=round(lane.seconds, 3),
         prefix_hits=None if lane.prefix_hits is None else round(lane.prefix_hits, _DIGITS),
         structured_output=None if lane.model.structured_output else lane.schema_mode,

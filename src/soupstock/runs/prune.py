@@ -15,10 +15,9 @@ from pathlib import Path
 import polars as pl
 
 from soupstock import __version__, spec
-from soupstock.artifacts.manifest import PruningRecord, StepRecord
+from soupstock.artifacts.manifest import PruningRecord
 from soupstock.engine.frames import passed
-from soupstock.engine.plan import Step
-from soupstock.engine.set_wise import BARRIERS, taken_whole
+from soupstock.engine.set_wise import taken_whole
 from soupstock.engine.tally import Tally
 from soupstock.errors import MistakeError, Place, hint, quoted, shown
 from soupstock.project.project import Project, name_of
@@ -27,8 +26,10 @@ from soupstock.rows.sources import scanned
 from soupstock.rows.table import PART_ROWS, Table, save
 from soupstock.runs.decontamination_records import certificates
 from soupstock.runs.prune_plan import plan_applied
+from soupstock.runs.step_record import step_record
 from soupstock.spec.fields import RESERVED
 from soupstock.spec.loader import load
+from soupstock.steps.step import SetWise, Step
 
 _KEPT = pl.col("dropped_by").list.len() == 0
 _MARKS = {name: AFTER[name] for name in ("twin", "similarity", "dropped_by")}
@@ -80,7 +81,10 @@ def prune(pruning: Pruning, project: Project, pipeline: str) -> Pruned:
         columns=dict(columns),
         rows=rows.count,
         kept=kept,
-        steps=tuple(_record(n, tally) for n, tally in enumerate(tallies, 1)),
+        steps=tuple(
+            step_record(number, tally, step)
+            for number, (tally, step) in enumerate(zip(tallies, steps, strict=True), 1)
+        ),
         decontamination=tuple(certificates(steps)),
         seconds=round(time.monotonic() - began, 3),
     )
@@ -193,7 +197,7 @@ def _taken_through(
     pairs = list(zip(steps, tallies, strict=True))
     runs = [
         (is_whole, list(some))
-        for is_whole, some in groupby(pairs, lambda pair: isinstance(pair[0].bound, BARRIERS))
+        for is_whole, some in groupby(pairs, lambda pair: isinstance(pair[0].bound, SetWise))
     ]
     first = [] if runs[0][0] else runs.pop(0)[1]
     for number, frame in enumerate(rows.frames()):
@@ -201,7 +205,7 @@ def _taken_through(
     for number, (is_whole, some) in enumerate(runs, 1):
         if is_whole:
             for place, (step, tally) in enumerate(some):
-                if isinstance(step.bound, BARRIERS):
+                if isinstance(step.bound, SetWise):
                     table = taken_whole(step.bound, table, work / f"{number}-{place}", tally)
         else:
             table = table.map(work / f"{number}", (passed(some, f) for f in table.frames()))
@@ -248,17 +252,3 @@ def _write(table: Table, rows: _Rows, made: Columns, output: Path, dropped: Path
         (named(part, plain).with_columns(part.select(*_MARKS)) for part in bad),
     )
     return kept
-
-
-def _record(number: int, tally: Tally) -> StepRecord:
-    return StepRecord(
-        index=number,
-        verb=tally.label.split(":")[0],
-        label=tally.label,
-        rows_in=tally.rows_in,
-        rows_kept=tally.kept,
-        dropped=dict(sorted(tally.reasons.items())),
-        flagged=dict(sorted(tally.flagged.items())),
-        masked=dict(sorted(tally.masked.items())),
-        notes=tuple(tally.notes),
-    )

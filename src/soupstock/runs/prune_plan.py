@@ -8,12 +8,13 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from soupstock import spec
-from soupstock.engine.plan import Step, plan_pruning
+from soupstock.engine.plan import plan_pruning
 from soupstock.errors import MistakeError, Place, shown
 from soupstock.project.project import Project
 from soupstock.rows.filters import called
 from soupstock.rows.rows import Columns
 from soupstock.spec.loader import Loaded
+from soupstock.steps.step import Step
 from soupstock.text.measures import requires
 
 

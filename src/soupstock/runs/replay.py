@@ -18,8 +18,9 @@ import polars as pl
 from soupstock import spec
 from soupstock.artifacts import manifest, run_folder
 from soupstock.artifacts.manifest import Manifest
-from soupstock.engine.flow import Flow, columns_read
-from soupstock.engine.plan import Plan, Step, plan
+from soupstock.engine.flow import Flow
+from soupstock.engine.plan import Plan, plan
+from soupstock.engine.tally import Tally
 from soupstock.errors import SoupstockError
 from soupstock.inference.call import Call, Failure, Reply
 from soupstock.inference.store import Store
@@ -32,13 +33,8 @@ from soupstock.runs.lookup import UNASKED, Lookup
 from soupstock.runs.results import samples_of
 from soupstock.runs.run import first_rows, next_rows
 from soupstock.spec.fields import Record
-from soupstock.steps.compare import Comparing, compare
-from soupstock.steps.converse import Conversing, converse
-from soupstock.steps.decontaminate import Decontamination, decontaminate
-from soupstock.steps.generate import Generation, generate
-from soupstock.steps.judge import Judging, judge
 from soupstock.steps.publish import Publication, write
-from soupstock.steps.task import Tasking, perform
+from soupstock.steps.step import RowWise, Step
 
 RESULT = "replay.json"
 WINDOW = 64
@@ -136,7 +132,7 @@ async def _failures(planned: Plan, run: Path, lookup: Lookup) -> dict[bytes, Fai
             ]
             if any(failure.cause not in _FROM_ANSWERS for failure in told):
                 blanks = _Blanks(lookup)
-                ended = await _asked(step, _before(row, step), planned, blanks)
+                ended = await _asked(step, _before(row, step), blanks)
                 found.update(blanks.filled(ended, told))
     return found
 
@@ -147,23 +143,16 @@ def _before(row: Row, step: Step) -> Row:
     return {**row, **made, "failures": [], "dropped_by": []}
 
 
-async def _asked(step: Step, row: Row, planned: Plan, ask: "_Blanks") -> Row:
-    match step.bound:
-        case Generation():
-            return await generate(step.bound, row, ask)
-        case Judging():
-            return await judge(step.bound, row, ask)
-        case Comparing():
-            return await compare(step.bound, row, ask)
-        case Conversing():
-            return await converse(step.bound, row, ask)
-        case Tasking():
-            return await perform(step.bound, row, ask)
-        case Decontamination():
-            (row,) = decontaminate(step.bound, [row], columns_read(step, planned))
-            return await step.bound.told(row, ask)
-        case _:
-            return row
+async def _asked(step: Step, row: Row, ask: "_Blanks") -> Row:
+    """Let a step put its questions about a row once more."""
+    if not isinstance(step.bound, RowWise):
+        return row
+    stage = step.bound.stage(step, Tally(step.title))
+    if stage.step is None:
+        return row
+    if stage.check is not None:
+        (row,) = stage.check([row])
+    return await stage.step(row, ask)
 
 
 class _Blanks:

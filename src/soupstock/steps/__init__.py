@@ -1,1 +1,40 @@
-"""One file for each verb. Steps import what they need, never each other."""
+"""One file for each verb, and all that is known of the verb. No verb imports another."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from soupstock.spec.fields import Spec
+from soupstock.steps import (
+    converse,
+    decontaminate,
+    dedup,
+    filter,  # noqa: A004 - the verb's own name
+    generate,
+    judge,
+    mask,
+    publish,
+    review,
+    select,
+    task,
+    verify,
+)
+from soupstock.steps.step import Verb
+
+VERBS: Mapping[type[Spec], Verb[Any]] = {
+    verb.spec: verb
+    for verb in (
+        generate.VERB,
+        task.VERB,
+        converse.VERB,
+        verify.VERB,
+        judge.VERB,
+        filter.VERB,
+        mask.VERB,
+        dedup.VERB,
+        decontaminate.VERB,
+        select.VERB,
+        review.VERB,
+        publish.VERB,
+    )
+}
+"""Every verb, by what a person writes."""

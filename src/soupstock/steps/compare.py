@@ -1,21 +1,38 @@
 """Compare the answers of a row with each other, two at a time, each shown first once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
+import polars as pl
+
+from soupstock import spec
+from soupstock.errors import MistakeError
 from soupstock.inference.call import Ask, Call, Failure, Form, Reply, taken
-from soupstock.judging.judge_input import compared
-from soupstock.judging.pairs import Meeting, Preference, Standing, pairs, read_preference, standing
+from soupstock.inference.servers.model import Model
+from soupstock.judging.judge_input import PAIRED, compared
+from soupstock.judging.pairs import (
+    MOST_TO_MEET_ALL,
+    Meeting,
+    Preference,
+    Standing,
+    pairs,
+    read_preference,
+    standing,
+)
+from soupstock.judging.pairs import schema as preference_schema
 from soupstock.judging.rubric import Rubric
-from soupstock.rows.rows import Row, failed, flatten
+from soupstock.rows.rows import Columns, Row, failed, flatten, instance
 from soupstock.spec.prompt import Prompt, PromptError
+from soupstock.steps.columns import check_variables, comparison_type, type_at
+from soupstock.steps.step import Account, At, Context, RowWise, Stage, Step
 
 
 @dataclass(frozen=True)
-class Comparing:
+class Comparing(RowWise):
     """A judge step that compares, bound."""
 
+    is_stateless: ClassVar[bool] = True
     column: str
     of: str
     """The column of answers."""
@@ -31,9 +48,92 @@ class Comparing:
         """Name the step in tables and reasons."""
         return f"judge: {self.column}"
 
+    def identity(self) -> Iterable[bytes]:
+        """Yield how each judge is asked."""
+        yield from (form.identity() for _, form in self.members)
+
+    def stage(self, step: Step, account: Account) -> Stage:  # noqa: ARG002 - it counts nothing
+        """Compare the answers of each row."""
+        return Stage(step.title, step=lambda row, ask: compare(self, row, ask))
+
     def messages(self, row: Row, first: Any, second: Any) -> list[dict[str, str]]:
         """Render what a judge is asked about two answers; raises PromptError."""
         return self.prompt.messages(compared(self.rubric, row, first, second))
+
+
+def bind(step: spec.Judge, of: str, columns: Columns, at: At, context: Context) -> Step:
+    """Find a step's rubric, prompt and judges, and check its columns; raises MistakeError."""
+    answers = type_at(of, columns, at("compare"))
+    if not isinstance(answers, pl.List):
+        problem = f"{of} is no column of several answers; `n` of a generate step makes one"
+        raise MistakeError(problem, at("compare"))
+    rubric = context.project.rubric(step.rubric, at("rubric"))
+    judges = find_judges(step, rubric.value, at, context)
+    if not judges:
+        raise MistakeError("rules alone cannot compare two answers", at("rubric"))
+    beside = [path for path in rubric.value.shown if path != rubric.value.subject]
+    for path in beside:
+        type_at(path, columns, at("rubric"), f" (the rubric {step.rubric} shows it)")
+    prompt = context.project.prompt(rubric.value.compare_prompt, at("rubric"))
+    check_variables(prompt, PAIRED, at("rubric"))
+    bound = Comparing(
+        step.judge,
+        of,
+        tuple(
+            (role, verdict_form(step, model, preference_schema(), context))
+            for role, model in judges
+        ),
+        prompt.value.given({"rubric": rubric.value}),
+        rubric.value,
+        step.retries,
+    )
+    met = len(pairs(_answers(of, context.pipeline)))
+    return Step(
+        step,
+        bound,
+        title=bound.label,
+        reads=(*beside, of),
+        adds={step.judge: comparison_type(instance(answers.inner))},
+        models=judges,
+        parts=(("rubric", rubric.record), ("prompt", prompt.record)),
+        calls=2 * met * len(judges),
+    )
+
+
+def _answers(of: str, pipeline: spec.Pipeline) -> int:
+    """Say how many answers of a row are compared."""
+    steps = (step for step in pipeline.steps if isinstance(step, spec.Generate))
+    return {step.generate: step.n for step in steps}.get(of, MOST_TO_MEET_ALL)
+
+
+def find_judges(
+    step: spec.Judge, rubric: Rubric, at: At, context: Context
+) -> tuple[tuple[str, Model], ...]:
+    """Find the models that judge, with their roles; none where the rubric has rules alone."""
+    if not rubric.judged:
+        if step.roles:
+            problem = f"the rubric {step.rubric} has rules alone: it asks no model"
+            raise MistakeError(problem, at("model"))
+        return ()
+    if not step.roles:
+        raise MistakeError("the key 'model' is missing: who is the judge?", at("judge"))
+    if repeated := [role for role in step.roles if step.roles.count(role) > 1]:
+        raise MistakeError(f"the judge {repeated[0]!r} is named twice", at("model"))
+    return tuple((role, context.model(role, at("model"))) for role in step.roles)
+
+
+def verdict_form(
+    step: spec.Judge, model: Model, schema: Mapping[str, Any], context: Context, logprobs: int = 0
+) -> Form:
+    """Say how a judge is asked."""
+    return Form(
+        model,
+        {"temperature": step.temperature, "max_tokens": step.max_tokens},
+        schema,
+        "verdict",
+        top_logprobs=logprobs,
+        seed=context.seed,
+    )
 
 
 async def compare(step: Comparing, row: Row, ask: Ask) -> Row:

@@ -1,12 +1,17 @@
 """Let two sides talk, turn by turn: a user who is played by a model, and an assistant."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import polars as pl
 
+from soupstock import spec
 from soupstock.inference.call import Answer, Ask, Failure, Form
-from soupstock.rows.rows import Row, dropped, failed
+from soupstock.rows.rows import Columns, Row, dropped, failed
 from soupstock.spec.prompt import Prompt, PromptError
+from soupstock.steps.columns import check_new, check_variables
+from soupstock.steps.step import Account, At, Context, RowWise, Stage, Step, Verb, sampling
 
 CONVERSATION = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 
@@ -34,9 +39,10 @@ def addressed(prompt: Prompt, role: str, row: Row, said: Messages) -> Messages:
 
 
 @dataclass(frozen=True)
-class Conversing:
+class Conversing(RowWise):
     """A converse step, bound."""
 
+    is_stateless: ClassVar[bool] = True
     column: str
     speakers: tuple[Speaker, ...]
     """Who speaks, in turn."""
@@ -48,6 +54,41 @@ class Conversing:
     def label(self) -> str:
         """Name the step in tables and reasons."""
         return f"converse: {self.column}"
+
+    def identity(self) -> Iterable[bytes]:
+        """Yield how each side is asked."""
+        yield from (speaker.form.identity() for speaker in self.speakers)
+
+    def stage(self, step: Step, account: Account) -> Stage:  # noqa: ARG002 - it counts nothing
+        """Let both sides talk about each row."""
+        return Stage(step.title, step=lambda row, ask: converse(self, row, ask))
+
+
+def bind(step: spec.Converse, columns: Columns, at: At, context: Context) -> Step:
+    """Find both sides' models and prompts, and check their columns; raises MistakeError."""
+    check_new(step.converse, columns, at("converse"))
+    speakers, parts, reads = [], [], set[str]()
+    for name, side in (("user", step.user), ("assistant", step.assistant)):
+        model = context.model(side.model, at(name, "model"))
+        prompt = context.project.prompt(side.prompt, at(name, "prompt"))
+        check_variables(prompt, [*columns, *SAID], at(name, "prompt"))
+        form = Form(model, sampling(side), seed=context.seed)
+        speakers.append(Speaker(name, form, prompt.value))
+        parts.append(("prompt", prompt.record))
+        reads |= prompt.value.variables.keys() - {*SAID}
+    bound = Conversing(step.converse, tuple(speakers), step.turns, step.retries)
+    roles = dict.fromkeys((step.user.model, step.assistant.model))
+    return Step(
+        step,
+        bound,
+        title=bound.label,
+        reads=tuple(sorted(reads)),
+        adds={step.converse: CONVERSATION},
+        models=tuple((role, context.models[role]) for role in roles),
+        parts=tuple(parts),
+        calls=2 * step.turns,
+        texts=(step.converse,),
+    )
 
 
 async def converse(step: Conversing, row: Row, ask: Ask) -> Row:
@@ -77,3 +118,6 @@ async def _told(  # noqa: PLR0913, PLR0917 - what is said hangs on all of these
         if text := reply.text.strip():
             return text
     return Failure("Unreadable", f"the {speaker.role} said nothing in turn {turn + 1}")
+
+
+VERB = Verb(spec.Converse, bind)

@@ -1,6 +1,6 @@
 """Drop the rows that resemble an item of an evaluation set, and measure how well that works."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
@@ -10,7 +10,7 @@ import polars as pl
 
 from soupstock import spec
 from soupstock.artifacts.manifest import PartRecord
-from soupstock.errors import MistakeError, UnknownNameError
+from soupstock.errors import MistakeError
 from soupstock.inference.call import Ask, Failure, Form
 from soupstock.rows.references import Reference
 from soupstock.rows.rows import Columns, Row, dropped, failed, frame
@@ -20,10 +20,22 @@ from soupstock.stats.intervals import Interval
 from soupstock.stats.proportions import proportion
 from soupstock.steps.columns import check_new, check_texts, check_variables, reference_to
 from soupstock.steps.same_question import COMPARED, SameQuestion, Verdict, schema
-from soupstock.steps.step import At, Within
+from soupstock.steps.step import (
+    Account,
+    At,
+    Context,
+    Pruned,
+    RowWise,
+    Stage,
+    Step,
+    Verb,
+    column_of,
+    typed,
+)
 from soupstock.text.measures import read_texts, read_turns
 
 _DIGITS = 4
+_SLICE = 512
 
 UNCLEAR = "decontaminate: rephrased (no verdict)"
 """Why a row is dropped that a model was to tell of, and did not."""
@@ -56,7 +68,7 @@ class Candidate(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Decontamination:
+class Decontamination(RowWise):
     """A decontaminate step: the column that is compared, and the evaluation sets."""
 
     column: str
@@ -72,6 +84,30 @@ class Decontamination:
     def label(self) -> str:
         """Name the step in tables and reasons."""
         return f"decontaminate: {self.column}"
+
+    def identity(self) -> Iterable[bytes]:
+        """Yield the hashes of the evaluation sets, and how a model is asked."""
+        yield from (reference.content.encode() for reference in self.against)
+        if self.question is not None:
+            yield self.question.form.identity()
+
+    def stage(self, step: Step, account: Account) -> Stage:  # noqa: ARG002 - it counts nothing
+        """Drop the rows that resemble an item, or ask a model about them."""
+        return Stage(
+            step.title,
+            step=self.told if self.question else None,
+            check=lambda rows: decontaminate(self, rows, step.columns),
+        )
+
+    def prune(self, rows: pl.DataFrame, account: Account) -> Pruned:  # noqa: ARG002 - as above
+        """Say which rows of a frame resemble an item, and which."""
+        found = [one for part in rows.iter_slices(_SLICE) for one in find_items(self, part)]
+        twins = {
+            place: (self.name_item(one.item), one.similarity)
+            for place, one in enumerate(found)
+            if one.stages
+        }
+        return Pruned(reasons=[reasons_of(one) for one in found], twins=twins)
 
     @cached_property
     def _items(self) -> list[pl.DataFrame]:
@@ -181,9 +217,7 @@ def reasons_of(found: Contamination) -> list[str]:
     return [f"decontaminate: {stage}" for stage in found.stages]
 
 
-def decontaminate(
-    step: Decontamination, rows: Sequence[Row], columns: dict[str, pl.DataType]
-) -> list[Row]:
+def decontaminate(step: Decontamination, rows: Sequence[Row], columns: Columns) -> list[Row]:
     """Drop rows; `columns` are those that the step reads, with their types.
 
     Where a model is asked, `Decontamination.told` goes on with those that it is to tell of.
@@ -192,26 +226,37 @@ def decontaminate(
     return [step.decided(row, text, found) for row, (text, found) in compared]
 
 
-def bind_decontaminate(
-    step: spec.Decontaminate, columns: Columns, within: Within, at: At
-) -> tuple[Decontamination, tuple[PartRecord, ...]]:
-    """Check a decontaminate step's column, and find its evaluation sets and its prompt.
-
-    Raises MistakeError.
-    """
+def bind(step: spec.Decontaminate, columns: Columns, at: At, context: Context) -> Step:
+    """Check a step's column, and find its evaluation sets and its prompt; raises MistakeError."""
     check_texts(step.decontaminate, columns, at("decontaminate"))
     against = tuple(
-        reference_to(there, step.decontaminate, within.project, at("against", number))
+        reference_to(there, step.decontaminate, context.project, at("against", number))
         for number, there in enumerate(step.against)
     )
     bound = Decontamination(step.decontaminate, against, step.overlap, step.threshold)
     if step.model is None:
         _check_unasked(step, at)
-        return bound, ()
-    if not within.asks:
-        return replace(bound, is_unasked=True), ()
-    question, part = _same_question(step, step.model, columns, within, at)
-    return replace(bound, question=question), (part,)
+    found = Step(
+        step,
+        replace(bound, is_unasked=step.model is not None and not context.asks),
+        title=bound.label,
+        reads=(step.decontaminate,),
+        columns=typed([column_of(step.decontaminate)], columns),
+        texts=(step.decontaminate,),
+    )
+    if step.model is None or not context.asks:
+        return found
+    question, prompt = _same_question(step, step.model, columns, at, context)
+    return replace(
+        found,
+        bound=replace(bound, question=question),
+        adds={question.into: VERDICT},
+        models=((question.role, question.form.model),),
+        parts=(("prompt", prompt),),
+        calls=1,
+        # What is said of a row is about an evaluation set, and no part of the dataset.
+        withholds=(question.into,),
+    )
 
 
 _ASKING = ("ask_from", "prompt", "into", "canaries", "temperature", "max_tokens", "retries")
@@ -227,19 +272,21 @@ def _check_unasked(step: spec.Decontaminate, at: At) -> None:
 
 
 def _same_question(
-    step: spec.Decontaminate, role: str, columns: Columns, within: Within, at: At
+    step: spec.Decontaminate, role: str, columns: Columns, at: At, context: Context
 ) -> tuple[SameQuestion, PartRecord]:
-    if role not in within.models:
-        raise UnknownNameError("model", role, within.models, at("model"))
+    model = context.model(role, at("model"))
     check_new(step.into, columns, at("into") or at("decontaminate"))
-    prompt = within.project.prompt(step.prompt, at("prompt"))
+    prompt = context.project.prompt(step.prompt, at("prompt"))
     check_variables(prompt, COMPARED, at("prompt") or at("model"))
     form = Form(
-        within.models[role],
+        model,
         {"temperature": step.temperature, "max_tokens": step.max_tokens},
         schema(),
         "same_question",
-        seed=within.seed,
+        seed=context.seed,
     )
     question = SameQuestion(role, form, prompt.value, step.into, step.ask_from, step.retries)
     return question, prompt.record
+
+
+VERB = Verb(spec.Decontaminate, bind)

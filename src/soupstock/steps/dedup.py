@@ -1,6 +1,9 @@
 """Find the rows that repeat another one, and name the twin that stays."""
 
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple, assert_never
 
 import numpy as np
@@ -10,8 +13,10 @@ from soupstock import spec
 from soupstock.errors import MistakeError
 from soupstock.inference.embeddings import EmbeddingForm
 from soupstock.inference.static_embeddings import StaticModel
+from soupstock.rows.marks import INDEX, MARKS, mark, read_kept, reasons_of
 from soupstock.rows.references import Reference
 from soupstock.rows.rows import Columns
+from soupstock.rows.table import Table
 from soupstock.similarity.buckets import (
     Compare,
     Found,
@@ -37,13 +42,14 @@ from soupstock.similarity.minhash import (
     shingles,
 )
 from soupstock.steps.columns import check_quality, check_texts, reference_to
-from soupstock.steps.step import At, Within
+from soupstock.steps.step import Account, At, Context, SetWise, Step, ToEmbed, Verb, Whole
+from soupstock.text.measures import read_scores, read_texts
 
 _CHUNK_CHARACTERS = 1 << 19
 
 
 @dataclass(frozen=True)
-class Deduplication:
+class Deduplication(SetWise):
     """A dedup step: the column whose texts are compared, and from when on two are twins."""
 
     column: str
@@ -55,6 +61,37 @@ class Deduplication:
     """What was there before."""
     embedder: StaticModel | EmbeddingForm | None = None
     """What turns texts into vectors, for `semantic`."""
+
+    @property
+    def label(self) -> str:
+        """Name the step in tables and reasons."""
+        return f"dedup: {self.column}"
+
+    def identity(self) -> Iterable[bytes]:
+        """Yield the hashes of what rows are compared with, and what embeds them."""
+        yield from (reference.content.encode() for reference in self.against)
+        if self.embedder is not None:
+            yield self.embedder.identity()
+
+    def to_embed(self) -> ToEmbed | None:
+        """Say that a model server embeds the column's texts, if one does."""
+        if not isinstance(self.embedder, EmbeddingForm):
+            return None
+        return ToEmbed(self.embedder, self.column, self.against)
+
+    def whole(
+        self,
+        table: Table,
+        folder: Path,
+        account: Account,  # noqa: ARG002 - it counts nothing
+        embedder: Embedder | None,
+    ) -> Whole:
+        """Drop the rows that repeat another one."""
+        if isinstance(self.embedder, StaticModel):
+            embedder = self.embedder.load()
+        rows = read_kept(table, [self.column, self.best])
+        marks = _repeats(self, rows, embedder)
+        return Whole(mark(table, marks, folder), rows.height, reasons_of(marks))
 
 
 class Duplicates(NamedTuple):
@@ -236,8 +273,52 @@ def _comparison(sets: Shingles, threshold: float) -> Compare:
     return compare
 
 
-def bind_dedup(step: spec.Dedup, columns: Columns, within: Within, at: At) -> Deduplication:
-    """Check a dedup step's columns, and find what it compares with; raises MistakeError."""
+def _repeats(step: Deduplication, rows: pl.DataFrame, embedder: Embedder | None) -> pl.DataFrame:
+    """Mark the rows that repeat another one."""
+    there = [reference.texts() for reference in step.against]
+    before = pl.concat([part["text"] for part in there]) if there else None
+    found = duplicates(
+        step,
+        read_texts(rows, step.column),
+        scores=None if step.best is None else read_scores(rows, step.best),
+        against=before,
+        embedder=embedder,
+    )
+    marks = pl.DataFrame(
+        {
+            INDEX: rows[INDEX],
+            # Null takes no row: gathering with a null index gives null.
+            "twin": rows["id"].gather(found.twin),
+            "similarity": found.similarity,
+            "why": pl.Series([step.label], dtype=pl.String).new_from_index(0, rows.height),
+        },
+        schema=MARKS,
+    )
+    return _with_references(step, there, found, marks).filter(pl.col("twin").is_not_null())
+
+
+def _with_references(
+    step: Deduplication, there: Sequence[pl.DataFrame], found: Duplicates, marks: pl.DataFrame
+) -> pl.DataFrame:
+    """Name the twins that were there before, and say in the reason where."""
+    rows = found.against.is_not_null().arg_true()
+    if rows.is_empty():
+        return marks
+    ends = list(itertools.accumulate(part.height for part in there))
+    twins, reasons = [], []
+    for place in found.against.gather(rows).to_list():
+        which = next(n for n, end in enumerate(ends) if place < end)
+        number = there[which]["number"][place - (ends[which] - there[which].height)]
+        reference = step.against[which]
+        twins.append(reference.name_row(number))
+        reasons.append(f"{step.label} (in {reference.label})")
+    return marks.with_columns(
+        twin=marks["twin"].scatter(rows, twins), why=marks["why"].scatter(rows, reasons)
+    )
+
+
+def bind(step: spec.Dedup, columns: Columns, at: At, context: Context) -> Step:
+    """Check a step's columns, and find what it compares with; raises MistakeError."""
     check_texts(step.dedup, columns, at("dedup"))
     best = step.keep.best if isinstance(step.keep, spec.Best) else None
     if best is not None:
@@ -245,12 +326,24 @@ def bind_dedup(step: spec.Dedup, columns: Columns, within: Within, at: At) -> De
     if step.method == "exact" and step.threshold is not None:
         raise MistakeError("exact needs no threshold: texts are the same or not", at("threshold"))
     against = tuple(
-        reference_to(there, step.dedup, within.project, at("against", number), within.pipeline)
+        reference_to(there, step.dedup, context.project, at("against", number), context.name)
         for number, there in enumerate(step.against)
     )
     embedder = None
     if step.method == "semantic":
-        embedder = within.embedder(step.embedder, at("embedder"))
+        embedder = context.embedder(step.embedder, at("embedder"))
     elif step.embedder is not None:
         raise MistakeError("an embedder is for `method: semantic`", at("embedder"))
-    return Deduplication(step.dedup, step.method, step.similar, best, against, embedder)
+    bound = Deduplication(step.dedup, step.method, step.similar, best, against, embedder)
+    return Step(
+        step,
+        bound,
+        title=bound.label,
+        reads=tuple(filter(None, (step.dedup, best))),
+        models=context.embedding_models(embedder),
+        calls=int(bound.to_embed() is not None),
+        texts=(step.dedup,),
+    )
+
+
+VERB = Verb(spec.Dedup, bind)

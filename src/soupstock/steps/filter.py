@@ -3,18 +3,25 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import polars as pl
 
+from soupstock import spec
 from soupstock.errors import MistakeError, quoted
 from soupstock.rows.expressions import FAULTS, evaluate, first_paragraph
 from soupstock.rows.filters import Bound
+from soupstock.rows.filters import bind as bind_filter
+from soupstock.rows.rows import Columns, Row, dropped, frame
+from soupstock.steps.step import Account, At, Context, Pruned, RowWise, Stage, Step, Verb, typed
+from soupstock.text.measures import requires
 
 
 @dataclass(frozen=True, eq=False)
-class Filtering:
+class Filtering(RowWise):
     """A filter step: the reason that is given for a drop, and what keeps a row from it."""
 
+    is_stateless: ClassVar[bool] = True
     keeps: tuple[tuple[str, pl.Expr], ...]
 
     @classmethod
@@ -27,6 +34,47 @@ class Filtering:
                 for bound, label in zip(filters, labels, strict=True)
             ]
         return cls(tuple(zip(_numbered(labels), (b.expression for b in filters), strict=True)))
+
+    def identity(self) -> Iterable[bytes]:
+        """Yield what each filter computes."""
+        yield from (name.encode() + keep.meta.serialize() for name, keep in self.keeps)
+
+    def stage(self, step: Step, account: Account) -> Stage:  # noqa: ARG002 - it counts nothing
+        """Drop the rows that a filter does not keep."""
+
+        def check(rows: list[Row]) -> list[Row]:
+            reasons = filter_rows(self, frame(rows, step.columns))
+            return [
+                dropped(row, *(f"filter: {label}" for label in labels)) if labels else row
+                for row, labels in zip(rows, reasons, strict=True)
+            ]
+
+        return Stage(step.title, check=check)
+
+    def prune(self, rows: pl.DataFrame, account: Account) -> Pruned:  # noqa: ARG002 - as above
+        """Say which rows of a frame the filters do not keep."""
+        found = filter_rows(self, rows)
+        return Pruned(reasons=[[f"filter: {label}" for label in labels] for labels in found])
+
+
+def bind(step: spec.Filter, columns: Columns, at: At, context: Context) -> Step:
+    """Find a step's filters, and call them with their arguments; raises MistakeError."""
+    bounds, parts = [], []
+    for number, use in enumerate(step.filter):
+        place = at("filter", number)
+        found = context.project.filter(use.name, place)
+        bounds.append(bind_filter(use.name, found.value, use.arguments, columns, place))
+        parts.append(("filter", found.record))
+    bound = Filtering.of(bounds)
+    reads = tuple(sorted(requires(keep for _, keep in bound.keeps)))
+    return Step(
+        step,
+        bound,
+        title=f"filter: {', '.join(label for label, _ in bound.keeps)}",
+        reads=reads,
+        parts=tuple(parts),
+        columns=typed(reads, columns),
+    )
 
 
 def _numbered(labels: Iterable[str]) -> list[str]:
@@ -71,3 +119,6 @@ def _ask(step: Filtering, rows: pl.DataFrame) -> list[pl.Series]:
                     f"filter {quoted(label)} failed: {first_paragraph(own)}"
                 ) from own
         raise MistakeError(f"the filters failed: {first_paragraph(error)}") from error
+
+
+VERB = Verb(spec.Filter, bind)

@@ -1,15 +1,22 @@
 """Ask a model for an answer, or for several, and keep them as a column."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+import polars as pl
 from pydantic import BaseModel, ValidationError
 
+from soupstock import spec
+from soupstock.errors import MistakeError
 from soupstock.inference.call import Answer, Ask, Call, Failure, Form, Reply
-from soupstock.inference.chat_template import Framing
-from soupstock.rows.rows import Row, dropped, failed
+from soupstock.inference.chat_template import FRAMINGS, Framing
+from soupstock.rows import schema_types
+from soupstock.rows.rows import Columns, Row, dropped, failed
 from soupstock.spec.prompt import Prompt, PromptError
+from soupstock.steps.columns import check_new, check_variables
+from soupstock.steps.step import Account, At, Context, RowWise, Stage, Step, Verb, located, sampling
 
 _FENCED = re.compile(r"\A\s*```[a-zA-Z]*\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 
@@ -23,9 +30,10 @@ class Sample(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Generation:
+class Generation(RowWise):
     """A generate step, bound: whom to ask, with what, for which column."""
 
+    is_stateless: ClassVar[bool] = True
     column: str
     form: Form
     prompt: Prompt
@@ -44,6 +52,71 @@ class Generation:
     def label(self) -> str:
         """Name the step in tables and reasons."""
         return f"generate: {self.column}"
+
+    def identity(self) -> Iterable[bytes]:
+        """Yield how the model is asked."""
+        yield self.form.identity()
+
+    def stage(self, step: Step, account: Account) -> Stage:  # noqa: ARG002 - it counts nothing
+        """Ask for each row."""
+        return Stage(step.title, step=lambda row, ask: generate(self, row, ask))
+
+
+def bind(step: spec.Generate, columns: Columns, at: At, context: Context) -> Step:
+    """Find a step's model, prompt and schema, and check its columns; raises MistakeError."""
+    check_new(step.generate, columns, at("generate"))
+    model = context.model(step.model, at("model"))
+    prompt = context.project.prompt(step.prompt, at("prompt"))
+    check_variables(prompt, columns, at("prompt"))
+    if step.pre_query and step.output_schema:
+        raise MistakeError("what a user would say (`pre_query`) has no schema", at("schema"))
+    parts = [("prompt", prompt.record)]
+    schema, json_schema, dtype = None, None, pl.String()
+    if step.output_schema:
+        found = context.project.schema(step.output_schema, at("schema"))
+        schema = found.value
+        json_schema = located(at("schema"), schema_types.json_schema_of, schema)
+        dtype = located(at("schema"), schema_types.struct_of, schema)
+        parts.append(("schema", found.record))
+    name = step.output_schema or "answer"
+    bound = Generation(
+        step.generate,
+        Form(model, sampling(step), json_schema, name, seed=context.seed),
+        prompt.value,
+        step.n,
+        step.retries,
+        schema,
+        step.reasoning,
+        step.tokens,
+        FRAMINGS[step.pre_query] if step.pre_query else None,
+    )
+    return Step(
+        step,
+        bound,
+        title=bound.label,
+        reads=tuple(sorted(prompt.value.variables)),
+        adds=_adds(step, dtype, columns, at),
+        models=((step.model, model),),
+        parts=tuple(parts),
+        calls=step.n,
+        texts=(step.generate, *(f"{step.generate}.{field}" for field in _fields(step, dtype))),
+    )
+
+
+def _adds(step: spec.Generate, dtype: pl.DataType, columns: Columns, at: At) -> Columns:
+    """Return the columns that a step makes: lists, where it asks for several answers."""
+    adds: Columns = {step.generate: dtype}
+    for key, kind in (("reasoning", pl.String()), ("tokens", pl.Int64())):
+        if (name := getattr(step, key)) is not None:
+            check_new(name, {**columns, **adds}, at(key))
+            adds = {**adds, name: kind}
+    return {name: pl.List(kind) if step.n > 1 else kind for name, kind in adds.items()}
+
+
+def _fields(step: spec.Generate, dtype: pl.DataType) -> list[str]:
+    if step.n > 1 or not isinstance(dtype, pl.Struct):
+        return []
+    return [field.name for field in dtype.fields]
 
 
 async def generate(step: Generation, row: Row, ask: Ask) -> Row:
@@ -116,3 +189,6 @@ def _read(step: Generation, reply: Reply) -> Sample | Failure:
         return Failure("Unreadable", f"the answer breaks its schema: {where}: {first['msg']}{cut}")
     tokens = reply.completion_tokens or None
     return Sample(value.model_dump(mode="json"), reply.reasoning, tokens)
+
+
+VERB = Verb(spec.Generate, bind)

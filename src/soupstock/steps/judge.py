@@ -3,35 +3,29 @@
 The judge's failure is null, never 0.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 
 from soupstock import spec
 from soupstock.artifacts.manifest import PartRecord
-from soupstock.errors import MistakeError, UnknownNameError
+from soupstock.errors import MistakeError
 from soupstock.inference.call import Ask, Call, Failure, Form, Reply, taken
 from soupstock.inference.servers.model import Model
-from soupstock.judging import pairs
-from soupstock.judging.judge_input import JUDGED, PAIRED, exhibits
+from soupstock.judging.judge_input import JUDGED, exhibits
 from soupstock.judging.jury import Aggregate, aggregated, disagreement
 from soupstock.judging.rubric import Rubric, Verdict, read_verdict, verdict_schema, weighted
 from soupstock.judging.rules import BoundRule, Ruled, apply
-from soupstock.project.project import Part, Project
-from soupstock.rows.filters import bind
-from soupstock.rows.rows import Columns, Row, failed, instance
+from soupstock.project.project import Part
+from soupstock.rows.filters import bind as bind_filter
+from soupstock.rows.rows import Columns, Row, failed, frame
 from soupstock.spec.prompt import Prompt, PromptError
-from soupstock.steps.columns import (
-    check_new,
-    check_variables,
-    comparison_type,
-    type_at,
-    verdict_type,
-)
-from soupstock.steps.compare import Comparing
-from soupstock.steps.step import At
+from soupstock.steps.columns import check_new, check_variables, type_at, verdict_type
+from soupstock.steps.compare import bind as bind_compare
+from soupstock.steps.compare import find_judges, verdict_form
+from soupstock.steps.step import Account, At, Context, RowWise, Stage, Step, Verb, typed
 from soupstock.text.measures import requires
 
 
@@ -44,13 +38,15 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Judging:
+class Judging(RowWise):
     """A judge step, bound."""
 
+    is_stateless: ClassVar[bool] = True
     column: str
     members: tuple[Member, ...]
     """The judges; none where the rubric has rules alone."""
-    prompt: Prompt
+    prompt: Prompt | None
+    """None where no model is asked."""
     rubric: Rubric
     retries: int = 2
     """How often an unreadable verdict is asked for again, with another seed."""
@@ -69,15 +65,34 @@ class Judging:
 
     def messages(self, row: Row) -> list[dict[str, str]]:
         """Render what the judges are asked about a row; raises PromptError."""
+        if self.prompt is None:
+            raise ValueError("rules alone ask no model")
         return self.prompt.messages(exhibits(self.rubric, row))
 
+    def identity(self) -> Iterable[bytes]:
+        """Yield how each judge is asked, and what the rules compute."""
+        yield from (member.form.identity() for member in self.members)
+        yield from (rule.expression.meta.serialize() for rule in self.rules)
 
-def rule(step: Judging, rows: list[Row], frame: pl.DataFrame) -> list[Row]:
+    def stage(self, step: Step, account: Account) -> Stage:  # noqa: ARG002 - it counts nothing
+        """Apply the rules to blocks of rows, and ask the judges about each row."""
+
+        def check(rows: list[Row]) -> list[Row]:
+            return rule(self, rows, frame(rows, step.columns))
+
+        return Stage(
+            step.title,
+            step=(lambda row, ask: judge(self, row, ask)) if self.members else None,
+            check=check if self.rules else None,
+        )
+
+
+def rule(step: Judging, rows: list[Row], values: pl.DataFrame) -> list[Row]:
     """Apply the rules to a block of rows; `judge` finds what they say in the step's column.
 
     Where nobody is asked the column is whole then.
     """
-    found = apply(step.rules, frame)
+    found = apply(step.rules, values)
     if step.members:
         return [row | {step.column: one} for row, one in zip(rows, found, strict=True)]
     return [_ended(step, row, one, {}) for row, one in zip(rows, found, strict=True)]
@@ -182,145 +197,70 @@ MOST_LOGPROBS = 20
 """How many alternatives to a token servers tell at most."""
 
 
-@dataclass(frozen=True)
-class Planned:
-    """A judge step with everything it needs."""
+def bind(step: spec.Judge, columns: Columns, at: At, context: Context) -> Step:
+    """Find a step's rubric, prompt and judges, and check its columns; raises MistakeError."""
+    check_new(step.judge, columns, at("judge"))
+    if step.compare is not None:
+        return bind_compare(step, step.compare, columns, at, context)
+    rubric = context.project.rubric(step.rubric, at("rubric"))
+    judges = find_judges(step, rubric.value, at, context)
+    for path in rubric.value.shown:
+        type_at(path, columns, at("rubric"), f" (the rubric {step.rubric} shows it)")
+    prompt = _prompt(rubric.value, at, context) if judges else None
+    rules, filters = _rules(step.rubric, rubric.value, columns, at, context)
+    bound = Judging(
+        step.judge,
+        tuple(Member(role, _form(step, rubric.value, model, context)) for role, model in judges),
+        prompt.value.given({"rubric": rubric.value}) if prompt else None,
+        rubric.value,
+        step.retries,
+        rules,
+        step.aggregate,
+    )
+    read = requires(rule.expression for rule in rules)
+    reads = (*rubric.value.shown, *sorted(read - {*rubric.value.shown}))
+    asked = (("prompt", prompt.record),) if prompt else ()
+    return Step(
+        step,
+        bound,
+        title=bound.label,
+        reads=reads,
+        adds={step.judge: verdict_type(rubric.value, [role for role, _ in judges])},
+        models=judges,
+        parts=(("rubric", rubric.record), *asked, *filters),
+        calls=len(judges),
+        columns=typed([path.partition(".")[0] for path in reads], columns),
+    )
 
-    bound: Judging | Comparing
-    reads: tuple[str, ...]
-    adds: Columns
-    members: tuple[tuple[str, Model], ...]
-    """The judges: roles and models."""
-    parts: tuple[tuple[str, PartRecord], ...]
-    """The files it is made from, each with its kind."""
-    calls: int
-    """Calls for each row."""
+
+def _prompt(rubric: Rubric, at: At, context: Context) -> Part[Prompt]:
+    prompt = context.project.prompt(rubric.prompt, at("rubric"))
+    check_variables(prompt, JUDGED, at("rubric"))
+    return prompt
 
 
-class Judges:
-    """Binds judge steps to a project and the models of a pipeline."""
+def _form(step: spec.Judge, rubric: Rubric, model: Model, context: Context) -> Form:
+    levels = max(len(one.levels) for one in rubric.judged.values())
+    # A level is one token or two: with a blank before it, and without.
+    alternatives = min(MOST_LOGPROBS, 2 * levels) if step.logprobs else 0
+    return verdict_form(step, model, verdict_schema(rubric), context, alternatives)
 
-    def __init__(
-        self, project: Project, models: Mapping[str, Model], pipeline: spec.Pipeline
-    ) -> None:
-        self._project = project
-        self._models = models
-        self._seed = pipeline.seed
-        steps = (step for step in pipeline.steps if isinstance(step, spec.Generate))
-        self._answers = {step.generate: step.n for step in steps}
 
-    def plan(self, step: spec.Judge, columns: Columns, at: At) -> Planned:
-        """Bind a step to the columns that are there by then; raises MistakeError."""
-        check_new(step.judge, columns, at("judge"))
-        if step.compare is not None:
-            return self._comparing(step, step.compare, columns, at)
-        return self._judging(step, columns, at)
+def _rules(
+    name: str, rubric: Rubric, columns: Columns, at: At, context: Context
+) -> tuple[tuple[BoundRule, ...], list[tuple[str, PartRecord]]]:
+    rules, parts = [], []
+    for criterion, one in rubric.rules.items():
+        found: Part[Callable[..., pl.Expr]] = context.project.filter(one.rule.name, at("rubric"))
+        arguments: Mapping[str, Any] = one.rule.arguments
+        try:
+            bound = bind_filter(one.rule.name, found.value, arguments, columns, is_score=True)
+        except MistakeError as error:
+            problem = f"the rule {criterion} of the rubric {name}: {error.message}"
+            raise MistakeError(problem, at("rubric")) from error
+        rules.append(BoundRule(criterion, bound.full_label, bound.expression))
+        parts.append(("filter", found.record))
+    return tuple(rules), parts
 
-    def _judging(self, step: spec.Judge, columns: Columns, at: At) -> Planned:
-        rubric = self._project.rubric(step.rubric, at("rubric"))
-        members = self._members(step, rubric.value, at)
-        for path in rubric.value.shown:
-            type_at(path, columns, at("rubric"), f" (the rubric {step.rubric} shows it)")
-        prompt = self._project.prompt(rubric.value.prompt, at("rubric"))
-        check_variables(prompt, JUDGED, at("rubric"))
-        rules, filters = self._rules(step.rubric, rubric.value, columns, at)
-        bound = Judging(
-            step.judge,
-            tuple(Member(role, self._form(step, rubric.value, model)) for role, model in members),
-            prompt.value.given({"rubric": rubric.value}),
-            rubric.value,
-            step.retries,
-            rules,
-            step.aggregate,
-        )
-        read = requires(rule.expression for rule in rules)
-        asked = [("prompt", prompt.record)] if members else []
-        return Planned(
-            bound,
-            reads=(*rubric.value.shown, *sorted(read - {*rubric.value.shown})),
-            adds={step.judge: verdict_type(rubric.value, [role for role, _ in members])},
-            members=members,
-            parts=(("rubric", rubric.record), *asked, *filters),
-            calls=len(members),
-        )
 
-    def _members(self, step: spec.Judge, rubric: Rubric, at: At) -> tuple[tuple[str, Model], ...]:
-        if not rubric.judged:
-            if step.roles:
-                problem = f"the rubric {step.rubric} has rules alone: it asks no model"
-                raise MistakeError(problem, at("model"))
-            return ()
-        if not step.roles:
-            raise MistakeError("the key 'model' is missing: who is the judge?", at("judge"))
-        if repeated := [role for role in step.roles if step.roles.count(role) > 1]:
-            raise MistakeError(f"the judge {repeated[0]!r} is named twice", at("model"))
-        for role in step.roles:
-            if role not in self._models:
-                raise UnknownNameError("model", role, self._models, at("model"))
-        return tuple((role, self._models[role]) for role in step.roles)
-
-    def _form(self, step: spec.Judge, rubric: Rubric, model: Model) -> Form:
-        levels = max(len(one.levels) for one in rubric.judged.values())
-        # A level is one token or two: with a blank before it, and without.
-        alternatives = min(MOST_LOGPROBS, 2 * levels) if step.logprobs else 0
-        return self._asking(step, model, verdict_schema(rubric), alternatives)
-
-    def _asking(
-        self, step: spec.Judge, model: Model, schema: Mapping[str, Any], alternatives: int = 0
-    ) -> Form:
-        return Form(
-            model,
-            {"temperature": step.temperature, "max_tokens": step.max_tokens},
-            schema,
-            "verdict",
-            top_logprobs=alternatives,
-            seed=self._seed,
-        )
-
-    def _comparing(self, step: spec.Judge, of: str, columns: Columns, at: At) -> Planned:
-        answers = type_at(of, columns, at("compare"))
-        if not isinstance(answers, pl.List):
-            problem = f"{of} is no column of several answers; `n` of a generate step makes one"
-            raise MistakeError(problem, at("compare"))
-        rubric = self._project.rubric(step.rubric, at("rubric"))
-        members = self._members(step, rubric.value, at)
-        if not members:
-            raise MistakeError("rules alone cannot compare two answers", at("rubric"))
-        beside = [path for path in rubric.value.shown if path != rubric.value.subject]
-        for path in beside:
-            type_at(path, columns, at("rubric"), f" (the rubric {step.rubric} shows it)")
-        prompt = self._project.prompt(rubric.value.compare_prompt, at("rubric"))
-        check_variables(prompt, PAIRED, at("rubric"))
-        bound = Comparing(
-            step.judge,
-            of,
-            tuple((role, self._asking(step, model, pairs.schema())) for role, model in members),
-            prompt.value.given({"rubric": rubric.value}),
-            rubric.value,
-            step.retries,
-        )
-        met = len(pairs.pairs(self._answers.get(of, pairs.MOST_TO_MEET_ALL)))
-        return Planned(
-            bound,
-            reads=(*beside, of),
-            adds={step.judge: comparison_type(instance(answers.inner))},
-            members=members,
-            parts=(("rubric", rubric.record), ("prompt", prompt.record)),
-            calls=2 * met * len(members),
-        )
-
-    def _rules(
-        self, name: str, rubric: Rubric, columns: Columns, at: At
-    ) -> tuple[tuple[BoundRule, ...], list[tuple[str, PartRecord]]]:
-        rules, parts = [], []
-        for criterion, one in rubric.rules.items():
-            found: Part[Callable[..., pl.Expr]] = self._project.filter(one.rule.name, at("rubric"))
-            arguments: Mapping[str, Any] = one.rule.arguments
-            try:
-                bound = bind(one.rule.name, found.value, arguments, columns, is_score=True)
-            except MistakeError as error:
-                problem = f"the rule {criterion} of the rubric {name}: {error.message}"
-                raise MistakeError(problem, at("rubric")) from error
-            rules.append(BoundRule(criterion, bound.full_label, bound.expression))
-            parts.append(("filter", found.record))
-        return tuple(rules), parts
+VERB = Verb(spec.Judge, bind)

@@ -1,9 +1,9 @@
 """Write a column anew with placeholders for personal data and secrets."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 
@@ -11,19 +11,49 @@ from soupstock import spec
 from soupstock.rows.rows import Columns, Row, column, frame
 from soupstock.spec.pruning import KINDS, Kind
 from soupstock.steps.columns import check_new, check_texts, type_at
-from soupstock.steps.step import At
+from soupstock.steps.step import (
+    Account,
+    At,
+    Context,
+    Pruned,
+    RowWise,
+    Stage,
+    Step,
+    Verb,
+    column_of,
+    typed,
+)
 from soupstock.text.masking import mask
 
 
 @dataclass(frozen=True)
-class Masking:
+class Masking(RowWise):
     """A mask step: the column that is read, and the one that is made."""
 
+    is_stateless: ClassVar[bool] = True
     column: str
     into: str
     dtype: pl.DataType
     """The type of what is read, and made."""
     kinds: tuple[Kind, ...] = KINDS
+
+    def identity(self) -> Iterable[bytes]:
+        """Yield nothing: the pipeline's words say it all."""
+        return ()
+
+    def stage(self, step: Step, account: Account) -> Stage:
+        """Mask the rows, and count by kind what was masked."""
+        return Stage(
+            step.title, check=lambda rows: mask_rows(self, rows, step.columns, account.counts)
+        )
+
+    def prune(self, rows: pl.DataFrame, account: Account) -> Pruned:
+        """Mask the rows of a frame."""
+        return Pruned(mask_frame(self, rows, account.counts))
+
+    def figures(self, counts: Mapping[str, int]) -> Mapping[str, Any]:
+        """Say how many identifiers were masked, by kind."""
+        return {"masked": dict(sorted(counts.items()))}
 
 
 def mask_frame(step: Masking, rows: pl.DataFrame, counts: Counter[str]) -> pl.Series:
@@ -35,16 +65,30 @@ def mask_frame(step: Masking, rows: pl.DataFrame, counts: Counter[str]) -> pl.Se
 
 
 def mask_rows(
-    step: Masking, rows: Sequence[Row], columns: dict[str, pl.DataType], counts: Counter[str]
+    step: Masking, rows: Sequence[Row], columns: Columns, counts: Counter[str]
 ) -> list[Row]:
     """Add the column to rows; `columns` are those that the step reads, with their types."""
     made = mask_frame(step, frame(rows, columns), counts).to_list()
     return [row | {step.into: value} for row, value in zip(rows, made, strict=True)]
 
 
-def bind_mask(step: spec.Mask, columns: Columns, at: At) -> Masking:
-    """Check a mask step's columns; raises MistakeError."""
+def bind(step: spec.Mask, columns: Columns, at: At, context: Context) -> Step:  # noqa: ARG001
+    """Check a step's columns; raises MistakeError."""
     check_texts(step.mask, columns, at("mask"))
     check_new(step.into, columns, at("into"))
     dtype: Any = type_at(step.mask.partition("::")[0], columns, at("mask"))
-    return Masking(step.mask, step.into, dtype, step.kinds)
+    bound = Masking(step.mask, step.into, dtype, step.kinds)
+    return Step(
+        step,
+        bound,
+        title=f"mask: {step.mask}",
+        reads=(step.mask,),
+        adds={bound.into: bound.dtype},
+        columns=typed([column_of(step.mask)], columns),
+        texts=(step.into,),
+        # What was masked is published as the column that was made of it.
+        withholds=(step.mask.partition("::")[0],),
+    )
+
+
+VERB = Verb(spec.Mask, bind)

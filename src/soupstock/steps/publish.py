@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
-from soupstock.errors import SoupstockError, shown
-from soupstock.rows.rows import AFTER, Columns, Row, dropped, failed
+from soupstock import spec
+from soupstock.artifacts.manifest import PartRecord
+from soupstock.errors import MistakeError, SoupstockError, shown
+from soupstock.rows import schema_types
+from soupstock.rows.rows import AFTER, BEFORE, Columns, Row, dropped, failed
 from soupstock.rows.splits import TRAIN, Sides, Splits, Texts, divided, groups, source_of, texts_of
 from soupstock.rows.table import PART_ROWS, Table
+from soupstock.steps.columns import type_at
+from soupstock.steps.step import Account, At, Context, RowWise, Stage, Step, Verb, located
 
 SHARD_GROUPS = 24
 """How many row groups, of PART_ROWS rows each, a shard holds at most."""
@@ -51,9 +56,10 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Publication:
+class Publication(RowWise):
     """A publish step, bound: the rows' schema, or the columns that are published without one."""
 
+    is_stateless: ClassVar[bool] = True
     repository: str
     columns: Columns
     """The published columns and their types."""
@@ -71,6 +77,56 @@ class Publication:
     def shapes(self) -> tuple[Shape, ...]:
         """The ways in which rows are published: one or several."""
         return self.configs or (Shape(CONFIG, self.columns, self.schema),)
+
+    def identity(self) -> Iterable[bytes]:
+        """Yield nothing: the pipeline's words and the schemas' texts say it all."""
+        return ()
+
+    def stage(self, step: Step, account: Account) -> Stage:  # noqa: ARG002 - it counts nothing
+        """Drop the rows that break every schema."""
+        return Stage(step.title, check=lambda rows: check(self, rows))
+
+
+def bind(step: spec.Publish, columns: Columns, at: At, context: Context) -> Step:
+    """Find a step's schemas, and check its columns; raises MistakeError."""
+    if at.index != len(context.pipeline.steps) - 1:
+        raise MistakeError("publish must be the last step", at("publish"))
+    withheld = {name for one in context.before for name in one.withholds}
+    published = {name: kind for name, kind in columns.items() if name not in withheld}
+    if step.configs and step.output_schema:
+        raise MistakeError("with configs, each has its own schema", at("schema"))
+    if step.stratify is not None:
+        type_at(step.stratify, columns, at("stratify"))
+        if not step.splits:
+            raise MistakeError("to stratify takes splits", at("stratify"))
+    shapes, parts = _shapes(step, published, at, context)
+    bound = Publication(
+        step.publish,
+        shapes[0].columns,
+        shapes[0].schema,
+        shapes if step.configs else (),
+        Splits(step.splits, step.stratify, context.shared),
+    )
+    return Step(step, bound, title=bound.label, reads=(), parts=parts)
+
+
+def _shapes(
+    step: spec.Publish, published: Columns, at: At, context: Context
+) -> tuple[tuple[Shape, ...], tuple[tuple[str, PartRecord], ...]]:
+    """Return the ways in which rows are published, and the files of their schemas."""
+    configs = step.configs or {CONFIG: spec.Config(output_schema=step.output_schema)}
+    parts: dict[str, PartRecord] = {}
+    shapes = []
+    for name, output in configs.items():
+        shape = Shape(name, {**BEFORE, **published} if step.configs else published)
+        if output.output_schema:
+            place = at("configs", name, "schema") if step.configs else at("schema")
+            found = context.project.schema(output.output_schema, place)
+            parts[found.record.file] = found.record
+            columns = located(place, schema_types.columns_of, found.value)
+            shape = Shape(name, columns, found.value)
+        shapes.append(shape)
+    return tuple(shapes), tuple(("schema", part) for part in parts.values())
 
 
 @dataclass(frozen=True)
@@ -317,3 +373,6 @@ def _common(dtype: pa.DataType) -> pa.DataType:
     if pa.types.is_struct(dtype):
         return pa.struct([pa.field(field.name, _common(field.type)) for field in dtype])
     return dtype
+
+
+VERB = Verb(spec.Publish, bind)

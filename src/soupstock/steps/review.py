@@ -1,74 +1,85 @@
 """Choose the rows that people read, and take in what they said. Sends and fetches nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
 from soupstock import spec
-from soupstock.artifacts.manifest import PartRecord
 from soupstock.errors import MistakeError, Place, quoted
 from soupstock.judging.rubric import Rubric
-from soupstock.project.project import Project
 from soupstock.review.answers import KEEP, read_answers
-from soupstock.review.apply import COLUMN, REVIEW, Reviewing, original, passing
+from soupstock.review.apply import COLUMN, REVIEW, Reviewing, original, passing, review
 from soupstock.rows.rows import Columns
+from soupstock.rows.table import Table
+from soupstock.similarity.cosine import Embedder
 from soupstock.steps.columns import check_new, check_texts, type_at
-from soupstock.steps.step import At
+from soupstock.steps.step import Account, At, Context, SetWise, Step, Verb, Whole
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A review step with everything it needs."""
+class Review(SetWise):
+    """A review step, bound."""
 
-    bound: Reviewing
-    reads: tuple[str, ...]
-    adds: Columns
-    parts: tuple[tuple[str, PartRecord], ...]
+    reviewing: Reviewing
+
+    def identity(self) -> Iterable[bytes]:
+        """Yield the hash of what people said."""
+        yield self.reviewing.answers.content.encode()
+
+    def whole(
+        self,
+        table: Table,
+        folder: Path,
+        account: Account,
+        embedder: Embedder | None,  # noqa: ARG002 - it compares nothing
+    ) -> Whole:
+        """Draw the sample, and apply what people said."""
+        found = review(self.reviewing, table, folder)
+        account.review = found.record
+        account.notes.extend(found.record.sentences())
+        dropped = {f"{COLUMN}: {veto}": count for veto, count in found.record.vetoed.items()}
+        return Whole(found.table, found.record.rows, dropped)
 
 
-class Reviews:
-    """Binds the review step of a pipeline."""
-
-    def __init__(self, project: Project, pipeline: spec.Pipeline, name: str) -> None:
-        self._project = project
-        self._pipeline = pipeline
-        self._name = name
-
-    def plan(self, step: spec.Review, index: int, columns: Columns, at: At) -> Planned:
-        """Check its columns, and read the answers; raises MistakeError."""
-        before = self._pipeline.steps[:index]
-        _check(step, before, columns, at)
-        judges = [one for one in before if isinstance(one, spec.Judge)]
-        judge = judges[-1].judge if judges else None
-        if step.strategy == "uncertain" and judge is None:
-            problem = "uncertain about what? No step before this one judges"
-            raise MistakeError(problem, at("strategy"))
-        chosen = step.rubric or (judges[-1].rubric if judges else None)
-        found = self._project.rubric(chosen, at("rubric")) if chosen else None
-        rubric = found.value if found else None
-        shown = _shown(step, rubric, columns, at)
-        own = rubric.subject if rubric and not step.columns else None
-        subject = step.column or own or shown[-1]
-        corrected = _corrected(step, subject, columns, at)
-        bound = Reviewing(
-            said=step,
-            shown=shown,
-            subject=subject,
-            corrected=corrected,
-            judge=judge,
-            threshold=passing(before, judge),
-            seed=self._pipeline.seed,
-            answers=read_answers(self._project.root, self._name),
-        )
-        kinds = (step.strategy.stratified,) if isinstance(step.strategy, spec.Stratified) else ()
-        reads = (*shown, *filter(None, (judge,)), *kinds)
-        return Planned(
-            bound,
-            reads=tuple(dict.fromkeys(reads)),
-            adds=_adds(corrected, columns, at),
-            parts=(("rubric", found.record),) if found else (),
-        )
+def bind(step: spec.Review, columns: Columns, at: At, context: Context) -> Step:
+    """Check a step's columns, and read the answers; raises MistakeError."""
+    before = context.pipeline.steps[: at.index]
+    _check(step, before, columns, at)
+    judges = [one for one in before if isinstance(one, spec.Judge)]
+    judge = judges[-1].judge if judges else None
+    if step.strategy == "uncertain" and judge is None:
+        problem = "uncertain about what? No step before this one judges"
+        raise MistakeError(problem, at("strategy"))
+    chosen = step.rubric or (judges[-1].rubric if judges else None)
+    found = context.project.rubric(chosen, at("rubric")) if chosen else None
+    rubric = found.value if found else None
+    shown = _shown(step, rubric, columns, at)
+    own = rubric.subject if rubric and not step.columns else None
+    subject = step.column or own or shown[-1]
+    corrected = _corrected(step, subject, columns, at)
+    reviewing = Reviewing(
+        said=step,
+        shown=shown,
+        subject=subject,
+        corrected=corrected,
+        judge=judge,
+        threshold=passing(before, judge),
+        seed=context.seed,
+        answers=read_answers(context.project.root, context.name),
+    )
+    kinds = (step.strategy.stratified,) if isinstance(step.strategy, spec.Stratified) else ()
+    adds = _adds(corrected, columns, at)
+    return Step(
+        step,
+        Review(reviewing),
+        title=reviewing.label,
+        reads=tuple(dict.fromkeys((*shown, *filter(None, (judge,)), *kinds))),
+        adds=adds,
+        parts=(("rubric", found.record),) if found else (),
+        withholds=tuple(adds),
+    )
 
 
 def _adds(corrected: str | None, columns: Columns, at: At) -> Columns:
@@ -118,3 +129,6 @@ def _corrected(step: spec.Review, subject: str, columns: Columns, at: At) -> str
     if step.column is not None and not is_text:
         raise MistakeError(f"{quoted(subject)} is no column of texts", at("column"))
     return subject if is_text and "correction" in step.questions else None
+
+
+VERB = Verb(spec.Review, bind)

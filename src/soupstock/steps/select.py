@@ -1,6 +1,8 @@
 """Choose rows by how good they are and how they differ: exactly so many, where there are."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -11,14 +13,16 @@ from soupstock import spec
 from soupstock.errors import MistakeError
 from soupstock.inference.embeddings import EmbeddingForm
 from soupstock.inference.static_embeddings import StaticModel
+from soupstock.rows.marks import INDEX, MARKS, mark, read_kept, reasons_of
 from soupstock.rows.rows import Columns, column
+from soupstock.rows.table import Table
 from soupstock.similarity.coreset import Chosen, clustered, differing, farthest
 from soupstock.similarity.cosine import Embedder, Vectors, directions
 from soupstock.similarity.minhash import Counts
 from soupstock.similarity.tfidf import sketched
 from soupstock.stats.apportionment import shared_out
 from soupstock.steps.columns import check_quality, check_texts, type_at
-from soupstock.steps.step import At, Within
+from soupstock.steps.step import Account, At, Context, SetWise, Step, ToEmbed, Verb, Whole
 from soupstock.text.measures import read_scores, read_texts
 
 Flags = npt.NDArray[np.bool_]
@@ -28,7 +32,7 @@ ENOUGH, ALIKE = "select: enough", "select: alike"
 
 
 @dataclass(frozen=True)
-class Selection:
+class Selection(SetWise):
     """A select step: how many rows, and which."""
 
     rows: int | None = None
@@ -52,6 +56,27 @@ class Selection:
     def compares(self) -> bool:
         """Whether texts are compared."""
         return self.method != "best" or self.clusters is not None
+
+    def identity(self) -> Iterable[bytes]:
+        """Yield what embeds the texts."""
+        if self.embedder is not None:
+            yield self.embedder.identity()
+
+    def to_embed(self) -> ToEmbed | None:
+        """Say that a model server embeds the column's texts, if one does."""
+        if self.column is None or not isinstance(self.embedder, EmbeddingForm):
+            return None
+        return ToEmbed(self.embedder, self.column)
+
+    def whole(
+        self, table: Table, folder: Path, account: Account, embedder: Embedder | None
+    ) -> Whole:
+        """Drop the rows that are not selected."""
+        if isinstance(self.embedder, StaticModel):
+            embedder = self.embedder.load()
+        rows = read_kept(table, self.reads)
+        marks = _unselected(self, rows, account, embedder)
+        return Whole(mark(table, marks, folder), rows.height, reasons_of(marks))
 
 
 class Selected(NamedTuple):
@@ -174,8 +199,26 @@ def _said(
     )
 
 
-def bind_select(step: spec.Select, columns: Columns, within: Within, at: At) -> Selection:
-    """Check a select step's columns, and that its keys go together; raises MistakeError."""
+def _unselected(
+    step: Selection, rows: pl.DataFrame, account: Account, embedder: Embedder | None
+) -> pl.DataFrame:
+    """Mark the rows that are not selected."""
+    found = select(step, rows, embedder)
+    account.notes.extend(found.notes)
+    marks = pl.DataFrame(
+        {
+            INDEX: rows[INDEX],
+            "twin": rows["id"].gather(found.twin),
+            "similarity": found.similarity,
+            "why": found.reason,
+        },
+        schema=MARKS,
+    )
+    return marks.filter(pl.col("why").is_not_null())
+
+
+def bind(step: spec.Select, columns: Columns, at: At, context: Context) -> Step:
+    """Check a step's columns, and that its keys go together; raises MistakeError."""
     _check_select(step, at)
     if step.by is not None:
         check_quality(step.by, columns, at("by"))
@@ -184,7 +227,7 @@ def bind_select(step: spec.Select, columns: Columns, within: Within, at: At) -> 
     if step.per is not None and not _is_groupable(type_at(step.per, columns, at("per"))):
         raise MistakeError("rows are grouped by texts, whole numbers, true or false", at("per"))
     has_rows = isinstance(step.select, int)
-    return Selection(
+    bound = Selection(
         rows=int(step.select) if has_rows else None,
         share=1.0 if has_rows or step.select == "all" else float(str(step.select)[:-1]) / 100,
         by=step.by,
@@ -194,7 +237,20 @@ def bind_select(step: spec.Select, columns: Columns, within: Within, at: At) -> 
         per=step.per,
         clusters=step.clusters,
         at_most=step.at_most,
-        embedder=within.embedder(step.embedder, at("embedder")) if step.embedder else None,
+        embedder=context.embedder(step.embedder, at("embedder")) if step.embedder else None,
+    )
+    target = context.pipeline.target
+    if target is not None and bound.rows is not None and bound.rows < target:
+        problem = f"select keeps {bound.rows:,} rows, and the target is {target:,}"
+        raise MistakeError(problem, at("select"))
+    return Step(
+        step,
+        bound,
+        title=f"select: {step.select}",
+        reads=tuple(bound.reads),
+        models=context.embedding_models(bound.embedder),
+        calls=int(isinstance(bound.embedder, EmbeddingForm)),
+        texts=(step.column,) if step.column else (),
     )
 
 
@@ -218,3 +274,6 @@ def _check_select(step: spec.Select, at: At) -> None:
 
 def _is_groupable(dtype: pl.DataType) -> bool:
     return dtype.is_integer() or dtype in (pl.String, pl.Boolean, pl.Categorical, pl.Enum)
+
+
+VERB = Verb(spec.Select, bind)

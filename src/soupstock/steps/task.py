@@ -5,44 +5,23 @@ It is taken through its course from the beginning each time, which costs little 
 so nothing of it is held while its questions are out.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 import polars as pl
 
+from soupstock import spec
 from soupstock.inference.call import Answer, Ask, Call, Failure, Form, seed_of
-from soupstock.rows.rows import Row, dropped, failed, flatten
-
-
-class Question(NamedTuple):
-    """What a task asks: messages, or a text to be completed, and how many answers it wants."""
-
-    messages: Sequence[Mapping[str, Any]]
-    n: int = 1
-    schema: Mapping[str, Any] | None = None
-    """The JSON Schema that an answer must have; None leaves it to the step's form."""
-    prompt: str | None = None
-    """The text that is completed, in place of messages."""
-    stop: str | None = None
-    """Where a completion ends."""
-
-
-class Done(NamedTuple):
-    """What came of a task."""
-
-    outputs: Mapping[str, Any]
-
-
-Course = Callable[
-    [Mapping[str, Any], Sequence[Sequence[str]], int], Sequence[Question] | Done | Failure
-]
-"""Takes a task's inputs, the answers so far (for each question as many as it wanted) and a seed."""
+from soupstock.rows.rows import Columns, Row, dropped, failed, flatten
+from soupstock.steps.distilabel.binding import bind_task
+from soupstock.steps.distilabel.course import Course, Done, Question
+from soupstock.steps.step import Account, At, Context, RowWise, Stage, Step, Verb, sampling
 
 
 @dataclass(frozen=True)
-class Tasking:
+class Tasking(RowWise):
     """A task step, bound."""
 
     task: str
@@ -54,7 +33,7 @@ class Tasking:
     dtypes: Mapping[str, pl.DataType]
     """The columns' types."""
     course: Course
-    identity: bytes
+    catalogue: bytes
     """What the task is, beside the words of the pipeline: its catalogue's version."""
     retries: int = 2
     """How often a task that could read nothing is begun again, with other seeds."""
@@ -63,6 +42,42 @@ class Tasking:
     def label(self) -> str:
         """Name the step in tables and reasons: `task: EvolInstruct(harder)`."""
         return f"task: {self.task}({next(iter(self.dtypes))})"
+
+    def identity(self) -> Iterable[bytes]:
+        """Yield how the model is asked, and the catalogue's version."""
+        yield self.form.identity() + self.catalogue
+
+    def stage(self, step: Step, account: Account) -> Stage:  # noqa: ARG002 - it counts nothing
+        """Carry the task out on each row."""
+        return Stage(step.title, step=lambda row, ask: perform(self, row, ask))
+
+
+def bind(step: spec.Task, columns: Columns, at: At, context: Context) -> Step:
+    """Find a step's model and its task, and check its columns; raises MistakeError."""
+    # The catalogue imports this module for what a task is made of.
+
+    model = context.model(step.model, at("model"))
+    task = bind_task(step, columns, context.seed, at)
+    bound = Tasking(
+        step.task,
+        Form(model, sampling(step), task.schema, step.task, seed=context.seed),
+        task.inputs,
+        task.outputs,
+        task.dtypes,
+        task.course,
+        task.identity,
+        step.retries,
+    )
+    return Step(
+        step,
+        bound,
+        title=bound.label,
+        reads=tuple(dict.fromkeys(task.inputs.values())),
+        adds=task.dtypes,
+        models=((step.model, model),),
+        calls=task.calls,
+        texts=tuple(task.dtypes),
+    )
 
 
 async def perform(step: Tasking, row: Row, ask: Ask) -> Row:
@@ -159,3 +174,6 @@ def _number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+VERB = Verb(spec.Task, bind)

@@ -1,19 +1,20 @@
 """Check answers by rule, and pick the shortest that is right. Asks no model."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 import polars as pl
 
 from soupstock import spec
+from soupstock.artifacts.manifest import SavingRecord
 from soupstock.errors import MistakeError, Place, quoted
 from soupstock.judging import formulas, function_calls
 from soupstock.judging.answers import Check, Finding, same_line, same_value
 from soupstock.judging.sandbox import Limits, tested
 from soupstock.rows.rows import Columns, Row, flatten
 from soupstock.steps.columns import check_new, type_at
-from soupstock.steps.step import At
+from soupstock.steps.step import Account, At, Context, RowWise, Stage, Step, Verb
 
 _FIELDS: Mapping[str, pl.DataType] = {
     "passed": pl.List(pl.Boolean),
@@ -38,7 +39,7 @@ class Saving(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Verification:
+class Verification(RowWise):
     """A verify step, bound."""
 
     column: str
@@ -53,8 +54,8 @@ class Verification:
     """The column that says how many tokens each answer has; without it characters are counted."""
     than_tokens: str | None = None
     """The column that says how many the longer one has."""
-    identity: bytes = b""
-    """What the check is, beside the words of the pipeline: its library's version."""
+    library: bytes = b""
+    """The version of the library that checks, where one does."""
     is_slow: bool = False
     """Whether a check takes long: then it waits until all rows are there."""
 
@@ -73,6 +74,27 @@ class Verification:
         """The columns that are read."""
         some = (self.answers, *self.right, self.than, self.tokens, self.than_tokens)
         return tuple(path for path in some if path)
+
+    def identity(self) -> Iterable[bytes]:
+        """Yield the version of the library that checks."""
+        yield self.library
+
+    def stage(self, step: Step, account: Account) -> Stage:
+        """Check the answers of each row, and count what shorter ones save."""
+
+        def check(rows: list[Row]) -> list[Row]:
+            made = verify_rows(self, rows)
+            for row in made:
+                if row[self.column]:
+                    account.counts.update(_counted(saving_of(self, row)))
+            account.notes[:] = savings_told(account.counts)
+            return made
+
+        return Stage(step.title, check=check)
+
+    def figures(self, counts: Mapping[str, int]) -> Mapping[str, Any]:
+        """Say what shorter answers saved."""
+        return {"savings": tuple(SavingRecord(**one._asdict()) for one in saved(counts))}
 
 
 @dataclass(frozen=True)
@@ -177,13 +199,29 @@ class Saved(NamedTuple):
     after: int
 
 
-def saved(savings: Sequence[Saving | None]) -> list[Saved]:
-    """Add up what was saved."""
-    units = {unit: [s for s in savings if s and s.unit == unit] for unit in get_args(Unit)}
+ROWS = "rows"
+"""The count of rows that were verified."""
+
+
+def _counted(saving: Saving | None) -> Mapping[str, int]:
+    """Count a row that was verified, and what was saved in it."""
+    if saving is None:
+        return {ROWS: 1}
+    unit = saving.unit
+    return {
+        ROWS: 1,
+        f"{unit} {ROWS}": 1,
+        f"{unit} before": saving.before,
+        f"{unit} after": saving.after,
+    }
+
+
+def saved(counts: Mapping[str, int]) -> list[Saved]:
+    """Return what was saved, by unit."""
     return [
-        Saved(unit, len(some), sum(s.before for s in some), sum(s.after for s in some))
-        for unit, some in units.items()
-        if some
+        Saved(unit, rows, counts[f"{unit} before"], counts[f"{unit} after"])
+        for unit in get_args(Unit)
+        if (rows := counts.get(f"{unit} {ROWS}", 0))
     ]
 
 
@@ -192,13 +230,13 @@ SMALL_STUDENTS = (
 )
 
 
-def savings_told(savings: Sequence[Saving | None]) -> list[str]:
+def savings_told(counts: Mapping[str, int]) -> list[str]:
     """Say how much shorter answers were made, where that was asked."""
     return [
-        f"{one.rows:,} of {len(savings):,} rows have a shorter answer that is right:"
+        f"{one.rows:,} of {counts[ROWS]:,} rows have a shorter answer that is right:"
         f" {one.after:,} {one.unit} in all instead of {one.before:,}, which saves"
         f" {1 - one.after / one.before:.0%}{_BY[one.unit]} ({SMALL_STUDENTS})"
-        for one in saved(savings)
+        for one in saved(counts)
     ]
 
 
@@ -219,14 +257,36 @@ _RUN = ("math", "tests", "stubs")
 """What is run in a process of its own, with limits."""
 
 
-def bind_verify(step: spec.Verify, columns: Columns, at: At) -> Verification:
-    """Bind a step to the columns that are there by then; raises MistakeError."""
+def bind(step: spec.Verify, columns: Columns, at: At, context: Context) -> Step:  # noqa: ARG001
+    """Check a step's columns, and find its rule; raises MistakeError."""
     check_new(step.verify, columns, at("verify"))
     key = _NEEDS[step.by]
     if getattr(step, key) is None:
         problem = f"`by: {step.by}` needs `{key}`: the column to hold the answers against"
         raise MistakeError(problem, at("by") or at("verify"))
     keys = [key, *(["stubs"] if step.by == "call" and step.stubs else [])]
+    _check_columns(step, keys, columns, at)
+    library = formulas.version(at("by")).encode() if step.by == "math" else b""
+    run = next((one for one in (step.by, *keys) if one in _RUN), None)
+    limits = Limits(step.seconds, step.megabytes)
+    if run and (lacking := limits.lacking()) is not None:
+        raise MistakeError(f"`{run}` cannot be run here: {lacking}", at(run) or at("by"))
+    bound = Verification(
+        step.verify,
+        step.column,
+        tuple(getattr(step, one) for one in keys),
+        _check(step, limits, at),
+        step.than,
+        step.tokens,
+        _than_tokens(step, columns, at),
+        library,
+        is_slow=run is not None,
+    )
+    adds = {step.verify: bound.dtype}
+    return Step(step, bound, title=bound.label, reads=bound.reads, adds=adds)
+
+
+def _check_columns(step: spec.Verify, keys: Sequence[str], columns: Columns, at: At) -> None:
     _check_text(step.column, columns, at("column"), is_list=True)
     for one in keys:
         path = getattr(step, one)
@@ -236,22 +296,6 @@ def bind_verify(step: spec.Verify, columns: Columns, at: At) -> Verification:
         _check_text(step.than, columns, at("than"))
     if step.tokens is not None:
         _check_count(step.tokens, columns, at("tokens"))
-    identity = formulas.version(at("by")).encode() if step.by == "math" else b""
-    run = next((one for one in (step.by, *keys) if one in _RUN), None)
-    limits = Limits(step.seconds, step.megabytes)
-    if run and (lacking := limits.lacking()) is not None:
-        raise MistakeError(f"`{run}` cannot be run here: {lacking}", at(run) or at("by"))
-    return Verification(
-        step.verify,
-        step.column,
-        tuple(getattr(step, one) for one in keys),
-        _check(step, limits, at),
-        step.than,
-        step.tokens,
-        _than_tokens(step, columns, at),
-        identity,
-        is_slow=run is not None,
-    )
 
 
 def _than_tokens(step: spec.Verify, columns: Columns, at: At) -> str | None:
@@ -304,3 +348,6 @@ def _compared(is_same: Callable[[str, str], bool]) -> Check:
         ]
 
     return check
+
+
+VERB = Verb(spec.Verify, bind)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from soupstock.inference.store import Size
     from soupstock.review.exchange import Exchanged
     from soupstock.runs.calibration import Calibrated
-    from soupstock.steps.distilabel import Entry
+    from soupstock.steps.distilabel.catalogue import Entry
 
 
 def show_cache(sizes: "Sequence[Size]") -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from soupstock.cli.display.terminal import cell, duration, new_console, new_table, whole
-from soupstock.engine.plan import Plan, Step
+from soupstock.engine.plan import Plan
 from soupstock.errors import shown
 from soupstock.judging.canaries import FEWEST, copies
 from soupstock.similarity.edits import EDITS
@@ -15,6 +15,7 @@ from soupstock.spec.judging import Judge
 from soupstock.spec.pruning import Decontaminate, Dedup, Select
 from soupstock.steps.decontaminate import Decontamination
 from soupstock.steps.judge import Judging
+from soupstock.steps.step import Step
 
 if TYPE_CHECKING:
     from soupstock.runs.estimate import Estimate, Interval
@@ -63,12 +64,12 @@ def _trials(steps: Sequence[Step]) -> Iterator[str]:
 
 def _spoiled_calls(step: Step) -> int:
     """Say how many calls it takes at most to try a judge."""
-    return len(step.members) * round(spoiled_rows(step))
+    return len(step.models) * round(spoiled_rows(step))
 
 
 def spoiled_rows(step: Step, rows: float = math.inf) -> float:
     """Say how many canaries a judge of so many rows is asked about at most."""
-    if not (isinstance(step.bound, Judging) and isinstance(step.spec, Judge) and step.members):
+    if not (isinstance(step.bound, Judging) and isinstance(step.spec, Judge) and step.models):
         return 0
     taken = min(rows, step.spec.canaries or 0)
     return copies(step.bound.rubric) * taken if taken >= FEWEST else 0
@@ -80,7 +81,7 @@ def _edited_calls(step: Step) -> int:
         return 0
     items = sum(reference.rows for reference in step.bound.against)
     # Each item is edited in each way, and held against another one.
-    return (len(EDITS) + 1) * min(items, step.spec.canaries or 0) if step.model else 0
+    return (len(EDITS) + 1) * min(items, step.spec.canaries or 0) if step.models else 0
 
 
 def _details(step: Step, rows: int | None) -> Iterator[tuple[str, str]]:
@@ -89,9 +90,9 @@ def _details(step: Step, rows: int | None) -> Iterator[tuple[str, str]]:
         yield "reads", ", ".join(step.reads)
     if step.adds:
         yield "adds", ", ".join(f"{name} ({_type(dtype)})" for name, dtype in step.adds.items())
-    if step.model:
+    if step.models:
         calls = f"{step.calls} a row" if rows is None else f"at most {rows * step.calls:,}"
-        yield "asks", f"{step.role} = {step.model.reference}, calls: {calls}"
+        yield "asks", f"{step.role} = {step.models[0][1].reference}, calls: {calls}"
     for reference in getattr(step.bound, "against", ()):
         yield "against", f"{reference.label}, {reference.column}: {reference.rows:,} rows"
     if embedder := getattr(step.bound, "embedder", None):

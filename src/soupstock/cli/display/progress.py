@@ -13,8 +13,8 @@ from rich.text import Text
 
 from soupstock.cli.display.plan import spoiled_rows
 from soupstock.cli.display.terminal import cell, duration, new_console, new_table, short
-from soupstock.engine.plan import Step
 from soupstock.inference.servers.endpoint import PICO
+from soupstock.steps.step import Step
 
 if TYPE_CHECKING:
     from soupstock.inference.model_queue import Lane

@@ -1,0 +1,51 @@
+"""Marks on a table's rows: which are dropped by a step that sees all rows, and why.
+
+What stays is decided from a few columns, which are in memory; all others pass by a part at a time.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from soupstock.rows.table import Table
+
+_KEPT = pl.col("dropped_by").list.len() == 0
+# What cannot be printed is the name of no column of a user's.
+INDEX = "\0index"
+MARKS = {INDEX: pl.UInt32(), "twin": pl.String(), "similarity": pl.Float64(), "why": pl.String()}
+"""What a step says of the rows that it drops: their place, their twin, and the reason."""
+
+
+def read_kept(table: Table, paths: Sequence[str | None]) -> pl.DataFrame:
+    """Read some columns of the rows that are kept so far, with their INDEX and `id`."""
+    names = {path.partition("::")[0].partition(".")[0] for path in paths if path}
+    lazy = table.scan().with_row_index(INDEX).filter(_KEPT)
+    return lazy.select(INDEX, "id", *sorted(names - {"id"})).collect()
+
+
+def reasons_of(marks: pl.DataFrame) -> Mapping[str, int]:
+    """Count the marked rows by reason, the most frequent first."""
+    return dict(marks["why"].value_counts(sort=True).iter_rows())
+
+
+def mark(table: Table, marks: pl.DataFrame, folder: Path) -> Table:
+    """Write a table into a folder with marks (a frame of MARKS) added to its rows."""
+    return table.map(folder, _marked(table, marks))
+
+
+def _marked(table: Table, marks: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    start = 0
+    named = marks.rename({"twin": "\0twin", "similarity": "\0similarity", "why": "\0why"})
+    for part in table.frames():
+        indexed = part.with_row_index(INDEX, offset=start)
+        start += part.height
+        joined = indexed.join(named, on=INDEX, how="left", maintain_order="left")
+        marked = joined.with_columns(
+            twin=pl.coalesce("\0twin", "twin"),
+            similarity=pl.coalesce("\0similarity", "similarity"),
+            dropped_by=pl.when(pl.col("\0why").is_not_null())
+            .then(pl.col("dropped_by").list.concat(pl.concat_list("\0why")))
+            .otherwise(pl.col("dropped_by")),
+        )
+        yield marked.drop(INDEX, "\0twin", "\0similarity", "\0why")
