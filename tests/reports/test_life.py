@@ -121,7 +121,10 @@ def test_a_row_that_no_prompt_fits_is_told_with_its_failure(folder: Folder, serv
     assert last.messages == ()
     assert last.value is None
     (failure,) = last.failures
-    assert failure == "PromptError: reply:4: the prompt cannot be rendered: division by zero"
+    assert failure == (
+        "PromptError",
+        "reply:4: the prompt cannot be rendered: division by zero",
+    )
     assert last.reasons == ["generate: answer failed"]
     assert server.count > 0
 
@@ -137,7 +140,9 @@ def test_a_failed_verdict_is_told_and_is_no_score(folder: Folder) -> None:
     life = life_of(folder, run.rows["id"][0])
     judge, filters = life.chapters[2:4]
     assert judge.value is None
-    assert judge.failures[0].startswith("Unreadable: the reply is no JSON object")
+    cause, message = judge.failures[0]
+    assert cause == "Unreadable"
+    assert message.startswith("the reply is no JSON object")
     assert filters.value == {"score(quality)": "drops of None (min=0.5)"}
 
 

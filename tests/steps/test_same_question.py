@@ -20,6 +20,7 @@ from soupstock.dataset.mix import mix
 from soupstock.dataset.verify import verify
 from soupstock.errors import MistakeError, ModelError
 from soupstock.inference.budget import Budget
+from soupstock.judging.same_question import read_sameness
 from soupstock.project.project import Project
 from soupstock.reports.life import explain
 from soupstock.runs.estimate import estimate
@@ -27,7 +28,6 @@ from soupstock.runs.prune import Pruning, prune
 from soupstock.runs.run import Run
 from soupstock.similarity import edits
 from soupstock.similarity.contamination import Detector
-from soupstock.steps.same_question import read_sameness
 from soupstock.testing import Request, Server
 
 OTHER = (

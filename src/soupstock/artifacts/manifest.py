@@ -1,6 +1,7 @@
 """What a run says of itself: the one place where the numbers of card and report come from."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from soupstock.artifacts.judges import JudgeRecord
 from soupstock.artifacts.review import ReviewRecord
 from soupstock.artifacts.terms import TermsRecord
 from soupstock.spec.fields import Record
+from soupstock.spec.pipeline import Pipeline
 
 MANIFEST = "manifest.json"
 
@@ -250,6 +252,11 @@ class Manifest(Record):
     """Of Python and of the packages that shape the result."""
     paid: PaidRecord = PaidRecord()
     timing: TimingRecord
+
+    @cached_property
+    def spec(self) -> Pipeline:
+        """The pipeline as it was written; raises ValidationError if it is another version's."""
+        return Pipeline.model_validate(self.pipeline)
 
     @property
     def parts(self) -> Mapping[str, tuple[PartRecord, ...]]:

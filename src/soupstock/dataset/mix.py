@@ -143,7 +143,7 @@ def _cooked(recipe: _Recipe, fresh: Path, **told: Any) -> MixRecord:
 
 def _evaluations(ingredients: Sequence[Ingredient], project: Project) -> Iterator[Decontamination]:
     """Find what any of the runs was decontaminated against, for all of them."""
-    pipelines = [spec.Pipeline.model_validate(one.said.pipeline) for one in ingredients]
+    pipelines = [one.said.spec for one in ingredients]
     steps = [s for one in pipelines for s in one.steps if isinstance(s, spec.Decontaminate)]
     is_unasked = any(step.model for step in steps)
     seen = set()

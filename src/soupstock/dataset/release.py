@@ -19,7 +19,7 @@ from soupstock.artifacts.manifest import Manifest, ModelRecord, PartRecord
 from soupstock.dataset.versions import find_folder
 from soupstock.errors import MistakeError
 from soupstock.project.project import Project
-from soupstock.reports.card.narrative import public_path
+from soupstock.steps.wording import public_path
 
 LOCK = "soupstock.json"
 """The file that says of a dataset on the Hub how it was made."""

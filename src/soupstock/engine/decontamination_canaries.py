@@ -10,10 +10,10 @@ from typing import NamedTuple
 from soupstock.engine.stream import Indexed, Stream
 from soupstock.engine.tally import Tally
 from soupstock.inference.call import Answering
+from soupstock.judging.same_question import SameQuestion
 from soupstock.rows.rows import Row, is_kept
 from soupstock.similarity.edits import chosen, planted
 from soupstock.steps.decontaminate import Candidate, Decontamination
-from soupstock.steps.same_question import SameQuestion
 from soupstock.steps.step import Stage
 
 PAIRS = "pairs"

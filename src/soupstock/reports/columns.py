@@ -2,17 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
 from soupstock import spec
 from soupstock.artifacts.manifest import Manifest
-from soupstock.errors import MistakeError
 from soupstock.judging.rubric import Rubric
 from soupstock.review.apply import original
 from soupstock.rows.rows import column
-from soupstock.spec.loader import parse_yaml, validate
+from soupstock.steps import made_by
+from soupstock.steps.chapter import Repeat, read_rubric
 
 
 @dataclass(frozen=True)
@@ -67,70 +66,27 @@ def fields_of(dtype: object) -> Mapping[str, object]:
 
 def outline(said: Manifest, schema: Mapping[str, pl.DataType]) -> Outline:
     """Tell a table's columns apart by the pipeline that made them."""
-    pipeline = spec.Pipeline.model_validate(said.pipeline)
+    pipeline = said.spec
     steps = pipeline.steps
-    writing = (spec.Generate, spec.Converse, spec.Task)
-    generated = [name for step in steps if isinstance(step, writing) for name in texts_of(step)]
+    each = [made_by(step) for step in steps]
+    generated = [name for made in each if made.is_written for name in made.main]
     judges = {s.judge: s.rubric for s in steps if isinstance(s, spec.Judge)}
     is_reviewed = any(isinstance(step, spec.Review) for step in steps)
     corrected = map(original, schema) if is_reviewed else ()
-    made = {*(name for step in steps for name in made_by(step)), *corrected, *spec.RESERVED}
+    made = {*(name for one in each for name in one.every), *corrected, *spec.RESERVED}
     return Outline(
         pipeline=pipeline,
         schema=schema,
         source=tuple(name for name in schema if name not in made),
         generated=tuple(name for name in generated if name in schema),
-        judged={name: _rubric(said, rubric) for name, rubric in judges.items() if name in schema},
+        judged={n: read_rubric(said, rubric) for n, rubric in judges.items() if n in schema},
     )
-
-
-def texts_of(step: spec.Step | None) -> tuple[str, ...]:
-    """Name the columns for whose sake a step is there; a judge's is no text, but a verdict."""
-    match step:
-        case spec.Generate(generate=name) | spec.Converse(converse=name):
-            return (name,)
-        case spec.Verify(verify=name) | spec.Mask(into=name):
-            return (name,)
-        case spec.Task(outputs=outputs):
-            return tuple(outputs.values())
-        case _:
-            return ()
-
-
-def made_by(step: spec.Step) -> tuple[str, ...]:
-    """Name all columns that a step makes."""
-    match step:
-        case spec.Generate(reasoning=reasoning, tokens=tokens):
-            return (*texts_of(step), *filter(None, (reasoning, tokens)))
-        case spec.Judge(judge=name) | spec.Decontaminate(model=str(), into=name):
-            return (name,)
-        case _:
-            return texts_of(step)
-
-
-def _rubric(said: Manifest, name: str) -> Rubric | None:
-    part = next((part for part in said.rubrics if part.name == name), None)
-    if part is None:
-        return None
-    try:
-        return validate(parse_yaml(part.text, Path(part.file)), Rubric).value
-    except MistakeError:
-        return None
 
 
 def index_of(rows: pl.LazyFrame) -> pl.DataFrame:
     """Return what says of each row who it is and what became of it: its number is from 1."""
     few = rows.select("id", "twin", "similarity", "dropped_by")
     return few.with_row_index("number", offset=1).collect()
-
-
-@dataclass(frozen=True)
-class Repeat:
-    """A row's number (from 1), its text, and how similar that is to its twin's."""
-
-    number: int
-    text: str
-    similarity: float | None = None
 
 
 class Twins:

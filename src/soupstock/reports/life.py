@@ -1,14 +1,14 @@
 """One row's life: where it came from, what models were asked and said, what dropped it and why.
 
-Told from the run's folder alone: prompts and rubrics are those of the run, kept in its manifest,
-whatever became of the files since. A task's words are told by its catalogue, if it is there.
+It is told from the run's folder alone: prompts and rubrics are those of the run, kept in its
+manifest, whatever became of the files since. A task's words are its catalogue's, if it exists.
 """
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any
 
 import polars as pl
 from pydantic import ValidationError
@@ -18,39 +18,14 @@ from soupstock.artifacts import manifest, run_folder
 from soupstock.artifacts.manifest import Manifest, ModelRecord, StepRecord
 from soupstock.errors import MistakeError, Place, quoted, shown
 from soupstock.project.project import Project, name_of
-from soupstock.reports.columns import made_by
 from soupstock.reports.filter_figures import look
-from soupstock.reports.questions import Asked, Messages, Round
-from soupstock.reports.task_questions import retold
 from soupstock.review.apply import original
 from soupstock.rows.filters import Bound, called
 from soupstock.rows.references import is_reference
-from soupstock.rows.rows import Row
-
-SAME = "same question"
-"""What a decontaminate step's model says is told under this name."""
-
-
-@dataclass(frozen=True)
-class Chapter:
-    """What one step meant for a row."""
-
-    title: str
-    """The step: `generate: response`."""
-    model: str | None = None
-    """Who was asked: name and revision."""
-    rounds: Sequence[Round] = ()
-    """What was asked, in order, with the answers that are not the value itself."""
-    value: Any = None
-    """What came of it: an answer, a verdict, a filter's figures."""
-    failures: Sequence[str] = ()
-    reasons: Sequence[str] = ()
-    """Why the row was dropped here."""
-
-    @property
-    def messages(self) -> Messages:
-        """What was asked first."""
-        return self.rounds[0].messages if self.rounds else ()
+from soupstock.rows.rows import Columns, Row
+from soupstock.steps import VERBS, made_by
+from soupstock.steps.chapter import Chapter, Recorded, Repeat, RowStep
+from soupstock.steps.step import Context, models_of
 
 
 @dataclass(frozen=True)
@@ -85,18 +60,25 @@ def explain(project: Project, name: str, row_id: str) -> Life:
     """Tell the life of a row of a pipeline's last run; raises MistakeError."""
     place = _last_run(project, name)
     try:
-        said = manifest.read(place)
-        pipeline = spec.Pipeline.model_validate(said.pipeline)
+        run = manifest.read(place)
+        pipeline = run.spec
     except (OSError, ValidationError) as error:
         problem = "it was not made by this version of soupstock; run the pipeline again"
         raise MistakeError(problem, Place(place / manifest.MANIFEST)) from error
     frame = find_row(place / run_folder.ROWS, row_id)
     row: Row = frame.row(0, named=True)
-    chapters = list(_Teller(project, said, pipeline, frame).chapters())
+    last = last_step(row, run)
+    known = Known(
+        row,
+        Recorded(run),
+        figures=_figures(project, run, frame, last),
+        columns=frame.schema,
+        context=_context(project, pipeline),
+    )
     twin = None
     if row["twin"] and not is_reference(row["twin"]):
         twin = find_row(place / run_folder.ROWS, row["twin"]).row(0, named=True)
-    return Life(row, _source(row, pipeline), chapters, twin)
+    return Life(row, _source(row, pipeline), list(chapters(known)), twin)
 
 
 def _last_run(project: Project, name: str) -> Path:
@@ -108,166 +90,132 @@ def _last_run(project: Project, name: str) -> Path:
         raise
 
 
+def _context(project: Project, pipeline: spec.Pipeline) -> Context | None:
+    """Return what a task is bound in once more; None where nothing is, or its models are gone."""
+    if not any(isinstance(step, spec.Task) for step in pipeline.steps):
+        return None
+    try:
+        return Context(project, pipeline, "", models_of(pipeline, project))
+    except MistakeError:
+        return None
+
+
 def _source(row: Row, pipeline: spec.Pipeline) -> Mapping[str, Any]:
-    made = {name for step in pipeline.steps for name in made_by(step)}
+    """Return what the row came with."""
+    made = {*spec.RESERVED, *(name for step in pipeline.steps for name in made_by(step).every)}
     if any(isinstance(step, spec.Review) for step in pipeline.steps):
-        made |= {"review", *map(original, row)}
-    return {
-        name: value for name, value in row.items() if name not in made and name not in spec.RESERVED
-    }
+        made |= set(map(original, row))
+    return {name: value for name, value in row.items() if name not in made}
 
 
-class _Teller:
-    """Tells each step's chapter from the row and the manifest."""
+@dataclass(frozen=True)
+class Known:
+    """A row of a run, and what its chapters are told from."""
 
-    def __init__(
-        self, project: Project, said: Manifest, pipeline: spec.Pipeline, frame: pl.DataFrame
-    ) -> None:
-        self._project = project
-        self._said = said
-        self._pipeline = pipeline
-        self._asked = Asked(said)
-        self._frame = frame
-        self._row: Row = frame.row(0, named=True)
-        self._reasons: list[str] = self._row["dropped_by"]
-        self._figures: Iterator[tuple[str, str]] = iter(())
+    row: Row
+    recorded: Recorded
+    figures: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    """What filters looked at, by label, for each filter step by its place."""
+    twin: Callable[[str], Repeat | None] = lambda _: None
+    columns: Columns = field(default_factory=dict)
+    context: Context | None = None
 
-    def chapters(self) -> Iterator[Chapter]:
-        """Tell each step up to the one that dropped the row."""
-        told = list(self._passed())
-        filters = (step for step, _, _ in told if isinstance(step, spec.Filter))
-        self._figures = self._seen([use for step in filters for use in step.filter])
-        for step, record, reasons in told:
-            failures = [
-                f"{failure['cause']}: {failure['message']}"
-                for failure in self._row["failures"]
-                if failure["step"] == record.label
-            ]
-            yield self._chapter(step, record, failures, reasons)
-        if not any(reasons for _, _, reasons in told):
-            yield from self._rest(len(self._pipeline.steps))
 
-    def _passed(self) -> Iterator[tuple[spec.Step, StepRecord, list[str]]]:
-        """Yield the steps that the row came through, each with its reasons to drop the row."""
-        for step, record in zip(self._pipeline.steps, self._said.steps, strict=False):
-            reasons = [reason for reason in self._reasons if reason in record.flagged]
-            yield step, record, reasons
-            if reasons:
-                return
-
-    def _rest(self, told: int) -> Iterator[Chapter]:
-        """Tell what was done to the row after the pipeline's own steps."""
-        for record in self._said.steps[told:]:
-            reasons = [reason for reason in self._reasons if reason in record.flagged]
-            yield Chapter(record.label, reasons=reasons)
-
-    def _chapter(
-        self, step: spec.Step, record: StepRecord, failures: list[str], reasons: list[str]
-    ) -> Chapter:
-        value = self._value(step, is_dropped=bool(reasons))
-        is_asked = not isinstance(step, spec.Decontaminate) or SAME in (value or {})
-        return Chapter(
-            record.label,
-            model=self._models(record.models) if is_asked else None,
-            rounds=self._rounds(step),
-            value=value,
-            failures=failures,
+def chapters(known: Known) -> Iterator[Chapter]:
+    """Tell each step up to the one that dropped the row."""
+    run, row = known.recorded.manifest, known.row
+    steps, last = run.spec.steps, last_step(row, run)
+    for place, record in enumerate(run.steps[: last + 1]):
+        reasons = row["dropped_by"] if place == last else []
+        found = Chapter()
+        if place < len(steps):
+            step = steps[place]
+            at = RowStep(
+                row,
+                known.recorded,
+                reasons,
+                known.figures.get(place, {}),
+                known.twin,
+                known.columns,
+                known.context,
+            )
+            found = VERBS[type(step)].chapter(step, at)
+        yield replace(
+            found,
+            title=record.label,
+            model=_models(run, record) if found.is_asked else None,
+            role=record.model if found.is_asked else None,
+            failures=_failures(row, record),
             reasons=reasons,
         )
 
-    def _rounds(self, step: spec.Step) -> Sequence[Round]:
-        if isinstance(step, spec.Task):
-            schema = self._frame.schema
-            return retold(self._project, self._pipeline, step, self._row, schema)
-        return self._asked.rounds(step, self._row)
 
-    def _value(self, step: spec.Step, *, is_dropped: bool) -> Any:
-        match step:
-            case spec.Generate() | spec.Verify() | spec.Mask() | spec.Task():
-                values = {name: self._row[name] for name in made_by(step)}
-                is_one = isinstance(step, spec.Generate | spec.Verify) and len(values) == 1
-                return next(iter(values.values())) if is_one else values
-            case spec.Converse():
-                # Its turns are told one by one.
-                return None
-            case spec.Judge():
-                return self._row[step.judge]
-            case spec.Filter():
-                return dict(itertools.islice(self._figures, len(step.filter)))
-            case spec.Decontaminate(model=str()):
-                return self._compared(step.into)
-            case spec.Dedup() | spec.Decontaminate() | spec.Select():
-                return self._likeness(step) if is_dropped else None
-            case spec.Review():
-                return dict(self._said_by_people())
-            case spec.Publish():
-                return None
-            case _:
-                assert_never(step)
+def last_step(row: Row, run: Manifest) -> int:
+    """Find the place of the step that dropped a row; the last one where none did.
 
-    def _likeness(self, step: spec.Dedup | spec.Decontaminate | spec.Select) -> Any:
-        """Tell what a row is too much like; the twin of a dedup is told apart, and whole."""
-        like = {name: self._row[name] for name in ("twin", "similarity")}
-        if isinstance(step, spec.Dedup):
-            there = {"there before": like["twin"]} if is_reference(like["twin"] or "") else {}
-            return there | {"similarity": like["similarity"]}
-        return like if like["twin"] else None
+    Two steps may give the same reason: then it was one after those that left something.
+    """
+    reasons = set(row["dropped_by"])
+    if not reasons:
+        return len(run.steps) - 1
+    made = [made_by(step).every[:1] for step in run.spec.steps]
+    left = [n for n, names in enumerate(made) if any(row[name] is not None for name in names)]
+    after = max(left, default=-1) + 1
+    found = [n for n, record in enumerate(run.steps) if reasons & record.flagged.keys()]
+    return next((n for n in found if n >= after), found[-1] if found else len(run.steps) - 1)
 
-    def _models(self, roles: Sequence[str]) -> str | None:
-        """Name the models that were asked, each with its revision."""
-        known = {model.role: model for model in self._said.models}
-        return ", ".join(dict.fromkeys(_named(known[r]) for r in roles if r in known)) or None
 
-    def _compared(self, column: str) -> Mapping[str, Any] | None:
-        """Tell which item the row resembles, and what a model said of that."""
-        told = self._row[column]
-        if told is None or told["item"] is None:
-            return None
-        like = {"resembles": told["item"], "similarity": told["similarity"]}
-        if told["verdict"] == "not asked":
-            return like
-        return like | {SAME: told["verdict"], "reason": told["reason"]}
+def _failures(row: Row, record: StepRecord) -> Sequence[tuple[str, str]]:
+    return [
+        (failure["cause"], failure["message"])
+        for failure in row["failures"]
+        if failure["step"] == record.label
+    ]
 
-    def _said_by_people(self) -> Iterator[tuple[str, Any]]:
-        """Say what people said of the row, and what they made of its text."""
-        told = self._row["review"]
-        if told is None:
-            yield "sampled", "no"
-            return
-        yield "sampled", "no" if told["chance"] is None else f"yes (chance {told['chance']:.3g})"
-        people = told["people"]
-        yield "answered", f"by {people}" if people else "not yet"
-        yield from ((what, told[what]) for what in ("verdict", "comment") if told[what])
-        for name in self._row:
-            if (before := self._row.get(original(name))) is not None:
-                yield f"{name} before", before
 
-    def _seen(self, uses: Sequence[spec.Use]) -> Iterator[tuple[str, str]]:
-        """Say for each filter what it looked at, all in one query."""
-        found = self._called(uses)
-        asked = [one for one in found if isinstance(one, Bound)]
-        looks = iter(look([bound.expression for bound in asked], self._frame))
-        for use, one in zip(uses, found, strict=True):
-            if isinstance(one, Bound):
-                yield one.label, next(looks).said(one.arguments)
-            else:
-                yield use.name, one
-
-    def _called(self, uses: Sequence[spec.Use]) -> list[Bound | str]:
-        """Call the filters that are still those of the run; of the others say why not."""
-        if not uses:
-            return []
-        found: Mapping[str, Callable[..., pl.Expr]] = {}
-        lacking = "(its file has changed since the run)"
-        try:
-            found = self._project.filters_of(self._said.filters)
-        except MistakeError as error:
-            lacking = f"(it cannot be asked any more: {error})"
-        return [
-            called(use.name, found[use.name], use.arguments) if use.name in found else lacking
-            for use in uses
-        ]
+def _models(run: Manifest, record: StepRecord) -> str | None:
+    """Name the models that a step asked, each with its revision."""
+    known = {model.role: model for model in run.models}
+    roles = [role for role in record.models if role in known]
+    return ", ".join(dict.fromkeys(_named(known[role]) for role in roles)) or None
 
 
 def _named(record: ModelRecord) -> str:
     return f"{record.model} ({record.revision})" if record.revision else record.model
+
+
+def _figures(
+    project: Project, run: Manifest, frame: pl.DataFrame, last: int
+) -> Mapping[int, Mapping[str, str]]:
+    """Say for each filter up to the last step what it looked at, all in one query."""
+    steps = {
+        place: step
+        for place, step in enumerate(run.spec.steps[: last + 1])
+        if isinstance(step, spec.Filter)
+    }
+    uses = [use for step in steps.values() for use in step.filter]
+    found = _called(project, run, uses)
+    looks = iter(look([one.expression for one in found if isinstance(one, Bound)], frame))
+    figures = iter(
+        (one.label, next(looks).said(one.arguments)) if isinstance(one, Bound) else (use.name, one)
+        for use, one in zip(uses, found, strict=True)
+    )
+    return {
+        place: dict(itertools.islice(figures, len(step.filter))) for place, step in steps.items()
+    }
+
+
+def _called(project: Project, run: Manifest, uses: Sequence[spec.Use]) -> list[Bound | str]:
+    """Call the filters that are still those of the run; of the others say why not."""
+    if not uses:
+        return []
+    found: Mapping[str, Callable[..., pl.Expr]] = {}
+    lacking = "(its file has changed since the run)"
+    try:
+        found = project.filters_of(run.filters)
+    except MistakeError as error:
+        lacking = f"(it cannot be asked any more: {error})"
+    return [
+        called(use.name, found[use.name], use.arguments) if use.name in found else lacking
+        for use in uses
+    ]

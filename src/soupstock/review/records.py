@@ -54,7 +54,7 @@ class Papers:
     @classmethod
     def of(cls, said: Manifest, project: Project) -> "Papers":
         """Gather them; raises MistakeError where the run has no review."""
-        pipeline = spec.Pipeline.model_validate(said.pipeline)
+        pipeline = said.spec
         places = [n for n, one in enumerate(pipeline.steps) if isinstance(one, spec.Review)]
         if not places:
             raise MistakeError(f"{said.name} has no review step: add one, and run it again")

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from soupstock import spec
 from soupstock.artifacts import manifest, run_folder
 from soupstock.engine.plan import Plan, plan, plan_file
 from soupstock.errors import MistakeError
@@ -54,7 +53,7 @@ def _plans(project: Project) -> Iterator[Plan]:
     for file in sorted(run_folder.runs_folder(project.root).glob(f"*/*/{manifest.MANIFEST}")):
         said = manifest.read(file.parent)
         try:
-            pipeline = spec.Pipeline.model_validate(said.pipeline)
+            pipeline = said.spec
             planned = plan(pipeline, project, name=said.name)
         except (MistakeError, ValueError):
             # What cannot be run again leads to nothing.

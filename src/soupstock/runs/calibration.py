@@ -127,11 +127,7 @@ def calibrate(  # noqa: PLR0913 - each is a choice of the person who asks
         source, given = Place(labels), read_labels(labels, levels)
         digest = hashlib.sha256(labels.read_bytes()).hexdigest()
     rows = _judged(place / run_folder.ROWS, step.judge)
-    least = (
-        passing(spec.Pipeline.model_validate(said.pipeline).steps, step.judge)
-        if threshold is None
-        else threshold
-    )
+    least = passing(said.spec.steps, step.judge) if threshold is None else threshold
     case = Case(rubric, given, rows, least)
     if not case.labelled:
         problem = f"none of its ids is a row that the judge of {step.judge} scored in the last run"
@@ -157,7 +153,7 @@ def _reviewed(
     root: Path, said: Manifest, place: Path, column: str, levels: Mapping[str, Sequence[str]]
 ) -> tuple[Place, Labels, bool]:
     """Return people's labels from the review, and whether they are those of a chance sample."""
-    pipeline = spec.Pipeline.model_validate(said.pipeline)
+    pipeline = said.spec
     strategy = next((s.strategy for s in pipeline.steps if isinstance(s, spec.Review)), None)
     answers = read_answers(root, said.name)
     if strategy is None or not answers.given:
@@ -171,7 +167,7 @@ def _reviewed(
 
 
 def _judge(said: Manifest, column: str | None) -> spec.Judge:
-    pipeline = spec.Pipeline.model_validate(said.pipeline)
+    pipeline = said.spec
     judges = (step for step in pipeline.steps if isinstance(step, spec.Judge))
     steps = {step.judge: step for step in judges if step.compare is None}
     if not steps:

@@ -13,11 +13,11 @@ from soupstock.artifacts.decontamination import (
     SamenessRecord,
 )
 from soupstock.engine.decontamination_canaries import Detection
+from soupstock.judging.same_question import SameQuestion
 from soupstock.rows.table import Table
 from soupstock.stats.intervals import Interval, times
 from soupstock.stats.proportions import proportion
 from soupstock.steps.decontaminate import Decontamination, Recall
-from soupstock.steps.same_question import SameQuestion
 from soupstock.steps.step import Step
 
 _DIGITS = 4

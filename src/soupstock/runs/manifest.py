@@ -32,6 +32,7 @@ from soupstock.engine.plan import Plan
 from soupstock.inference.client import Client
 from soupstock.inference.model_queue import Lane
 from soupstock.inference.servers.weights import SMOLLM2
+from soupstock.judging.same_question import SameQuestion
 from soupstock.rows.table import Table
 from soupstock.runs.decontamination_records import certificate, certificate_asked
 from soupstock.runs.diversity_records import diversities, topics
@@ -40,7 +41,6 @@ from soupstock.runs.step_record import cost_at, cost_of, step_record
 from soupstock.steps.compare import Comparing
 from soupstock.steps.decontaminate import Decontamination
 from soupstock.steps.judge import Judging
-from soupstock.steps.same_question import SameQuestion
 from soupstock.steps.step import Step
 
 PACKAGES = (

@@ -11,11 +11,10 @@ from soupstock import spec
 from soupstock.engine.plan import plan_pruning
 from soupstock.errors import MistakeError, Place, shown
 from soupstock.project.project import Project
-from soupstock.rows.filters import called
 from soupstock.rows.rows import Columns
 from soupstock.spec.loader import Loaded
+from soupstock.steps import VERBS, made_by
 from soupstock.steps.step import Step
-from soupstock.text.measures import requires
 
 
 @dataclass(frozen=True)
@@ -29,10 +28,6 @@ class _Part:
     """The places of the filters that are left; one place where it is no filter step."""
     needs: Sequence[frozenset[str]]
     """The columns that each of these needs."""
-
-    @property
-    def verb(self) -> str:
-        return next(verb for verb in spec.VERBS if verb in type(self.step).model_fields)
 
 
 def plan_applied(
@@ -69,7 +64,7 @@ def _parts(
     steps: Sequence[spec.Step], project: Project, without: AbstractSet[str]
 ) -> Iterator[_Part]:
     for index, step in enumerate(steps):
-        needs = list(_needs(step, project))
+        needs = list(VERBS[type(step)].needs(step, project))
         left = [n for n, needed in enumerate(needs) if not needed & without]
         if not left:
             continue
@@ -77,28 +72,6 @@ def _parts(
         if isinstance(step, spec.Filter):
             rest = step.model_copy(update={"filter": tuple(step.filter[n] for n in left)})
         yield _Part(rest, index, left, [needs[n] for n in left])
-
-
-def _needs(step: spec.Step, project: Project) -> Iterator[frozenset[str]]:
-    """Yield the columns that a step needs; of a filter step, those of each filter."""
-    paths: Iterable[str | None]
-    match step:
-        case spec.Filter():
-            for use in step.filter:
-                bound = called(use.name, project.filter(use.name).value, use.arguments)
-                yield requires([bound.expression])
-            return
-        case spec.Dedup():
-            paths = (step.dedup, step.keep.best if isinstance(step.keep, spec.Best) else None)
-        case spec.Decontaminate():
-            paths = (step.decontaminate,)
-        case spec.Mask():
-            paths = (step.mask,)
-        case spec.Select():
-            paths = (step.by, step.column, step.per)
-        case _:
-            return
-    yield frozenset(path.partition("::")[0].partition(".")[0] for path in paths if path)
 
 
 def _missing(
@@ -109,9 +82,10 @@ def _missing(
     for part in parts:
         for number, needed in zip(part.filters, part.needs, strict=True):
             for column in sorted(needed - there):
-                missing.setdefault(column, loaded.place("steps", part.index, part.verb, number))
-        if isinstance(part.step, spec.Mask):
-            there.add(part.step.into)
+                missing.setdefault(
+                    column, loaded.place("steps", part.index, spec.verb_of(part.step), number)
+                )
+        there.update(made_by(part.step).main)
     return missing
 
 

@@ -83,7 +83,7 @@ def main(arguments: Sequence[str]) -> None:
 async def _replay(root: Path, said: Manifest, run: Path, into: Path) -> Replay:
     with tempfile.TemporaryDirectory(prefix="soupstock-") as place:
         project = RecordedProject(root, said, Path(place))
-        pipeline = spec.Pipeline.model_validate(said.pipeline)
+        pipeline = said.spec
         planned = plan(pipeline, project, name=said.name)
         if planned.fingerprint != said.fingerprint:
             return Replay(fingerprint=planned.fingerprint, source=planned.source.sha256)

@@ -16,7 +16,7 @@ from soupstock.spec.fields import (
 )
 from soupstock.spec.generation import Converse, Generate, Sampling, Task
 from soupstock.spec.judging import Judge, Verify
-from soupstock.spec.pipeline import VERBS, Pipeline, Step, slug, unslugged
+from soupstock.spec.pipeline import VERBS, Pipeline, Step, slug, unslugged, verb_of
 from soupstock.spec.pruning import (
     KINDS,
     SIMILAR,
@@ -86,4 +86,5 @@ __all__ = [
     "Verify",
     "slug",
     "unslugged",
+    "verb_of",
 ]

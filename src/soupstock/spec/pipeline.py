@@ -47,6 +47,11 @@ Step = Annotated[
 ]
 
 
+def verb_of(step: Step) -> str:
+    """Return the key that says what a step does."""
+    return next(verb for verb in VERBS if verb in type(step).model_fields)
+
+
 class Pipeline(Spec):
     """What to make: models by role, a source of rows, and the steps they go through."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from soupstock import spec
 from soupstock.spec.fields import Spec
 from soupstock.steps import (
     converse,
@@ -18,7 +19,7 @@ from soupstock.steps import (
     task,
     verify,
 )
-from soupstock.steps.step import Verb
+from soupstock.steps.verb import Made, Verb
 
 VERBS: Mapping[type[Spec], Verb[Any]] = {
     verb.spec: verb
@@ -38,3 +39,8 @@ VERBS: Mapping[type[Spec], Verb[Any]] = {
     )
 }
 """Every verb, by what a person writes."""
+
+
+def made_by(step: spec.Step) -> Made:
+    """Name the columns that a step makes."""
+    return VERBS[type(step)].makes(step)

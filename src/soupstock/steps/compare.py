@@ -1,7 +1,7 @@
 """Compare the answers of a row with each other, two at a time, each shown first once."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import polars as pl
@@ -24,6 +24,7 @@ from soupstock.judging.pairs import schema as preference_schema
 from soupstock.judging.rubric import Rubric
 from soupstock.rows.rows import Columns, Row, failed, flatten, instance
 from soupstock.spec.prompt import Prompt, PromptError
+from soupstock.steps.chapter import Chapter, Pair
 from soupstock.steps.columns import check_variables, comparison_type, type_at
 from soupstock.steps.step import Account, At, Context, RowWise, Stage, Step
 
@@ -239,3 +240,25 @@ def _written(
         "flips": found.flips,
         "pairs": met,
     }
+
+
+_OUTCOMES = {1: "the first is better", -1: "the second is better", 0: "neither is better"}
+
+
+def chapter(column: str, verdict: Mapping[str, Any], found: Chapter) -> Chapter:
+    """Tell which answer is best and worst, and what was said of each pair in both orders."""
+    passages = {
+        f"{column}: best, by a margin of {verdict['margin']:.2f}": verdict["best"],
+        f"{column}: worst": verdict["worst"],
+        f"{column}: ranks of the answers": ", ".join(map(str, verdict["ranks"])),
+    }
+    pairs_ = [
+        Pair(
+            one["judge"],
+            (one["first"], one["second"]),
+            _OUTCOMES.get(one["outcome"], "no verdict"),
+            [reason or "" for reason in one["reasons"]],
+        )
+        for one in verdict["pairs"]
+    ]
+    return replace(found, passages=passages, pairs=pairs_)

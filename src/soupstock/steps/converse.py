@@ -1,17 +1,22 @@
 """Let two sides talk, turn by turn: a user who is played by a model, and an assistant."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import polars as pl
 
 from soupstock import spec
+from soupstock.artifacts.manifest import Manifest, StepRecord
 from soupstock.inference.call import Answer, Ask, Failure, Form
 from soupstock.rows.rows import Columns, Row, dropped, failed
 from soupstock.spec.prompt import Prompt, PromptError
+from soupstock.steps.chapter import Chapter, Round, RowStep
 from soupstock.steps.columns import check_new, check_variables
-from soupstock.steps.step import Account, At, Context, RowWise, Stage, Step, Verb, sampling
+from soupstock.steps.step import Account, At, Context, RowWise, Stage, Step, sampling
+from soupstock.steps.verb import Made, Verb, not_for_files
+from soupstock.steps.wording import LONGEST, model_named, settings
+from soupstock.text.markdown import Markdown, code, joined
 
 CONVERSATION = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 
@@ -120,4 +125,40 @@ async def _told(  # noqa: PLR0913, PLR0917 - what is said hangs on all of these
     return Failure("Unreadable", f"the {speaker.role} said nothing in turn {turn + 1}")
 
 
-VERB = Verb(spec.Converse, bind)
+def makes(step: spec.Converse) -> Made:
+    """Name the column."""
+    return Made((step.converse,), is_written=True)
+
+
+def describe(step: spec.Converse, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
+    """Say who talked with whom, and for how long."""
+    sides = [
+        f"{model_named(side.model, manifest)} as the {name}, asked by the prompt"
+        f" {code(side.prompt, LONGEST)}{settings(side)}"
+        for name, side in (("user", step.user), ("assistant", step.assistant))
+    ]
+    return f"{joined(list(map(Markdown, sides)))} wrote {code(step.converse)}, {step.turns} turns."
+
+
+def chapter(step: spec.Converse, at: RowStep) -> Chapter:
+    """Tell all turns in order."""
+    rounds = list(_rounds(step, at))
+    return Chapter(rounds=rounds, passages=at.question(rounds) | at.cells([step.converse]))
+
+
+def _rounds(step: spec.Converse, at: RowStep) -> Iterator[Round]:
+    """Tell all turns; the first question where the conversation broke off."""
+    said = at.row[step.converse] or []
+    sides = {"user": step.user, "assistant": step.assistant}
+    roles = [message["role"] for message in said] or ["user"]
+    try:
+        for place, role in enumerate(roles):
+            prompt = at.recorded.prompt(sides[role].prompt)
+            asked = addressed(prompt, role, at.row, said[:place])
+            answer = said[place]["content"] if said else None
+            yield Round(asked, answer, f"turn {place // 2 + 1}, {role}")
+    except PromptError:
+        return
+
+
+VERB = Verb(spec.Converse, bind, makes, not_for_files, describe, chapter)

@@ -9,17 +9,19 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from soupstock import spec
-from soupstock.artifacts.manifest import PartRecord
+from soupstock.artifacts.manifest import Manifest, PartRecord, StepRecord
 from soupstock.errors import MistakeError
 from soupstock.inference.call import Ask, Failure, Form
+from soupstock.judging.same_question import COMPARED, SameQuestion, Verdict, schema
+from soupstock.project.project import Project
 from soupstock.rows.references import Reference
 from soupstock.rows.rows import Columns, Row, dropped, failed, frame
 from soupstock.similarity.contamination import STAGES, Contamination, Detector, surest
 from soupstock.similarity.edits import planted
 from soupstock.stats.intervals import Interval
 from soupstock.stats.proportions import proportion
+from soupstock.steps.chapter import Chapter, RowStep, likeness
 from soupstock.steps.columns import check_new, check_texts, check_variables, reference_to
-from soupstock.steps.same_question import COMPARED, SameQuestion, Verdict, schema
 from soupstock.steps.step import (
     Account,
     At,
@@ -28,10 +30,12 @@ from soupstock.steps.step import (
     RowWise,
     Stage,
     Step,
-    Verb,
     column_of,
     typed,
 )
+from soupstock.steps.verb import Made, Verb
+from soupstock.steps.wording import LONGEST, model_named, references
+from soupstock.text.markdown import code
 from soupstock.text.measures import read_texts, read_turns
 
 _DIGITS = 4
@@ -289,4 +293,48 @@ def _same_question(
     return question, prompt.record
 
 
-VERB = Verb(spec.Decontaminate, bind)
+SAME = "same question"
+"""What the model says is told under this name."""
+
+
+def makes(step: spec.Decontaminate) -> Made:
+    """Name the column of what a model says."""
+    return Made(beside=(step.into,) if step.model else ())
+
+
+def needs(step: spec.Decontaminate, project: Project) -> Iterator[frozenset[str]]:  # noqa: ARG001
+    """Name the column that is compared."""
+    yield frozenset({column_of(step.decontaminate)})
+
+
+def describe(step: spec.Decontaminate, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
+    """Say what rows were compared with, and how."""
+    like = f"or a cosine of at least {step.threshold:g} of their character n-grams"
+    if step.model is not None:
+        like = (
+            f"or the same question, as {model_named(step.model, manifest)} says of those that have"
+            f" a cosine of at least {step.ask_from:g} of their character n-grams, asked by the"
+            f" prompt {code(step.prompt, LONGEST)}"
+        )
+    return (
+        f"rows were dropped whose {code(step.decontaminate, LONGEST)} resembles an item of"
+        f" {references(step.against)}: the same text, a run of 13 words, {step.overlap:.0%} of its"
+        f" runs of 8 words, {like}."
+    )
+
+
+def chapter(step: spec.Decontaminate, at: RowStep) -> Chapter:
+    """Tell which item the row resembles, and what a model said of that."""
+    if step.model is None:
+        return Chapter(value=likeness(at))
+    cell = at.row[step.into]
+    if cell is None or cell["item"] is None:
+        return Chapter(is_asked=False)
+    like = {"resembles": cell["item"], "similarity": cell["similarity"]}
+    if cell["verdict"] == "not asked":
+        return Chapter(is_asked=False, value=like)
+    said = {SAME: cell["verdict"], "reason": cell["reason"]}
+    return Chapter(value=like | said, passages=at.cells([step.into]))
+
+
+VERB = Verb(spec.Decontaminate, bind, makes, needs, describe, chapter)

@@ -1,7 +1,7 @@
 """Find the rows that repeat another one, and name the twin that stays."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, assert_never
@@ -10,11 +10,13 @@ import numpy as np
 import polars as pl
 
 from soupstock import spec
+from soupstock.artifacts.manifest import Manifest, StepRecord
 from soupstock.errors import MistakeError
 from soupstock.inference.embeddings import EmbeddingForm
 from soupstock.inference.static_embeddings import StaticModel
+from soupstock.project.project import Project
 from soupstock.rows.marks import INDEX, MARKS, mark, read_kept, reasons_of
-from soupstock.rows.references import Reference
+from soupstock.rows.references import Reference, is_reference
 from soupstock.rows.rows import Columns
 from soupstock.rows.table import Table
 from soupstock.similarity.buckets import (
@@ -41,8 +43,12 @@ from soupstock.similarity.minhash import (
     joined,
     shingles,
 )
+from soupstock.steps.chapter import Chapter, RowStep
 from soupstock.steps.columns import check_quality, check_texts, reference_to
-from soupstock.steps.step import Account, At, Context, SetWise, Step, ToEmbed, Verb, Whole
+from soupstock.steps.step import Account, At, Context, SetWise, Step, ToEmbed, Whole, column_of
+from soupstock.steps.verb import Made, Verb
+from soupstock.steps.wording import LONGEST, references
+from soupstock.text.markdown import code
 from soupstock.text.measures import read_scores, read_texts
 
 _CHUNK_CHARACTERS = 1 << 19
@@ -346,4 +352,53 @@ def bind(step: spec.Dedup, columns: Columns, at: At, context: Context) -> Step:
     )
 
 
-VERB = Verb(spec.Dedup, bind)
+def makes(step: spec.Dedup) -> Made:  # noqa: ARG001 - it drops rows
+    """Name no column."""
+    return Made()
+
+
+def needs(step: spec.Dedup, project: Project) -> Iterator[frozenset[str]]:  # noqa: ARG001
+    """Name the column that is compared, and the one that says which twin is best."""
+    best = (step.keep.best,) if isinstance(step.keep, spec.Best) else ()
+    yield frozenset(map(column_of, (step.dedup, *best)))
+
+
+def describe(step: spec.Dedup, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
+    """Say which rows repeated another one, and which of them stayed."""
+    stayed = ""
+    if isinstance(step.keep, spec.Best):
+        stayed = f"; of twins the best by {code(step.keep.best, LONGEST)} stayed"
+    if step.against:
+        stayed += f". Rows that repeat one of {references(step.against)} were dropped too"
+    return f"rows were dropped {_how(step)}{stayed}."
+
+
+def _how(step: spec.Dedup) -> str:
+    column = code(step.dedup, LONGEST)
+    match step.method:
+        case "exact":
+            return f"whose {column} is an earlier row's, but for case and spacing"
+        case "minhash":
+            return (
+                f"whose {column} is nearly an earlier row's: a Jaccard similarity of their word"
+                f" trigrams of at least {step.similar:g}"
+            )
+        case "semantic":
+            return (
+                f"whose {column} means nearly the same as an earlier row's: a cosine of their"
+                f" embeddings of at least {step.similar:g}"
+            )
+
+
+def chapter(step: spec.Dedup, at: RowStep) -> Chapter:  # noqa: ARG001 - the row names its twin
+    """Tell which row a dropped one repeats."""
+    if not at.reasons:
+        return Chapter()
+    twin, similarity = at.row["twin"], at.row["similarity"]
+    if is_reference(twin or ""):
+        return Chapter(value={"there before": twin, "similarity": similarity})
+    repeated = at.twin(at.reasons[0]) if twin else None
+    return Chapter(value={"similarity": similarity}, twin=repeated)
+
+
+VERB = Verb(spec.Dedup, bind, makes, needs, describe, chapter)

@@ -1,19 +1,25 @@
 """Ask every filter about every row. Knows expressions and labels, not where filters come from."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import polars as pl
 
 from soupstock import spec
+from soupstock.artifacts.manifest import Manifest, StepRecord
 from soupstock.errors import MistakeError, quoted
+from soupstock.project.project import Project
 from soupstock.rows.expressions import FAULTS, evaluate, first_paragraph
-from soupstock.rows.filters import Bound
+from soupstock.rows.filters import Bound, called
 from soupstock.rows.filters import bind as bind_filter
 from soupstock.rows.rows import Columns, Row, dropped, frame
-from soupstock.steps.step import Account, At, Context, Pruned, RowWise, Stage, Step, Verb, typed
+from soupstock.steps.chapter import Chapter, RowStep
+from soupstock.steps.step import Account, At, Context, Pruned, RowWise, Stage, Step, typed
+from soupstock.steps.verb import Made, Verb
+from soupstock.steps.wording import filter_named
+from soupstock.text.markdown import joined
 from soupstock.text.measures import requires
 
 
@@ -121,4 +127,29 @@ def _ask(step: Filtering, rows: pl.DataFrame) -> list[pl.Series]:
         raise MistakeError(f"the filters failed: {first_paragraph(error)}") from error
 
 
-VERB = Verb(spec.Filter, bind)
+def makes(step: spec.Filter) -> Made:  # noqa: ARG001 - no filter makes a column
+    """Name no column."""
+    return Made()
+
+
+def needs(step: spec.Filter, project: Project) -> Iterator[frozenset[str]]:
+    """Name the columns that each filter looks at."""
+    for use in step.filter:
+        bound = called(use.name, project.filter(use.name).value, use.arguments)
+        yield requires([bound.expression])
+
+
+def describe(step: spec.Filter, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
+    """Say which filters rows had to pass."""
+    return f"rows were kept that pass {joined(list(map(filter_named, step.filter)))}."
+
+
+def chapter(step: spec.Filter, at: RowStep) -> Chapter:  # noqa: ARG001 - the row's step has it
+    """Tell what each filter looked at."""
+    dropped = {
+        label: figure for label, figure in at.figures.items() if f"filter: {label}" in at.reasons
+    }
+    return Chapter(value=dict(at.figures), passages=dropped)
+
+
+VERB = Verb(spec.Filter, bind, makes, needs, describe, chapter)

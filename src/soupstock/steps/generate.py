@@ -3,20 +3,26 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import polars as pl
 from pydantic import BaseModel, ValidationError
 
 from soupstock import spec
+from soupstock.artifacts.manifest import Manifest, StepRecord
 from soupstock.errors import MistakeError
 from soupstock.inference.call import Answer, Ask, Call, Failure, Form, Reply
 from soupstock.inference.chat_template import FRAMINGS, Framing
 from soupstock.rows import schema_types
 from soupstock.rows.rows import Columns, Row, dropped, failed
 from soupstock.spec.prompt import Prompt, PromptError
+from soupstock.steps.chapter import Chapter, Round, RowStep
 from soupstock.steps.columns import check_new, check_variables
-from soupstock.steps.step import Account, At, Context, RowWise, Stage, Step, Verb, located, sampling
+from soupstock.steps.step import Account, At, Context, RowWise, Stage, Step, located, sampling
+from soupstock.steps.verb import Made, Verb, not_for_files
+from soupstock.steps.wording import LONGEST, model_named, settings
+from soupstock.text.markdown import code
 
 _FENCED = re.compile(r"\A\s*```[a-zA-Z]*\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 
@@ -191,4 +197,42 @@ def _read(step: Generation, reply: Reply) -> Sample | Failure:
     return Sample(value.model_dump(mode="json"), reply.reasoning, tokens)
 
 
-VERB = Verb(spec.Generate, bind)
+def makes(step: spec.Generate) -> Made:
+    """Name the column, and those for thoughts and tokens."""
+    return Made(
+        (step.generate,), tuple(filter(None, (step.reasoning, step.tokens))), is_written=True
+    )
+
+
+def describe(step: spec.Generate, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
+    """Say who wrote what, asked by which prompt."""
+    prompt, made = code(step.prompt, LONGEST), code(step.generate)
+    answers = f", {step.n:,} answers for each row" if step.n > 1 else ""
+    shape = f", shaped by the schema {code(step.output_schema)}" if step.output_schema else ""
+    return (
+        f"{model_named(step.model, manifest)} wrote {made}, asked by the prompt {prompt}"
+        f"{answers}{shape}{settings(step)}."
+    )
+
+
+def chapter(step: spec.Generate, at: RowStep) -> Chapter:
+    """Tell what was asked, and what was answered."""
+    rounds = list(map(partial(_completed, step), at.asked(step.prompt)))
+    values = at.cells(makes(step).every)
+    return Chapter(
+        rounds=rounds,
+        value=values if len(values) > 1 else values[step.generate],
+        passages=at.question(rounds) | at.cells([step.generate]),
+    )
+
+
+def _completed(step: spec.Generate, asked: Round) -> Round:
+    """Show the text that was completed, where a user's turn was written past the chat template."""
+    if step.pre_query is None:
+        return asked
+    system = [{"role": "system", "content": asked.messages[-1]["content"]}]
+    text = FRAMINGS[step.pre_query].opened(system)
+    return Round([{"role": "text to complete", "content": text}])
+
+
+VERB = Verb(spec.Generate, bind, makes, not_for_files, describe, chapter)

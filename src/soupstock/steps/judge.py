@@ -3,29 +3,34 @@
 The judge's failure is null, never 0.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import polars as pl
 
 from soupstock import spec
-from soupstock.artifacts.manifest import PartRecord
+from soupstock.artifacts.manifest import Manifest, PartRecord, StepRecord
 from soupstock.errors import MistakeError
 from soupstock.inference.call import Ask, Call, Failure, Form, Reply, taken
 from soupstock.inference.servers.model import Model
-from soupstock.judging.judge_input import JUDGED, exhibits
+from soupstock.judging.judge_input import JUDGED, compared, exhibits
 from soupstock.judging.jury import Aggregate, aggregated, disagreement
 from soupstock.judging.rubric import Rubric, Verdict, read_verdict, verdict_schema, weighted
 from soupstock.judging.rules import BoundRule, Ruled, apply
 from soupstock.project.project import Part
 from soupstock.rows.filters import bind as bind_filter
-from soupstock.rows.rows import Columns, Row, failed, frame
+from soupstock.rows.rows import Columns, Row, failed, flatten, frame
 from soupstock.spec.prompt import Prompt, PromptError
+from soupstock.steps.chapter import Chapter, Finding, Opinion, Round, RowStep
 from soupstock.steps.columns import check_new, check_variables, type_at, verdict_type
 from soupstock.steps.compare import bind as bind_compare
+from soupstock.steps.compare import chapter as compared_chapter
 from soupstock.steps.compare import find_judges, verdict_form
-from soupstock.steps.step import Account, At, Context, RowWise, Stage, Step, Verb, typed
+from soupstock.steps.step import Account, At, Context, RowWise, Stage, Step, typed
+from soupstock.steps.verb import Made, Verb, not_for_files
+from soupstock.steps.wording import LONGEST, models_named, settings
+from soupstock.text.markdown import code
 from soupstock.text.measures import requires
 
 
@@ -263,4 +268,67 @@ def _rules(
     return tuple(rules), parts
 
 
-VERB = Verb(spec.Judge, bind)
+def makes(step: spec.Judge) -> Made:
+    """Name the column of verdicts."""
+    return Made(beside=(step.judge,))
+
+
+def describe(step: spec.Judge, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
+    """Say who judged, and by which rubric."""
+    rubric, made = code(step.rubric, LONGEST), code(step.judge)
+    if not step.roles:
+        return f"each row was scored by the rules of the rubric {rubric}: {made}."
+    who = models_named(step.roles, manifest)
+    if step.compare is not None:
+        return (
+            f"{who} compared the answers in {code(step.compare, LONGEST)} two at a time, each"
+            f" shown first once, by the rubric {rubric}: {made}{settings(step)}."
+        )
+    jury = f", put together by {step.aggregate}" if len(step.roles) > 1 else ""
+    return f"{who} scored each row by the rubric {rubric}{jury}: {made}{settings(step)}."
+
+
+def chapter(step: spec.Judge, at: RowStep) -> Chapter:
+    """Tell what the judges were asked, and what they found."""
+    verdict = at.row[step.judge]
+    rubric = at.recorded.rubric(step.rubric)
+    found = Chapter(rounds=list(_rounds(step, rubric, at)), value=verdict)
+    if verdict is None:
+        return found
+    if "criteria" not in verdict:
+        return compared_chapter(step.judge, verdict, found)
+    opinions = [
+        Opinion(role, own["score"], _findings(rubric, own))
+        for role, own in (verdict.get("members") or {}).items()
+        if own is not None
+    ]
+    findings = _findings(rubric, verdict)
+    return replace(found, score=verdict["score"], findings=findings, opinions=opinions)
+
+
+def _rounds(step: spec.Judge, rubric: Rubric | None, at: RowStep) -> Iterator[Round]:
+    """Tell what was asked; of a comparison the first question."""
+    if rubric is None or not rubric.judged:
+        return
+    if step.compare is None:
+        yield from at.asked(rubric.prompt, exhibits(rubric, at.row))
+        return
+    answers = flatten(at.row, [step.compare])[step.compare] or []
+    if len(answers) > 1:
+        yield from at.asked(rubric.compare_prompt, compared(rubric, at.row, *answers[:2]))
+
+
+def _findings(rubric: Rubric | None, verdict: Mapping[str, Any]) -> list[Finding]:
+    """Return what was found for each criterion, with the words of its level."""
+    findings = []
+    for criterion, found in verdict["criteria"].items():
+        asked = rubric.judged.get(criterion) if rubric else None
+        levels = asked.levels if asked else ()
+        level = found["level"]
+        words = levels[level - 1] if level and 0 < level <= len(levels) else ""
+        reason = found["reason"] or ""
+        findings.append(Finding(criterion, found["score"], level, len(levels), words, reason))
+    return findings
+
+
+VERB = Verb(spec.Judge, bind, makes, not_for_files, describe, chapter)

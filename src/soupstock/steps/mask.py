@@ -1,15 +1,18 @@
 """Write a column anew with placeholders for personal data and secrets."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import polars as pl
 
 from soupstock import spec
+from soupstock.artifacts.manifest import Manifest, StepRecord
+from soupstock.project.project import Project
 from soupstock.rows.rows import Columns, Row, column, frame
 from soupstock.spec.pruning import KINDS, Kind
+from soupstock.steps.chapter import Chapter, RowStep
 from soupstock.steps.columns import check_new, check_texts, type_at
 from soupstock.steps.step import (
     Account,
@@ -19,10 +22,12 @@ from soupstock.steps.step import (
     RowWise,
     Stage,
     Step,
-    Verb,
     column_of,
     typed,
 )
+from soupstock.steps.verb import Made, Verb
+from soupstock.steps.wording import LONGEST
+from soupstock.text.markdown import code, joined
 from soupstock.text.masking import mask
 
 
@@ -91,4 +96,30 @@ def bind(step: spec.Mask, columns: Columns, at: At, context: Context) -> Step:  
     )
 
 
-VERB = Verb(spec.Mask, bind)
+def makes(step: spec.Mask) -> Made:
+    """Name the column."""
+    return Made((step.into,))
+
+
+def needs(step: spec.Mask, project: Project) -> Iterator[frozenset[str]]:  # noqa: ARG001
+    """Name the column that is read."""
+    yield frozenset({column_of(step.mask)})
+
+
+def describe(step: spec.Mask, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
+    """Say what was masked."""
+    counts = [f"{count:,} {kind}" for kind, count in record.masked.items()]
+    found = ", ".join(counts) if counts else "none was found"
+    return (
+        f"{code(step.into)} is {code(step.mask, LONGEST)} with placeholders for"
+        f" {joined(list(map(code, step.kinds)))} ({found})."
+    )
+
+
+def chapter(step: spec.Mask, at: RowStep) -> Chapter:
+    """Tell what became of the text."""
+    values = at.cells([step.into])
+    return Chapter(value=values, passages=values)
+
+
+VERB = Verb(spec.Mask, bind, makes, needs, describe, chapter)

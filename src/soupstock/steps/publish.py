@@ -14,14 +14,18 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from soupstock import spec
-from soupstock.artifacts.manifest import PartRecord
+from soupstock.artifacts.manifest import Manifest, PartRecord, StepRecord
 from soupstock.errors import MistakeError, SoupstockError, shown
 from soupstock.rows import schema_types
 from soupstock.rows.rows import AFTER, BEFORE, Columns, Row, dropped, failed
 from soupstock.rows.splits import TRAIN, Sides, Splits, Texts, divided, groups, source_of, texts_of
 from soupstock.rows.table import PART_ROWS, Table
+from soupstock.steps.chapter import Chapter, RowStep
 from soupstock.steps.columns import type_at
-from soupstock.steps.step import Account, At, Context, RowWise, Stage, Step, Verb, located
+from soupstock.steps.step import Account, At, Context, RowWise, Stage, Step, located
+from soupstock.steps.verb import Made, Verb, not_for_files
+from soupstock.steps.wording import LONGEST
+from soupstock.text.markdown import Markdown, code, joined
 
 SHARD_GROUPS = 24
 """How many row groups, of PART_ROWS rows each, a shard holds at most."""
@@ -375,4 +379,28 @@ def _common(dtype: pa.DataType) -> pa.DataType:
     return dtype
 
 
-VERB = Verb(spec.Publish, bind)
+def makes(step: spec.Publish) -> Made:  # noqa: ARG001 - it writes files
+    """Name no column."""
+    return Made()
+
+
+def describe(step: spec.Publish, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
+    """Say how rows were shaped."""
+    if step.configs:
+        shaped = {name: c.output_schema for name, c in step.configs.items() if c.output_schema}
+        named = joined([Markdown(f"{code(n)} by the schema {code(s)}") for n, s in shaped.items()])
+        if not named:
+            return "all columns were written as they are."
+        return f"rows were shaped as {named}; those that no schema takes were dropped."
+    if step.output_schema is None:
+        return "all columns were written as they are."
+    schema = code(step.output_schema, LONGEST)
+    return f"rows were shaped by the schema {schema}; those that break it were dropped."
+
+
+def chapter(step: spec.Publish, at: RowStep) -> Chapter:  # noqa: ARG001 - it adds nothing to a row
+    """Tell nothing: what was published is the row."""
+    return Chapter()
+
+
+VERB = Verb(spec.Publish, bind, makes, not_for_files, describe, chapter)

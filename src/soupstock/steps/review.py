@@ -1,21 +1,26 @@
 """Choose the rows that people read, and take in what they said. Sends and fetches nothing."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from soupstock import spec
+from soupstock.artifacts.manifest import Manifest, StepRecord
 from soupstock.errors import MistakeError, Place, quoted
 from soupstock.judging.rubric import Rubric
 from soupstock.review.answers import KEEP, read_answers
 from soupstock.review.apply import COLUMN, REVIEW, Reviewing, original, passing, review
-from soupstock.rows.rows import Columns
+from soupstock.rows.rows import Columns, Row
 from soupstock.rows.table import Table
 from soupstock.similarity.cosine import Embedder
+from soupstock.steps.chapter import Chapter, RowStep
 from soupstock.steps.columns import check_new, check_texts, type_at
-from soupstock.steps.step import Account, At, Context, SetWise, Step, Verb, Whole
+from soupstock.steps.step import Account, At, Context, SetWise, Step, Whole
+from soupstock.steps.verb import Made, Verb, not_for_files
+from soupstock.text.markdown import Markdown, code, joined
 
 
 @dataclass(frozen=True)
@@ -131,4 +136,51 @@ def _corrected(step: spec.Review, subject: str, columns: Columns, at: At) -> str
     return subject if is_text and "correction" in step.questions else None
 
 
-VERB = Verb(spec.Review, bind)
+def makes(step: spec.Review) -> Made:  # noqa: ARG001 - it is the same for all
+    """Name the column of what people said; corrections keep the old texts in others."""
+    return Made(beside=(COLUMN,))
+
+
+def describe(step: spec.Review, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
+    """Say which rows people read, and what came of it."""
+    found = manifest.review
+    if found is None or not found.answered:
+        return "nobody has read the rows yet."
+    how = {
+        "random": "drawn at random",
+        "uncertain": "drawn the likelier the less sure the judge was",
+    }.get(str(step.strategy), "drawn from each kind alike")
+    people = "one person" if found.annotators == 1 else f"{found.annotators:,} people"
+    parts = [f"{people} answered for {found.answered:,} of {found.sampled:,} rows, {how}"]
+    if found.vetoed:
+        vetoes = [
+            Markdown(f"{count:,} as {code(veto, 40)}") for veto, count in found.vetoed.items()
+        ]
+        parts.append(f"they dropped {joined(vetoes)}")
+    if found.corrected:
+        parts.append(f"they corrected {found.corrected:,}")
+    return f"{'; '.join(parts)}."
+
+
+def chapter(step: spec.Review, at: RowStep) -> Chapter:  # noqa: ARG001 - the row says it
+    """Tell what people said of the row, and what they made of its text."""
+    said = at.row[COLUMN] or {}
+    passages = {COLUMN: {what: said.get(what) for what in ("verdict", "comment")}}
+    return Chapter(value=dict(_said(at.row)), passages=passages)
+
+
+def _said(row: Row) -> Iterator[tuple[str, Any]]:
+    said = row[COLUMN]
+    if said is None:
+        yield "sampled", "no"
+        return
+    yield "sampled", "no" if said["chance"] is None else f"yes (chance {said['chance']:.3g})"
+    people = said["people"]
+    yield "answered", f"by {people}" if people else "not yet"
+    yield from ((what, said[what]) for what in ("verdict", "comment") if said[what])
+    for name in row:
+        if (before := row.get(original(name))) is not None:
+            yield f"{name} before", before
+
+
+VERB = Verb(spec.Review, bind, makes, not_for_files, describe, chapter)

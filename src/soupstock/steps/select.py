@@ -1,6 +1,6 @@
 """Choose rows by how good they are and how they differ: exactly so many, where there are."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -10,9 +10,11 @@ import numpy.typing as npt
 import polars as pl
 
 from soupstock import spec
+from soupstock.artifacts.manifest import Manifest, StepRecord
 from soupstock.errors import MistakeError
 from soupstock.inference.embeddings import EmbeddingForm
 from soupstock.inference.static_embeddings import StaticModel
+from soupstock.project.project import Project
 from soupstock.rows.marks import INDEX, MARKS, mark, read_kept, reasons_of
 from soupstock.rows.rows import Columns, column
 from soupstock.rows.table import Table
@@ -21,8 +23,12 @@ from soupstock.similarity.cosine import Embedder, Vectors, directions
 from soupstock.similarity.minhash import Counts
 from soupstock.similarity.tfidf import sketched
 from soupstock.stats.apportionment import shared_out
+from soupstock.steps.chapter import Chapter, RowStep, likeness
 from soupstock.steps.columns import check_quality, check_texts, type_at
-from soupstock.steps.step import Account, At, Context, SetWise, Step, ToEmbed, Verb, Whole
+from soupstock.steps.step import Account, At, Context, SetWise, Step, ToEmbed, Whole, column_of
+from soupstock.steps.verb import Made, Verb
+from soupstock.steps.wording import LONGEST
+from soupstock.text.markdown import code
 from soupstock.text.measures import read_scores, read_texts
 
 Flags = npt.NDArray[np.bool_]
@@ -276,4 +282,44 @@ def _is_groupable(dtype: pl.DataType) -> bool:
     return dtype.is_integer() or dtype in (pl.String, pl.Boolean, pl.Categorical, pl.Enum)
 
 
-VERB = Verb(spec.Select, bind)
+def makes(step: spec.Select) -> Made:  # noqa: ARG001 - it drops rows
+    """Name no column."""
+    return Made()
+
+
+def needs(step: spec.Select, project: Project) -> Iterator[frozenset[str]]:  # noqa: ARG001
+    """Name the columns that are looked at."""
+    yield frozenset(column_of(path) for path in (step.by, step.column, step.per) if path)
+
+
+def describe(step: spec.Select, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
+    """Say which rows were chosen."""
+    groups = ""
+    if step.per or step.clusters:
+        what = f"value of {code(step.per, LONGEST)}" if step.per else "cluster of similar texts"
+        groups = f"; of each {what} as many as of the others"
+        if step.at_most:
+            groups = f"; of each {what} {step.at_most:,} at most"
+    return f"{record.rows_kept:,} rows were kept, {_how(step)}{groups}."
+
+
+def _how(step: spec.Select) -> str:
+    by = f" by {code(step.by, LONGEST)}" if step.by else ""
+    match step.method:
+        case "best":
+            return f"the best{by}" if by else "drawn by their content"
+        case "deita":
+            return (
+                f"the best{by}, leaving out those whose {code(step.column, LONGEST)} is like a"
+                f" selected one's (a cosine of at least {step.threshold:g})"
+            )
+        case "k_center":
+            return f"those whose {code(step.column, LONGEST)} differs most from the others'"
+
+
+def chapter(step: spec.Select, at: RowStep) -> Chapter:  # noqa: ARG001 - the row says it
+    """Tell which selected row a dropped one is like."""
+    return Chapter(value=likeness(at))
+
+
+VERB = Verb(spec.Select, bind, makes, needs, describe, chapter)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import polars as pl
 
@@ -23,7 +23,6 @@ from soupstock.rows.references import Reference
 from soupstock.rows.rows import BEFORE, Columns, Row
 from soupstock.rows.table import Table
 from soupstock.similarity.cosine import Embedder
-from soupstock.spec.fields import Spec
 
 Places = Callable[..., Place | None]
 """Finds the line of a key: `places("steps", 0, "prompt")`."""
@@ -217,19 +216,6 @@ class Context:
         if name is not None and name in self.models:
             return EmbeddingForm(self.models[name])
         return find_embedder(name or self.project.embedder(), self.project.root, place)
-
-
-SpecT = TypeVar("SpecT", bound=Spec)
-
-
-@dataclass(frozen=True)
-class Verb(Generic[SpecT]):
-    """All that is known of a verb."""
-
-    spec: type[SpecT]
-    """What a person writes."""
-    bind: Callable[[SpecT, Columns, At, Context], Step]
-    """Binds a step to the columns that exist by then; raises MistakeError."""
 
 
 def models_of(

@@ -7,17 +7,27 @@ so nothing of it is held while its questions are out.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import orjson
 import polars as pl
 
 from soupstock import spec
+from soupstock.artifacts import run_folder
+from soupstock.artifacts.manifest import Manifest, StepRecord
+from soupstock.errors import SoupstockError
+from soupstock.inference import store
 from soupstock.inference.call import Answer, Ask, Call, Failure, Form, seed_of
 from soupstock.rows.rows import Columns, Row, dropped, failed, flatten
+from soupstock.steps.chapter import Chapter, Round, RowStep
 from soupstock.steps.distilabel.binding import bind_task
 from soupstock.steps.distilabel.course import Course, Done, Question
-from soupstock.steps.step import Account, At, Context, RowWise, Stage, Step, Verb, sampling
+from soupstock.steps.distilabel.listener import Listener, ended
+from soupstock.steps.step import Account, At, Context, RowWise, Stage, Step, sampling
+from soupstock.steps.verb import Made, Verb, not_for_files
+from soupstock.steps.wording import LONGEST, argument, model_named, settings
+from soupstock.text.markdown import code, joined
 
 
 @dataclass(frozen=True)
@@ -176,4 +186,44 @@ def _number(text: str) -> float | None:
         return None
 
 
-VERB = Verb(spec.Task, bind)
+def makes(step: spec.Task) -> Made:
+    """Name the columns of the outputs that are kept."""
+    return Made(tuple(step.outputs.values()), is_written=True)
+
+
+def describe(step: spec.Task, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
+    """Say who wrote what, asked as which task asks."""
+    made = joined([code(column) for column in step.outputs.values()])
+    given = ", ".join(f"{name}: {argument(value)}" for name, value in step.parameters.items())
+    parameters = f" with {code(given, LONGEST)}" if given else ""
+    return (
+        f"{model_named(step.model, manifest)} wrote {made}, asked as distilabel's task"
+        f" {code(step.task)} asks{parameters}{settings(step)}."
+    )
+
+
+def chapter(step: spec.Task, at: RowStep) -> Chapter:
+    """Tell what was asked, as far as the catalogue and the answers still exist, and what came."""
+    values = at.cells(makes(step).main)
+    return Chapter(rounds=_rounds(step, at), value=values, passages=values)
+
+
+def _rounds(step: spec.Task, at: RowStep) -> Sequence[Round]:
+    """Carry a task out once more on the cache's answers; its words are in no manifest."""
+    if at.context is None:
+        return ()
+    place = run_folder.runs_folder(at.context.project.root) / run_folder.STORE
+    if not place.is_file():
+        return ()
+    before = {name: kind for name, kind in at.columns.items() if name not in makes(step).main}
+    listener = Listener(partial(store.read, place))
+    try:
+        bound = bind(step, before, At(lambda *_: None, 0), at.context).bound
+        if isinstance(bound, Tasking):
+            ended(perform(bound, at.row, listener))
+    except SoupstockError:
+        return ()
+    return listener.rounds()
+
+
+VERB = Verb(spec.Task, bind, makes, not_for_files, describe, chapter)

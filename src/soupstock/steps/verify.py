@@ -7,14 +7,18 @@ from typing import Any, Literal, NamedTuple, get_args
 import polars as pl
 
 from soupstock import spec
-from soupstock.artifacts.manifest import SavingRecord
+from soupstock.artifacts.manifest import Manifest, SavingRecord, StepRecord
 from soupstock.errors import MistakeError, Place, quoted
 from soupstock.judging import formulas, function_calls
 from soupstock.judging.answers import Check, Finding, same_line, same_value
 from soupstock.judging.sandbox import Limits, tested
 from soupstock.rows.rows import Columns, Row, flatten
+from soupstock.steps.chapter import Chapter, RowStep
 from soupstock.steps.columns import check_new, type_at
-from soupstock.steps.step import Account, At, Context, RowWise, Stage, Step, Verb
+from soupstock.steps.step import Account, At, Context, RowWise, Stage, Step
+from soupstock.steps.verb import Made, Verb, not_for_files
+from soupstock.steps.wording import LONGEST
+from soupstock.text.markdown import code
 
 _FIELDS: Mapping[str, pl.DataType] = {
     "passed": pl.List(pl.Boolean),
@@ -350,4 +354,38 @@ def _compared(is_same: Callable[[str, str], bool]) -> Check:
     return check
 
 
-VERB = Verb(spec.Verify, bind)
+def makes(step: spec.Verify) -> Made:
+    """Name the column."""
+    return Made((step.verify,))
+
+
+def describe(step: spec.Verify, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
+    """Say how answers were checked, and what shorter ones saved."""
+    notes = " ".join(record.notes)
+    column = code(step.column, LONGEST)
+    return f"each of {column} was checked {_how(step)}: {code(step.verify)}. {notes}".rstrip()
+
+
+def _how(step: spec.Verify) -> str:
+    match step.by:
+        case "number":
+            return f"by whether its last number is worth {code(step.answer or '')}"
+        case "math":
+            return (
+                f"by whether its last number or formula is worth {code(step.answer or '')}, as"
+                " math-verify computes it"
+            )
+        case "exact":
+            return f"by whether its last line is {code(step.answer or '')}"
+        case "tests":
+            return f"by running its Python code against the tests in {code(step.tests or '')}"
+        case "call":
+            return f"by whether it calls functions of {code(step.tools or '')} as they are declared"
+
+
+def chapter(step: spec.Verify, at: RowStep) -> Chapter:
+    """Tell what was found."""
+    return Chapter(value=at.row[step.verify], passages=at.cells([step.verify]))
+
+
+VERB = Verb(spec.Verify, bind, makes, not_for_files, describe, chapter)

@@ -13,9 +13,9 @@ from soupstock.errors import shown
 from soupstock.spec.fields import RESERVED
 
 if TYPE_CHECKING:
-    from soupstock.reports.life import Chapter, Life
-    from soupstock.reports.questions import Round
+    from soupstock.reports.life import Life
     from soupstock.runs.run import Run
+    from soupstock.steps.chapter import Chapter, Round
 
 _LONGEST_TEXT = 600
 
@@ -65,7 +65,8 @@ def _show_chapter(console: Console, chapter: "Chapter") -> None:
         lines.append(("answer", _value(chapter.value)))
     for label, text in lines:
         console.print(_labelled(label, text), soft_wrap=True)
-    for label, texts in (("failed", chapter.failures), ("dropped", chapter.reasons)):
+    failures = [f"{cause}: {message}" for cause, message in chapter.failures]
+    for label, texts in (("failed", failures), ("dropped", chapter.reasons)):
         for said in texts:
             console.print(_labelled(label, cell(said)), style="yellow", soft_wrap=True)
 

@@ -23,12 +23,13 @@ from soupstock.reports.card.excerpts import excerpt, written
 from soupstock.reports.card.front_matter import front_matter
 from soupstock.reports.card.judges import measured
 from soupstock.reports.card.licences import licences_told, unique
-from soupstock.reports.card.narrative import filter_told, public_path, source_told, steps_told
+from soupstock.reports.card.narrative import source_told, steps_told
 from soupstock.reports.card.splits import arranged, arrangement
 from soupstock.reports.card.tables import cell
 from soupstock.rows.pii_scan import NAMES
 from soupstock.rows.rows import Row
 from soupstock.spec.loader import parse_yaml, validate
+from soupstock.steps.wording import filter_named, public_path
 from soupstock.text.markdown import (
     Markdown,
     fenced,
@@ -153,7 +154,7 @@ def _criteria(said: Manifest) -> Iterator[Markdown]:
         for name, criterion in rubric.judged.items():
             yield Markdown(f"{cell(name)}: {prose(criterion.question, _LONGEST_DESCRIPTION)}")
         for name, rule in rubric.rules.items():
-            yield Markdown(f"{cell(name)}: by the rule {filter_told(rule.rule)}")
+            yield Markdown(f"{cell(name)}: by the rule {filter_named(rule.rule)}")
 
 
 def _alarms(said: Manifest) -> Iterator[Markdown]:
@@ -221,7 +222,7 @@ def _plain(text: str) -> str:
 
 
 def _pipeline(said: Manifest) -> Markdown:
-    pipeline = spec.Pipeline.model_validate(said.pipeline)
+    pipeline = said.spec
     data = pipeline.model_dump(mode="json", exclude_defaults=True)
     steps = data["steps"]
     for part in (data["source"], *steps, *(one for s in steps for one in s.get("against", ()))):

@@ -11,8 +11,9 @@ import polars as pl
 
 from soupstock import spec
 from soupstock.judging.rubric import Rubric
-from soupstock.reports.columns import Outline, Repeat, Twins, fields_of
+from soupstock.reports.columns import Outline, Twins, fields_of
 from soupstock.reports.page.uncertain import Doubts, doubts
+from soupstock.steps.chapter import Repeat
 from soupstock.text.measures import derive
 
 LANGUAGE_TEXTS = 5000

@@ -27,7 +27,15 @@ from soupstock.reports.card.judges import SPOILED
 from soupstock.reports.columns import Outline, index_of, outline
 from soupstock.reports.page import charts
 from soupstock.reports.page.findings import LANGUAGE_TEXTS, Bin, Distribution, Findings, Share, find
-from soupstock.reports.page.samples import CUTS, Biographer, Biography, Filters, Told, choose
+from soupstock.reports.page.samples import (
+    CUTS,
+    Biographer,
+    Biography,
+    Filters,
+    choose,
+    cut_text,
+    passages,
+)
 
 PAGE_BYTES = 1_900_000
 """How big a report may become."""
@@ -136,14 +144,14 @@ def _visible(text: str) -> str:
     return _UNSEEN.sub(lambda found: f"\u2039U+{ord(found[0]):04X}\u203a", text)
 
 
-def _sample(told: Iterator[Told], numbers: dict[str, int], room: int) -> Sample:
+def _sample(lives: Iterator[Biography], numbers: dict[str, int], room: int) -> Sample:
     """Render rows as long as there is room for them, and put them back into source order."""
     rows: dict[int, Markup] = {}
     kept, reasons = 0, Counter[str]()
     # Kept rows and each reason's first ones take turns, and there must be room for a whole round.
     most = min(_ROW_BYTES, room // (2 * len(numbers) + 2))
-    for one in told:
-        life, html = _row(one, numbers, most)
+    for life in lives:
+        html = _row(life, numbers, most)
         room -= len(html.encode())
         if room < 0:
             break
@@ -154,18 +162,17 @@ def _sample(told: Iterator[Told], numbers: dict[str, int], room: int) -> Sample:
     return Sample([rows[number] for number in sorted(rows)], kept, frozenset(rows), ordered)
 
 
-def _row(told: Told, numbers: dict[str, int], most: int) -> tuple[Biography, Markup]:
+def _row(life: Biography, numbers: dict[str, int], most: int) -> Markup:
     """Render a row; its texts are cut shorter where it takes too much room."""
+    kinds = ["dropped", *(f"{numbers[reason]}" for reason in life.reasons)]
     for cut in CUTS:
-        life = told.biography(cut)
-        kinds = ["dropped", *(f"{numbers[reason]}" for reason in life.reasons)]
         html = _template("row.html").render(
-            row=life, kinds=" ".join(kinds) if life.reasons else "kept"
+            row=life, limit=cut, kinds=" ".join(kinds) if life.reasons else "kept"
         )
         html = _visible(html)
         if len(html.encode()) <= most:
             break
-    return life, Markup(html)  # noqa: S704 - the template has escaped it
+    return Markup(html)  # noqa: S704 - the template has escaped it
 
 
 def _numbers(manifest: Manifest) -> dict[str, int]:
@@ -196,11 +203,13 @@ def _template(name: str) -> Template:
     )
     environment.globals.update(bar=charts.bar, histogram=_histogram)
     environment.filters.update(
+        at_most=lambda text, limit: cut_text(text, limit)[0],
         begun=lambda text: text[:1].upper() + text[1:],
         count=_count,
         cut=_cut,
         money=_money,
         most_rows=lambda shares: max(map(_rows, shares), default=0),
+        passages=passages,
         percent=_percent,
         range_of=_range,
         reasons_of=_reasons,

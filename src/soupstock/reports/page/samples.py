@@ -2,20 +2,21 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import polars as pl
 
 from soupstock import spec
-from soupstock.artifacts.manifest import Manifest, StepRecord
-from soupstock.reports.columns import Outline, Repeat, Twins, made_by, texts_of
+from soupstock.artifacts.manifest import Manifest
+from soupstock.reports.columns import Outline, Twins
 from soupstock.reports.filter_figures import look
-from soupstock.reports.questions import Asked
+from soupstock.reports.life import Known, chapters, last_step
 from soupstock.rows.expressions import FAULTS
-from soupstock.rows.references import is_reference
 from soupstock.rows.rows import Row
+from soupstock.steps.chapter import ASKED, Chapter, Recorded, Repeat
 
 KEPT = ""
 """What stands for the reason of a row that was kept."""
@@ -26,10 +27,11 @@ CUTS = (4000, 800, 160)
 Filters = Sequence[tuple[spec.FilterUse, str, pl.Expr]]
 """The filters of a run, each as it is written, with its label and what keeps a row from it."""
 
-_ASKED = frozenset({"instruction", "question", "prompt", "input", "query", "user", "problem"})
+_ASKED = frozenset(
+    {ASKED, "instruction", "question", "prompt", "input", "query", "user", "problem"}
+)
 _ANSWERED = frozenset({"response", "answer", "output", "completion", "assistant", "solution"})
 _SHORT = 60
-_OUTCOMES = {1: "the first is better", -1: "the second is better", 0: "neither is better"}
 _EXCERPT = 160
 _MOST_PASSAGES = 40
 
@@ -49,59 +51,6 @@ class Passage:
     def is_short(self) -> bool:
         """Say whether it fits beside others on a line."""
         return len(self.text) <= _SHORT and "\n" not in self.text
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a judge found for one criterion."""
-
-    criterion: str
-    score: float
-    level: int | None
-    """None for a rule, and for several judges together."""
-    levels: int
-    words: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Fellow:
-    """What one of several judges found."""
-
-    role: str
-    score: float
-    findings: Sequence[Finding]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """What one judge said of two answers, each shown first once."""
-
-    judge: str
-    places: tuple[int, int]
-    """Which answers, from 1."""
-    outcome: str
-    reasons: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Chapter:
-    """What one step meant for a row."""
-
-    title: str
-    by: str | None = None
-    """The role of the model that was asked."""
-    passages: Sequence[Passage] = ()
-    score: float | None = None
-    findings: Sequence[Finding] = ()
-    fellows: Sequence[Fellow] = ()
-    """The judges one by one, where there are several."""
-    pairs: Sequence[Pair] = ()
-    twin: Repeat | None = None
-    failures: Sequence[tuple[str, str]] = ()
-    """Causes and messages."""
-    reasons: Sequence[str] = ()
-    """Why the row was dropped here."""
 
 
 @dataclass(frozen=True)
@@ -149,21 +98,20 @@ class Biographer:
 
     def __init__(
         self,
-        said: Manifest,
+        run: Manifest,
         rows: pl.LazyFrame,
         index: pl.DataFrame,
         columns: Outline,
         filters: Filters,
     ) -> None:
-        self._said = said
+        self._recorded = Recorded(run)
         self._filters = filters
         self._rows = rows
         self._index = index
         self._columns = columns
-        self._asked = Asked(said)
 
-    def fetch(self, ids: Sequence[str]) -> Iterator["Told"]:
-        """Yield the rows with these ids, in this order, ready to be told."""
+    def fetch(self, ids: Sequence[str]) -> Iterator[Biography]:
+        """Yield the lives of the rows with these ids, in this order."""
         wanted = pl.Series(ids, dtype=pl.String).implode()
         frame = self._rows.filter(pl.col("id").is_in(wanted)).collect()
         rows = frame.to_dicts()
@@ -174,202 +122,58 @@ class Biographer:
         names = [row["twin"] for row in rows if row["twin"]]
         twins = Twins(self._rows, self._index, self._columns, names)
         for row_id in ids:
-            place, number = places[row_id], numbers[row_id]
-            row = rows[place]
-            reasons = dict(_figures(self._filters, frame.slice(place, 1), row))
-            yield Told(self._said, self._columns, self._asked, row, number, twins, reasons)
+            row = rows[places[row_id]]
+            yield self._told(row, frame.slice(places[row_id], 1), numbers[row_id], twins)
 
-
-def _figures(filters: Filters, row: pl.DataFrame, told: Row) -> Iterator[tuple[str, str]]:
-    """Say for each filter that dropped a row what it looked at."""
-    for use, label, keep in filters:
-        if (reason := f"filter: {label}") in told["dropped_by"]:
-            # A filter answers as a whole, and a part of it may still be nothing to look at.
-            with contextlib.suppress(*FAULTS):
-                (seen,) = look([keep], row)
-                yield reason, seen.said(use.arguments)
-
-
-@dataclass(frozen=True)
-class Told:
-    """A row, and what is needed to tell its life."""
-
-    said: Manifest
-    columns: Outline
-    asked: Asked
-    row: Row
-    number: int
-    twins: Twins
-    figures: Mapping[str, str]
-    """What each filter that dropped it looked at, by the reason."""
-
-    def biography(self, cut: int) -> Biography:
-        """Tell the row's life, each text cut to so many characters."""
-        teller = _Teller(self, cut)
-        scores = [v["score"] for n in self.columns.judged if (v := self.row[n]) and "score" in v]
+    def _told(self, row: Row, frame: pl.DataFrame, number: int, twins: "Twins") -> Biography:
+        figures = dict(_figures(self._filters, frame, row))
+        known = Known(
+            row,
+            self._recorded,
+            figures={last_step(row, self._recorded.manifest): figures},
+            twin=partial(_repeated, twins, row),
+        )
+        judged = (row[name] for name in self._columns.judged)
+        scores = [verdict["score"] for verdict in judged if verdict and "score" in verdict]
         return Biography(
-            number=self.number,
-            row_id=self.row["id"],
-            excerpt=self._excerpt(),
+            number=number,
+            row_id=row["id"],
+            excerpt=self._excerpt(row),
             score=scores[0] if scores else None,
-            reasons=self.row["dropped_by"],
-            chapters=list(teller.chapters()),
+            reasons=row["dropped_by"],
+            chapters=[Chapter("source", passages=self._source(row)), *chapters(known)],
         )
 
-    def _excerpt(self) -> str:
-        for name in (*self.columns.generated, *self.columns.source):
-            for passage in _passages(name, self.row[name], _EXCERPT):
+    def _source(self, row: Row) -> Mapping[str, Any]:
+        return {name: row[name] for name in self._columns.source}
+
+    def _excerpt(self, row: Row) -> str:
+        for name in (*self._columns.generated, *self._columns.source):
+            for passage in _passages(name, row[name], _EXCERPT):
                 if passage.text.strip():
                     return " ".join(passage.text.split())
         return ""
 
 
-class _Teller:
-    def __init__(self, told: Told, cut: int) -> None:
-        self._told = told
-        self._row = told.row
-        self._cut = cut
+def _repeated(twins: Twins, row: Row, reason: str) -> Repeat:
+    """Return the row that a row repeats, and how similar the two are."""
+    return replace(twins.repeat(row["twin"], reason), similarity=row["similarity"])
 
-    def chapters(self) -> Iterator[Chapter]:
-        """Tell each step up to the one that dropped the row."""
-        source = [p for name in self._told.columns.source for p in self._passages(name)]
-        yield Chapter("source", passages=source[:_MOST_PASSAGES])
-        steps, records = self._told.columns.pipeline.steps, self._told.said.steps
-        last = self._last()
-        for place, record in enumerate(records[: last + 1]):
-            step = steps[place] if place < len(steps) else None
-            reasons = self._row["dropped_by"] if place == last else []
-            yield self._chapter(step, record, reasons)
 
-    def _last(self) -> int:
-        """Find the step that dropped the row; the last one where none did.
+def _figures(filters: Filters, frame: pl.DataFrame, row: Row) -> Iterator[tuple[str, str]]:
+    """Say for each filter that dropped a row what it looked at."""
+    for use, label, keep in filters:
+        if f"filter: {label}" in row["dropped_by"]:
+            # A filter answers as a whole, and a part of it may still be nothing to look at.
+            with contextlib.suppress(*FAULTS):
+                (seen,) = look([keep], frame)
+                yield label, seen.said(use.arguments)[:_EXCERPT]
 
-        Two steps may give the same reason: then it was one after those that left something.
-        """
-        records = self._told.said.steps
-        reasons = set(self._row["dropped_by"])
-        if not reasons:
-            return len(records) - 1
-        steps = self._told.columns.pipeline.steps
-        made = [made_by(step)[:1] for step in steps]
-        left = [
-            n for n, names in enumerate(made) if any(self._row[one] is not None for one in names)
-        ]
-        after = max(left, default=-1) + 1
-        found = [n for n, record in enumerate(records) if reasons & record.flagged.keys()]
-        return next((n for n in found if n >= after), found[-1] if found else len(records) - 1)
 
-    def _chapter(
-        self, step: spec.Step | None, record: StepRecord, reasons: Sequence[str]
-    ) -> Chapter:
-        told: dict[str, Any] = {}
-        match step:
-            case spec.Judge():
-                told = self._verdict(step.judge)
-            case spec.Dedup():
-                if reasons and self._row["twin"] and not is_reference(self._row["twin"]):
-                    told = {"twin": self._twin(reasons[0])}
-            case spec.Decontaminate(model=str()):
-                told = self._compared(step.into)
-            case spec.Filter():
-                told = {"passages": self._figures(reasons)}
-            case spec.Review():
-                told = {"passages": self._said()}
-            case _:
-                made = [p for name in texts_of(step) for p in self._passages(name)]
-                told = {"passages": [*self._question(step), *made][:_MOST_PASSAGES]}
-        failures = [
-            (failure["cause"], _cut(failure["message"], self._cut)[0])
-            for failure in self._row["failures"]
-            if failure["step"] == record.label
-        ]
-        by = told.pop("by", record.model)
-        return Chapter(record.label, by=by, failures=failures, reasons=reasons, **told)
-
-    def _passages(self, name: str) -> list[Passage]:
-        return list(islice(_passages(name, self._row[name], self._cut), _MOST_PASSAGES))
-
-    def _figures(self, reasons: Sequence[str]) -> list[Passage]:
-        """Return what each filter looked at that dropped the row."""
-        seen = self._told.figures
-        return [
-            Passage(reason.removeprefix("filter: ")[:_EXCERPT], _cut(seen[reason], _EXCERPT)[0])
-            for reason in reasons
-            if reason in seen
-        ]
-
-    def _compared(self, column: str) -> dict[str, Any]:
-        """Tell which item the row resembles, and what a model said of that, if it was asked."""
-        told = self._row[column]
-        is_asked = told is not None and told["verdict"] != "not asked"
-        return {"passages": self._passages(column)} if is_asked else {"by": None}
-
-    def _question(self, step: spec.Step | None) -> Iterator[Passage]:
-        """Yield what a writing step asked first, as rendered, unless a column holds just that."""
-        if isinstance(step, spec.Generate | spec.Converse):
-            for asked in self._told.asked.rounds(step, self._row)[:1]:
-                text = asked.messages[-1]["content"].strip()
-                if text not in self._row.values():
-                    yield _passage("asked", text, self._cut, "user")
-
-    def _said(self) -> list[Passage]:
-        """Return what people said in a review."""
-        told = self._row["review"] or {}
-        said = {what: told.get(what) for what in ("verdict", "comment")}
-        return list(_passages("review", said, self._cut))
-
-    def _twin(self, reason: str) -> Repeat:
-        twin = self._told.twins.repeat(self._row["twin"], reason)
-        return Repeat(twin.number, _cut(twin.text, self._cut)[0], self._row["similarity"])
-
-    def _verdict(self, name: str) -> dict[str, Any]:
-        value = self._row[name]
-        if value is None:
-            return {}
-        if "criteria" not in value:
-            return self._comparison(name, value)
-        fellows = [
-            Fellow(role, own["score"], self._findings(name, own))
-            for role, own in (value.get("members") or {}).items()
-            if own is not None
-        ]
-        return {
-            "score": value["score"],
-            "findings": self._findings(name, value),
-            "fellows": fellows,
-        }
-
-    def _comparison(self, name: str, value: Mapping[str, Any]) -> dict[str, Any]:
-        """Tell which answer is best and worst, and what was said of each pair in both orders."""
-        told = f"{name}: best, by a margin of {value['margin']:.2f}"
-        passages = [
-            *_passages(told, value["best"], self._cut),
-            *_passages(f"{name}: worst", value["worst"], self._cut),
-        ]
-        ranks = ", ".join(map(str, value["ranks"]))
-        passages.append(Passage(f"{name}: ranks of the answers", ranks))
-        pairs = [
-            Pair(
-                one["judge"],
-                (one["first"], one["second"]),
-                _OUTCOMES.get(one["outcome"], "no verdict"),
-                [_cut(reason or "", self._cut)[0] for reason in one["reasons"]],
-            )
-            for one in value["pairs"]
-        ]
-        return {"passages": passages[:_MOST_PASSAGES], "pairs": pairs}
-
-    def _findings(self, name: str, value: Mapping[str, Any]) -> list[Finding]:
-        rubric = self._told.columns.judged[name]
-        findings = []
-        for criterion, found in value["criteria"].items():
-            asked = rubric.judged.get(criterion) if rubric else None
-            levels = asked.levels if asked else ()
-            level = found["level"]
-            words = levels[level - 1] if level and 0 < level <= len(levels) else ""
-            reason = _cut(found["reason"] or "", self._cut)[0]
-            findings.append(Finding(criterion, found["score"], level, len(levels), words, reason))
-        return findings
+def passages(found: Mapping[str, Any], cut: int) -> list[Passage]:
+    """Take the texts of a chapter apart, each cut to so many characters."""
+    each = (passage for label, value in found.items() for passage in _passages(label, value, cut))
+    return list(islice(each, _MOST_PASSAGES))
 
 
 def _passages(label: str, value: Any, cut: int) -> Iterator[Passage]:
@@ -392,7 +196,7 @@ def _passages(label: str, value: Any, cut: int) -> Iterator[Passage]:
 
 
 def _passage(label: str, text: str, cut: int, role: str) -> Passage:
-    shown, left_out = _cut(text, cut)
+    shown, left_out = cut_text(text, cut)
     return Passage(label[:_EXCERPT], shown, role, left_out)
 
 
@@ -409,7 +213,7 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else str(value)
 
 
-def _cut(text: str, limit: int) -> tuple[str, int]:
+def cut_text(text: str, limit: int) -> tuple[str, int]:
     """Cut a text; the second is how many characters were left out."""
     left_out = len(text) - limit
     return (f"{text[:limit]}…", left_out) if left_out > 0 else (text, 0)
