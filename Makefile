@@ -108,8 +108,12 @@ test-all: $(READY) ## run the slow tests, those in a browser, against vLLM and a
 	@.ci/argilla > /dev/null
 	@$(BIN)/python -m pytest -m "slow or browser or vllm or argilla" $(ARGS)
 
-lint: $(READY) ## check style
+lint: $(READY) ## check style, and name what has grown large
 	@$(BIN)/ruff check && $(BIN)/ruff format --check
+	@find src -name '*.py' -exec wc -l {} + | sort -rn \
+	  | awk '$$1 > 350 && $$2 != "total" { print "reminder: " $$2 " has " $$1 " lines (more than 350)" }'
+	@find src -name '*.py' ! -name '__init__.py' | sed 's|/[^/]*$$||' | sort | uniq -c \
+	  | awk '$$1 > 16 { print "reminder: " $$2 " has " $$1 " modules (more than 16)" }'
 
 format: $(READY) ## put the code in shape
 	@$(BIN)/ruff check --fix; $(BIN)/ruff format
