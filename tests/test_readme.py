@@ -1,6 +1,7 @@
 """README and docs name packages, files, commands and make targets that exist."""
 
 import ast
+import importlib
 import json
 import re
 import shlex
@@ -144,3 +145,38 @@ def test_the_readme_shows_commands() -> None:
     assert {("soupstock", "run"), ("soupstock", "publish"), ("make", "pipeline")} <= {
         (program, first) for program, first, *_ in shown(README)
     }
+
+
+def python_names(page: Path) -> Iterator[str]:
+    """Yield the dotted names of our modules, classes and functions that a page shows."""
+    yield from re.findall(r"(?<![\w.])soupstock(?:\.\w+)+", prose(page))
+    for language, block in FENCE.findall(text_of(page)):
+        if language != "python":
+            continue
+        for node in ast.walk(ast.parse(block)):
+            match node:
+                case ast.ImportFrom(module=str(module), names=names) if "soupstock" in module:
+                    yield from (f"{module}.{alias.name}" for alias in names)
+                case ast.Attribute(value=ast.Name(id="testing"), attr=attribute):
+                    yield f"soupstock.testing.{attribute}"
+                case _:
+                    pass
+
+
+def exists(dotted: str) -> bool:
+    """Say whether a name is a module, or something in one."""
+    parent, _, last = dotted.rpartition(".")
+    if not parent or hasattr(importlib.import_module(parent), last):
+        return True
+    try:
+        importlib.import_module(dotted)
+    except ModuleNotFoundError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_a_page_shows_python_names_that_exist(page: Path) -> None:
+    files = ("json", "yaml", "toml", "py")
+    names = [name for name in python_names(page) if name.rpartition(".")[2] not in files]
+    assert not [name for name in names if not exists(name)]
