@@ -5,6 +5,7 @@ import importlib
 import json
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -180,3 +181,11 @@ def test_a_page_shows_python_names_that_exist(page: Path) -> None:
     files = ("json", "yaml", "toml", "py")
     names = [name for name in python_names(page) if name.rpartition(".")[2] not in files]
     assert not [name for name in names if not exists(name)]
+
+
+def test_a_page_shows_extras_that_exist_and_the_guide_names_them_all() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = set(project["optional-dependencies"])
+    named = {page: set(re.findall(r"soupstock\[(\w+)\]", text_of(page))) for page in PAGES}
+    assert not {name(page): found - extras for page, found in named.items() if found - extras}
+    assert named[DOCS / "guide.md"] == extras
