@@ -1,1 +1,1 @@
-"""What a run leaves, as data: manifest, records, the folder's layout. Computes nothing."""
+"""What a run leaves, as data: manifest, records, the run folder's layout. Computes nothing."""

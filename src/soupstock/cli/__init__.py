@@ -1,1 +1,1 @@
-"""What a person types, and sees in a terminal. Computes nothing."""
+"""The command line: what a person types, and what they see in a terminal. Computes nothing."""

@@ -1,1 +1,4 @@
-"""A finished dataset: released, checked, pushed, compared, mixed, reproduced. Asks no model."""
+"""Works on a finished dataset: checks, publishes, compares, mixes and reproduces it.
+
+Asks no model.
+"""

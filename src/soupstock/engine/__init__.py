@@ -1,1 +1,4 @@
-"""Rows through steps: plan, stream, set-wise steps, workers. Knows no terminal and no manifest."""
+"""Takes rows through the steps: plan, row-wise and set-wise steps, workers.
+
+Knows no terminal and no manifest.
+"""

@@ -1,1 +1,1 @@
-"""Whether an answer is good, and whether the judge can tell. Asks no model itself."""
+"""Decides whether an answer is good, and whether the judge can tell. Asks no model itself."""

@@ -1,1 +1,1 @@
-"""Everything found by name, in the user's project and then in the standard one."""
+"""Finds everything that has a name: first in the user's project, then in the standard one."""

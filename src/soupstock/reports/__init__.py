@@ -1,1 +1,1 @@
-"""What is told of a run, made from what it left. Knows no engine."""
+"""Explains a run from what it left: a row's history, the report, the card. Knows no engine."""

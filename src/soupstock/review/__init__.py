@@ -1,1 +1,1 @@
-"""People read a sample of the rows, and what they say comes back."""
+"""Lets people read a sample of the rows, and applies their answers. Asks no model."""

@@ -1,1 +1,4 @@
-"""Rows at rest, and where they come from: tables, sources, documents, splits. Asks no model."""
+"""Tables of rows, and where rows come from: sources, documents, references, splits.
+
+Asks no model.
+"""

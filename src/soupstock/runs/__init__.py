@@ -1,1 +1,4 @@
-"""A pipeline taken from plan to dataset: run, estimate, prune, replay, calibrate."""
+"""Takes a pipeline from plan to dataset: runs, estimates, prunes, replays and calibrates.
+
+Writes the run folder.
+"""

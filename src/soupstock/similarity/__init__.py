@@ -1,1 +1,4 @@
-"""Texts compared with each other. Knows no rows, models or files."""
+"""Compares texts: near-duplicates, clusters, coresets, contamination.
+
+Knows no rows, models or files.
+"""

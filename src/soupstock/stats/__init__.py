@@ -1,1 +1,1 @@
-"""Figures with their intervals. Knows numbers alone."""
+"""Statistics with their intervals: shares, agreement, ranking, thresholds. Knows numbers alone."""

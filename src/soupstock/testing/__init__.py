@@ -1,4 +1,4 @@
-"""A model server for tests: real HTTP on loopback, the OpenAI protocol, answers as told.
+"""A model server for tests: real HTTP on loopback, the OpenAI protocol, answers that you choose.
 
     with Server(answer=lambda request: f"You said: {request.prompt}") as server:
         ...  # point a pipeline's model at server.base_url

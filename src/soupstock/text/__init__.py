@@ -1,1 +1,1 @@
-"""What can be measured of one text. Knows no rows."""
+"""Measures one text: length, repetition, personal data, tokens. Knows no rows."""

@@ -1,1 +1,1 @@
-"""What commands show in a terminal."""
+"""What the commands show in a terminal."""

@@ -1,1 +1,1 @@
-"""Asks models by batch APIs."""
+"""Asks models through batch APIs."""

@@ -1,1 +1,1 @@
-"""What a model's name stands for, and servers started and stopped. Knows no calls."""
+"""Finds the server behind a model's name, and starts and stops servers. Knows no calls."""

@@ -1,1 +1,1 @@
-"""The card of a dataset, for the Hub."""
+"""The dataset card, for the Hub."""
