@@ -1,7 +1,7 @@
 """What a pipeline says, as frozen data. Knows no files, no models and no rows."""
 
 import re
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import (
     Field,
@@ -15,22 +15,7 @@ from soupstock.spec.pruning import Decontaminate, Dedup, Filter, Mask, Select
 from soupstock.spec.publishing import Publish, Review
 from soupstock.spec.source import Source
 
-VERBS = (
-    "generate",
-    "task",
-    "converse",
-    "verify",
-    "judge",
-    "filter",
-    "mask",
-    "dedup",
-    "decontaminate",
-    "select",
-    "review",
-    "publish",
-)
-
-Step = Annotated[
+_Steps = (
     Annotated[Generate, Tag("generate")]
     | Annotated[Task, Tag("task")]
     | Annotated[Converse, Tag("converse")]
@@ -42,9 +27,13 @@ Step = Annotated[
     | Annotated[Decontaminate, Tag("decontaminate")]
     | Annotated[Select, Tag("select")]
     | Annotated[Review, Tag("review")]
-    | Annotated[Publish, Tag("publish")],
-    told_by_key(*VERBS),
-]
+    | Annotated[Publish, Tag("publish")]
+)
+
+VERBS: tuple[str, ...] = tuple(kind.__metadata__[0].tag for kind in get_args(_Steps))
+"""The keys that say what a step does."""
+
+Step = Annotated[_Steps, told_by_key(*VERBS)]
 
 
 def verb_of(step: Step) -> str:
