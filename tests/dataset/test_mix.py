@@ -21,7 +21,7 @@ from conftest import Folder
 from soupstock.artifacts.mix import Mixture
 from soupstock.cli.main import main
 from soupstock.dataset.mix import Mixed, mix
-from soupstock.dataset.verify import verify
+from soupstock.dataset.reproduce import reproduce
 from soupstock.errors import MistakeError
 from soupstock.project.project import Project
 from soupstock.stats.apportionment import apportioned
@@ -216,7 +216,7 @@ def test_a_mix_is_pushed_as_a_run_is(runs: Folder, monkeypatch: pytest.MonkeyPat
 
 
 def problems(folder: Folder, name: str = "soup") -> list[str]:
-    return list(verify(Project(folder.root), name).problems)
+    return list(reproduce(Project(folder.root), name).problems)
 
 
 @pytest.mark.parametrize("rows", [None, 90])
@@ -225,14 +225,14 @@ def test_a_mix_comes_out_the_same_from_the_runs_it_was_made_of(
 ) -> None:
     third = {"talk": 2.0, "think": 1.0}
     done = mixed(runs, rows, shares=third, splits={"test": 0.2}, repository="me/soup", seed=3)
-    found = verify(Project(runs.root), "soup")
+    found = reproduce(Project(runs.root), "soup")
     assert (found.problems, found.notes) == ((), ())
     assert (found.files, found.rows) == (len(done.record.files), done.record.dataset.rows)
     # A later run of the same pipeline makes no difference: the mix names the one that it is of.
     run_of(runs, "talk", texts(5, 30))
-    told = CliRunner().invoke(main, ["--project", str(runs.root), "verify", "soup"])
+    told = CliRunner().invoke(main, ["--project", str(runs.root), "reproduce", "soup"])
     assert told.exit_code == 0, told.output
-    assert told.output.endswith("files come out the same, byte for byte\n")
+    assert told.output.endswith("files are the same, byte for byte\n")
 
 
 def test_a_mix_that_was_changed_names_file_row_and_record(runs: Folder) -> None:

@@ -13,18 +13,18 @@ from click.testing import CliRunner
 from conftest import Folder, repetitive
 from soupstock import testing
 from soupstock.cli.main import main
-from soupstock.dataset.verify import Verified, verify
+from soupstock.dataset.reproduce import Reproduced, reproduce
 from soupstock.project.project import Project
 from soupstock.runs.run import Run
 from soupstock.testing import Server
 
 
-def verified(folder: Folder, name: str = "mine") -> Verified:
-    return verify(Project(folder.root), name)
+def reproduced(folder: Folder, name: str = "mine") -> Reproduced:
+    return reproduce(Project(folder.root), name)
 
 
 def problems(folder: Folder, name: str = "mine") -> list[str]:
-    return list(verified(folder, name).problems)
+    return list(reproduced(folder, name).problems)
 
 
 def changed(path: Path, column: str, row: int, value: Any) -> None:
@@ -54,15 +54,15 @@ def test_a_run_comes_out_the_same_and_nobody_is_asked(
     folder: Folder, run: Run, server: Server
 ) -> None:
     asked = server.count
-    done = verified(folder)
+    done = reproduced(folder)
     assert done.problems == ()
     assert done.notes == ()
     assert done.files == len(run.manifest.files) - 1 > 3
     assert done.rows == 20
     assert server.count == asked
-    told = CliRunner().invoke(main, ["--project", str(folder.root), "verify", "mine"])
+    told = CliRunner().invoke(main, ["--project", str(folder.root), "reproduce", "mine"])
     assert told.exit_code == 0
-    assert told.output.endswith("files come out the same, byte for byte\n")
+    assert told.output.endswith("files are the same, byte for byte\n")
 
 
 @pytest.mark.usefixtures("run")
@@ -183,10 +183,10 @@ def test_a_partial_run_is_compared_with_its_hashes_alone(folder: Folder, server:
     run = folder.run(budget=Budget(max_calls=15))
     assert run.manifest.outcome == "partial"
     assert server.count == 15
-    done = verified(folder)
+    done = reproduced(folder)
     assert done.problems == ()
     assert "the run is partial" in done.notes[0]
-    told = CliRunner().invoke(main, ["--project", str(folder.root), "verify", "mine"])
+    told = CliRunner().invoke(main, ["--project", str(folder.root), "reproduce", "mine"])
     assert told.output.endswith("the files are those that the run wrote\n")
     (run.folder / "report.html").write_text("")
     assert problems(folder) == ["report.html is not the file that the run wrote"]

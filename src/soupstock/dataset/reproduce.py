@@ -31,7 +31,7 @@ _MOST = 5
 
 
 @dataclass(frozen=True)
-class Verified:
+class Reproduced:
     """What came of it."""
 
     folder: Path
@@ -43,7 +43,7 @@ class Verified:
     notes: tuple[str, ...] = ()
 
 
-def verify(project: Project, name: str) -> Verified:
+def reproduce(project: Project, name: str) -> Reproduced:
     """Verify a run or a mix; raises MistakeError where there is none."""
     run = find_folder(project, name)
     if (run / mix.MIX).is_file():
@@ -56,10 +56,10 @@ def verify(project: Project, name: str) -> Verified:
         into = Path(place)
         problems += _there(run, said, into if _replayable(said) else None, project)
         files = same(run, said.files, into)
-    return Verified(run, files, said.rows, tuple(problems), tuple(_notes(said)))
+    return Reproduced(run, files, said.rows, tuple(problems), tuple(_notes(said)))
 
 
-def _verify_mix(project: Project, place: Path) -> Verified:
+def _verify_mix(project: Project, place: Path) -> Reproduced:
     """Verify a mix: from the runs that it was made of, if these are what they were."""
     record = mix.read(place)
     with tempfile.TemporaryDirectory(prefix="soupstock-verify-") as fresh:
@@ -71,7 +71,7 @@ def _verify_mix(project: Project, place: Path) -> Verified:
             problems += _told(record, mix.read(into))
         files = same(place, record.files, into)
     notes = _versions(record.versions)
-    return Verified(place, files, record.dataset.rows, tuple(problems), tuple(notes))
+    return Reproduced(place, files, record.dataset.rows, tuple(problems), tuple(notes))
 
 
 def _told(record: MixRecord, again: MixRecord) -> Iterator[str]:
