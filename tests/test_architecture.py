@@ -176,7 +176,7 @@ def loaded_by(code: str) -> set[str]:
     ended = subprocess.run(  # noqa: S603 - our own interpreter and words
         [sys.executable, "-c", shown], capture_output=True, text=True, check=True
     )
-    return set(ended.stdout.split())
+    return set(ended.stdout.splitlines()[-1].split())
 
 
 def test_the_command_line_imports_nothing_heavy_before_it_has_something_to_do() -> None:

@@ -199,6 +199,7 @@ def test_a_mix_is_pushed_as_a_run_is(runs: Folder, monkeypatch: pytest.MonkeyPat
     from hub_imitation import TOKEN, Hub
     from huggingface_hub import constants
 
+    from soupstock.dataset import hub as hubs
     from soupstock.dataset import push
     from soupstock.dataset.push import Choices
     from soupstock.dataset.release import LOCK, read_release
@@ -208,7 +209,7 @@ def test_a_mix_is_pushed_as_a_run_is(runs: Folder, monkeypatch: pytest.MonkeyPat
     project = Project(runs.root)
     release = read_release(project, "soup")
     with Hub() as hub:
-        api = push.connect(hub.url, TOKEN)
+        api = hubs.connect(hub.url, TOKEN)
         push.require_fit(release, project, Choices())
         push.push(push.prepare(release, Choices(), api), api)
         lock = json.loads(hub.repositories["me/soup"].files[LOCK])

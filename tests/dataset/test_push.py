@@ -15,6 +15,7 @@ from releases import command, released, seeds, there
 from conftest import Folder
 from soupstock.artifacts import manifest
 from soupstock.artifacts import run_folder as folders
+from soupstock.dataset import hub as hubs
 from soupstock.dataset import push
 from soupstock.dataset.diff import compare
 from soupstock.dataset.hub import read_hub_version
@@ -35,7 +36,7 @@ PRIVATE = Choices()
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     # Its own protocol for large files is no HTTP that anybody else speaks.
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(push, "_WAIT", 0.0)
+    monkeypatch.setattr(hubs, "_WAIT", 0.0)
     with Hub() as hub:
         yield hub
 
@@ -49,7 +50,7 @@ def made(folder: Folder) -> Folder:
 
 
 def api(hub: Hub, token: str = TOKEN) -> HfApi:
-    return push.connect(hub.url, token)
+    return hubs.connect(hub.url, token)
 
 
 def prepared(made: Folder, hub: Hub, choices: Choices = PRIVATE, token: str = TOKEN) -> Prepared:
@@ -189,7 +190,7 @@ def test_public_makes_it_public(made: Folder, hub: Hub) -> None:
     pushed(made, hub)
     assert there(hub).private
     ready = prepared(made, hub, Choices(public=True))
-    assert ready.opens
+    assert ready.becomes_public
     push.push(ready, api(hub))
     assert not there(hub).private
 
@@ -204,7 +205,7 @@ def test_a_commit_whose_answer_is_lost_is_made_once(made: Folder, hub: Hub, *, l
 
 def test_a_push_that_broke_off_goes_on_without_uploading_again(made: Folder, hub: Hub) -> None:
     hub.fail("POST", "/commit/", 500, times=4)
-    with pytest.raises(SoupstockError, match="push again to go on"):
+    with pytest.raises(SoupstockError, match="push again to continue"):
         pushed(made, hub)
     uploads = hub.count("PUT", "/lfs/")
     assert uploads == 2
@@ -446,7 +447,7 @@ def test_a_hub_that_is_not_there_is_one_line(made: Folder, hub: Hub) -> None:
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({}, "the Hub was not looked at: there is no token. Not known: whether me/pushed is there"),
+        ({}, "the Hub was not asked: there is no token. Not known: whether me/pushed exists"),
         ({"HF_TOKEN": TOKEN, "HF_ENDPOINT": "http://127.0.0.1:9"}, "refused"),
         ({"HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "1"}, "offline"),
     ],
@@ -459,7 +460,7 @@ def test_a_dry_run_needs_no_token_and_no_hub_and_says_what_it_did_not_see(
     first, *files, unseen, last = done.stdout.splitlines()
     assert first == "me/pushed: 40 rows, 7 files, 0.0 MB, private, the first version"
     assert "  README.md" in files
-    assert unseen.startswith("the Hub was not looked at: ")
+    assert unseen.startswith("the Hub was not asked: ")
     assert said in unseen
     assert last == "nothing was pushed: --dry-run"
     assert not hub.requests
@@ -480,9 +481,12 @@ def test_models_whose_licence_nobody_told_are_named_before_the_push(
     folder.point_at(server.base_url)
     run = folder.run()
     done = command(folder, hub, "--dry-run", name="mine")
-    assert "look before publishing: what tester allows with its answers is not known" in done.stdout
+    assert (
+        "check before publishing: it is not known what tester allows with its answers"
+        in done.stdout
+    )
     folder.point_at(server.base_url, license="apache-2.0")
     folder.run()
     again = command(folder, hub, "--dry-run", name="mine")
-    assert (again.returncode, "look before" in again.stdout) == (0, False)
+    assert (again.returncode, "check before" in again.stdout) == (0, False)
     assert run.manifest.models[0].license is None

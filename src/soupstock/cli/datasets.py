@@ -41,20 +41,22 @@ def publish(
 ) -> None:
     """Push a dataset to the Hugging Face Hub.
 
-    NAME is a pipeline (its last run), a run (chat/3f2a) or a mix. A dataset that fails a check (schema, leaks, secrets, personal data, an unfit judge, changed
-    files) is not pushed. The token is HF_TOKEN, or that of `hf auth login`.
+    NAME is a pipeline (its last run), a run (chat/3f2a) or a mix. A dataset that fails a check
+    (schema, leaks, secrets, personal data, an unfit judge, changed files) is not pushed. The token
+    is HF_TOKEN, or that of `hf auth login`.
     """
     from soupstock.cli.display.push import show_files, show_prepared
-    from soupstock.dataset.push import Choices, connect, foresee, prepare, require_fit
+    from soupstock.dataset.hub import connect
+    from soupstock.dataset.push import Choices, dry_run, prepare, require_fit
     from soupstock.dataset.release import read_release
 
     project, chosen = project_of(context), Choices(**choices)
     release = read_release(project, name)
     require_fit(release, project, chosen)
     if is_dry:
-        foreseen = foresee(release, chosen)
-        show_prepared(foreseen)
-        show_files(foreseen)
+        prepared = dry_run(release, chosen)
+        show_prepared(prepared)
+        show_files(prepared)
         return
     api = connect()
     prepared = prepare(release, chosen, api)
@@ -101,8 +103,9 @@ def reproduce(context: click.Context, /, name: str) -> None:
 def diff(context: click.Context, /, one: str, other: str, *, is_json: bool) -> None:
     """Compare two versions of a dataset.
 
-    Shows the rows that were added, removed and changed, and the distributions that moved. ONE and OTHER are pipelines (their last runs), runs (chat/3f2a), folders of datasets, or
-    versions on the Hub (hub:my-org/chat@v1).
+    Shows the rows that were added, removed and changed, and the distributions that moved. ONE and
+    OTHER are pipelines (their last runs), runs (chat/3f2a), folders of datasets, or versions on the
+    Hub (hub:my-org/chat@v1).
     """
     from soupstock.dataset.diff import compare
 
@@ -146,9 +149,9 @@ def _version(project: "Project", name: str) -> "Version":
 def mix(context: click.Context, /, parts: tuple[str, ...], **choices: Any) -> None:
     """Mix the datasets of several runs.
 
-    For example: soupstock mix chat:0.7 reasoning:0.3 -n 50000 -o soup. Rows that repeat across runs are dropped, and rows that resemble an evaluation set that any of
-    the runs was compared with. The mix is written into runs/NAME/latest, with a card that says
-    where its rows are from.
+    For example: soupstock mix chat:0.7 reasoning:0.3 -n 50000 -o soup. Rows that repeat across runs
+    are dropped, and rows that resemble an evaluation set that any of the runs was compared with.
+    The mix is written into runs/NAME/latest, with a card that says where its rows are from.
     """
     from soupstock.artifacts.mix import Mixture
     from soupstock.cli.display.mix import show_mixed

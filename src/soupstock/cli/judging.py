@@ -16,9 +16,9 @@ from soupstock.cli.options import project_of
 def review(context: click.Context, /, name: str) -> None:
     """Send rows to people for review, and fetch their answers.
 
-    The review step of the last run of pipeline NAME chose the rows. Argilla is found by ARGILLA_API_URL and
-    ARGILLA_API_KEY (and ARGILLA_WORKSPACE); without these, the one that `make review` started is
-    used. The next run uses the answers.
+    The review step of the last run of pipeline NAME chose the rows. Argilla is found by
+    ARGILLA_API_URL and ARGILLA_API_KEY (and ARGILLA_WORKSPACE); without these, the one that `make
+    review` started is used. The next run uses the answers.
     """
     from soupstock.cli.display.listing import show_review
     from soupstock.review.exchange import exchange

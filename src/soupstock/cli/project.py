@@ -64,8 +64,8 @@ def models(
     """Show which models can be used, and what is missing.
 
     With NAME the models of that pipeline, by role; without it the embedded one and those of
-    [tool.soupstock.models]. Shows what each can do and costs. Asks each server seven or more small questions (a few hundred tokens),
-    unless --no-probe is given. Starts no server.
+    [tool.soupstock.models]. Shows what each can do and costs. Asks each server seven or more small
+    questions (a few hundred tokens), unless --no-probe is given. Starts no server.
     """
     from soupstock.cli.display.models import show_models
     from soupstock.runs.survey import survey

@@ -156,8 +156,8 @@ def prune(context: click.Context, /, file: Path, name: str, **options: Any) -> N
     """Apply a pipeline's steps to the rows of a file.
 
     FILE is a .parquet, .jsonl or .csv file, or a folder of .parquet files. Applies the steps that
-    need no model: filter, mask, dedup, decontaminate (without its model) and select. The dropped rows are written too, with the reasons, beside OUTPUT as
-    .dropped.parquet.
+    need no model: filter, mask, dedup, decontaminate (without its model) and select. The dropped
+    rows are written too, with the reasons, beside OUTPUT as .dropped.parquet.
     """
     from soupstock.cli.display.run import show_pruned
     from soupstock.runs import prune as pruning

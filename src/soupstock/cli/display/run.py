@@ -1,4 +1,4 @@
-"""Show what came of a run, in numbers."""
+"""Show the result of a run, in numbers."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ _FILTER = "filter: "
 
 
 def show_run(run: "Run") -> None:
-    """Print the accounts of a run: every row that came in, kept or dropped with its reason."""
+    """Print what became of every row of a run: kept, or dropped with the reason."""
     console, said = new_console(), run.manifest
     console.print(steps_table(said.steps))
     console.print()
@@ -34,14 +34,14 @@ def show_run(run: "Run") -> None:
     if said.outcome == "partial":
         console.print(cell(f"partial: {said.reason}"), style="bold yellow", soft_wrap=True)
         if (said.reason or "").startswith("stopped"):
-            console.print("every answer is kept; the same command goes on")
+            console.print("every answer is kept; run the same command again to continue")
     if not said.kept and said.steps:
         worst = max(said.steps, key=lambda step: sum(step.dropped.values()))
         why = f"no row was kept, so there is no dataset; '{worst.label}' dropped most"
         console.print(cell(why), style="bold yellow")
     for one in vacancies(said.dataset) if said.dataset else ():
         which = f" of {one.config}" if one.config else ""
-        why = f"no row{which} is in the split {one.split}: too few groups of rows can be apart"
+        why = f"the split {one.split}{which} has no row: there are too few groups of rows to split"
         console.print(cell(why), style="yellow", soft_wrap=True)
     for name in (DATASET, REPORT):
         if (run.folder / name).exists():
@@ -49,7 +49,7 @@ def show_run(run: "Run") -> None:
 
 
 def show_pruned(pruned: "Pruned") -> None:
-    """Print the accounts of a file that was pruned."""
+    """Print what became of every row of a file that was pruned."""
     console, said = new_console(), pruned.account
     console.print(steps_table(said.steps))
     console.print()
@@ -88,7 +88,7 @@ def steps_table(steps: Sequence[StepRecord]) -> Table:
 
 
 def notes(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """Say what a person should know of each step."""
+    """Say what a person should know about each step."""
     for step in steps:
         yield from (f"{step.label}: {note}" for note in step.notes)
         if step.masked:
@@ -112,7 +112,7 @@ def failures(said: Manifest) -> Iterator[str]:
 
 
 def _judges(said: Manifest) -> Iterator[tuple[str, str]]:
-    """Say of each model that judges what it is worth, with the style that this takes."""
+    """Say how far each model that judges can be trusted, with the style of the line."""
     for judge in said.judges:
         if (fitness := judge.fitness) is not None:
             is_fit = fitness.verdict == "fit"
@@ -131,7 +131,7 @@ def _judges(said: Manifest) -> Iterator[tuple[str, str]]:
 
 
 def summary(said: Manifest) -> str:
-    """Say in a line what came of a run and what was paid for it."""
+    """Say in one line what a run kept and what it cost."""
     paid = said.paid
     tokens = f"{paid.tokens.prompt + paid.tokens.completion:,} tokens"
     if paid.tokens.cached:
@@ -141,13 +141,13 @@ def summary(said: Manifest) -> str:
     calls = "1 call" if paid.calls == 1 else f"{paid.calls:,} calls"
     return (
         f"{said.rows:,} rows in, {said.kept:,} kept, {said.rows - said.kept:,} dropped; "
-        f"{calls} made ({tokens}{cost}), {paid.found:,} found in the store; "
+        f"{calls} made ({tokens}{cost}), {paid.found:,} found in the cache; "
         f"{said.timing.seconds:.1f} s"
     )
 
 
 def _servers(said: Manifest) -> Iterator[str]:
-    """Say what is worth knowing of the servers: shares of addresses, and schemas not kept to."""
+    """Say what is worth knowing about the servers: prefix caches, replicas, JSON Schemas."""
     for server in said.paid.servers:
         if server.prefix_hits is not None:
             share = f"{server.prefix_hits:.0%} of its prompt tokens were in its prefix cache"
@@ -160,6 +160,6 @@ def _servers(said: Manifest) -> Iterator[str]:
             yield f"{server.model}: {', '.join(shares)}"
         if server.structured_output == "prompt":
             yield (
-                f"{server.model}: its server holds answers to no JSON Schema; the prompt asks for "
-                "it instead, and what breaks it was asked for again"
+                f"{server.model}: its server enforces no JSON Schema; the prompt asked for it"
+                " instead, and answers that broke it were asked for again"
             )
