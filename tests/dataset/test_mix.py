@@ -190,7 +190,7 @@ def test_the_command_mixes_and_says_what_it_took(runs: Folder) -> None:
         wrong = command("mix", *arguments, "-o", "soup")
         assert (wrong.exit_code, said in wrong.output) == (2, True), wrong.output
     taken = command("mix", "talk:1", "-o", "think")
-    assert "think is a pipeline's name already" in taken.output
+    assert "think is the name of a pipeline already" in taken.output
 
 
 # The Hub's client itself uses its HTTP library in a way that this one advises against.
@@ -243,12 +243,14 @@ def test_a_mix_that_was_changed_names_file_row_and_record(runs: Folder) -> None:
     rows.with_columns(origin=pl.lit("talk")).write_parquet(path)
     named, *others = problems(runs)
     assert named == f"dataset/data/{path.name} is not the file that the run wrote"
-    assert any("has another origin than comes out" in one for one in others)
+    assert any("has another origin than when made again" in one for one in others)
     mixed(runs, 100)
     record = json.loads((done.folder / "mix.json").read_text())
     record["ingredients"][0]["taken"] += 1
     (done.folder / "mix.json").write_text(json.dumps(record))
-    assert problems(runs) == ["mix.json says of ingredients what does not come out"]
+    assert problems(runs) == [
+        "mix.json has another value of ingredients than when made again"
+    ]
 
 
 def test_a_run_that_is_gone_or_was_changed_since_it_was_mixed_is_named(runs: Folder) -> None:

@@ -83,8 +83,8 @@ def test_one_commit_has_all_files_and_a_tag(made: Folder, hub: Hub) -> None:
         assert f" [`{file}`]({name}) |" in card
         written = written.replace(f" `{file}` |", f" [`{file}`]({name}) |")
     assert card.startswith(written)
-    assert release.said is not None
-    (schema,), (length,) = release.said.schemas, release.said.filters
+    assert release.manifest is not None
+    (schema,), (length,) = release.manifest.schemas, release.manifest.filters
     assert made_from == {
         "made_from/standard/schemas/chat.py": schema.text.encode(),
         "made_from/standard/filters/length.py": length.text.encode(),
@@ -273,7 +273,7 @@ def test_a_file_that_was_changed_is_named(made: Folder, hub: Hub) -> None:
     file.unlink()
     assert_unfit(made, hub, "dataset/data/test-00000-of-00001.parquet is missing")
     (release.place / "more.txt").write_text("x")
-    assert_unfit(made, hub, r"dataset/more.txt is not of the run")
+    assert_unfit(made, hub, r"dataset/more.txt is not a file of the run")
 
 
 def rewritten(release: Release, name: str, rows: pl.DataFrame) -> None:
@@ -293,7 +293,7 @@ def test_a_row_on_both_sides_is_a_leak(made: Folder, hub: Hub) -> None:
     train = pl.read_parquet(release.place / TRAIN)
     test = pl.read_parquet(release.place / TEST)
     rewritten(release, TEST, pl.concat([train.head(1), test.tail(-1)]))
-    assert_unfit(made, hub, "default leaks: 1 groups of rows")
+    assert_unfit(made, hub, "default leaks: 1 groups of near-duplicates")
 
 
 SOURCED = """\
@@ -329,10 +329,10 @@ def test_rows_of_one_source_row_on_both_sides_are_a_leak(
     # One of a source row's answers changes sides with one of another's: no two of them are alike.
     rewritten(release, names[0], pl.concat([train.head(1), test.tail(-1)]))
     rewritten(release, names[1], pl.concat([test.head(1), train.tail(-1)]))
-    assert_unfit(folder, hub, r"it leaks: of 2 source rows there are rows on both sides")
+    assert_unfit(folder, hub, r"it leaks: rows from 2 source rows are in more than one split")
     # The schema is the run's: what became of it since makes no difference.
     folder.write("schemas/own.py", "")
-    assert_unfit(folder, hub, r"it leaks: of 2 source rows")
+    assert_unfit(folder, hub, r"it leaks: rows from 2 source rows")
 
 
 def test_other_columns_rows_and_shapes_than_were_told_are_found(made: Folder, hub: Hub) -> None:
@@ -386,7 +386,11 @@ def test_an_unfit_judge_that_was_to_stop_the_run_stops_the_push(made: Folder, hu
         {"column": "quality", "models": ["judge"], "rubric": "chat", "fitness": fitness}
     ]
     (place / manifest.MANIFEST).write_text(json.dumps(said))
-    assert_unfit(made, hub, "the judge of quality is not fit, and the pipeline says on_unfit: stop")
+    assert_unfit(
+        made,
+        hub,
+        "the judge of quality failed its sanity check, and the pipeline says on_unfit: st",
+    )
 
 
 def test_nothing_kept_and_nothing_run_are_said_so(made: Folder, hub: Hub) -> None:
@@ -431,7 +435,7 @@ def test_the_command_ends_with_two_and_the_reason_where_a_dataset_is_unfit(
     done = command(made, hub, HF_TOKEN=TOKEN)
     assert done.returncode == 2
     assert done.stderr == (
-        "soupstock: me/pushed is not pushed: dataset/more.txt is not of the run\n"
+        "soupstock: me/pushed is not pushed: dataset/more.txt is not a file of the run\n"
     )
     assert not hub.requests
 

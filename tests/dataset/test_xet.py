@@ -46,7 +46,7 @@ def test_large_files_go_by_xet_and_come_out_whole(made: Folder, hub: Hub) -> Non
     assert hub.count("PUT", "/lfs/") == 0
     assert TOKEN not in done.stdout
     again = command(made, hub, **XET)
-    assert "there already: " in again.stdout
+    assert "already on the Hub: " in again.stdout
     assert hub.count("POST", "/v1/xorbs/") == 1
 
 

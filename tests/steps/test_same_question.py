@@ -398,7 +398,7 @@ def test_what_the_store_lacks_is_named_by_the_step(folder: Folder, server: Serve
     assert server.count == 2
     (folder.root / "runs" / "calls.sqlite").unlink()
     (line,) = reproduce(Project(folder.root), "mine").problems
-    assert line.startswith("the store has no answer of 'decontaminate: text' for 2 rows: ")
+    assert line.startswith("the cache has no answer of 'decontaminate: text' for 2 rows: ")
 
 
 def test_a_file_that_is_pruned_asks_nobody_and_says_so(folder: Folder, server: Server) -> None:
