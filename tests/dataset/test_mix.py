@@ -183,7 +183,7 @@ def test_the_command_mixes_and_says_what_it_took(runs: Folder) -> None:
     for arguments, said in (
         (["talk"], "talk is not NAME:SHARE"),
         (["talk:x"], "the share of talk should be a number above 0, not x"),
-        (["talk:1", "talk:2"], "each run is mixed in once"),
+        (["talk:1", "talk:2"], "name each run only once"),
         (["talk:1", "--split", "test=1"], "above 0 and below 1, not 1"),
         (["tlak:1"], "no run and no folder is called 'tlak'; did you mean 'talk'?"),
     ):
@@ -248,9 +248,7 @@ def test_a_mix_that_was_changed_names_file_row_and_record(runs: Folder) -> None:
     record = json.loads((done.folder / "mix.json").read_text())
     record["ingredients"][0]["taken"] += 1
     (done.folder / "mix.json").write_text(json.dumps(record))
-    assert problems(runs) == [
-        "mix.json has another value of ingredients than when made again"
-    ]
+    assert problems(runs) == ["mix.json has another value of ingredients than when made again"]
 
 
 def test_a_run_that_is_gone_or_was_changed_since_it_was_mixed_is_named(runs: Folder) -> None:

@@ -386,11 +386,8 @@ def test_an_unfit_judge_that_was_to_stop_the_run_stops_the_push(made: Folder, hu
         {"column": "quality", "models": ["judge"], "rubric": "chat", "fitness": fitness}
     ]
     (place / manifest.MANIFEST).write_text(json.dumps(said))
-    assert_unfit(
-        made,
-        hub,
-        "the judge of quality failed its sanity check, and the pipeline says on_unfit: st",
-    )
+    problem = "the judge of quality failed its sanity check, and the pipeline says on_unfit: stop"
+    assert_unfit(made, hub, problem)
 
 
 def test_nothing_kept_and_nothing_run_are_said_so(made: Folder, hub: Hub) -> None:

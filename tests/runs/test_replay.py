@@ -174,7 +174,7 @@ def test_a_source_that_changed_is_named(folder: Folder) -> None:
     folder.run("read")
     assert problems(folder, "read") == []
     folder.write("seeds.jsonl", '{"text": "one"}\n{"text": "three"}\n')
-    assert problems(folder, "read") == ["its source has changed since: the rows would be others"]
+    assert problems(folder, "read") == ["its source has changed since: it would have other rows"]
 
 
 def test_a_partial_run_is_compared_with_its_hashes_alone(folder: Folder, server: Server) -> None:

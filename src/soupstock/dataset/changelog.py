@@ -46,12 +46,10 @@ def _changes(one: Mapping[str, Any]) -> Markdown:
             f" {_count(one, 'changed')} changed; {_count(one, 'rows')} rows now"
         )
     ]
-    for what, key in (("new", "columns_added"), ("gone", "columns_removed")):
+    for what, key in (("new", "columns_added"), ("removed", "columns_removed")):
         names = one.get(key) or []
         if names:
-            lines.append(
-                Markdown(f"columns that are {what}: {', '.join(code(n, _LONGEST) for n in names)}")
-            )
+            lines.append(Markdown(f"{what} columns: {', '.join(code(n, _LONGEST) for n in names)}"))
     for shift in one.get("moved") or []:
         before, after = (f"{float(shift[key]):,g}" for key in ("before", "after"))
         lines.append(

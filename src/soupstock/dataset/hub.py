@@ -73,7 +73,7 @@ class Repository:
     files: frozenset[str]
 
     def lock(self) -> dict[str, Any] | None:
-        """Read what the last push said of itself.
+        """Read the lock that the last push wrote.
 
         None if soupstock pushed nothing; empty if it cannot be read, and so is not ours.
         """

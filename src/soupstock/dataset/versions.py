@@ -61,7 +61,7 @@ def _runs(runs: Path, pipeline: str, run: str) -> list[Path]:
 
 
 def read_version(project: Project, name: str) -> Version:
-    """Read the rows of a version, a run's with all columns; raises MistakeError."""
+    """Read the rows of a version, a run's kept rows with all columns; raises MistakeError."""
     place = find_folder(project, name)
     with _readable(name):
         return _run(place) if (place / run_folder.ROWS).is_file() else _published(place)

@@ -66,8 +66,8 @@ def _show_chapter(console: Console, chapter: "Chapter") -> None:
     for label, text in lines:
         console.print(_labelled(label, text), soft_wrap=True)
     for label, texts in (("failed", chapter.failures), ("dropped", chapter.reasons)):
-        for said in texts:
-            console.print(_labelled(label, cell(said)), style="yellow", soft_wrap=True)
+        for reason in texts:
+            console.print(_labelled(label, cell(reason)), style="yellow", soft_wrap=True)
 
 
 def _round(one: "Round") -> Iterator[tuple[str, Text]]:
