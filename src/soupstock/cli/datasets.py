@@ -9,7 +9,8 @@ from soupstock.cli.options import pair_of, project_of, share_of
 from soupstock.errors import MistakeError, shown
 
 if TYPE_CHECKING:
-    from soupstock.dataset.push import Prepared
+    from soupstock.dataset.push import Choices
+    from soupstock.dataset.release import Release
     from soupstock.dataset.versions import Version
     from soupstock.project.project import Project
     from soupstock.similarity.cosine import Embedder
@@ -42,32 +43,42 @@ def publish(
     """Push a dataset to the Hugging Face Hub.
 
     NAME is a pipeline (its last run), a run (chat/3f2a) or a mix. A dataset that fails a check
-    (schema, leaks, secrets, personal data, an unfit judge, changed files) is not pushed. The token
-    is HF_TOKEN, or that of `hf auth login`.
+    (schema, leaks, secrets, personal data, a judge that failed its sanity check, changed files) is
+    not pushed. The token is HF_TOKEN, or that of `hf auth login`.
     """
-    from soupstock.cli.display.push import show_files, show_prepared
-    from soupstock.dataset.hub import connect
-    from soupstock.dataset.push import Choices, dry_run, prepare, require_fit
+    from soupstock.dataset.push import Choices, require_fit
     from soupstock.dataset.release import read_release
 
     project, chosen = project_of(context), Choices(**choices)
     release = read_release(project, name)
     require_fit(release, project, chosen)
     if is_dry:
-        prepared = dry_run(release, chosen)
-        show_prepared(prepared)
-        show_files(prepared)
-        return
+        _show_push(release, chosen)
+    else:
+        _push(release, chosen, is_confirmed=yes)
+
+
+def _show_push(release: "Release", chosen: "Choices") -> None:
+    """Show what would be pushed."""
+    from soupstock.cli.display.push import show_files, show_prepared
+    from soupstock.dataset.push import dry_run
+
+    prepared = dry_run(release, chosen)
+    show_prepared(prepared)
+    show_files(prepared)
+
+
+def _push(release: "Release", chosen: "Choices", *, is_confirmed: bool) -> None:
+    """Show what will be pushed, ask if there is a person to ask, and push it."""
+    from soupstock.cli.display.push import show_prepared
+    from soupstock.dataset.hub import connect
+    from soupstock.dataset.push import prepare, push
+
     api = connect()
     prepared = prepare(release, chosen, api)
     show_prepared(prepared)
-    if yes or not sys.stdin.isatty() or click.confirm("Push it?"):
-        _push(prepared, api)
-
-
-def _push(prepared: "Prepared", api: Any) -> None:
-    from soupstock.dataset.push import push
-
+    if not is_confirmed and sys.stdin.isatty() and not click.confirm("Push it?"):
+        return
     done = push(prepared, api, lambda line: click.echo(shown(line), err=True))
     what = "pushed" if done.is_new else "already on the Hub"
     click.echo(shown(f"{what}: {done.url} ({done.version}, commit {done.commit[:12]})"))

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from rich.table import Table
+
 from soupstock.cli.display.terminal import cell, new_console, new_table
 from soupstock.errors import SoupstockError
 from soupstock.project.project import Project
@@ -10,6 +12,7 @@ from soupstock.spec.loader import load
 from soupstock.spec.pipeline import Pipeline
 
 if TYPE_CHECKING:
+    from soupstock.artifacts.judges import CriterionRecord
     from soupstock.inference.store import Size
     from soupstock.review.exchange import Exchanged
     from soupstock.runs.calibration import Calibrated
@@ -56,24 +59,27 @@ def show_calibration(found: "Calibrated") -> None:
     console.print(cell(f"{record.column}: {record.summary}"), soft_wrap=True)
     for sentence in record.sentences:
         console.print(cell(sentence), soft_wrap=True)
+    console.print(_criteria(record.criteria))
+    if record.unscored:
+        unscored = f"{record.unscored:,} labelled rows have no score in the last run"
+        console.print(cell(unscored), style="yellow")
+    if found.ignored:
+        ignored = f"ignored, for they hold no labels: {', '.join(found.ignored)}"
+        console.print(cell(ignored), style="yellow")
+    kept = f"written to {found.path}; run the pipeline again to have it in card and report"
+    console.print(cell(kept), soft_wrap=True)
+
+
+def _criteria(criteria: "Sequence[CriterionRecord]") -> Table:
     table = new_table("criterion", "rows", "measure", "value", "interval", right=("rows", "value"))
-    for one in record.criteria:
+    for one in criteria:
         value, limits = "unknown", ""
         if one.value is not None:
             value = f"{one.value.estimate:.2f}"
             limits = f"{one.value.low:.2f} to {one.value.high:.2f}"
         style = "" if one.is_beyond_chance else "yellow"
         table.add_row(cell(one.name), f"{one.rows:,}", one.statistic, value, limits, style=style)
-    console.print(table)
-    if record.unscored:
-        unscored = f"{record.unscored:,} labelled rows have no score in the last run"
-        console.print(cell(unscored), style="yellow")
-    if found.ignored:
-        console.print(
-            cell(f"ignored, for they hold no labels: {', '.join(found.ignored)}"), style="yellow"
-        )
-    kept = f"written to {found.path}; run the pipeline again to have it in card and report"
-    console.print(cell(kept), soft_wrap=True)
+    return table
 
 
 def show_review(done: "Exchanged") -> None:

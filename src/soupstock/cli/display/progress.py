@@ -92,25 +92,25 @@ class Board:
         steps = (f"{t.label} {t.ended:,} of {t.rows_in:,}" for t in shown_tallies if t.rows_in)
         return f"{', '.join(steps)}; {self._closing()}"
 
-    def _lanes(self) -> "list[Lane]":
+    def _queues(self) -> "list[Lane]":
         client = self._progress.client
         return list(client.lanes.values()) if client else []
 
     def _servers(self) -> Table:
         right = ("in flight", "allowed", "answered", "tokens/s", "refused", "failed")
         table = new_table("server", *right, right=right)
-        for lane in self._lanes():
-            numbers = (lane.active, lane.allowed, lane.answered, round(self._rate(lane)))
-            cells = (*numbers, lane.refused, lane.failed)
-            table.add_row(cell(lane.model.reference), *(f"{n:,}" if n else "" for n in cells))
+        for queue in self._queues():
+            numbers = (queue.active, queue.allowed, queue.answered, round(self._rate(queue)))
+            cells = (*numbers, queue.refused, queue.failed)
+            table.add_row(cell(queue.model.reference), *(f"{n:,}" if n else "" for n in cells))
         return table
 
-    def _rate(self, lane: "Lane") -> float:
-        return lane.tokens / max(1.0, time.monotonic() - self._started)
+    def _rate(self, queue: "Lane") -> float:
+        return queue.tokens / max(1.0, time.monotonic() - self._started)
 
     def _closing(self) -> str:
         elapsed = time.monotonic() - self._started
-        rate = sum(self._rate(lane) for lane in self._lanes())
+        rate = sum(self._rate(queue) for queue in self._queues())
         share = self._share()
         parts = [f"{elapsed:.0f} s", f"{rate:.0f} tokens/s", *self._costs(share), *self._yield()]
         if share is not None:
@@ -122,8 +122,8 @@ class Board:
 
     def _costs(self, share: float | None) -> Iterator[str]:
         """Say what this run has cost so far, and what it will cost in all."""
-        lanes = self._lanes()
-        cost = sum(lane.cost for lane in lanes) / PICO
+        queues = self._queues()
+        cost = sum(queue.cost for queue in queues) / PICO
         if cost:
             yield f"${cost:.4f} so far" + (f", about ${cost / share:.2f} in all" if share else "")
 
