@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline plan preview check explain filter list test test-vllm test-all lint format types bench lock clean models publish verify diff overlap review review-stop test-argilla
+.PHONY: help setup pipeline plan preview check explain prune list test test-vllm test-all lint format types bench lock clean models publish reproduce diff overlap review review-stop test-argilla
 
 PYTHON ?= python3
 VENV := .venv
@@ -37,7 +37,7 @@ pipeline: $(READY) ## make a dataset: make pipeline NAME=chat
 	$(named)
 	@$(SOUPSTOCK) run $(NAME) $(ARGS)
 
-plan: $(READY) ## show what a run would do, asking no model
+plan: $(READY) ## show what a run would do, without asking a model
 	$(named)
 	@$(SOUPSTOCK) plan $(NAME) $(ARGS)
 
@@ -49,37 +49,37 @@ check: $(READY) ## check a pipeline, or all of them
 	@for name in $(or $(NAME),$$($(SOUPSTOCK) list --names)); do \
 	  $(SOUPSTOCK) plan $$name $(ARGS) > /dev/null && echo "$$name is fine"; done
 
-explain: $(READY) ## tell one row's life: make explain NAME=chat ROW=0123abcd
+explain: $(READY) ## show one row's life: make explain NAME=chat ROW=0123abcd
 	$(named)
 	@test -n "$(ROW)" || { echo "which row? make explain NAME=$(NAME) ROW=0123abcd" >&2; exit 2; }
 	@$(SOUPSTOCK) explain $(NAME) $(ROW) $(ARGS)
 
-filter: $(READY) ## prune a file: make filter NAME=chat FILE=rows.parquet OUT=kept.parquet
+prune: $(READY) ## prune a file: make prune NAME=chat FILE=rows.parquet OUT=kept.parquet
 	$(named)
-	@test -n "$(FILE)" -a -n "$(OUT)" || { echo "which files? make filter NAME=$(NAME) FILE=rows.parquet OUT=kept.parquet" >&2; exit 2; }
-	@$(SOUPSTOCK) filter "$(FILE)" --pipeline $(NAME) -o "$(OUT)" $(ARGS)
+	@test -n "$(FILE)" -a -n "$(OUT)" || { echo "which files? make prune NAME=$(NAME) FILE=rows.parquet OUT=kept.parquet" >&2; exit 2; }
+	@$(SOUPSTOCK) prune "$(FILE)" --pipeline $(NAME) -o "$(OUT)" $(ARGS)
 
-models: $(READY) ## tell which models are there and what is missing: make models NAME=chat
+models: $(READY) ## show the models and what is missing: make models NAME=chat
 	@$(SOUPSTOCK) models $(NAME) $(ARGS)
 
 publish: $(READY) ## push a dataset to the Hub, private: make publish NAME=chat
 	$(named)
 	@$(SOUPSTOCK) publish $(NAME) $(ARGS)
 
-verify: $(READY) ## make a dataset again from what is stored, and compare: make verify NAME=chat
+reproduce: $(READY) ## make a dataset again from the cache, and compare: make reproduce NAME=chat
 	$(named)
-	@$(SOUPSTOCK) verify $(NAME) $(ARGS)
+	@$(SOUPSTOCK) reproduce $(NAME) $(ARGS)
 
 diff: $(READY) ## compare two versions: make diff NAME=chat/3f2a WITH=chat
 	$(named)
-	@test -n "$(WITH)" || { echo "with which? make diff NAME=$(NAME) WITH=chat" >&2; exit 2; }
+	@test -n "$(WITH)" || { echo "which other version? make diff NAME=$(NAME) WITH=chat" >&2; exit 2; }
 	@$(SOUPSTOCK) diff $(NAME) $(WITH) $(ARGS)
 
-overlap: $(READY) ## say what datasets share: make overlap NAMES='one two three'
-	@test -n "$(NAMES)" || { echo "of which? make overlap NAMES='one two three'" >&2; exit 2; }
+overlap: $(READY) ## show what datasets share: make overlap NAMES='one two three'
+	@test -n "$(NAMES)" || { echo "which datasets? make overlap NAMES='one two three'" >&2; exit 2; }
 	@$(SOUPSTOCK) overlap $(NAMES) $(ARGS)
 
-review: $(READY) ## let people read a sample: starts an Argilla, sends rows, fetches answers
+review: $(READY) ## review by people: start an Argilla, send a sample, fetch answers
 	$(named)
 	@if $(SOUPSTOCK) plan $(NAME) | grep "^[0-9]*[.] review: argilla" > /dev/null; then review/up; fi
 	@$(SOUPSTOCK) review $(NAME) $(ARGS)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from soupstock.cli.main import COMMANDS
+
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "soupstock"
 ORDER = (
@@ -107,9 +109,10 @@ def test_a_package_imports_only_those_below_it(package: str) -> None:
 
 
 def test_the_command_line_leads_to_everything_that_it_should() -> None:
-    # If this graph were empty, the other tests here could not fail.
+    # If this graph were empty, the other tests here could not fail. Commands are imported by name.
+    commands = {f"cli.{place.partition(':')[0]}" for place in COMMANDS.values()}
     assert set(ORDER) - COMING - {"api", "rewards", "testing"} <= {
-        package_of(module) for module in reached("cli.main")
+        package_of(module) for command in commands for module in reached(command)
     } | {"cli"}
     assert {"steps.generate", "steps.judge", "steps.filter", "steps.dedup"} <= reached("runs.run")
 
@@ -173,7 +176,7 @@ def loaded_by(code: str) -> set[str]:
     ended = subprocess.run(  # noqa: S603 - our own interpreter and words
         [sys.executable, "-c", shown], capture_output=True, text=True, check=True
     )
-    return set(ended.stdout.split())
+    return set(ended.stdout.splitlines()[-1].split())
 
 
 def test_the_command_line_imports_nothing_heavy_before_it_has_something_to_do() -> None:
@@ -182,11 +185,20 @@ def test_the_command_line_imports_nothing_heavy_before_it_has_something_to_do() 
     assert not loaded & HEAVY
 
 
-def test_help_imports_nothing_heavy() -> None:
+def test_help_imports_nothing_heavy_and_no_other_command() -> None:
     code = (
         "from soupstock.cli.main import main\ntry: main(['run', '--help'])\nexcept SystemExit: pass"
     )
-    assert not loaded_by(code) & HEAVY
+    loaded = loaded_by(code)
+    assert "soupstock.cli.run" in loaded
+    assert not loaded & (HEAVY | {"soupstock.cli.datasets", "soupstock.cli.project"})
+
+
+def test_the_list_of_commands_imports_nothing_heavy() -> None:
+    code = "from soupstock.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass"
+    loaded = loaded_by(code)
+    assert {f"soupstock.cli.{place.partition(':')[0]}" for place in COMMANDS.values()} <= loaded
+    assert not loaded & HEAVY
 
 
 def test_planning_imports_no_client_and_no_datasets() -> None:

@@ -110,7 +110,7 @@ def test_a_new_verb_runs_and_is_explained_and_reproduced(copy: Path, tmp_path: P
     assert "shorten: text" in (run / "report.html").read_text(encoding="utf-8")
     told = soupstock(copy, project, "explain", "short", rows["id"][0])
     assert "shorten: text\n    answer: one two\n" in told.stdout
-    again = soupstock(copy, project, "verify", "short")
+    again = soupstock(copy, project, "reproduce", "short")
     assert (again.returncode, again.stderr) == (0, "")
     # Another number of words is another plan.
     (project / "pipelines" / "short.yaml").write_text(PIPELINE % 3)

@@ -8,11 +8,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from conftest import CHAT, Folder
-from soupstock.cli.main import main
+from soupstock.cli.main import COMMANDS, main
 
 PIPELINE = "pipelines/mine.yaml"
 RUBRIC = "prompts/rubrics/plain.yaml"
@@ -728,6 +729,26 @@ def test_without_a_command_the_help_is_shown() -> None:
     assert result.exit_code == 2
     assert "soupstock init my-data" in result.output
     assert invoke("--help").exit_code == 0
+
+
+@pytest.mark.usefixtures("project")
+def test_the_help_lists_every_command_with_what_it_does() -> None:
+    lines = invoke("--help").output.split("Commands:\n")[1].split("\n\n")[0].splitlines()
+    told = {name: does for name, _, does in (line.strip().partition(" ") for line in lines)}
+    assert all(does.strip() and not does.endswith("...") for does in told.values())
+    assert list(told) == list(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_says_its_defaults(name: str) -> None:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    assert command.name == name
+    options = [one for one in command.params if isinstance(one, click.Option)]
+    for option in options:
+        assert option.help
+        if isinstance(option.default, int | float) and not option.is_flag:
+            assert f"Default: {option.default:g}." in option.help
 
 
 @pytest.mark.usefixtures("project")

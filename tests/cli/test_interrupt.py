@@ -41,7 +41,7 @@ def test_a_signal_lets_calls_end_that_are_under_way_and_sends_no_further_one(
         code, said = ended(process)
     assert code == 1
     assert "partial: stopped: the run was interrupted" in said
-    assert "the same command goes on" in said
+    assert "run the same command again to continue" in said
     assert server.count == sent
     assert folder.run().manifest.paid.calls == CALLS - sent
 

@@ -21,7 +21,7 @@ from conftest import Folder
 from soupstock.artifacts.mix import Mixture
 from soupstock.cli.main import main
 from soupstock.dataset.mix import Mixed, mix
-from soupstock.dataset.verify import verify
+from soupstock.dataset.reproduce import reproduce
 from soupstock.errors import MistakeError
 from soupstock.project.project import Project
 from soupstock.stats.apportionment import apportioned
@@ -183,14 +183,14 @@ def test_the_command_mixes_and_says_what_it_took(runs: Folder) -> None:
     for arguments, said in (
         (["talk"], "talk is not NAME:SHARE"),
         (["talk:x"], "the share of talk should be a number above 0, not x"),
-        (["talk:1", "talk:2"], "each run is mixed in once"),
+        (["talk:1", "talk:2"], "name each run only once"),
         (["talk:1", "--split", "test=1"], "above 0 and below 1, not 1"),
         (["tlak:1"], "no run and no folder is called 'tlak'; did you mean 'talk'?"),
     ):
         wrong = command("mix", *arguments, "-o", "soup")
         assert (wrong.exit_code, said in wrong.output) == (2, True), wrong.output
     taken = command("mix", "talk:1", "-o", "think")
-    assert "think is a pipeline's name already" in taken.output
+    assert "think is the name of a pipeline already" in taken.output
 
 
 # The Hub's client itself uses its HTTP library in a way that this one advises against.
@@ -199,6 +199,7 @@ def test_a_mix_is_pushed_as_a_run_is(runs: Folder, monkeypatch: pytest.MonkeyPat
     from hub_imitation import TOKEN, Hub
     from huggingface_hub import constants
 
+    from soupstock.dataset import hub as hubs
     from soupstock.dataset import push
     from soupstock.dataset.push import Choices
     from soupstock.dataset.release import LOCK, read_release
@@ -208,7 +209,7 @@ def test_a_mix_is_pushed_as_a_run_is(runs: Folder, monkeypatch: pytest.MonkeyPat
     project = Project(runs.root)
     release = read_release(project, "soup")
     with Hub() as hub:
-        api = push.connect(hub.url, TOKEN)
+        api = hubs.connect(hub.url, TOKEN)
         push.require_fit(release, project, Choices())
         push.push(push.prepare(release, Choices(), api), api)
         lock = json.loads(hub.repositories["me/soup"].files[LOCK])
@@ -216,7 +217,7 @@ def test_a_mix_is_pushed_as_a_run_is(runs: Folder, monkeypatch: pytest.MonkeyPat
 
 
 def problems(folder: Folder, name: str = "soup") -> list[str]:
-    return list(verify(Project(folder.root), name).problems)
+    return list(reproduce(Project(folder.root), name).problems)
 
 
 @pytest.mark.parametrize("rows", [None, 90])
@@ -225,14 +226,14 @@ def test_a_mix_comes_out_the_same_from_the_runs_it_was_made_of(
 ) -> None:
     third = {"talk": 2.0, "think": 1.0}
     done = mixed(runs, rows, shares=third, splits={"test": 0.2}, repository="me/soup", seed=3)
-    found = verify(Project(runs.root), "soup")
+    found = reproduce(Project(runs.root), "soup")
     assert (found.problems, found.notes) == ((), ())
     assert (found.files, found.rows) == (len(done.record.files), done.record.dataset.rows)
     # A later run of the same pipeline makes no difference: the mix names the one that it is of.
     run_of(runs, "talk", texts(5, 30))
-    told = CliRunner().invoke(main, ["--project", str(runs.root), "verify", "soup"])
+    told = CliRunner().invoke(main, ["--project", str(runs.root), "reproduce", "soup"])
     assert told.exit_code == 0, told.output
-    assert told.output.endswith("files come out the same, byte for byte\n")
+    assert told.output.endswith("files are the same, byte for byte\n")
 
 
 def test_a_mix_that_was_changed_names_file_row_and_record(runs: Folder) -> None:
@@ -242,12 +243,12 @@ def test_a_mix_that_was_changed_names_file_row_and_record(runs: Folder) -> None:
     rows.with_columns(origin=pl.lit("talk")).write_parquet(path)
     named, *others = problems(runs)
     assert named == f"dataset/data/{path.name} is not the file that the run wrote"
-    assert any("has another origin than comes out" in one for one in others)
+    assert any("has another origin than when made again" in one for one in others)
     mixed(runs, 100)
     record = json.loads((done.folder / "mix.json").read_text())
     record["ingredients"][0]["taken"] += 1
     (done.folder / "mix.json").write_text(json.dumps(record))
-    assert problems(runs) == ["mix.json says of ingredients what does not come out"]
+    assert problems(runs) == ["mix.json has another value of ingredients than when made again"]
 
 
 def test_a_run_that_is_gone_or_was_changed_since_it_was_mixed_is_named(runs: Folder) -> None:

@@ -15,6 +15,7 @@ from releases import command, released, seeds, there
 from conftest import Folder
 from soupstock.artifacts import manifest
 from soupstock.artifacts import run_folder as folders
+from soupstock.dataset import hub as hubs
 from soupstock.dataset import push
 from soupstock.dataset.diff import compare
 from soupstock.dataset.hub import read_hub_version
@@ -35,7 +36,7 @@ PRIVATE = Choices()
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     # Its own protocol for large files is no HTTP that anybody else speaks.
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(push, "_WAIT", 0.0)
+    monkeypatch.setattr(hubs, "_WAIT", 0.0)
     with Hub() as hub:
         yield hub
 
@@ -49,7 +50,7 @@ def made(folder: Folder) -> Folder:
 
 
 def api(hub: Hub, token: str = TOKEN) -> HfApi:
-    return push.connect(hub.url, token)
+    return hubs.connect(hub.url, token)
 
 
 def prepared(made: Folder, hub: Hub, choices: Choices = PRIVATE, token: str = TOKEN) -> Prepared:
@@ -82,8 +83,8 @@ def test_one_commit_has_all_files_and_a_tag(made: Folder, hub: Hub) -> None:
         assert f" [`{file}`]({name}) |" in card
         written = written.replace(f" `{file}` |", f" [`{file}`]({name}) |")
     assert card.startswith(written)
-    assert release.said is not None
-    (schema,), (length,) = release.said.schemas, release.said.filters
+    assert release.manifest is not None
+    (schema,), (length,) = release.manifest.schemas, release.manifest.filters
     assert made_from == {
         "made_from/standard/schemas/chat.py": schema.text.encode(),
         "made_from/standard/filters/length.py": length.text.encode(),
@@ -189,7 +190,7 @@ def test_public_makes_it_public(made: Folder, hub: Hub) -> None:
     pushed(made, hub)
     assert there(hub).private
     ready = prepared(made, hub, Choices(public=True))
-    assert ready.opens
+    assert ready.becomes_public
     push.push(ready, api(hub))
     assert not there(hub).private
 
@@ -204,7 +205,7 @@ def test_a_commit_whose_answer_is_lost_is_made_once(made: Folder, hub: Hub, *, l
 
 def test_a_push_that_broke_off_goes_on_without_uploading_again(made: Folder, hub: Hub) -> None:
     hub.fail("POST", "/commit/", 500, times=4)
-    with pytest.raises(SoupstockError, match="push again to go on"):
+    with pytest.raises(SoupstockError, match="push again to continue"):
         pushed(made, hub)
     uploads = hub.count("PUT", "/lfs/")
     assert uploads == 2
@@ -272,7 +273,7 @@ def test_a_file_that_was_changed_is_named(made: Folder, hub: Hub) -> None:
     file.unlink()
     assert_unfit(made, hub, "dataset/data/test-00000-of-00001.parquet is missing")
     (release.place / "more.txt").write_text("x")
-    assert_unfit(made, hub, r"dataset/more.txt is not of the run")
+    assert_unfit(made, hub, r"dataset/more.txt is not a file of the run")
 
 
 def rewritten(release: Release, name: str, rows: pl.DataFrame) -> None:
@@ -292,7 +293,7 @@ def test_a_row_on_both_sides_is_a_leak(made: Folder, hub: Hub) -> None:
     train = pl.read_parquet(release.place / TRAIN)
     test = pl.read_parquet(release.place / TEST)
     rewritten(release, TEST, pl.concat([train.head(1), test.tail(-1)]))
-    assert_unfit(made, hub, "default leaks: 1 groups of rows")
+    assert_unfit(made, hub, "default leaks: 1 groups of near-duplicates")
 
 
 SOURCED = """\
@@ -328,10 +329,10 @@ def test_rows_of_one_source_row_on_both_sides_are_a_leak(
     # One of a source row's answers changes sides with one of another's: no two of them are alike.
     rewritten(release, names[0], pl.concat([train.head(1), test.tail(-1)]))
     rewritten(release, names[1], pl.concat([test.head(1), train.tail(-1)]))
-    assert_unfit(folder, hub, r"it leaks: of 2 source rows there are rows on both sides")
+    assert_unfit(folder, hub, r"it leaks: rows from 2 source rows are in more than one split")
     # The schema is the run's: what became of it since makes no difference.
     folder.write("schemas/own.py", "")
-    assert_unfit(folder, hub, r"it leaks: of 2 source rows")
+    assert_unfit(folder, hub, r"it leaks: rows from 2 source rows")
 
 
 def test_other_columns_rows_and_shapes_than_were_told_are_found(made: Folder, hub: Hub) -> None:
@@ -385,7 +386,8 @@ def test_an_unfit_judge_that_was_to_stop_the_run_stops_the_push(made: Folder, hu
         {"column": "quality", "models": ["judge"], "rubric": "chat", "fitness": fitness}
     ]
     (place / manifest.MANIFEST).write_text(json.dumps(said))
-    assert_unfit(made, hub, "the judge of quality is not fit, and the pipeline says on_unfit: stop")
+    problem = "the judge of quality failed its sanity check, and the pipeline says on_unfit: stop"
+    assert_unfit(made, hub, problem)
 
 
 def test_nothing_kept_and_nothing_run_are_said_so(made: Folder, hub: Hub) -> None:
@@ -430,7 +432,7 @@ def test_the_command_ends_with_two_and_the_reason_where_a_dataset_is_unfit(
     done = command(made, hub, HF_TOKEN=TOKEN)
     assert done.returncode == 2
     assert done.stderr == (
-        "soupstock: me/pushed is not pushed: dataset/more.txt is not of the run\n"
+        "soupstock: me/pushed is not pushed: dataset/more.txt is not a file of the run\n"
     )
     assert not hub.requests
 
@@ -446,7 +448,7 @@ def test_a_hub_that_is_not_there_is_one_line(made: Folder, hub: Hub) -> None:
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({}, "the Hub was not looked at: there is no token. Not known: whether me/pushed is there"),
+        ({}, "the Hub was not asked: there is no token. Not known: whether me/pushed exists"),
         ({"HF_TOKEN": TOKEN, "HF_ENDPOINT": "http://127.0.0.1:9"}, "refused"),
         ({"HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "1"}, "offline"),
     ],
@@ -459,7 +461,7 @@ def test_a_dry_run_needs_no_token_and_no_hub_and_says_what_it_did_not_see(
     first, *files, unseen, last = done.stdout.splitlines()
     assert first == "me/pushed: 40 rows, 7 files, 0.0 MB, private, the first version"
     assert "  README.md" in files
-    assert unseen.startswith("the Hub was not looked at: ")
+    assert unseen.startswith("the Hub was not asked: ")
     assert said in unseen
     assert last == "nothing was pushed: --dry-run"
     assert not hub.requests
@@ -480,9 +482,12 @@ def test_models_whose_licence_nobody_told_are_named_before_the_push(
     folder.point_at(server.base_url)
     run = folder.run()
     done = command(folder, hub, "--dry-run", name="mine")
-    assert "look before publishing: what tester allows with its answers is not known" in done.stdout
+    assert (
+        "check before publishing: it is not known what tester allows with its answers"
+        in done.stdout
+    )
     folder.point_at(server.base_url, license="apache-2.0")
     folder.run()
     again = command(folder, hub, "--dry-run", name="mine")
-    assert (again.returncode, "look before" in again.stdout) == (0, False)
+    assert (again.returncode, "check before" in again.stdout) == (0, False)
     assert run.manifest.models[0].license is None

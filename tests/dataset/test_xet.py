@@ -46,7 +46,7 @@ def test_large_files_go_by_xet_and_come_out_whole(made: Folder, hub: Hub) -> Non
     assert hub.count("PUT", "/lfs/") == 0
     assert TOKEN not in done.stdout
     again = command(made, hub, **XET)
-    assert "there already: " in again.stdout
+    assert "already on the Hub: " in again.stdout
     assert hub.count("POST", "/v1/xorbs/") == 1
 
 
@@ -59,9 +59,9 @@ def test_a_store_that_fails_leaves_nothing_half_done_and_the_next_push_goes_on(
     broken = command(made, hub, **XET)
     assert broken.returncode == 1
     *stumbles, last = broken.stderr.splitlines()
-    assert stumbles == ["the Hub stumbled (500); trying again"] * 3
+    assert stumbles == ["the Hub failed (500); trying again"] * 3
     assert last.startswith("soupstock: me/pushed was not pushed: ")
-    assert last.endswith("push again to go on")
+    assert last.endswith("push again to continue")
     assert TOKEN not in broken.stderr
     assert len(there(hub).commits) == 1
     assert not there(hub).tags

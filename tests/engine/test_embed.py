@@ -6,6 +6,7 @@ import pytest
 from pruned_rows import jsonl, texts
 
 from conftest import Folder
+from soupstock.cli.display.plan import show_plan
 from soupstock.errors import MistakeError
 from soupstock.inference.budget import Budget
 from soupstock.project.project import Project
@@ -46,6 +47,17 @@ def test_what_was_there_before_is_asked_for_too(folder: Folder, server: Server) 
     run = folder.run()
     assert run.rows["twin"][4] == "old.jsonl row 1"
     assert server.count == 4
+
+
+def test_the_plan_names_the_model_that_compares_texts(
+    folder: Folder, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline(folder, STEP)
+    show_plan(folder.plan())
+    said = capsys.readouterr().out
+    assert "   asks      vectors = test, calls: at most 6\n" in said
+    assert "   embedder  test\n" in said
+    assert server.count == 0
 
 
 def test_rows_can_be_selected_by_a_servers_vectors(folder: Folder, server: Server) -> None:

@@ -165,7 +165,7 @@ def test_a_judge_that_is_not_fit_ends_the_run_where_it_is_told_to(folder: Folder
         assert server.count == 60 + 120
     assert ended.exit_code == 1
     assert "partial: judge: quality: The judge is not fit" in ended.output.replace("\n", " ")
-    assert "the same command goes on" not in ended.output
+    assert "run the same command again to continue" not in ended.output
 
 
 def test_rows_that_a_stop_leaves_at_a_barrier_are_accounted_for(folder: Folder) -> None:

@@ -57,7 +57,7 @@ def test_a_record_shows_the_row_asks_by_the_rubric_and_suggests_what_the_judge_s
 ) -> None:
     result = review(dataset, **argilla.environment)
     place = the_dataset(argilla)
-    assert "sent: 6 new; 0 were there" in result.stdout
+    assert "sent: 6 new; 0 were sent before" in result.stdout
     assert f"{argilla.url}/dataset/{place}" in result.stdout
     asked = argilla.call("GET", f"datasets/{place}/questions")["items"]
     questions = {one["name"]: one for one in asked}
@@ -127,11 +127,11 @@ def test_sending_again_adds_what_is_new_and_leaves_answers_and_metadata_as_they_
     place = the_dataset(argilla)
     argilla.say(next(iter(argilla.records(place).values())), "draft", verdict="bad")
     before = argilla.records(place)
-    assert "sent: 0 new; 6 were there" in review(dataset, **argilla.environment).stdout
+    assert "sent: 0 new; 6 were sent before" in review(dataset, **argilla.environment).stdout
     assert argilla.records(place) == before
     with_review(dataset, STEP.format(9))
     dataset.run()
-    assert "sent: 3 new; 6 were there" in review(dataset, **argilla.environment).stdout
+    assert "sent: 3 new; 6 were sent before" in review(dataset, **argilla.environment).stdout
     after = argilla.records(place)
     assert len(after) == 9
     assert {row: after[row] for row in before} == before
@@ -171,7 +171,7 @@ def test_other_questions_make_a_new_version_and_the_answers_to_the_old_one_count
     assert "sent: 5 new" in result.stdout
     assert [one["name"] for one in argilla.datasets()] == ["mine", "mine-v2"]
     assert "answers: 1;" in result.stdout
-    assert "sent: 0 new; 5 were there" in review(dataset, **argilla.environment).stdout
+    assert "sent: 0 new; 5 were sent before" in review(dataset, **argilla.environment).stdout
 
 
 def test_a_dataset_that_was_deleted_is_made_again_and_its_answers_are_kept(
@@ -183,7 +183,7 @@ def test_a_dataset_that_was_deleted_is_made_again_and_its_answers_are_kept(
     argilla.call("DELETE", f"datasets/{the_dataset(argilla)}")
     result = review(dataset, **argilla.environment)
     assert "a dataset is gone from Argilla" in result.stdout
-    assert "sent: 5 new; 0 were there" in result.stdout
+    assert "sent: 5 new; 0 were sent before" in result.stdout
     assert "answers: 1; 0 new" in result.stdout
 
 
@@ -194,7 +194,7 @@ def test_a_push_that_was_broken_off_is_mended_by_the_next(
     place = the_dataset(argilla)
     gone = ",".join(one["id"] for one in list(argilla.records(place).values())[:2])
     argilla.call("DELETE", f"datasets/{place}/records?ids={gone}")
-    assert "sent: 2 new; 4 were there" in review(dataset, **argilla.environment).stdout
+    assert "sent: 2 new; 4 were sent before" in review(dataset, **argilla.environment).stdout
     # A dataset that was never finished has no answers; it is made from the start.
     argilla.call("DELETE", f"datasets/{place}")
     workspaces = argilla.call("GET", "me/workspaces")["items"]

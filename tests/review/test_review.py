@@ -66,7 +66,7 @@ def test_a_veto_drops_the_row_a_correction_replaces_its_text_and_no_model_is_ask
     with_review(folder, "review: file\n    sample: 20")
     before = folder.run()
     asked = server.count
-    assert "sent: 20 new; 0 were there" in review(folder).stdout
+    assert "sent: 20 new; 0 were sent before" in review(folder).stdout
     texts = {line["row"]: line["answer"] for line in lines(folder)}
     vetoed, corrected = lines(folder)[0]["row"], lines(folder)[1]["row"]
 
@@ -223,7 +223,7 @@ def test_sending_again_adds_what_is_new_and_leaves_answers_that_stand_in_the_fil
     folder.replace("pipelines/mine.yaml", "sample: 3", "sample: 5")
     folder.run()
     result = review(folder)
-    assert "sent: 2 new; 2 were there" in result.stdout
+    assert "sent: 2 new; 2 were sent before" in result.stdout
     assert "waiting: 4 of 5" in result.stdout
     now = lines(folder)
     assert now[:3] == filled
@@ -239,7 +239,7 @@ def test_half_a_line_that_a_killed_process_left_is_written_whole_by_the_next(
     review(folder)
     text = out(folder).read_text(encoding="utf-8")
     out(folder).write_text(text[: -len(text.splitlines()[-1]) // 2], encoding="utf-8")
-    assert "sent: 1 new; 2 were there" in review(folder).stdout
+    assert "sent: 1 new; 2 were sent before" in review(folder).stdout
     assert out(folder).read_text(encoding="utf-8") == text
     assert server.count == 60
 

@@ -319,4 +319,4 @@ def test_of_a_small_dataset_each_split_has_a_row_and_one_that_cannot_is_told(
     assert "No row is in the split `test`: there are too few groups." in card
     assert "No row is in the split `validation`: there are too few groups." in card
     show_run(single)
-    assert "no row is in the split test: too few groups of rows" in capsys.readouterr().out
+    assert "the split test has no row: there are too few groups of rows" in capsys.readouterr().out

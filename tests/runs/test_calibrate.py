@@ -133,7 +133,7 @@ def test_levels_of_several_people_are_compared_criterion_by_criterion(
     assert not found["kind"].is_beyond_chance
     assert kept(folder).annotators == 2
     assert kept(folder).accuracy is None
-    assert "no labels, so left out: answer" in ended.output
+    assert "ignored, for they hold no labels: answer" in ended.output
 
 
 def test_people_who_disagree_are_compared_too(folder: Folder, judged: Run) -> None:

@@ -247,7 +247,7 @@ def test_the_command_prints_the_funnel_and_ends_mistakes_in_one_line(rows: Folde
     def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
         code = "from soupstock.cli.main import main; main()"
         return subprocess.run(  # noqa: S603 - our own command
-            [sys.executable, "-c", code, "filter", *arguments],
+            [sys.executable, "-c", code, "prune", *arguments],
             cwd=rows.root,
             capture_output=True,
             text=True,

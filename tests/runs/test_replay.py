@@ -1,4 +1,4 @@
-"""What a run left comes out of its manifest and the store again, or what is wrong is named."""
+"""What a run left is made again from its manifest and the cache, or what is wrong is named."""
 
 import json
 import shutil
@@ -13,18 +13,18 @@ from click.testing import CliRunner
 from conftest import Folder, repetitive
 from soupstock import testing
 from soupstock.cli.main import main
-from soupstock.dataset.verify import Verified, verify
+from soupstock.dataset.reproduce import Reproduced, reproduce
 from soupstock.project.project import Project
 from soupstock.runs.run import Run
 from soupstock.testing import Server
 
 
-def verified(folder: Folder, name: str = "mine") -> Verified:
-    return verify(Project(folder.root), name)
+def reproduced(folder: Folder, name: str = "mine") -> Reproduced:
+    return reproduce(Project(folder.root), name)
 
 
 def problems(folder: Folder, name: str = "mine") -> list[str]:
-    return list(verified(folder, name).problems)
+    return list(reproduced(folder, name).problems)
 
 
 def changed(path: Path, column: str, row: int, value: Any) -> None:
@@ -54,15 +54,15 @@ def test_a_run_comes_out_the_same_and_nobody_is_asked(
     folder: Folder, run: Run, server: Server
 ) -> None:
     asked = server.count
-    done = verified(folder)
+    done = reproduced(folder)
     assert done.problems == ()
     assert done.notes == ()
     assert done.files == len(run.manifest.files) - 1 > 3
     assert done.rows == 20
     assert server.count == asked
-    told = CliRunner().invoke(main, ["--project", str(folder.root), "verify", "mine"])
+    told = CliRunner().invoke(main, ["--project", str(folder.root), "reproduce", "mine"])
     assert told.exit_code == 0
-    assert told.output.endswith("files come out the same, byte for byte\n")
+    assert told.output.endswith("files are the same, byte for byte\n")
 
 
 @pytest.mark.usefixtures("run")
@@ -79,7 +79,7 @@ def test_a_changed_row_is_named_and_its_file(folder: Folder, run: Run) -> None:
     changed(path, "response", 4, "tampered")
     assert problems(folder) == [
         "rows.parquet is not the file that the run wrote",
-        f"rows.parquet: row {row} has another response than comes out",
+        f"rows.parquet: row {row} has another response than when made again",
     ]
 
 
@@ -90,7 +90,7 @@ def test_a_changed_file_of_the_dataset_is_named_and_the_row_in_it(folder: Folder
     told = problems(folder)
     assert told == [
         f"{file} is not the file that the run wrote",
-        f"{file}: row {rows['id'][0]} has another instruction than comes out",
+        f"{file}: row {rows['id'][0]} has another instruction than when made again",
     ]
     card = run.folder / "dataset/README.md"
     card.write_text(card.read_text().replace("mine", "yours"))
@@ -102,7 +102,7 @@ def test_files_that_came_or_went_are_named(folder: Folder, run: Run) -> None:
     (run.folder / "dataset/raw/more.parquet").write_bytes(b"")
     assert problems(folder) == [
         "report.html is missing",
-        "dataset/raw/more.parquet is not of the run",
+        "dataset/raw/more.parquet is not a file of the run",
     ]
 
 
@@ -125,8 +125,8 @@ def test_numbers_and_texts_in_the_manifest_are_verified_too(folder: Folder, run:
     said["steps"][0]["rows_in"] += 1
     path.write_text(json.dumps(said))
     assert problems(folder) == [
-        "dataset/README.md comes out otherwise",
-        "the manifest says of 'generate: instruction' 21 rows in and 20 kept; 20 and 20 come out",
+        "dataset/README.md differs from the file that was made again",
+        "'generate: instruction' has 21 rows in and 20 kept, and 20 and 20 when made again",
     ]
     said["steps"][0]["rows_in"] -= 1
     said["prompts"][0]["text"] += " Be rude."
@@ -147,11 +147,11 @@ def test_answers_that_the_store_lacks_are_named_by_step_and_row(folder: Folder, 
     assert told
     ids = set(run.rows["id"])
     for line in told:
-        assert line.startswith("the store has no answer of '")
+        assert line.startswith("the cache has no answer of '")
         assert set(line.rpartition(": ")[2].split(", ")) <= ids
     (folder.root / "runs" / "calls.sqlite").unlink()
     (none,) = problems(folder)
-    assert none.startswith("the store has no answer of 'generate: instruction' for 20 rows: ")
+    assert none.startswith("the cache has no answer of 'generate: instruction' for 20 rows: ")
 
 
 def test_calls_that_failed_in_the_run_fail_in_the_replay(folder: Folder, server: Server) -> None:
@@ -174,7 +174,7 @@ def test_a_source_that_changed_is_named(folder: Folder) -> None:
     folder.run("read")
     assert problems(folder, "read") == []
     folder.write("seeds.jsonl", '{"text": "one"}\n{"text": "three"}\n')
-    assert problems(folder, "read") == ["its source has changed since: the rows would be others"]
+    assert problems(folder, "read") == ["its source has changed since: it would have other rows"]
 
 
 def test_a_partial_run_is_compared_with_its_hashes_alone(folder: Folder, server: Server) -> None:
@@ -183,10 +183,10 @@ def test_a_partial_run_is_compared_with_its_hashes_alone(folder: Folder, server:
     run = folder.run(budget=Budget(max_calls=15))
     assert run.manifest.outcome == "partial"
     assert server.count == 15
-    done = verified(folder)
+    done = reproduced(folder)
     assert done.problems == ()
     assert "the run is partial" in done.notes[0]
-    told = CliRunner().invoke(main, ["--project", str(folder.root), "verify", "mine"])
+    told = CliRunner().invoke(main, ["--project", str(folder.root), "reproduce", "mine"])
     assert told.output.endswith("the files are those that the run wrote\n")
     (run.folder / "report.html").write_text("")
     assert problems(folder) == ["report.html is not the file that the run wrote"]

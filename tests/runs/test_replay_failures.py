@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import pytest
 
 from conftest import Folder
-from soupstock.dataset.verify import verify
+from soupstock.dataset.reproduce import reproduce
 from soupstock.project.project import Project
 from soupstock.runs.run import Run
 from soupstock.testing import Request, Server, When, error, share, unsupported
@@ -17,7 +17,7 @@ CAUSES = {"InternalServerError", "BadRequestError", "Unreadable"}
 
 
 def problems(folder: Folder) -> list[str]:
-    return list(verify(Project(folder.root), "mine").problems)
+    return list(reproduce(Project(folder.root), "mine").problems)
 
 
 def causes(run: Run) -> set[str]:

@@ -203,7 +203,7 @@ def test_prices_are_told_and_what_they_are_missing_for(folder: Folder, server: S
     assert "not known: set input_price and output_price" in models("mine", "--no-probe").output
     folder.point_at(server.base_url, input_price=0.25, output_price=2.0)
     shown = models("mine", "--no-probe").output
-    assert "$0.25 asked, $2 answered, per million tokens" in shown
+    assert "$0.25 (prompt) and $2 (answer) per million tokens" in shown
 
 
 def test_a_name_that_a_server_lists_does_no_harm_to_the_terminal(folder: Folder) -> None:

@@ -17,7 +17,7 @@ from soupstock.artifacts.decontamination import SamenessRecord
 from soupstock.artifacts.mix import Mixture
 from soupstock.cli.main import main
 from soupstock.dataset.mix import mix
-from soupstock.dataset.verify import verify
+from soupstock.dataset.reproduce import reproduce
 from soupstock.errors import MistakeError, ModelError
 from soupstock.inference.budget import Budget
 from soupstock.judging.same_question import read_sameness
@@ -212,7 +212,7 @@ def test_a_call_that_fails_drops_its_row_until_it_is_answered(
     assert reasons(first)[OTHER] == ["decontaminate: rephrased (no verdict)"]
     (failure,) = first.manifest.steps[0].failures
     assert (failure.cause, failure.rows) == ("InternalServerError", 1)
-    assert verify(Project(folder.root), "mine").problems == ()
+    assert reproduce(Project(folder.root), "mine").problems == ()
     server.forget()
     assert reasons(folder.run())[OTHER] == []
     assert [parts(request)["text"] for request in server.requests] == [OTHER]
@@ -389,7 +389,7 @@ def test_a_run_comes_out_the_same_from_the_store(folder: Folder, server: Server)
     assert asked(run).unclear == 1
     count = server.count
     server.stop()
-    assert verify(Project(folder.root), "mine").problems == ()
+    assert reproduce(Project(folder.root), "mine").problems == ()
     assert server.count == count
 
 
@@ -397,17 +397,17 @@ def test_what_the_store_lacks_is_named_by_the_step(folder: Folder, server: Serve
     folder.run()
     assert server.count == 2
     (folder.root / "runs" / "calls.sqlite").unlink()
-    (line,) = verify(Project(folder.root), "mine").problems
-    assert line.startswith("the store has no answer of 'decontaminate: text' for 2 rows: ")
+    (line,) = reproduce(Project(folder.root), "mine").problems
+    assert line.startswith("the cache has no answer of 'decontaminate: text' for 2 rows: ")
 
 
-def test_a_file_that_is_filtered_asks_nobody_and_says_so(folder: Folder, server: Server) -> None:
+def test_a_file_that_is_pruned_asks_nobody_and_says_so(folder: Folder, server: Server) -> None:
     folder.write("data.jsonl", jsonl(texts(*ROWS)))
     pruning = Pruning(folder.root / "data.jsonl", folder.root / "out.parquet")
     done = prune(pruning, Project(folder.root), "mine")
     assert pl.read_parquet(done.kept)["text"].to_list() == [*CLEAN, OTHER]
     assert done.account.decontamination[0].is_unasked
-    arguments = ["--project", str(folder.root), "filter", str(folder.root / "data.jsonl")]
+    arguments = ["--project", str(folder.root), "prune", str(folder.root / "data.jsonl")]
     told = CliRunner().invoke(
         main, [*arguments, "--pipeline", "mine", "-o", str(folder.root / "out.parquet")]
     )
@@ -461,4 +461,4 @@ def test_the_embedded_model_is_asked_and_what_it_says_is_told(folder: Folder) ->
     assert found.revision
     assert found.pairs + found.canaries + found.untold > 8
     assert reasons(run)[ITEMS[2]][0] == "decontaminate: exact"
-    assert verify(Project(folder.root), "mine").problems == ()
+    assert reproduce(Project(folder.root), "mine").problems == ()

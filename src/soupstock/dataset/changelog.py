@@ -1,4 +1,4 @@
-"""What is different from the version before, as a section of the card."""
+"""The changelog of a dataset on the Hub: an entry for each version, and the card's section."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ _LONGEST = 120
 
 
 def entry(version: str, found: Difference | None) -> dict[str, Any]:
-    """Say in numbers what a version changed; what `soupstock.json` keeps of it."""
+    """Say in numbers what a version changed, as `soupstock.json` keeps it."""
     if found is None:
         return {"version": version}
     return {
@@ -28,16 +28,16 @@ def entry(version: str, found: Difference | None) -> dict[str, Any]:
     }
 
 
-def told(entries: Sequence[Mapping[str, Any]]) -> str:
-    """Write the card's section, the newest version first; entries are hostile text."""
+def section(entries: Sequence[Mapping[str, Any]]) -> str:
+    """Write the card's section, the newest version first. The entries are hostile text."""
     parts = ["## Changes"]
     for one in reversed(entries):
         parts.append(f"### {code(one.get('version'), _LONGEST)}")
-        parts.append(_told(one))
+        parts.append(_changes(one))
     return "\n" + paragraphs(map(Markdown, parts)) + "\n"
 
 
-def _told(one: Mapping[str, Any]) -> Markdown:
+def _changes(one: Mapping[str, Any]) -> Markdown:
     if "rows" not in one:
         return Markdown("The first version.")
     lines = [
@@ -46,12 +46,10 @@ def _told(one: Mapping[str, Any]) -> Markdown:
             f" {_count(one, 'changed')} changed; {_count(one, 'rows')} rows now"
         )
     ]
-    for what, key in (("new", "columns_added"), ("gone", "columns_removed")):
+    for what, key in (("new", "columns_added"), ("removed", "columns_removed")):
         names = one.get(key) or []
         if names:
-            lines.append(
-                Markdown(f"columns that are {what}: {', '.join(code(n, _LONGEST) for n in names)}")
-            )
+            lines.append(Markdown(f"{what} columns: {', '.join(code(n, _LONGEST) for n in names)}"))
     for shift in one.get("moved") or []:
         before, after = (f"{float(shift[key]):,g}" for key in ("before", "after"))
         lines.append(

@@ -1,6 +1,6 @@
-"""Whether a dataset is fit to leave: what it says of itself is true, and nothing in it must stay.
+"""Whether a dataset may be published: its manifest is true, and it holds nothing private.
 
-Each check returns what is wrong in words for a person. What is secret is never quoted.
+Each check says what is wrong, for a person. Secrets are never quoted.
 """
 
 import tempfile
@@ -27,10 +27,10 @@ from soupstock.text.pii import IDENTIFIERS
 
 
 def faults(release: Release, project: Project, allowed: Sequence[str] = ()) -> list[str]:
-    """Return what keeps a dataset from being published; `allowed` kinds of personal data may be."""
+    """Say what forbids to publish a dataset; the `allowed` kinds of personal data do not."""
     tampered = list(_tampered(release))
     if tampered:
-        # What cannot be trusted need not be looked at further.
+        # The further checks would be about other files than the run wrote.
         return tampered
     if not release.dataset.rows:
         return ["it has no rows"]
@@ -53,23 +53,26 @@ def _tampered(release: Release) -> Iterator[str]:
         elif sha256(path) != digest:
             yield f"{name} is not the file that the run wrote"
     for name in there:
-        yield f"{name} is not of the run"
+        yield f"{name} is not a file of the run"
 
 
 def _unfit(release: Release) -> Iterator[str]:
-    """Name the judges that were to end the run where they are not fit."""
-    said = release.said
-    if said is None:
+    """Name the judges that failed their sanity check, if that was to stop the run."""
+    run = release.manifest
+    if run is None:
         return
     strict = {
         step["judge"]
-        for step in said.pipeline["steps"]
+        for step in run.pipeline["steps"]
         if step.get("judge") and step.get("on_unfit") == "stop"
     }
-    for judge in said.judges:
+    for judge in run.judges:
         fitness = judge.fitness
         if judge.column in strict and fitness is not None and fitness.verdict == "not fit":
-            yield f"the judge of {judge.column} is not fit, and the pipeline says on_unfit: stop"
+            yield (
+                f"the judge of {judge.column} failed its sanity check, and the pipeline says"
+                " on_unfit: stop"
+            )
 
 
 def _misshapen(release: Release, schema_of: SchemaOf) -> Iterator[str]:
@@ -85,7 +88,7 @@ def _misshapen(release: Release, schema_of: SchemaOf) -> Iterator[str]:
 
 
 def _broken(release: Release, config: ConfigRecord, schema_of: SchemaOf) -> Iterator[str]:
-    """Name the first row of a configuration that breaks its schema."""
+    """Name the file of the first row of a config that breaks its schema."""
     schema = schema_of(config.output_schema) if config.output_schema else None
     if schema is None:
         return
@@ -100,10 +103,10 @@ def _broken(release: Release, config: ConfigRecord, schema_of: SchemaOf) -> Iter
 
 @contextmanager
 def _schemas(release: Release, project: Project) -> Iterator[SchemaOf]:
-    """Find schemas as the run had them, by their texts in the manifest; a mix has none."""
+    """Find schemas as the run had them, from their texts in the manifest; a mix has none."""
     with tempfile.TemporaryDirectory(prefix="soupstock-") as place:
-        said = release.said
-        recorded = RecordedProject(project.root, said, Path(place)) if said else None
+        run = release.manifest
+        recorded = RecordedProject(project.root, run, Path(place)) if run else None
 
         def schema_of(name: str) -> type[BaseModel] | None:
             try:
@@ -115,11 +118,12 @@ def _schemas(release: Release, project: Project) -> Iterator[SchemaOf]:
 
 
 def _identifiers(release: Release, kinds: Sequence[Kind]) -> Iterator[str]:
-    """Say in which files there are secrets or personal data; not which."""
-    if release.said is not None and "secrets" in kinds:
-        for part in chain(*release.said.parts.values()):
+    """Name the files that hold secrets or personal data, without quoting them."""
+    if release.manifest is not None and "secrets" in kinds:
+        for part in chain(*release.manifest.parts.values()):
             if IDENTIFIERS["secrets"].find(part.text):
-                yield f"{part.file}, which goes to the Hub too, has secrets: or --allow secrets"
+                what = f"{part.file}, which is pushed too, has secrets"
+                yield f"{what}: remove them, or --allow secrets"
     for shard in release.dataset.shards:
         for kind, count in counted(release.place / shard.file, kinds).items():
             if count:

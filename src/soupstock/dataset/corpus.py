@@ -1,7 +1,7 @@
-"""Datasets as what a model is trained on: texts, prompts, system prompts and the shape of messages.
+"""A dataset as training data: its texts, prompts, system prompts and the shape of its messages.
 
-Which columns are trained on follows from their names, as trainers read them; where none are known,
-all texts of a row are. Knows no other dataset.
+The columns that are trained on follow from their names, as trainers read them; if no name is known,
+every text of a row is trained on.
 """
 
 import re
@@ -28,7 +28,7 @@ FORMS: Sequence[tuple[str, ...]] = (
     ("prompt", "completion"),
     ("instruction", "input", "output"),
 )
-"""The columns that trainers read, by the first of these that a dataset has all of."""
+"""The columns that trainers read: the first of these that a dataset has in full."""
 
 _NOT_TRAINED_ON = {"id", "split", ORIGIN}
 _TURNS = re.compile(r"\b(\w+ \w+)( \1)+\b")
@@ -37,22 +37,22 @@ _PART = 8192
 
 @dataclass(frozen=True)
 class Corpus:
-    """A dataset's rows as a model meets them."""
+    """A dataset's rows as a model is trained on them."""
 
     label: str
     texts: pl.Series
-    """What each row says, without its system prompt."""
+    """The text of each row, without its system prompt."""
     prompts: pl.Series
-    """What each row asks first."""
+    """The first question of each row."""
     systems: Mapping[str | None, int]
     """How many rows have each system prompt."""
     shapes: Mapping[str, int]
-    """How many rows have each shape: the columns that are trained on, and who speaks in turn."""
-    held_out: "pl.Series"
+    """How many rows have each shape: the columns that are trained on, and the order of roles."""
+    held_out: pl.Series
     """Which rows are in another split than `train`."""
     sources: frozenset[str] | None = None
-    """The ids of rows that were read from a file, a dataset or documents: the same where what was
-    read is. None where there is no telling."""
+    """The ids of rows that were read from a file, a dataset or documents: equal for equal rows.
+    None if they are not known."""
 
     @property
     def rows(self) -> int:
@@ -60,7 +60,7 @@ class Corpus:
         return len(self.texts)
 
 
-class _Seen(NamedTuple):
+class _Sample(NamedTuple):
     text: str | None
     prompt: str | None
     system: str | None
@@ -75,45 +75,44 @@ def read_corpus(project: Project, name: str) -> Corpus:
 
 
 def corpus_of(version: Version, label: str, sources: frozenset[str] | None = None) -> Corpus:
-    """Look at a dataset's rows as a model meets them."""
+    """Read a dataset's rows as a model is trained on them."""
     rows = version.rows
-    seen = list(_seen(rows))
+    samples = list(_samples(rows))
     is_split = "split" in rows.columns and rows.schema["split"] == pl.String
     held_out = (
         rows["split"] != TRAIN if is_split else pl.repeat(value=False, n=len(rows), eager=True)
     )
     return Corpus(
         label,
-        pl.Series([one.text for one in seen], dtype=pl.String),
-        pl.Series([one.prompt for one in seen], dtype=pl.String),
-        Counter(one.system for one in seen),
-        Counter(one.shape for one in seen),
+        pl.Series([one.text for one in samples], dtype=pl.String),
+        pl.Series([one.prompt for one in samples], dtype=pl.String),
+        Counter(one.system for one in samples),
+        Counter(one.shape for one in samples),
         held_out.fill_null(value=False),
         sources,
     )
 
 
-def _seen(rows: pl.DataFrame) -> Iterator[_Seen]:
+def _samples(rows: pl.DataFrame) -> Iterator[_Sample]:
     columns = _trained_on(rows.columns)
     named = "system" if "system" in rows.columns and "system" not in columns else None
     kept = [*columns, *([named] if named else [])]
     for part in rows.select(kept).iter_slices(_PART):
         for row in part.to_dicts():
-            yield _look(row, columns)
+            yield _sample(row, columns)
 
 
 def _trained_on(columns: Sequence[str]) -> tuple[str, ...]:
-    there = set(columns)
-    form = next((form for form in FORMS if there.issuperset(form)), None)
+    form = next((form for form in FORMS if set(columns).issuperset(form)), None)
     return form or tuple(name for name in columns if name not in _NOT_TRAINED_ON)
 
 
-def _look(row: Row, columns: Sequence[str]) -> _Seen:
-    said = {name: _without_system(row[name]) for name in columns if name != "system"}
-    text, prompt = texts_of(said)
+def _sample(row: Row, columns: Sequence[str]) -> _Sample:
+    spoken = {name: _without_system(row[name]) for name in columns if name != "system"}
+    text, prompt = texts_of(spoken)
     speakers = " ".join(speaker for name in columns for speaker in _speakers(row[name]))
     shape = ": ".join(filter(None, (", ".join(columns), _TURNS.sub(r"\1", speakers))))
-    return _Seen(text, prompt, _system(row, columns), shape)
+    return _Sample(text, prompt, _system(row, columns), shape)
 
 
 def _turns(value: Any) -> Iterator[Mapping[str, Any]]:
@@ -136,17 +135,17 @@ def _without_system(value: Any) -> Any:
 
 
 def _system(row: Row, columns: Sequence[str]) -> str | None:
-    """Take a row's system prompt: of its messages, or of the column of that name."""
+    """Return a row's system prompt: from the column `system`, or from its messages."""
     if isinstance(row.get(SYSTEM), str):
         return str(row[SYSTEM])
     turns = (turn for name in columns for turn in _turns(row[name]))
-    said = next((turn for turn in turns if speaker_of(turn) == SYSTEM), {})
-    text = said.get("content") or said.get("value")
+    prompt = next((turn for turn in turns if speaker_of(turn) == SYSTEM), {})
+    text = prompt.get("content") or prompt.get("value")
     return None if text is None else str(text)
 
 
 def _sources(place: Path) -> frozenset[str] | None:
-    """Name the rows that a run's kept rows were read from; None where nothing was read."""
+    """Return the ids of a run's kept rows; None if its source was not read but made."""
     is_run = (place / run_folder.ROWS).is_file() and (place / manifest.MANIFEST).is_file()
     if not is_run or manifest.read(place).source.kind == "sample":
         return None

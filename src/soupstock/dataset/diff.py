@@ -1,7 +1,7 @@
 """Compare two versions of a dataset: rows added, removed and changed, and distributions that moved.
 
-Rows that have ids are the same row where their ids are; others where their content is, and then
-none can have changed.
+Rows with equal ids are the same row. Without ids, rows with equal content are, and then no row can
+have changed.
 """
 
 from collections import Counter
@@ -19,8 +19,8 @@ from soupstock.spec.fields import Record
 from soupstock.stats.kolmogorov_smirnov import kolmogorov_smirnov
 from soupstock.text.measures import read_scores, read_texts
 
-SURE = 0.01
-"""Below this p-value, divided by how many distributions are compared, one has moved."""
+SIGNIFICANCE = 0.01
+"""The p-value below which a distribution has moved, if divided by the number of them."""
 
 _DIGITS = 6
 _SEED = 8
@@ -35,7 +35,7 @@ class Shift(Record):
     """The median of the first version."""
     after: float
     distance: float
-    """Kolmogorov and Smirnov's, 0 to 1."""
+    """The Kolmogorov-Smirnov distance, 0 to 1."""
     p: float
     moved: bool
 
@@ -46,24 +46,24 @@ class Difference(Record):
     one: str
     other: str
     rows: tuple[int, int]
-    """How many rows the two have."""
+    """The number of rows of each version."""
     identity: Literal["id", "content"]
-    """What makes two rows the same row."""
+    """What two rows share if they are the same row."""
     added: tuple[str, ...]
     """The rows that only the second has: their ids, or hashes of their content."""
     removed: tuple[str, ...]
     changed: tuple[str, ...]
     changed_columns: dict[str, int] = {}
-    """In how many of the changed rows each column is another."""
+    """In how many of the changed rows each column differs."""
     reasons: dict[str, int] = {}
-    """Why the second version dropped rows of the first, where it tells."""
+    """Why the second version dropped rows of the first, if it records that."""
     columns_added: tuple[str, ...] = ()
     columns_removed: tuple[str, ...] = ()
     distributions: tuple[Shift, ...] = ()
 
     @property
     def is_empty(self) -> bool:
-        """Whether the two are the same."""
+        """Whether the two versions are the same."""
         rows = self.added or self.removed or self.changed
         return not (rows or self.columns_added or self.columns_removed)
 
@@ -74,7 +74,7 @@ class Difference(Record):
 
 
 def compare(one: Version, other: Version) -> Difference:
-    """Say what is different in `other`; raises MistakeError where nothing can be compared."""
+    """Compare two versions; raises MistakeError if they have no column in common."""
     before, after = set(one.rows.columns), set(other.rows.columns)
     common = [name for name in one.rows.columns if name in after]
     by_id = one.has_ids and other.has_ids
@@ -120,7 +120,7 @@ def _differs(shared: pl.DataFrame, name: str) -> pl.Series:
 
 
 def _texts(values: Sequence[object]) -> Iterator[bytes]:
-    """Write values so that the same are the same, whatever their columns' types."""
+    """Write values so that equal values are equal, whatever the types of their columns."""
     for value in values:
         yield orjson.dumps(value, default=repr, option=orjson.OPT_SORT_KEYS)
 
@@ -149,12 +149,12 @@ def _by_content(one: Version, other: Version, common: Sequence[str]) -> Differen
 
 
 def _as_text(rows: pl.DataFrame) -> pl.DataFrame:
-    """Make columns comparable that have other types in the other version."""
+    """Make columns of different types comparable."""
     return pl.DataFrame({name: list(_texts(rows[name].to_list())) for name in rows.columns})
 
 
 def _surplus(one: pl.DataFrame, other: pl.DataFrame) -> tuple[str, ...]:
-    """Name the rows of `other` that `one` has not, or not so often, by what they hold."""
+    """Name the rows of `other` that `one` lacks, or has less often, by hashes of their content."""
     frames = [frame.with_columns(_hash=frame.hash_rows(_SEED)) for frame in (one, other)]
     before, after = (
         frame.with_columns(_nth=pl.int_range(pl.len()).over("_hash")) for frame in frames
@@ -180,7 +180,7 @@ def _shifts(one: pl.DataFrame, other: pl.DataFrame, common: Sequence[str]) -> It
             after=round(float(np.median(after)), _DIGITS),
             distance=round(moved.distance, _DIGITS),
             p=moved.p,
-            moved=moved.p < SURE / len(found),
+            moved=moved.p < SIGNIFICANCE / len(found),
         )
 
 

@@ -1,4 +1,4 @@
-"""What runs give to a mix: read by their names, or from where a mix says that they were."""
+"""What runs give to a mix: found by their names, or in the folders that a mix recorded."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ ORIGIN = "origin"
 
 @dataclass(frozen=True)
 class Ingredient:
-    """What a run gives to a mix: the rows of its dataset's first configuration."""
+    """What a run gives to a mix: the rows of its dataset's first config."""
 
     name: str
     place: Path
-    said: Manifest
+    manifest: Manifest
     share: Fraction
     rows: pl.DataFrame
     files: Mapping[str, str]
@@ -37,25 +37,28 @@ def gather(
 ) -> list[Ingredient]:
     """Read what runs give to a mix; raises MistakeError.
 
-    Where each run lies is looked up by its name, or is in `places`.
+    `places` are the folders of the runs, by name. Default: they are looked up in the project.
     """
     # As they are written: 0.7 is seven tenths.
     shares = {name: Fraction(str(share)) for name, share in mixture.shares.items()}
     total = sum(shares.values())
-    found = []
-    for name, share in shares.items():
-        place = places[name] if places else find_folder(project, name)
-        if not (place / manifest.MANIFEST).is_file():
-            raise MistakeError(f"{shown(name)} is no run: there is no {place / manifest.MANIFEST}")
-        if not (place / run_folder.DATASET).is_dir():
-            raise MistakeError(f"{shown(name)} has no dataset to mix: no row was kept or published")
-        files = [path for _, path in split_files(place / run_folder.DATASET)]
-        rows = pl.concat([pl.read_parquet(path, glob=False) for path in files])
-        hashes = {path.relative_to(place).as_posix(): file_hash(path) for path in files}
-        said = manifest.read(place)
-        found.append(Ingredient(name, place, said, share / total, rows, hashes))
+    found = [
+        _ingredient(name, places[name] if places else find_folder(project, name), share / total)
+        for name, share in shares.items()
+    ]
     _check_columns(found)
     return found
+
+
+def _ingredient(name: str, place: Path, share: Fraction) -> Ingredient:
+    if not (place / manifest.MANIFEST).is_file():
+        raise MistakeError(f"{shown(name)} is not a run: there is no {place / manifest.MANIFEST}")
+    if not (place / run_folder.DATASET).is_dir():
+        raise MistakeError(f"{shown(name)} has no dataset to mix: no row was kept or published")
+    files = [path for _, path in split_files(place / run_folder.DATASET)]
+    rows = pl.concat([pl.read_parquet(path, glob=False) for path in files])
+    hashes = {path.relative_to(place).as_posix(): file_hash(path) for path in files}
+    return Ingredient(name, place, manifest.read(place), share, rows, hashes)
 
 
 def _check_columns(ingredients: Sequence[Ingredient]) -> None:
@@ -66,6 +69,6 @@ def _check_columns(ingredients: Sequence[Ingredient]) -> None:
         if other.rows.schema != first.rows.schema:
             one, two = (", ".join(map(shown, i.rows.columns)) for i in (first, other))
             raise MistakeError(
-                f"{shown(first.name)} ({one}) and {shown(other.name)} ({two}) have not the same"
+                f"{shown(first.name)} ({one}) and {shown(other.name)} ({two}) do not have the same"
                 " columns of the same types; publish both by one schema"
             )

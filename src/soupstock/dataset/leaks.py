@@ -1,8 +1,8 @@
-"""Look for what is on both sides of a split: near-duplicates, and rows from one source row.
+"""Find leaks between splits: near-duplicates in two splits, and rows from one source row.
 
-What a dataset holds is read from its files as they would be pushed. Which source row a published
-row is from is told by its own columns; where a schema left these out, by the run's kept rows, each
-shaped by that schema again.
+Rows are read from the files that would be pushed. The source row of a published row is found by the
+row's own columns or, if a schema left these out, by the run's kept rows, which are shaped by that
+schema again.
 """
 
 from collections import defaultdict
@@ -23,18 +23,18 @@ from soupstock.rows.splits import groups, source_of, texts_of
 _BATCH = 4096
 
 SchemaOf = Callable[[str], type[BaseModel] | None]
-"""Finds a schema by its name, as the run had it; None where it cannot be had."""
+"""Finds a schema by its name, as the run had it; None if it cannot be had."""
 
 
 def shards_of(release: Release, config: ConfigRecord) -> Iterator[ShardRecord]:
-    """Yield a configuration's files."""
+    """Yield a config's files."""
     for shard in release.dataset.shards:
         if shard.file.startswith(f"{config.folder}/"):
             yield shard
 
 
 def rows_of(release: Release, config: ConfigRecord) -> Iterator[tuple[ShardRecord, list[Row]]]:
-    """Yield a configuration's rows, in batches, each with the file that it is from."""
+    """Yield a config's rows in batches, each batch with its file."""
     for shard in shards_of(release, config):
         file = pq.ParquetFile(release.place / shard.file)
         for batch in file.iter_batches(batch_size=_BATCH):
@@ -42,35 +42,35 @@ def rows_of(release: Release, config: ConfigRecord) -> Iterator[tuple[ShardRecor
 
 
 def leaks(release: Release, schema_of: SchemaOf) -> Iterator[str]:
-    """Say what is on both sides of the splits."""
+    """Say what is in more than one split."""
     for config in _compared(release):
         rows = list(_placed(release, config))
-        alike = groups([[texts_of(row) for _, row in rows]], None).tolist()
-        leaking = _on_both(zip(alike, (split for split, _ in rows), strict=True))
+        duplicates = groups([[texts_of(row) for _, row in rows]], None).tolist()
+        leaking = _count_leaking(zip(duplicates, (split for split, _ in rows), strict=True))
         if leaking:
             yield (
-                f"{config.name} leaks: {leaking:,} groups of rows that are nearly the same are on"
-                " both sides of its splits"
+                f"{config.name} leaks: {leaking:,} groups of near-duplicates are in more than one"
+                " split"
             )
-    if leaking := _on_both(_sourced(release, schema_of)):
-        yield f"it leaks: of {leaking:,} source rows there are rows on both sides of the splits"
+    if leaking := _count_leaking(_sourced(release, schema_of)):
+        yield f"it leaks: rows from {leaking:,} source rows are in more than one split"
 
 
 def _compared(release: Release) -> Iterator[ConfigRecord]:
-    """Yield those of several splits: what schemas made, where there are any, else all."""
+    """Yield the configs with several splits; if schemas made any config, only those."""
     configs = release.dataset.configs
     shaped = [config for config in configs if config.output_schema] or list(configs)
     yield from (config for config in shaped if len(config.splits) > 1)
 
 
 def _placed(release: Release, config: ConfigRecord) -> Iterator[tuple[str, Row]]:
-    """Yield a configuration's rows, each with its split."""
+    """Yield a config's rows, each with its split."""
     for shard, rows in rows_of(release, config):
         yield from ((shard.split, row) for row in rows)
 
 
-def _on_both(placed: Iterable[tuple[Hashable, str]]) -> int:
-    """Count the groups, each told with a split, that are in several splits."""
+def _count_leaking(placed: Iterable[tuple[Hashable, str]]) -> int:
+    """Count the groups that are in several splits, of pairs of group and split."""
     found = defaultdict(set)
     for group, split in placed:
         found[group].add(split)
@@ -78,7 +78,7 @@ def _on_both(placed: Iterable[tuple[Hashable, str]]) -> int:
 
 
 def _sourced(release: Release, schema_of: SchemaOf) -> Iterator[tuple[bytes, str]]:
-    """Say from which source rows the published rows are, and in which split each of them is."""
+    """Yield the source row of each published row, with the split that the row is in."""
     splitting, table = release.dataset.splitting, release.folder / run_folder.ROWS
     if splitting is None or not splitting.source or not table.is_file():
         return
@@ -92,7 +92,7 @@ def _sourced(release: Release, schema_of: SchemaOf) -> Iterator[tuple[bytes, str
 
 
 def _name(row: Row | None, config: ConfigRecord) -> str | None:
-    """Name a published row by its id where that is the engine's, or else by its texts."""
+    """Name a published row by its id if that is the engine's, or else by its texts."""
     if row is None:
         return None
     is_named = config.output_schema is None and "id" in row
@@ -107,7 +107,7 @@ def _kept(table: Path) -> Iterator[Row]:
 
 
 def _shaped(row: Row, config: ConfigRecord, schema_of: SchemaOf) -> Row | None:
-    """Shape a row as it was published; None where its configuration does not take it."""
+    """Shape a row as it was published; None if its config does not take it."""
     if config.output_schema is None:
         return {column: row.get(column) for column in config.features}
     schema = schema_of(config.output_schema)

@@ -1,6 +1,6 @@
-"""Say what datasets have in common whose fine-tunes are to be merged, and what sets them apart.
+"""Compare datasets whose fine-tunes are to be merged: what they share, and how they differ.
 
-Rows of all of them (the anchor) are told apart from rows that two share by accident.
+Rows that all of them have (the anchor) are counted apart from rows that two share by accident.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from soupstock.artifacts.overlap import (
     SystemRecord,
 )
 from soupstock.dataset.corpus import Corpus
-from soupstock.dataset.overlap_warnings import concerns
+from soupstock.dataset.overlap_warnings import warnings_of
 from soupstock.errors import MistakeError
 from soupstock.similarity.cosine import Embedder
 from soupstock.similarity.cross_duplicates import Crossed, Flags, nearly_same, same_meaning
@@ -29,10 +29,10 @@ from soupstock.similarity.vocabulary import Vocabulary, divergence, vocabulary
 from soupstock.spec.pruning import SIMILAR
 
 MOST = 0.01
-"""From which share of a dataset's rows on an overlap is warned of."""
+"""The largest share of a dataset's rows that may overlap without a warning."""
 
 FEWEST_WITH_ANCHOR = 3
-"""Of how many datasets on the rows that all have are taken for an anchor."""
+"""The number of datasets from which the rows that all have count as an anchor."""
 
 _EXAMPLES = 3
 _EXCERPT = 160
@@ -42,19 +42,19 @@ _LISTED = 5
 
 @dataclass(frozen=True)
 class _Pool:
-    """All datasets' different texts."""
+    """The different texts of all datasets."""
 
     texts: pl.Series
     first: Counts
-    """Each text's first row in each dataset (texts by datasets), -1 where it is not there."""
+    """Each text's first row in each dataset (texts by datasets); -1 if it has none."""
     own: Sequence[Counts]
-    """For each dataset the texts of its rows, -1 where a row has none."""
-    asked: Sequence[Counts]
-    """For each dataset the prompts of its rows, -1 where a row has none."""
-    lots: Flags
-    """In which half each text is where they are halved: by what it says."""
+    """For each dataset the texts of its rows; -1 if a row has none."""
+    prompts: Sequence[Counts]
+    """For each dataset the prompts of its rows; -1 if a row has none."""
+    halves: Flags
+    """Which half each text is in if a dataset is split in two: by its content."""
     anchor: Flags
-    """Which texts are the anchor's."""
+    """Which texts are in the anchor."""
 
     def skill(self, which: int) -> Flags:
         """Say which rows of a dataset are outside the anchor."""
@@ -65,8 +65,8 @@ class _Pool:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What is like what, of the texts outside the anchor."""
+class _Similar:
+    """Which texts outside the anchor are similar."""
 
     near: Crossed
     meaning: Crossed | None
@@ -87,19 +87,21 @@ def overlap(
     if len(corpora) < 2:  # noqa: PLR2004
         raise MistakeError("an overlap is between two datasets or more")
     pool = _pool(corpora, anchor)
-    found = _found(pool, embedder)
-    spoken = [_spoken(pool, which) for which in range(len(corpora))]
+    similar = _similar(pool, embedder)
+    words = [_words(pool, which) for which in range(len(corpora))]
     pairs = list(combinations(range(len(corpora)), 2))
     ways = [way for pair in pairs for way in (pair, pair[::-1])]
-    told = Overlap(
-        datasets=tuple(_told(corpora, pool, spoken, which) for which in range(len(corpora))),
+    found = Overlap(
+        datasets=tuple(
+            _corpus_record(one, which, pool, words) for which, one in enumerate(corpora)
+        ),
         anchor=_named(anchor, pool),
         anchor_rows=int(pool.anchor.sum()),
-        crossings=tuple(_crossing(corpora, pool, found, *way) for way in ways),
-        apart=tuple(_apart(corpora, pool, spoken, *pair) for pair in pairs),
+        crossings=tuple(_crossing(corpora, pool, similar, *way) for way in ways),
+        apart=tuple(_apart(corpora, pool, words, *pair) for pair in pairs),
         most=most,
     )
-    return told.model_copy(update={"warnings": tuple(concerns(told))})
+    return found.model_copy(update={"warnings": tuple(warnings_of(found))})
 
 
 def _pool(corpora: Sequence[Corpus], anchor: Corpus | None) -> _Pool:
@@ -107,18 +109,18 @@ def _pool(corpora: Sequence[Corpus], anchor: Corpus | None) -> _Pool:
     prompts: dict[bytes, int] = {}
     texts: list[str] = []
     own = [_numbered(corpus.texts, names, texts) for corpus in corpora]
-    asked = [_numbered(corpus.prompts, prompts, []) for corpus in corpora]
+    numbers = [_numbered(corpus.prompts, prompts, []) for corpus in corpora]
     first = np.full((len(texts), len(corpora)), -1, np.int64)
-    for which, numbers in enumerate(own):
-        rows = np.flatnonzero(numbers >= 0)[::-1]
-        first[numbers[rows], which] = rows
-    lots = np.array([blake2b(name, digest_size=1).digest()[0] & 1 for name in names], bool)
-    there = pl.Series(texts, dtype=pl.String)
-    return _Pool(there, first, own, asked, lots, _anchored(first, names, anchor))
+    for which, of_rows in enumerate(own):
+        rows = np.flatnonzero(of_rows >= 0)[::-1]
+        first[of_rows[rows], which] = rows
+    halves = np.array([blake2b(name, digest_size=1).digest()[0] & 1 for name in names], bool)
+    series = pl.Series(texts, dtype=pl.String)
+    return _Pool(series, first, own, numbers, halves, _anchored(first, names, anchor))
 
 
 def _numbered(texts: pl.Series, names: dict[bytes, int], known: list[str]) -> Counts:
-    """Number texts by what they say, and put those that are new with the known ones."""
+    """Number texts by their content, and add the new ones to `known`."""
     numbers = np.full(len(texts), -1, np.int64)
     for row, text in enumerate(texts):
         if text is not None:
@@ -130,30 +132,30 @@ def _numbered(texts: pl.Series, names: dict[bytes, int], known: list[str]) -> Co
 
 
 def _anchored(first: Counts, names: Mapping[bytes, int], anchor: Corpus | None) -> Flags:
-    """Say which texts are the anchor's: of those that are in a dataset at all."""
+    """Say which of the datasets' texts are in the anchor."""
     if anchor is None:
-        # What only two datasets have may be an anchor or an accident.
-        is_told = first.shape[1] >= FEWEST_WITH_ANCHOR
-        in_all: Flags = np.all(first >= 0, axis=1) & is_told
+        # Rows that two datasets share may be an anchor or an accident.
+        is_anchor = first.shape[1] >= FEWEST_WITH_ANCHOR
+        in_all: Flags = np.all(first >= 0, axis=1) & is_anchor
         return in_all
     found = (names.get(digest(folded(text))) for text in anchor.texts.drop_nulls())
-    told = np.zeros(len(first), bool)
-    told[[number for number in found if number is not None]] = True
-    return told
+    flags = np.zeros(len(first), bool)
+    flags[[number for number in found if number is not None]] = True
+    return flags
 
 
-def _found(pool: _Pool, embedder: Embedder | None) -> _Found:
+def _similar(pool: _Pool, embedder: Embedder | None) -> _Similar:
     outside = np.flatnonzero(~pool.anchor)
     texts, member = pool.texts.gather(outside), pool.first[outside] >= 0
     near = _spread(nearly_same(texts, member, SIMILAR["minhash"]), outside, pool)
     if embedder is None or not len(outside):
-        return _Found(near, None)
-    alike = same_meaning(embedder.embed(texts.to_list()), member, SIMILAR["semantic"])
-    return _Found(near, _spread(alike, outside, pool))
+        return _Similar(near, None)
+    meaning = same_meaning(embedder.embed(texts.to_list()), member, SIMILAR["semantic"])
+    return _Similar(near, _spread(meaning, outside, pool))
 
 
 def _spread(found: Crossed, outside: Counts, pool: _Pool) -> Crossed:
-    """Say it of all texts, where it was found of some."""
+    """Turn what was found among the texts `outside` into numbers of all texts."""
     spread = Crossed.nothing(pool.first.shape)
     if outside.size:
         spread.twin[outside] = np.where(found.twin < 0, -1, outside[found.twin])
@@ -161,16 +163,16 @@ def _spread(found: Crossed, outside: Counts, pool: _Pool) -> Crossed:
     return spread
 
 
-def _spoken(pool: _Pool, which: int) -> Vocabulary:
+def _words(pool: _Pool, which: int) -> Vocabulary:
     texts = pool.own[which][pool.skill(which)]
     texts = texts[texts >= 0]
-    return vocabulary(pool.texts.gather(texts), pool.lots[texts])
+    return vocabulary(pool.texts.gather(texts), pool.halves[texts])
 
 
-def _told(
-    corpora: Sequence[Corpus], pool: _Pool, spoken: Sequence[Vocabulary], which: int
+def _corpus_record(
+    corpus: Corpus, which: int, pool: _Pool, words: Sequence[Vocabulary]
 ) -> CorpusRecord:
-    corpus, within = corpora[which], spoken[which].within
+    within = words[which].within
     frequent = sorted(corpus.systems.items(), key=lambda one: (-one[1], one[0] or ""))
     there = pool.own[which][~pool.skill(which)]
     return CorpusRecord(
@@ -192,13 +194,13 @@ def _named(anchor: Corpus | None, pool: _Pool) -> str | None:
 
 
 def _crossing(
-    corpora: Sequence[Corpus], pool: _Pool, found: _Found, one: int, other: int
+    corpora: Sequence[Corpus], pool: _Pool, similar: _Similar, one: int, other: int
 ) -> Crossing:
-    """Count which rows of `one` are in `other`, each in the first way that holds."""
+    """Count the rows of `one` that are in `other`, each only in the first way that holds."""
     rows = np.flatnonzero(pool.skill(one))
-    ways = _ways(pool, found, pool.own[one][rows], other)
-    theirs = pool.asked[other][pool.skill(other)]
-    asked = np.isin(pool.asked[one][rows], theirs[theirs >= 0])
+    ways = _ways(pool, similar, pool.own[one][rows], other)
+    theirs = pool.prompts[other][pool.skill(other)]
+    asked = np.isin(pool.prompts[one][rows], theirs[theirs >= 0])
     overlapping = int(np.logical_or.reduce([asked, *(flags for flags, _ in ways.values())]).sum())
     counts = {way: int(flags.sum()) for way, (flags, _) in ways.items()}
     return Crossing(
@@ -216,15 +218,15 @@ def _crossing(
 
 
 def _ways(
-    pool: _Pool, found: _Found, texts: Counts, other: int
+    pool: _Pool, similar: _Similar, texts: Counts, other: int
 ) -> dict[str, tuple[Flags, Crossed]]:
-    """Say of some rows which are in a dataset in which way, and what is like them there."""
+    """Say for each way which rows are in a dataset, and which rows there they resemble."""
     itself = Crossed.nothing(pool.first.shape)
     there = pool.first[:, other] >= 0
     itself.note(other, np.flatnonzero(there), np.flatnonzero(there), np.ones(int(there.sum())))
     ways: dict[str, tuple[Flags, Crossed]] = {}
     left = texts >= 0
-    for way, crossed in (("same", itself), ("near", found.near), ("meaning", found.meaning)):
+    for way, crossed in (("same", itself), ("near", similar.near), ("meaning", similar.meaning)):
         if crossed is not None:
             flags = left.copy()
             flags[left] = crossed.twin[texts[left], other] >= 0
@@ -251,14 +253,14 @@ def _examples(
 
 
 def _apart(
-    corpora: Sequence[Corpus], pool: _Pool, spoken: Sequence[Vocabulary], one: int, other: int
+    corpora: Sequence[Corpus], pool: _Pool, words: Sequence[Vocabulary], one: int, other: int
 ) -> Apart:
-    words = divergence(spoken[one].whole, spoken[other].whole)
+    distance = divergence(words[one].whole, words[other].whole)
     own, others = corpora[one].sources, corpora[other].sources
     return Apart(
         one=corpora[one].label,
         other=corpora[other].label,
-        words=None if words is None else round(words, _DIGITS),
+        words=None if distance is None else round(distance, _DIGITS),
         sources=None if own is None or others is None else len(own & others),
         held_out=_crossed_splits(corpora, pool, one, other),
     )

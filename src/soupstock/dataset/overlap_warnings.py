@@ -1,4 +1,4 @@
-"""Say in words what of an overlap speaks against merging what is trained on the datasets."""
+"""Warn of what in an overlap speaks against merging the models trained on the datasets."""
 
 from collections.abc import Iterator
 
@@ -7,8 +7,8 @@ from soupstock.artifacts.overlap import Apart, CorpusRecord, Overlap
 _EXCERPT = 60
 
 
-def concerns(found: Overlap) -> Iterator[str]:
-    """Say what to look at."""
+def warnings_of(found: Overlap) -> Iterator[str]:
+    """Say what to check before merging."""
     yield from _systems(found)
     yield from _shapes(found)
     yield from _anchors(found)
@@ -23,22 +23,23 @@ def _systems(found: Overlap) -> Iterator[str]:
     for one in others:
         if {system.text for system in one.systems} != {system.text for system in first.systems}:
             yield (
-                f"system prompts differ: {first.name} has {_said(first)}, and {one.name} has"
-                f" {_said(one)}"
+                f"system prompts differ: {first.name} has {_prompt(first)}, and {one.name} has"
+                f" {_prompt(one)}"
             )
     for one in found.datasets:
         if one.system_prompts > 1:
-            yield f"{one.name} has not one system prompt for all rows: it has {_said(one)}"
+            prompts = _prompt(one)
+            yield f"{one.name} does not have one system prompt for all rows: it has {prompts}"
 
 
-def _said(one: CorpusRecord) -> str:
-    """Say which system prompt is the most frequent."""
+def _prompt(one: CorpusRecord) -> str:
+    """Quote the most frequent system prompt."""
     first = one.systems[0] if one.systems else None
     if first is None or first.text is None:
         return "none" if one.system_prompts <= 1 else f"none in {first.rows if first else 0:,} rows"
     excerpt = first.text[:_EXCERPT] + ("…" if len(first.text) > _EXCERPT else "")
     others = one.system_prompts - 1
-    return f"'{excerpt}'" + (f" and {others:,} others" if others else "")
+    return f"'{excerpt}'" + (f" and {others:,} other{'s' * (others > 1)}" if others else "")
 
 
 def _shapes(found: Overlap) -> Iterator[str]:
@@ -59,7 +60,7 @@ def _anchors(found: Overlap) -> Iterator[str]:
             total = f"{found.anchor_rows:,} rows of the anchor that others have"
             yield f"{one.name} lacks {one.anchor_missing:,} of the {total}"
         if one.rows and one.anchor == one.rows:
-            yield f"{one.name} has nothing but the anchor"
+            yield f"{one.name} has no rows outside the anchor"
 
 
 def _overlaps(found: Overlap) -> Iterator[str]:
@@ -68,7 +69,7 @@ def _overlaps(found: Overlap) -> Iterator[str]:
             outside = f"{one.rows:,} rows" + (" outside the anchor" if found.anchor else "")
             yield (
                 f"{one.overlapping:,} of {one.of}'s {outside} ({one.share:.1%}) are in {one.within}"
-                f" too, or are asked there; more than {found.most:.1%}"
+                f" too, or their prompts are; at most {found.most:.1%} may be"
             )
 
 
@@ -77,8 +78,8 @@ def _pair(pair: Apart, within: dict[str, float | None]) -> Iterator[str]:
     halves = [within[name] for name in (pair.one, pair.other)]
     known = [half for half in halves if half is not None]
     if pair.words is not None and known and pair.words <= max(known):
-        yield f"the words of {both} differ no more than those of two halves of one of them"
+        yield f"the words of {both} differ no more than those of the two halves of one dataset"
     if pair.sources:
-        yield f"{both} have rows from {pair.sources:,} source rows that are the same"
+        yield f"{both} have rows from the same {pair.sources:,} source rows"
     if pair.held_out:
         yield f"{pair.held_out:,} rows are held out in one of {both} and trained on in the other"

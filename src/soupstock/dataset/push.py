@@ -1,16 +1,11 @@
 """Push a dataset to the Hugging Face Hub: private unless told otherwise, in one atomic commit.
 
-What was uploaded before a failure is not uploaded again: large files are found by their hashes. A
-repository that soupstock did not make is left alone. Tokens come from the environment or a login,
-and are in no message.
+Nothing is uploaded twice: after a failure, large files are found by their hashes. A repository that
+soupstock did not make is left alone.
 """
 
-import json
 import re
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,28 +13,29 @@ from typing import TYPE_CHECKING, Any
 from soupstock.dataset import changelog
 from soupstock.dataset.bundle import content_of, files_of
 from soupstock.dataset.checks import faults
-from soupstock.dataset.diff import compare
-from soupstock.dataset.hub import fetch, hub_errors
+from soupstock.dataset.diff import Difference, compare
+from soupstock.dataset.hub import (
+    NoTokenError,
+    OutOfReachError,
+    Repository,
+    connect,
+    find_repository,
+    retried,
+    translated,
+)
 from soupstock.dataset.release import LOCK, Release
 from soupstock.dataset.versions import Version, read_dataset
-from soupstock.errors import MistakeError, SoupstockError, shown
+from soupstock.errors import MistakeError, shown
 from soupstock.project.project import Project
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import DatasetInfo
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-_ATTEMPTS = 4
-_WAIT = 1.0
-_SERVER_ERROR = 500
-_CONFLICTS = {409, 412}
-_REFUSALS = {401, 403}
-_NOT_OURS = frozenset({".gitattributes"})
+_HUBS_OWN = frozenset({".gitattributes"})
 _VERSION = re.compile(r"v(\d+)")
-# What uploads large files is no Python, and tells a status in words alone.
-_TOLD_STATUS = re.compile(r"HTTP status \w+ error \((\d{3})\b")
-_LONGEST_REASON = 300
-_GO_ON = "what was uploaded is kept, push again to go on"
+_LISTED = 3
+
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -47,14 +43,14 @@ class Choices:
     """How to push."""
 
     repository: str | None = None
-    """Where to, if not where the pipeline says."""
+    """The repository's id. Default: that of the pipeline."""
     public: bool = False
     force: bool = False
     """Whether to overwrite what soupstock did not make."""
     tag: str | None = None
-    """What the version is called; `v1`, `v2` and so on where it is not said."""
+    """The name of the version. Default: `v1`, `v2` and so on."""
     allowed: Sequence[str] = ()
-    """Kinds of personal data that may be in it."""
+    """Kinds of personal data that it may contain."""
 
 
 @dataclass(frozen=True)
@@ -66,21 +62,21 @@ class Prepared:
     private: bool
     version: str
     files: Mapping[str, bytes | Path]
-    """What will be there, by path."""
+    """Every file that will be on the Hub, by path."""
     deleted: Sequence[str] = ()
     parent: str | None = None
-    """The commit that it builds upon; None where there is no repository yet."""
+    """The commit that it builds upon; None if there is no repository yet."""
     is_there: bool = False
-    """Whether the very same dataset is there already."""
-    tagged: bool = False
-    opens: bool = False
+    """Whether the very same dataset is on the Hub already."""
+    is_tagged: bool = False
+    becomes_public: bool = False
     """Whether what is private on the Hub becomes public."""
-    unseen: str | None = None
-    """Why the Hub could not be looked at, where only a look was wanted."""
+    unreached: str | None = None
+    """Why the Hub could not be asked, in a dry run."""
 
     @property
     def bytes(self) -> int:
-        """How much all files are."""
+        """The size of all files together."""
         return sum(
             len(file) if isinstance(file, bytes) else file.stat().st_size
             for file in self.files.values()
@@ -98,32 +94,8 @@ class Pushed:
     """Whether anything had to be pushed."""
 
 
-class OutOfReachError(SoupstockError):
-    """The Hub does not answer, or answers that it cannot."""
-
-    def __init__(self, repository: str, reason: str) -> None:
-        super().__init__(f"{repository} was not pushed: {reason}; {_GO_ON}")
-        self.reason = reason
-
-
-class NoTokenError(MistakeError):
-    """Nobody has said by what token to speak to the Hub."""
-
-
-def connect(endpoint: str | None = None, token: str | None = None) -> "HfApi":
-    """Return the Hub's client; raises MistakeError where it is not installed or has no token."""
-    try:
-        from huggingface_hub import HfApi, get_token
-    except ImportError as error:
-        raise MistakeError("to push takes huggingface_hub: pip install 'soupstock[hub]'") from error
-    found = token or get_token()
-    if not found:
-        raise NoTokenError("the Hub needs a token: set HF_TOKEN, or log in by `hf auth login`")
-    return HfApi(endpoint=endpoint, token=found)
-
-
 def require_fit(release: Release, project: Project, choices: Choices) -> None:
-    """Check a dataset; raises MistakeError where it must not be pushed."""
+    """Check a dataset; raises MistakeError if it must not be pushed."""
     if found := faults(release, project, choices.allowed):
         repository = choices.repository or release.repository
         raise MistakeError(f"{repository} is not pushed: {'; '.join(found)}")
@@ -132,249 +104,157 @@ def require_fit(release: Release, project: Project, choices: Choices) -> None:
 def prepare(release: Release, choices: Choices, api: "HfApi") -> Prepared:
     """Look at what is on the Hub, and say what a push would do.
 
-    Raises MistakeError where what is there forbids it.
+    Raises MistakeError if what is there forbids it.
     """
     repository = choices.repository or release.repository
-    with _hub(repository, api):
-        info = _info(api, repository)
-        if info is None:
-            version = choices.tag or "v1"
-            files = files_of(release, version, [])
-            return Prepared(release, repository, not choices.public, version, files)
-        return _onto(release, choices, api, info, repository)
+    with translated(repository, api):
+        there = find_repository(api, repository)
+        return _onto(release, choices, there) if there else _first(release, choices)
 
 
-def foresee(
+def dry_run(
     release: Release, choices: Choices, endpoint: str | None = None, token: str | None = None
 ) -> Prepared:
-    """Say what a push would do; where the Hub cannot be looked at, what can be told without it.
+    """Say what a push would do; if the Hub cannot be asked, what is known without it.
 
-    Raises MistakeError where what is on the Hub forbids it.
+    Raises MistakeError if what is on the Hub forbids it.
     """
     try:
         return prepare(release, choices, connect(endpoint, token))
     except NoTokenError:
-        unseen = "there is no token"
+        return _first(release, choices, unreached="there is no token")
     except OutOfReachError as error:
-        unseen = error.reason
+        return _first(release, choices, unreached=error.reason)
+
+
+def _first(release: Release, choices: Choices, unreached: str | None = None) -> Prepared:
+    """Prepare to push to a repository that does not exist yet."""
     repository, version = choices.repository or release.repository, choices.tag or "v1"
     files = files_of(release, version, [])
-    return Prepared(release, repository, not choices.public, version, files, unseen=unseen)
+    return Prepared(release, repository, not choices.public, version, files, unreached=unreached)
 
 
-def _onto(
-    release: Release, choices: Choices, api: "HfApi", info: "DatasetInfo", repository: str
-) -> Prepared:
-    """Prepare to push to a repository that is there."""
-    private = bool(info.private)
-    if not private and not choices.public:
-        raise MistakeError(f"{repository} is public on the Hub; say --public to push to it")
-    there = {sibling.rfilename for sibling in info.siblings or ()}
-    lock = _remote_lock(api, repository, info) if LOCK in there else None
-    foreign = sorted(there - _NOT_OURS - set((lock or {}).get("files", {})) - {LOCK})
-    if foreign and not choices.force:
-        names = ", ".join(map(shown, foreign[:3])) + (", …" if len(foreign) > 3 else "")  # noqa: PLR2004
-        raise MistakeError(
-            f"{repository} has files that soupstock did not make ({names}); say --force to replace"
-            " them"
-        )
-    tags = {tag.name: tag.target_commit for tag in _refs(api, repository)}
-    entries = list((lock or {}).get("changes", []))
+def _onto(release: Release, choices: Choices, there: Repository) -> Prepared:
+    """Prepare to push to a repository that exists."""
+    if not there.private and not choices.public:
+        raise MistakeError(f"{there.name} is public on the Hub; say --public to push to it")
+    lock = there.lock()
+    if not choices.force:
+        _require_ours(there, lock or {})
+    tags, entries = there.tags(), list((lock or {}).get("changes", []))
     is_there = lock is not None and lock.get("content") == content_of(release)
     version = choices.tag or _next(tags, entries, is_there=is_there)
-    if not is_there and version in tags:
-        raise MistakeError(f"{repository} has a version {shown(version)} already")
     if not is_there:
-        before = _version_before(api, repository, info, lock)
-        entries.append(changelog.entry(version, _difference(before, release)))
+        if version in tags:
+            raise MistakeError(f"{there.name} has a version {shown(version)} already")
+        difference = _difference(there.version(lock), release)
+        entries.append(changelog.entry(version, difference))
     files = files_of(release, version, entries)
     return Prepared(
         release,
-        repository,
+        there.name,
         private=not choices.public,
         version=version,
         files=files,
-        deleted=sorted(there - _NOT_OURS - files.keys()),
-        parent=info.sha,
+        deleted=sorted(there.files - _HUBS_OWN - files.keys()),
+        parent=there.commit,
         is_there=is_there,
-        tagged=tags.get(version) is not None,
-        opens=private and choices.public,
+        is_tagged=tags.get(version) is not None,
+        becomes_public=there.private and choices.public,
     )
 
 
-def push(
-    prepared: Prepared, api: "HfApi", notify: Callable[[str], None] = lambda _: None
-) -> Pushed:
-    """Push what was prepared; raises SoupstockError. To call it again goes on where it ended."""
-    repository = prepared.repository
-    with _hub(repository, api):
-        if prepared.parent is None:
-            api.create_repo(repository, repo_type="dataset", private=prepared.private)
-        commit = prepared.parent or ""
-        if not prepared.is_there:
-            commit = _committed(prepared, api, notify)
-        if prepared.opens:
-            api.update_repo_settings(repository, repo_type="dataset", private=False)
-        if not prepared.tagged:
-            _retried(
-                lambda: api.create_tag(
-                    repository,
-                    tag=prepared.version,
-                    revision=commit,
-                    repo_type="dataset",
-                    exist_ok=True,
-                ),
-                notify,
-            )
-    url = f"{api.endpoint}/datasets/{repository}"
-    return Pushed(url, prepared.version, commit, not prepared.is_there)
-
-
-def _committed(prepared: Prepared, api: "HfApi", notify: Callable[[str], None]) -> str:
-    """Make the one commit; one whose answer was lost is not made again."""
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-
-    repository = prepared.repository
-    operations: list[CommitOperationAdd | CommitOperationDelete] = [
-        *(CommitOperationAdd(name, file) for name, file in prepared.files.items()),
-        *(CommitOperationDelete(name) for name in prepared.deleted),
-    ]
-    parent = prepared.parent or _sha(_info(api, repository))
-    content = content_of(prepared.release)
-
-    def commit() -> str:
-        info = _info(api, repository)
-        lost = info and info.sha != parent and LOCK in {s.rfilename for s in info.siblings or ()}
-        if info and lost and _remote_lock(api, repository, info).get("content") == content:
-            return str(info.sha)
-        made = api.create_commit(
-            repository,
-            operations,
-            commit_message=f"{prepared.version}: {prepared.release.dataset.rows:,} rows",
-            repo_type="dataset",
-            parent_commit=parent,
+def _require_ours(there: Repository, lock: Mapping[str, Any]) -> None:
+    """Raise MistakeError if a repository has files that soupstock did not make."""
+    foreign = sorted(there.files - _HUBS_OWN - {*lock.get("files", {}), LOCK})
+    if foreign:
+        more = ", …" if len(foreign) > _LISTED else ""
+        names = ", ".join(map(shown, foreign[:_LISTED])) + more
+        raise MistakeError(
+            f"{there.name} has files that soupstock did not make ({names}); say --force to replace"
+            " them"
         )
-        return str(made.oid)
-
-    made: str = _retried(commit, notify)
-    return made
 
 
-def _retried(act: Callable[[], Any], notify: Callable[[str], None]) -> Any:
-    """Try again where the server stumbled."""
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            return act()
-        except hub_errors() as error:
-            status = _status(error)
-            if attempt == _ATTEMPTS or (status is not None and status < _SERVER_ERROR):
-                raise
-            notify(f"the Hub stumbled ({status or type(error).__name__}); trying again")
-            time.sleep(_WAIT * 2 ** (attempt - 1))
-    raise AssertionError("the last attempt returns or raises")
+def _next(tags: Mapping[str, str], entries: Sequence[Mapping[str, Any]], *, is_there: bool) -> str:
+    """Name the next version; the last one if the same dataset is there already."""
+    if is_there and entries:
+        return str(entries[-1].get("version"))
+    numbers = [int(found[1]) for name in tags if (found := _VERSION.fullmatch(name))]
+    return f"v{max(numbers, default=0) + 1}"
 
 
-def _status(error: BaseException) -> int | None:
-    """Return the HTTP status that an error, or what led to it, is about."""
-    seen: BaseException | None = error
-    while seen is not None:
-        response = getattr(seen, "response", None)
-        if response is not None:
-            return int(response.status_code)
-        if told := _TOLD_STATUS.search(str(seen)):
-            return int(told[1])
-        seen = seen.__cause__
-    return None
-
-
-@contextmanager
-def _hub(repository: str, api: "HfApi") -> Iterator[None]:
-    """Turn what the Hub answers into one line, without the token."""
-    from huggingface_hub.utils.tqdm import disable_progress_bars
-
-    disable_progress_bars()
-    try:
-        yield
-    except hub_errors() as error:
-        if isinstance(error, SoupstockError):
-            raise
-        status = _status(error)
-        told = f"{error} {error.__cause__ or ''}" if isinstance(error, RuntimeError) else error
-        reason = " ".join(str(told).split())[:_LONGEST_REASON]
-        reason = shown(reason.replace(str(api.token), "[token]"))
-        if status in _REFUSALS:
-            raise MistakeError(
-                f"the Hub does not let this token write to {repository} ({status}): {reason}"
-            ) from error
-        if status in _CONFLICTS:
-            raise SoupstockError(
-                f"somebody changed {repository} meanwhile ({status}); push again"
-            ) from error
-        if status is None or status >= _SERVER_ERROR:
-            raise OutOfReachError(repository, reason) from error
-        raise SoupstockError(f"{repository} was not pushed: {reason}; {_GO_ON}") from error
-
-
-def _info(api: "HfApi", repository: str) -> "DatasetInfo | None":
-    from huggingface_hub.errors import RepositoryNotFoundError
-
-    try:
-        return api.dataset_info(repository)
-    except RepositoryNotFoundError:
-        # The Hub says so too to whoever may not know; then making it is what fails.
-        return None
-
-
-def _sha(info: "DatasetInfo | None") -> str | None:
-    return info.sha if info else None
-
-
-def _refs(api: "HfApi", repository: str) -> Sequence[Any]:
-    return api.list_repo_refs(repository, repo_type="dataset").tags
-
-
-def _remote_lock(api: "HfApi", repository: str, info: "DatasetInfo") -> dict[str, Any]:
-    """Read what the last push said; what cannot be read is none of ours."""
-    with tempfile.TemporaryDirectory(prefix="soupstock-") as place:
-        path = api.hf_hub_download(
-            repository, LOCK, repo_type="dataset", revision=info.sha, cache_dir=place
-        )
-        try:
-            lock = json.loads(Path(path).read_bytes())
-        except ValueError:
-            return {}
-    return lock if isinstance(lock, dict) else {}
-
-
-def _version_before(
-    api: "HfApi", repository: str, info: "DatasetInfo", lock: Mapping[str, Any] | None
-) -> Version | None:
-    """Fetch the rows that are there, to compare with them."""
-    if lock is None:
-        return None
-    with tempfile.TemporaryDirectory(prefix="soupstock-") as place:
-        there = {sibling.rfilename for sibling in info.siblings or ()}
-        names = [name for name in lock.get("files", {}) if name in there]
-        fetch(api, repository, info.sha, names, Path(place))
-        try:
-            return read_dataset(Path(place), label=str(lock.get("version", "before")))
-        except MistakeError:
-            return None
-
-
-def _difference(before: Version | None, release: Release) -> Any:
+def _difference(before: Version | None, release: Release) -> Difference | None:
     if before is None:
         return None
     try:
         return compare(before, read_dataset(release.place, label=release.name))
     except MistakeError:
-        # Nothing in common: it is another dataset.
+        # The two have nothing in common: it is another dataset.
         return None
 
 
-def _next(tags: Mapping[str, str], entries: Sequence[Mapping[str, Any]], *, is_there: bool) -> str:
-    """Name the next version; the same again where it is there already."""
-    if is_there and entries:
-        return str(entries[-1].get("version"))
-    numbers = [int(found[1]) for name in tags if (found := _VERSION.fullmatch(name))]
-    return f"v{max(numbers, default=0) + 1}"
+def push(prepared: Prepared, api: "HfApi", notify: Notify = lambda _: None) -> Pushed:
+    """Push what was prepared; raises SoupstockError. Push again to continue after a failure."""
+    repository = prepared.repository
+    with translated(repository, api):
+        if prepared.parent is None:
+            api.create_repo(repository, repo_type="dataset", private=prepared.private)
+        commit = prepared.parent or ""
+        if not prepared.is_there:
+            commit = _committed(prepared, api, notify)
+        if prepared.becomes_public:
+            api.update_repo_settings(repository, repo_type="dataset", private=False)
+        if not prepared.is_tagged:
+            _tag(prepared, commit, api, notify)
+    url = f"{api.endpoint}/datasets/{repository}"
+    return Pushed(url, prepared.version, commit, not prepared.is_there)
+
+
+def _tag(prepared: Prepared, commit: str, api: "HfApi", notify: Notify) -> None:
+    def tag() -> None:
+        api.create_tag(
+            prepared.repository,
+            tag=prepared.version,
+            revision=commit,
+            repo_type="dataset",
+            exist_ok=True,
+        )
+
+    retried(tag, notify)
+
+
+def _committed(prepared: Prepared, api: "HfApi", notify: Notify) -> str:
+    """Make the one commit; one whose answer was lost is not made again."""
+    operations = _operations(prepared)
+    content = content_of(prepared.release)
+    before = prepared.parent or _head(api, prepared.repository)
+
+    def commit() -> str:
+        there = find_repository(api, prepared.repository)
+        if there and there.commit != before and (there.lock() or {}).get("content") == content:
+            return str(there.commit)
+        made = api.create_commit(
+            prepared.repository,
+            operations,
+            commit_message=f"{prepared.version}: {prepared.release.dataset.rows:,} rows",
+            repo_type="dataset",
+            parent_commit=before,
+        )
+        return str(made.oid)
+
+    return retried(commit, notify)
+
+
+def _head(api: "HfApi", repository: str) -> str | None:
+    there = find_repository(api, repository)
+    return there.commit if there else None
+
+
+def _operations(prepared: Prepared) -> "list[CommitOperationAdd | CommitOperationDelete]":
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    return [
+        *(CommitOperationAdd(name, file) for name, file in prepared.files.items()),
+        *(CommitOperationDelete(name) for name in prepared.deleted),
+    ]

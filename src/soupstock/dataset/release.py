@@ -1,8 +1,7 @@
-"""What a run or a mix has to publish: its files, their hashes, and what is told of how it was made.
+"""What a run or a mix has to publish: its files, their hashes, and how it was made.
 
-`soupstock.json` is the file that goes to the Hub with the dataset: how to make it again, what each
-file's hash is, and that soupstock made it. Nothing in it says where on somebody's disk a file lies,
-and nothing of what servers said.
+`soupstock.json` goes to the Hub with the dataset: how to make it again, the hash of each file, and
+that soupstock made it. It holds no path of anybody's disk and nothing that a server answered.
 """
 
 import hashlib
@@ -22,14 +21,14 @@ from soupstock.project.project import Project
 from soupstock.steps.wording import public_path
 
 LOCK = "soupstock.json"
-"""The file that says of a dataset on the Hub how it was made."""
+"""The file that says how a dataset on the Hub was made."""
 
 CARD = "README.md"
 
 
 @dataclass(frozen=True)
 class Release:
-    """A dataset that is to be published."""
+    """A dataset with everything that is pushed beside it."""
 
     name: str
     folder: Path
@@ -37,12 +36,12 @@ class Release:
     repository: str
     dataset: DatasetRecord
     files: Mapping[str, str]
-    """The SHA-256 of each of the run's files, by its path in the folder, as the manifest says."""
+    """The SHA-256 of each of the run's files, by path in its folder, as the manifest has it."""
     lock: Mapping[str, Any]
     """How it was made."""
     models: Sequence[ModelRecord] = ()
     """The models that were asked for it."""
-    said: Manifest | None = None
+    manifest: Manifest | None = None
     """The run's manifest; a mix has none."""
 
     @property
@@ -51,36 +50,39 @@ class Release:
         return self.folder / folder.DATASET
 
     def paths(self) -> dict[str, Path]:
-        """Return the dataset's files that are there, by their paths in it."""
+        """Return the dataset's files that exist, by their paths in it."""
         found = sorted(path for path in self.place.rglob("*") if path.is_file())
         return {path.relative_to(self.place).as_posix(): path for path in found}
 
 
 def read_release(project: Project, name: str) -> Release:
-    """Find what a run has to publish; raises MistakeError where it has nothing."""
+    """Read what a run or a mix has to publish; raises MistakeError if it has nothing."""
     place = find_folder(project, name)
     if (place / mix.MIX).is_file():
-        return _mixed(place)
+        return _mix(place)
     if not (place / manifest.MANIFEST).is_file():
-        raise MistakeError(f"{name} is no run; there is no {place / manifest.MANIFEST}")
-    said = manifest.read(place)
-    if said.dataset is None:
-        publishes = any(step.verb == "publish" for step in said.steps)
+        raise MistakeError(f"{name} is not a run: there is no {place / manifest.MANIFEST}")
+    return _run(place, manifest.read(place), name)
+
+
+def _run(place: Path, run: Manifest, name: str) -> Release:
+    if run.dataset is None:
+        publishes = any(step.verb == "publish" for step in run.steps)
         why = "no row was kept" if publishes else "its pipeline has no publish step"
         raise MistakeError(f"{name} has nothing to publish: {why}")
     return Release(
-        name=said.name,
+        name=run.name,
         folder=place,
-        repository=said.dataset.repository,
-        dataset=said.dataset,
-        files=said.files,
-        lock=lock_of(said),
-        models=said.models,
-        said=said,
+        repository=run.dataset.repository,
+        dataset=run.dataset,
+        files=run.files,
+        lock=_lock(run),
+        models=run.models,
+        manifest=run,
     )
 
 
-def _mixed(place: Path) -> Release:
+def _mix(place: Path) -> Release:
     record = mix.read(place)
     return Release(
         name=record.name,
@@ -93,27 +95,32 @@ def _mixed(place: Path) -> Release:
     )
 
 
-def lock_of(said: Manifest) -> dict[str, Any]:
-    """Say how a run's dataset was made, as far as that is for strangers."""
-    pipeline = json.loads(json.dumps(said.pipeline))
-    steps = pipeline["steps"]
-    there = [one for step in steps for one in step.get("against") or ()]
-    for told in (pipeline["source"], *steps, *there):
-        for kind in {"file", "dataset", "embedder"} & told.keys():
-            told[kind] = public_path(told[kind]) if told[kind] else told[kind]
+def _lock(run: Manifest) -> dict[str, Any]:
+    """Say how a run's dataset was made, as far as others may know."""
     return {
-        "soupstock": said.soupstock,
-        "name": said.name,
-        "fingerprint": said.fingerprint,
-        "seed": said.seed,
-        "pipeline": pipeline,
-        **{kind: [_part(part) for part in some] for kind, some in said.parts.items()},
-        "models": [model.model_dump(mode="json") for model in said.models],
-        "source": said.source.model_dump(mode="json"),
-        "rows": said.rows,
-        "kept": said.kept,
-        "versions": dict(said.versions),
+        "soupstock": run.soupstock,
+        "name": run.name,
+        "fingerprint": run.fingerprint,
+        "seed": run.seed,
+        "pipeline": _public(run.pipeline),
+        **{kind: [_part(part) for part in some] for kind, some in run.parts.items()},
+        "models": [model.model_dump(mode="json") for model in run.models],
+        "source": run.source.model_dump(mode="json"),
+        "rows": run.rows,
+        "kept": run.kept,
+        "versions": dict(run.versions),
     }
+
+
+def _public(pipeline: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy a pipeline, and leave only the names of files outside the project."""
+    copy: dict[str, Any] = json.loads(json.dumps(pipeline))
+    steps = copy["steps"]
+    compared = [one for step in steps for one in step.get("against") or ()]
+    for place in (copy["source"], *steps, *compared):
+        for kind in {"file", "dataset", "embedder"} & place.keys():
+            place[kind] = public_path(place[kind]) if place[kind] else place[kind]
+    return copy
 
 
 def _part(part: PartRecord) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Make a mix again from its record, and from the runs that it says it was made of.
+"""Make a mix again from its record and from the runs that it was made of.
 
-`python -m soupstock.dataset.remix PROJECT MIX INTO` does it in a process of its own, and writes
-beside the files what stood in the way, as JSON.
+`python -m soupstock.dataset.remix PROJECT MIX INTO` does it in a process of its own, and writes a
+`Remix` as JSON beside the files.
 """
 
 import sys
@@ -19,20 +19,20 @@ from soupstock.spec.fields import Spec
 
 
 class Remix(Spec):
-    """What came of mixing again."""
+    """The result of mixing again."""
 
     problems: tuple[str, ...] = ()
-    """Why it cannot be made again; none where it was."""
+    """Why the mix cannot be made again; none if it was."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Mix again what is in a folder, into another one."""
+    """Make the mix in a folder again, in another folder."""
     root, place, into = map(Path, arguments)
-    found = Remix(problems=tuple(_mixed(root, mix.read(place), into)))
+    found = Remix(problems=tuple(_mix_again(root, mix.read(place), into)))
     (into / RESULT).write_text(found.model_dump_json(), encoding="utf-8")
 
 
-def _mixed(root: Path, record: MixRecord, into: Path) -> Iterator[str]:
+def _mix_again(root: Path, record: MixRecord, into: Path) -> Iterator[str]:
     places = {one.name: _place(root, one) for one in record.ingredients}
     changed = [line for one in record.ingredients for line in _changed(one, places[one.name])]
     yield from changed
@@ -44,13 +44,13 @@ def _mixed(root: Path, record: MixRecord, into: Path) -> Iterator[str]:
 
 
 def _place(root: Path, one: IngredientRecord) -> Path:
-    """Find the run; one that is not of the project was named by its path."""
+    """Find the run's folder; a run outside the project was named by its path."""
     own = run_folder.runs_folder(root) / one.run
     return own if own.is_dir() else Path(one.name).expanduser()
 
 
 def _changed(one: IngredientRecord, place: Path) -> Iterator[str]:
-    """Name what of a run is not there, or is not what was mixed."""
+    """Name the files of a run that are missing, or have changed since they were mixed."""
     if not (place / manifest.MANIFEST).is_file():
         yield f"the run {shown(one.run)} that it was made of is missing"
         return

@@ -1,7 +1,7 @@
 """Find a version of a dataset by what a person calls it: a run, or a folder of files.
 
-`chat` is that pipeline's last run, `chat/3f2a` the run whose folder begins so; anything else is a
-folder: a run's, or a dataset's.
+`chat` is that pipeline's last run, and `chat/3f2a` the run whose folder begins so. Anything else is
+the folder of a run or of a dataset.
 """
 
 from collections.abc import Iterator
@@ -26,13 +26,13 @@ class Version:
 
     label: str
     rows: pl.DataFrame
-    """The rows of the dataset; `id` is theirs where they have one."""
+    """The rows of the dataset, with their `id` if they have one."""
     dropped: pl.DataFrame | None = None
-    """For a run's dropped rows their `id` and the first `reason`."""
+    """The `id` and first `reason` of a run's dropped rows."""
 
     @property
     def has_ids(self) -> bool:
-        """Whether each row has a name of its own."""
+        """Whether each row has an id of its own."""
         ids = self.rows["id"] if "id" in self.rows.columns else None
         return ids is not None and ids.null_count() == 0 and ids.n_unique() == len(ids)
 
@@ -61,14 +61,14 @@ def _runs(runs: Path, pipeline: str, run: str) -> list[Path]:
 
 
 def read_version(project: Project, name: str) -> Version:
-    """Read the rows of a version, a run's as they are kept; raises MistakeError."""
+    """Read the rows of a version, a run's kept rows with all columns; raises MistakeError."""
     place = find_folder(project, name)
     with _readable(name):
         return _run(place) if (place / run_folder.ROWS).is_file() else _published(place)
 
 
 def read_published(project: Project, name: str) -> Version:
-    """Read the rows of a version as they are published; raises MistakeError."""
+    """Read the rows of a version as its dataset has them; raises MistakeError."""
     place = find_folder(project, name)
     if (place / run_folder.ROWS).is_file() and not (place / run_folder.DATASET).is_dir():
         raise MistakeError(f"{quoted(name)} has no dataset: no row was kept or published")
@@ -99,7 +99,7 @@ def _run(place: Path) -> Version:
 
 
 def read_dataset(place: Path, label: str) -> Version:
-    """Read a dataset's first configuration, all splits; raises MistakeError."""
+    """Read a dataset's first config, with all its splits; raises MistakeError."""
     return Version(label, pl.concat(list(_frames(split_files(place)))))
 
 
@@ -112,7 +112,7 @@ def _frames(files: list[tuple[str, Path]]) -> Iterator[pl.DataFrame]:
 
 
 def split_files(place: Path) -> list[tuple[str, Path]]:
-    """List the files of a dataset's first configuration with their splits; raises MistakeError."""
+    """List the files of a dataset's first config with their splits; raises MistakeError."""
     files = sorted(place.rglob("*.parquet"))
     if not files:
         raise MistakeError(f"there are no .parquet files in {shown(place)}")
@@ -122,7 +122,7 @@ def split_files(place: Path) -> list[tuple[str, Path]]:
 
 
 def _first_folder(place: Path) -> Path | None:
-    """Find the folder of the configuration that the card names first."""
+    """Find the folder of the config that the card names first."""
     card = place / "README.md"
     if not card.is_file():
         return None

@@ -230,7 +230,7 @@ def test_an_interrupted_run_stops_its_server_and_goes_on_from_there(stories: Fol
     with running(stories, "--max-calls=1") as process:
         code, said = ended(process)
     assert "1 call made" in said
-    assert " 0 found in the store" not in said
+    assert " 0 found in the cache" not in said
 
 
 def test_an_interrupt_does_not_wait_for_a_server_that_is_starting(stories: Folder) -> None:

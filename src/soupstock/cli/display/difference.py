@@ -1,4 +1,4 @@
-"""Show in a terminal what is different between two versions of a dataset."""
+"""Show in a terminal how two versions of a dataset differ."""
 
 from collections.abc import Iterator
 
@@ -28,19 +28,19 @@ def _lines(found: Difference) -> Iterator[str]:
     if found.is_empty:
         yield "no row is different"
         return
-    told = {"added": found.added, "removed": found.removed, "changed": found.changed}
+    changes = {"added": found.added, "removed": found.removed, "changed": found.changed}
     if found.identity == "content":
-        yield "without ids, a row is what it holds: one that was changed is removed and added"
-    for what, rows in told.items():
+        yield "the rows have no ids: a changed row counts as removed and added"
+    for what, rows in changes.items():
         examples = ", ".join(map(shown, rows[:_MOST])) + (", …" if len(rows) > _MOST else "")
         yield f"{what}: {len(rows):,} rows" + (f" ({examples})" if rows else "")
     for column, count in found.changed_columns.items():
         yield f"  {shown(column)} in {count:,} of the changed rows"
     for reason, count in found.reasons.items():
         yield f"  {count:,} of the removed rows are dropped now: {shown(reason)}"
-    for what, columns in (("new", found.columns_added), ("gone", found.columns_removed)):
+    for what, columns in (("new", found.columns_added), ("removed", found.columns_removed)):
         if columns:
-            yield f"columns that are {what}: {', '.join(map(shown, columns))}"
+            yield f"{what} columns: {', '.join(map(shown, columns))}"
 
 
 def _distributions(found: Difference) -> Table:

@@ -1,7 +1,9 @@
-"""Show what there is: pipelines, tasks, stored answers; and what people said."""
+"""Show pipelines, tasks and cached answers; and what people said in a review."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
+
+from rich.table import Table
 
 from soupstock.cli.display.terminal import cell, new_console, new_table
 from soupstock.errors import SoupstockError
@@ -10,6 +12,7 @@ from soupstock.spec.loader import load
 from soupstock.spec.pipeline import Pipeline
 
 if TYPE_CHECKING:
+    from soupstock.artifacts.judges import CriterionRecord
     from soupstock.inference.store import Size
     from soupstock.review.exchange import Exchanged
     from soupstock.runs.calibration import Calibrated
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def show_cache(sizes: "Sequence[Size]") -> None:
-    """Print what the store holds, by model."""
+    """Print how many answers of each model the cache holds."""
     table = new_table("model", "answers", "size", right=("answers", "size"))
     for size in sizes:
         table.add_row(cell(size.model), f"{size.answers:,}", f"{size.bytes / 1e3:,.0f} kB")
@@ -25,7 +28,7 @@ def show_cache(sizes: "Sequence[Size]") -> None:
 
 
 def show_pipelines(project: Project) -> None:
-    """Print the pipelines by name, with what they make."""
+    """Print the pipelines by name, with their descriptions."""
     table = new_table("pipeline", "what it makes", "where")
     for name, path in sorted(project.pipeline_names().items()):
         try:
@@ -40,7 +43,7 @@ def show_pipelines(project: Project) -> None:
 
 
 def show_tasks(entries: "Iterable[Entry]") -> None:
-    """Print the tasks that a task step can carry out: what each needs, makes and comes from."""
+    """Print the tasks that a task step can carry out: inputs, outputs and paper of each."""
     table = new_table("task", "inputs", "outputs", "paper")
     for entry in entries:
         needs = [name if is_needed else f"{name}?" for name, is_needed in entry.inputs.items()]
@@ -56,22 +59,27 @@ def show_calibration(found: "Calibrated") -> None:
     console.print(cell(f"{record.column}: {record.summary}"), soft_wrap=True)
     for sentence in record.sentences:
         console.print(cell(sentence), soft_wrap=True)
+    console.print(_criteria(record.criteria))
+    if record.unscored:
+        unscored = f"{record.unscored:,} labelled rows have no score in the last run"
+        console.print(cell(unscored), style="yellow")
+    if found.ignored:
+        ignored = f"ignored, for they hold no labels: {', '.join(found.ignored)}"
+        console.print(cell(ignored), style="yellow")
+    kept = f"written to {found.path}; run the pipeline again to have it in card and report"
+    console.print(cell(kept), soft_wrap=True)
+
+
+def _criteria(criteria: "Sequence[CriterionRecord]") -> Table:
     table = new_table("criterion", "rows", "measure", "value", "interval", right=("rows", "value"))
-    for one in record.criteria:
+    for one in criteria:
         value, limits = "unknown", ""
         if one.value is not None:
             value = f"{one.value.estimate:.2f}"
             limits = f"{one.value.low:.2f} to {one.value.high:.2f}"
         style = "" if one.is_beyond_chance else "yellow"
         table.add_row(cell(one.name), f"{one.rows:,}", one.statistic, value, limits, style=style)
-    console.print(table)
-    if record.unscored:
-        rest = f"{record.unscored:,} labelled rows have no score in the last run"
-        console.print(cell(rest), style="yellow")
-    if found.ignored:
-        console.print(cell(f"no labels, so left out: {', '.join(found.ignored)}"), style="yellow")
-    told = f"kept in {found.path}; run again to have it in card and report"
-    console.print(cell(told), soft_wrap=True)
+    return table
 
 
 def show_review(done: "Exchanged") -> None:
@@ -83,12 +91,12 @@ def show_review(done: "Exchanged") -> None:
     for label, text in done.place.details.items():
         console.print(cell(f"  {label}: {text}"), soft_wrap=True)
     pushed = done.pushed
-    console.print(f"sent: {pushed.sent:,} new; {pushed.there:,} were there")
+    console.print(f"sent: {pushed.sent:,} new; {pushed.there:,} were sent before")
     for row, why in pushed.refused.items():
         console.print(cell(f"  row {row} was refused: {why}"), style="red", soft_wrap=True)
     console.print(f"waiting: {done.waiting:,} of {done.wanted:,} texts")
-    more = f", and {done.others:,} to texts out of the sample" if done.others else ""
+    more = f", and {done.others:,} to texts outside the sample" if done.others else ""
     console.print(f"answers: {done.answers:,}{more}; {done.fresh:,} new or changed")
     if done.fresh:
-        again = f"run it again to use them: soupstock run {done.name}"
+        again = f"run the pipeline again to use them: soupstock run {done.name}"
         console.print(cell(again), soft_wrap=True)

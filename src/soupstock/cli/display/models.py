@@ -1,4 +1,4 @@
-"""Show in a terminal which models are there, what they can, and what is missing, in words."""
+"""Show in a terminal which models can be used, what they can do, and what is missing."""
 
 from collections.abc import Iterator, Sequence
 
@@ -30,11 +30,11 @@ def show_models(findings: Sequence[Finding], *, is_probed: bool) -> None:
 def _lines(finding: Finding) -> Iterator[tuple[str, str]]:
     model = finding.model
     if finding.begun:
-        yield "starts", f"a run starts {finding.begun} for it, on first need"
+        yield "starts", f"a run starts {finding.begun} for it when it is first needed"
     for url, what in finding.places.items():
         yield "at", f"{url}: {what}"
     if model is not None:
-        yield from _told(model)
+        yield from _settings(model)
     if finding.abilities:
         yield "can", "; ".join(f"{name}: {how}" for name, how in finding.abilities.items())
     for sentence in finding.missing:
@@ -43,8 +43,8 @@ def _lines(finding: Finding) -> Iterator[tuple[str, str]]:
         yield "note", sentence
 
 
-def _told(model: Model) -> Iterator[tuple[str, str]]:
-    """Say what the settings have."""
+def _settings(model: Model) -> Iterator[tuple[str, str]]:
+    """Say what the settings hold."""
     if model.mode != "live":
         how = "a provider's batch API" if model.mode == "batch" else "files for vllm run-batch"
         yield "asked", f"by {how}"
@@ -53,9 +53,7 @@ def _told(model: Model) -> Iterator[tuple[str, str]]:
     if not model.price.is_known:
         yield "price", "not known: set input_price and output_price"
     elif model.input_price or model.output_price:
-        yield (
-            "price",
-            f"${model.input_price:g} asked, ${model.output_price:g} answered, per million tokens",
-        )
+        prices = f"${model.input_price:g} (prompt) and ${model.output_price:g} (answer)"
+        yield "price", f"{prices} per million tokens"
     else:
         yield "price", "none"

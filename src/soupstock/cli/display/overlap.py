@@ -1,4 +1,4 @@
-"""Show in a terminal what datasets have in common."""
+"""Show in a terminal what datasets share."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ _WAYS = {"same": "the same", "near": "nearly the same", "meaning": "alike in mea
 
 
 def show_overlap(found: Overlap) -> None:
-    """Print what datasets have in common, and what speaks against merging."""
+    """Print what datasets share, and what speaks against merging their fine-tunes."""
     console = new_console()
     console.print(_datasets(found))
     for line in (*_formats(found), _anchor(found)):
@@ -27,7 +27,7 @@ def show_overlap(found: Overlap) -> None:
     for warning in found.warnings:
         console.print(Text(f"warning: {shown(warning)}"), style="yellow", soft_wrap=True)
     if not found.warnings:
-        console.print("nothing here speaks against merging what is trained on them")
+        console.print("nothing here speaks against merging the models trained on them")
 
 
 def _datasets(found: Overlap) -> Table:
@@ -40,12 +40,12 @@ def _datasets(found: Overlap) -> Table:
 
 
 def _formats(found: Overlap) -> Iterator[str]:
-    """Say system prompt and shape: once, where all have the same."""
+    """Say system prompt and shape: once, if they are the same in all datasets."""
     systems = {one.name: _system(one) for one in found.datasets}
     shapes = {one.name: " and ".join(one.shapes) for one in found.datasets}
-    for what, told in (("system prompt", systems), ("shape", shapes)):
-        alike = len(set(told.values())) == 1
-        lines = {"all": next(iter(told.values()))} if alike else told
+    for what, values in (("system prompt", systems), ("shape", shapes)):
+        is_common = len(set(values.values())) == 1
+        lines = {"all": next(iter(values.values()))} if is_common else values
         yield from (f"{what} of {name}: {text}" for name, text in lines.items())
 
 
@@ -60,8 +60,10 @@ def _system(one: CorpusRecord) -> str:
 
 def _anchor(found: Overlap) -> str:
     if found.anchor is None:
-        return "anchor: none; rows count as one if three datasets or more have them, or by --anchor"
-    return f"anchor: {found.anchor}, {found.anchor_rows:,} different ones"
+        return (
+            "anchor: none; rows that three or more datasets all have are one, or name it: --anchor"
+        )
+    return f"anchor: {found.anchor}, {found.anchor_rows:,} different rows"
 
 
 def _crossings(found: Overlap) -> Table:
@@ -100,8 +102,9 @@ def _notes(found: Overlap) -> Iterator[str]:
     halves = [one.within for one in found.datasets if one.within is not None]
     if halves:
         yield (
-            "words: how far the two vocabularies are apart, 0 (none) to 1 (no word in common); two"
-            f" halves of one of these datasets are {min(halves):.2f} to {max(halves):.2f} apart"
+            "words: the distance of the two vocabularies, 0 (the same) to 1 (no word in common);"
+            f" between two halves of one of these datasets it is {min(halves):.2f} to"
+            f" {max(halves):.2f}"
         )
     if found.unmeasured:
         yield f"meaning: not compared; {found.unmeasured}"

@@ -1,14 +1,19 @@
-"""Show what a run would do, and what it would take."""
+"""Show what a run would do, and what it would cost."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from soupstock.cli.display.terminal import cell, duration, new_console, new_table, whole
 from soupstock.engine.plan import Plan
 from soupstock.errors import shown
+from soupstock.inference.embeddings import EmbeddingForm
+from soupstock.inference.servers.model import Model
+from soupstock.inference.static_embeddings import StaticModel
 from soupstock.judging.canaries import FEWEST, copies
 from soupstock.similarity.edits import EDITS
 from soupstock.spec.judging import Judge
@@ -24,11 +29,7 @@ if TYPE_CHECKING:
 def show_plan(plan: Plan) -> None:
     """Print what a run would do."""
     console = new_console()
-    rows = "as many rows as it takes" if plan.rows is None else f"{plan.rows:,} rows"
-    columns = ", ".join(plan.source.columns)
-    console.print(Text(f"{shown(plan.name)}: {rows} from a {plan.source.kind} source ({columns})"))
-    if plan.pipeline.target:
-        console.print(f"target: exactly {plan.pipeline.target:,} kept rows")
+    _show_rows(console, plan)
     console.print()
     for number, step in enumerate(plan.steps, 1):
         console.print(Text(f"{number}. {shown(step.title)}", style="bold"))
@@ -36,51 +37,63 @@ def show_plan(plan: Plan) -> None:
             console.print(Text(f"   {label:<10}{shown(text)}"), soft_wrap=True)
     console.print()
     for role, model in plan.models.items():
-        revision = f", revision {model.revision}" if model.revision else ""
-        where = f" at {model.base_url}" if model.base_url else ""
-        console.print(cell(f"{role}: {model.reference} ({model.name}{revision}){where}"))
-        if model.launch:
-            command = " ".join(model.launch.command)
-            console.print(cell(f"  started by the run: {command}"), soft_wrap=True)
-        if model.missing:
-            console.print(cell(f"  missing: {model.missing}"), style="yellow")
+        _show_model(console, role, model)
     if crowding := plan.crowding():
         console.print(cell(crowding), style="yellow", soft_wrap=True)
-    if plan.rows is not None:
-        total = plan.rows * sum(step.calls for step in plan.steps)
-        console.print(f"calls: at most {total:,}, fewer as rows are dropped; none is asked twice")
-    for told in _trials(plan.steps):
-        console.print(told)
+    for line in _calls(plan):
+        console.print(line)
     console.print(f"fingerprint: {plan.fingerprint[:12]}")
 
 
-def _trials(steps: Sequence[Step]) -> Iterator[str]:
-    """Say how many calls it takes at most to try the models that judge."""
-    if spoiled := sum(map(_spoiled_calls, steps)):
-        yield f"calls about canaries, which show whether the judge is fit: at most {spoiled:,}"
-    if edited := sum(map(_edited_calls, steps)):
-        yield f"calls about known cases, which show what decontaminate finds: at most {edited:,}"
+def _show_rows(console: Console, plan: Plan) -> None:
+    rows = "as many rows as it takes" if plan.rows is None else f"{plan.rows:,} rows"
+    columns = ", ".join(plan.source.columns)
+    console.print(Text(f"{shown(plan.name)}: {rows} from a {plan.source.kind} source ({columns})"))
+    if plan.pipeline.target:
+        console.print(f"target: exactly {plan.pipeline.target:,} kept rows")
 
 
-def _spoiled_calls(step: Step) -> int:
-    """Say how many calls it takes at most to try a judge."""
-    return len(step.models) * round(spoiled_rows(step))
+def _show_model(console: Console, role: str, model: Model) -> None:
+    revision = f", revision {model.revision}" if model.revision else ""
+    where = f" at {model.base_url}" if model.base_url else ""
+    console.print(cell(f"{role}: {model.reference} ({model.name}{revision}){where}"))
+    if model.launch:
+        command = " ".join(model.launch.command)
+        console.print(cell(f"  started by the run: {command}"), soft_wrap=True)
+    if model.missing:
+        console.print(cell(f"  missing: {model.missing}"), style="yellow")
 
 
-def spoiled_rows(step: Step, rows: float = math.inf) -> float:
-    """Say how many canaries a judge of so many rows is asked about at most."""
+def _calls(plan: Plan) -> Iterator[str]:
+    """Say how many calls a run makes at most: for its rows, and to test the models that judge."""
+    if plan.rows is not None:
+        total = plan.rows * sum(step.calls for step in plan.steps)
+        yield f"calls: at most {total:,}, fewer as rows are dropped; none is made twice"
+    if canaries := sum(map(_canary_calls, plan.steps)):
+        yield f"calls about canaries, for the sanity check of the judge: at most {canaries:,}"
+    if cases := sum(map(_case_calls, plan.steps)):
+        yield f"calls about known cases, to measure what decontaminate finds: at most {cases:,}"
+
+
+def _canary_calls(step: Step) -> int:
+    """Say how many calls the sanity check of a judge takes at most."""
+    return len(step.models) * round(canary_rows(step))
+
+
+def canary_rows(step: Step, rows: float = math.inf) -> float:
+    """Say about how many canaries a judge of this many rows is asked at most."""
     if not (isinstance(step.bound, Judging) and isinstance(step.spec, Judge) and step.models):
         return 0
     taken = min(rows, step.spec.canaries or 0)
     return copies(step.bound.rubric) * taken if taken >= FEWEST else 0
 
 
-def _edited_calls(step: Step) -> int:
-    """Say how many calls it takes at most to try who is asked for the same question."""
+def _case_calls(step: Step) -> int:
+    """Say how many calls it takes at most to test the model that compares questions."""
     if not (isinstance(step.bound, Decontamination) and isinstance(step.spec, Decontaminate)):
         return 0
     items = sum(reference.rows for reference in step.bound.against)
-    # Each item is edited in each way, and held against another one.
+    # Each item is edited in each way, and compared with another item.
     return (len(EDITS) + 1) * min(items, step.spec.canaries or 0) if step.models else 0
 
 
@@ -95,8 +108,13 @@ def _details(step: Step, rows: int | None) -> Iterator[tuple[str, str]]:
         yield "asks", f"{step.role} = {step.models[0][1].reference}, calls: {calls}"
     for reference in getattr(step.bound, "against", ()):
         yield "against", f"{reference.label}, {reference.column}: {reference.rows:,} rows"
-    if embedder := getattr(step.bound, "embedder", None):
-        yield "embedder", embedder.name
+    match getattr(step.bound, "embedder", None):
+        case StaticModel(name=name):
+            yield "embedder", name
+        case EmbeddingForm(model=model):
+            yield "embedder", model.reference
+        case _:
+            pass
     for kind, part in dict.fromkeys(step.parts):
         yield kind, part.file
 
@@ -107,34 +125,35 @@ def _type(dtype: Any) -> str:
     return names.get(text, "score and reasons" if "criteria" in text else "fields")
 
 
-def show_estimate(plan: Plan, told: "Estimate") -> None:
+def show_estimate(plan: Plan, estimate: "Estimate") -> None:
     """Print what is still to be done for a plan, each figure with its interval."""
     console = new_console()
+    console.print()
+    console.print(f"{estimate.found:,} answers are in the cache already")
+    console.print(_figures(estimate))
+    if estimate.cost is None:
+        console.print("cost: set input_price and output_price in [tool.soupstock.models]")
+    for title in estimate.unknown:
+        unknown = f"no answer of '{title}' is known yet: its longest answers are assumed"
+        console.print(cell(unknown))
+    if any(isinstance(step.spec, Dedup | Select) for step in plan.steps):
+        console.print("dedup and select drop more the more rows there are: expect less than this")
+
+
+def _figures(estimate: "Estimate") -> Table:
     table = new_table("to come", "about", "nine in ten", right=("about", "nine in ten"))
     rows: list[tuple[str, Interval | None, Callable[[float], str]]] = [
-        ("calls", told.calls, whole),
-        ("tokens asked", told.prompt_tokens, whole),
-        ("tokens answered", told.completion_tokens, whole),
-        ("cost", told.cost, lambda value: f"${value:.2f}"),
-        ("time", told.seconds, duration),
-        ("rows in the dataset", told.kept, whole),
+        ("calls", estimate.calls, whole),
+        ("prompt tokens", estimate.prompt_tokens, whole),
+        ("answer tokens", estimate.completion_tokens, whole),
+        ("cost", estimate.cost, lambda value: f"${value:.2f}"),
+        ("time", estimate.seconds, duration),
+        ("rows in the dataset", estimate.kept, whole),
     ]
     for label, interval, say in rows:
         if interval is None:
             table.add_row(label, "not known", "")
         else:
-            table.add_row(
-                label, say(interval.median), f"{say(interval.low)} to {say(interval.high)}"
-            )
-    console.print()
-    console.print(f"{told.found:,} answers are in the store already")
-    console.print(table)
-    if told.cost is None:
-        console.print("cost: set input_price and output_price in [tool.soupstock.models]")
-    for title in told.unknown:
-        unknown = f"no answer of '{title}' is known yet: its longest ones are counted"
-        console.print(cell(unknown))
-    if any(isinstance(step.spec, Dedup | Select) for step in plan.steps):
-        console.print(
-            "dedup and select drop more the more rows there are: less than this is likely"
-        )
+            limits = f"{say(interval.low)} to {say(interval.high)}"
+            table.add_row(label, say(interval.median), limits)
+    return table

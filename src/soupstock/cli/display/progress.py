@@ -1,4 +1,4 @@
-"""Show how far a run is: a live table in a terminal, a line now and then elsewhere."""
+"""Show a run's progress: a live table in a terminal, a line every few seconds elsewhere."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from soupstock.cli.display.plan import spoiled_rows
+from soupstock.cli.display.plan import canary_rows
 from soupstock.cli.display.terminal import cell, duration, new_console, new_table, short
 from soupstock.inference.servers.endpoint import PICO
 from soupstock.steps.step import Step
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from soupstock.runs.run import Progress
 
 PLAIN_EVERY = 10.0
-"""Seconds between progress lines where there is no terminal."""
+"""Seconds between progress lines if there is no terminal."""
 
 
 @contextmanager
 def watch(progress: "Progress") -> Iterator[None]:
-    """Show a run's progress: a live table in a terminal, else a line now and then."""
+    """Show a run's progress as long as the `with` statement lasts."""
     console = new_console(stderr=True)
-    shower = _live if console.is_terminal else _lines
-    with shower(progress, console):
+    display = _live if console.is_terminal else _lines
+    with display(progress, console):
         yield
 
 
@@ -44,14 +44,14 @@ def _live(progress: "Progress", console: Console) -> Iterator[None]:
 def _lines(progress: "Progress", console: Console) -> Iterator[None]:
     board, stop = Board(progress), threading.Event()
 
-    def tell() -> None:
+    def report() -> None:
         last = ""
         while not stop.wait(PLAIN_EVERY):
             if (line := board.line()) != last:
                 console.print(cell(line), soft_wrap=True)
                 last = line
 
-    thread = threading.Thread(target=tell, name="progress", daemon=True)
+    thread = threading.Thread(target=report, name="progress", daemon=True)
     thread.start()
     progress.listener = lambda note: console.print(cell(note), soft_wrap=True)
     try:
@@ -62,7 +62,7 @@ def _lines(progress: "Progress", console: Console) -> Iterator[None]:
 
 
 class Board:
-    """What the live table shows, from the run's own counters."""
+    """The live table and the progress line, made from the run's own counters."""
 
     def __init__(self, progress: "Progress") -> None:
         self._progress = progress
@@ -88,65 +88,65 @@ class Board:
         asking = [
             tally for tally, step in zip(flow.tallies, flow.plan.steps, strict=False) if step.calls
         ]
-        told = (*asking, *flow.examined)
-        steps = (f"{t.label} {t.ended:,} of {t.rows_in:,}" for t in told if t.rows_in)
+        shown_tallies = (*asking, *flow.examined)
+        steps = (f"{t.label} {t.ended:,} of {t.rows_in:,}" for t in shown_tallies if t.rows_in)
         return f"{', '.join(steps)}; {self._closing()}"
 
-    def _lanes(self) -> "list[Lane]":
+    def _queues(self) -> "list[Lane]":
         client = self._progress.client
         return list(client.lanes.values()) if client else []
 
     def _servers(self) -> Table:
         right = ("in flight", "allowed", "answered", "tokens/s", "refused", "failed")
         table = new_table("server", *right, right=right)
-        for lane in self._lanes():
-            numbers = (lane.active, lane.allowed, lane.answered, round(self._rate(lane)))
-            cells = (*numbers, lane.refused, lane.failed)
-            table.add_row(cell(lane.model.reference), *(f"{n:,}" if n else "" for n in cells))
+        for queue in self._queues():
+            numbers = (queue.active, queue.allowed, queue.answered, round(self._rate(queue)))
+            cells = (*numbers, queue.refused, queue.failed)
+            table.add_row(cell(queue.model.reference), *(f"{n:,}" if n else "" for n in cells))
         return table
 
-    def _rate(self, lane: "Lane") -> float:
-        return lane.tokens / max(1.0, time.monotonic() - self._started)
+    def _rate(self, queue: "Lane") -> float:
+        return queue.tokens / max(1.0, time.monotonic() - self._started)
 
     def _closing(self) -> str:
         elapsed = time.monotonic() - self._started
-        rate = sum(self._rate(lane) for lane in self._lanes())
+        rate = sum(self._rate(queue) for queue in self._queues())
         share = self._share()
         parts = [f"{elapsed:.0f} s", f"{rate:.0f} tokens/s", *self._costs(share), *self._yield()]
         if share is not None:
             parts.append(f"about {duration(elapsed * (1 - share) / share)} left")
         client = self._progress.client
         if client is not None and client.stopped is not None:
-            parts.append("stopping: what is under way is finished and kept")
+            parts.append("stopping: calls in flight are finished, and their answers kept")
         return ", ".join(parts)
 
     def _costs(self, share: float | None) -> Iterator[str]:
-        """Say what was paid in this run, and what it will come to."""
-        lanes = self._lanes()
-        cost = sum(lane.cost for lane in lanes) / PICO
+        """Say what this run has cost so far, and what it will cost in all."""
+        queues = self._queues()
+        cost = sum(queue.cost for queue in queues) / PICO
         if cost:
             yield f"${cost:.4f} so far" + (f", about ${cost / share:.2f} in all" if share else "")
 
     def _yield(self) -> Iterator[str]:
-        """Say how many rows will be kept, or how many it takes to keep as many as are wanted."""
+        """Say how many rows will be kept, or how many source rows the target needs."""
         flow, needed = self._progress.flow, self._progress.needed
         if needed is not None:
-            yield f"the target takes about {needed:,} source rows"
+            yield f"the target needs about {needed:,} source rows"
         elif flow is not None and flow.rows and flow.survival is not None:
             yield f"about {flow.rows * flow.survival:,.0f} rows will be kept"
 
     def _canaries(self, step: Step, expected: float) -> float:
-        """Guess how many canaries a judge is asked about, as soon as it is known how many."""
+        """Estimate how many canaries a judge is asked about; their number, once it is known."""
         flow = self._progress.flow
         if flow is None or not flow.are_models_tried:
             return 0
         for tally in flow.examined:
             if tally.label.startswith(f"{step.title}:"):
                 return tally.rows_in
-        return spoiled_rows(step, expected)
+        return canary_rows(step, expected)
 
     def _share(self) -> float | None:
-        """Guess which share of the work is done, from the rows that steps still expect."""
+        """Estimate which share of the work is done, from the rows that steps still expect."""
         flow = self._progress.flow
         if flow is None or not flow.rows:
             return None

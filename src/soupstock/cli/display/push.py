@@ -1,4 +1,4 @@
-"""Show in a terminal what a push would do, and what a person should look at before it."""
+"""Show in a terminal what a push would do, and what a person should check before it."""
 
 import click
 
@@ -9,34 +9,34 @@ from soupstock.reports.card.splits import vacancies
 
 
 def show_prepared(prepared: Prepared) -> None:
-    """Print where a dataset would go, as what, and what nobody knows of its models' licences."""
+    """Print where a dataset would be pushed, and which of its models' licences are unknown."""
     release = prepared.release
     who = "private" if prepared.private else "public"
-    version = "the first version" if prepared.unseen else f"version {prepared.version}"
+    version = "the first version" if prepared.unreached else f"version {prepared.version}"
     _say(
         f"{prepared.repository}: {release.dataset.rows:,} rows, {len(prepared.files)} files,"
         f" {prepared.bytes / 1e6:,.1f} MB, {who}, {version}"
     )
-    if prepared.opens:
-        _say("what is there is private, and becomes public")
+    if prepared.becomes_public:
+        _say("the dataset on the Hub is private now, and becomes public")
     for one in vacancies(release.dataset):
-        _say(f"no row{f' of {one.config}' if one.config else ''} is in the split {one.split}")
+        _say(f"the split {one.split}{f' of {one.config}' if one.config else ''} has no row")
     for model in unread(release.models):
-        known = f"the licence of {model.model} ({model.license})" if model.license else model.model
-        _say(f"look before publishing: what {known} allows with its answers is not known")
+        terms = f"the licence of {model.model} ({model.license})" if model.license else model.model
+        _say(f"check before publishing: it is not known what {terms} allows with its answers")
 
 
 def show_files(prepared: Prepared) -> None:
-    """Print which files would be pushed and removed, and what could not be looked at."""
+    """Print which files would be pushed and removed, and why the Hub could not be asked."""
     for file in prepared.files:
         _say(f"  {file}")
     for file in prepared.deleted:
         _say(f"  {file} (removed)")
-    if prepared.unseen:
+    if prepared.unreached:
         _say(
-            f"the Hub was not looked at: {prepared.unseen}. Not known: whether"
-            f" {prepared.repository} is there and what is in it, its next version and what changed"
-            " since the last, and whether you may write to it"
+            f"the Hub was not asked: {prepared.unreached}. Not known: whether {prepared.repository}"
+            " exists and what is in it, its next version and what changed since the last, and"
+            " whether you may write to it"
         )
     _say("nothing was pushed: --dry-run")
 

@@ -1,4 +1,4 @@
-"""Show rows: a preview of a few, and one row's life."""
+"""Show rows: a preview of a few, and the life of one."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -67,12 +67,12 @@ def _show_chapter(console: Console, chapter: "Chapter") -> None:
         console.print(_labelled(label, text), soft_wrap=True)
     failures = [f"{cause}: {message}" for cause, message in chapter.failures]
     for label, texts in (("failed", failures), ("dropped", chapter.reasons)):
-        for said in texts:
-            console.print(_labelled(label, cell(said)), style="yellow", soft_wrap=True)
+        for reason in texts:
+            console.print(_labelled(label, cell(reason)), style="yellow", soft_wrap=True)
 
 
 def _round(one: "Round") -> Iterator[tuple[str, Text]]:
-    """Show a question and its answer, each line under the question's title."""
+    """Show what was asked and answered in one call, each line with the call's title."""
     title = f"{one.title}, " if one.title else ""
     for message in one.messages:
         yield (
@@ -84,7 +84,7 @@ def _round(one: "Round") -> Iterator[tuple[str, Text]]:
 
 
 def _labelled(label: str, text: Text) -> Text:
-    """Put a label before a text, whose further lines are set in as far."""
+    """Put a label before a text, and indent the text's further lines."""
     indent = " " * 4
     body = Text(f"\n{indent}  ").join(text.split("\n", allow_blank=True))
     return Text(f"{indent}{shown(label)}: ", style="dim").append_text(body)
@@ -106,6 +106,6 @@ def _value(value: Any) -> Text:
 
 
 def _level(verdict: dict[str, Any]) -> str:
-    """Say a level, or the score where there is none: of a rule, or of several judges."""
+    """Return the level, or the score of a rule or a jury, which give no level."""
     level, score = verdict["level"], verdict["score"]
     return f"{score:.2f}" if level is None else f"{level}"

@@ -1,4 +1,4 @@
-"""Show what came of a run, in numbers."""
+"""Show the result of a run, in numbers."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -20,44 +20,47 @@ _FILTER = "filter: "
 
 
 def show_run(run: "Run") -> None:
-    """Print the accounts of a run: every row that came in, kept or dropped with its reason."""
-    console, said = new_console(), run.manifest
-    console.print(steps_table(said.steps))
+    """Print what became of every row of a run: kept, or dropped with the reason."""
+    console, manifest = new_console(), run.manifest
+    console.print(steps_table(manifest.steps))
     console.print()
-    for line in (*notes(said.steps), *failures(said), *_alarms(said)):
+    for line in (*notes(manifest.steps), *failures(manifest), *_alarms(manifest)):
         console.print(cell(line), style="yellow")
-    console.print(cell(summary(said)), soft_wrap=True)
-    for line in _servers(said):
+    console.print(cell(summary(manifest)), soft_wrap=True)
+    for line in _servers(manifest):
         console.print(cell(line), soft_wrap=True)
-    for line, style in _judges(said):
+    for line, style in (*_judges(manifest), *_shortcomings(manifest)):
         console.print(cell(line), style=style, soft_wrap=True)
-    if said.outcome == "partial":
-        console.print(cell(f"partial: {said.reason}"), style="bold yellow", soft_wrap=True)
-        if (said.reason or "").startswith("stopped"):
-            console.print("every answer is kept; the same command goes on")
-    if not said.kept and said.steps:
-        worst = max(said.steps, key=lambda step: sum(step.dropped.values()))
-        why = f"no row was kept, so there is no dataset; '{worst.label}' dropped most"
-        console.print(cell(why), style="bold yellow")
-    for one in vacancies(said.dataset) if said.dataset else ():
-        which = f" of {one.config}" if one.config else ""
-        why = f"no row{which} is in the split {one.split}: too few groups of rows can be apart"
-        console.print(cell(why), style="yellow", soft_wrap=True)
     for name in (DATASET, REPORT):
         if (run.folder / name).exists():
             console.print(cell(f"{name}: {run.folder / name}"), soft_wrap=True)
 
 
+def _shortcomings(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Say what a run did not reach, with the style of the line."""
+    if manifest.outcome == "partial":
+        yield f"partial: {manifest.reason}", "bold yellow"
+        if (manifest.reason or "").startswith("stopped"):
+            yield "every answer is kept; run the same command again to continue", ""
+    if not manifest.kept and manifest.steps:
+        worst = max(manifest.steps, key=lambda step: sum(step.dropped.values()))
+        why = f"no row was kept, so there is no dataset; '{worst.label}' dropped most"
+        yield why, "bold yellow"
+    for one in vacancies(manifest.dataset) if manifest.dataset else ():
+        which = f"{one.split} of {one.config}" if one.config else one.split
+        yield f"the split {which} has no row: there are too few groups of rows to split", "yellow"
+
+
 def show_pruned(pruned: "Pruned") -> None:
-    """Print the accounts of a file that was pruned."""
-    console, said = new_console(), pruned.account
-    console.print(steps_table(said.steps))
+    """Print what became of every row of a file that was pruned."""
+    console, account = new_console(), pruned.account
+    console.print(steps_table(account.steps))
     console.print()
-    for line in (*notes(said.steps), *_canaries(said.decontamination)):
+    for line in (*notes(account.steps), *_canaries(account.decontamination)):
         console.print(cell(line), style="yellow")
-    rate = f"{said.rows / max(said.seconds, 1e-9):,.0f} rows/s"
-    dropped = said.rows - said.kept
-    console.print(f"{said.rows:,} rows in, {said.kept:,} kept, {dropped:,} dropped; {rate}")
+    rate = f"{account.rows / max(account.seconds, 1e-9):,.0f} rows/s"
+    dropped = account.rows - account.kept
+    console.print(f"{account.rows:,} rows in, {account.kept:,} kept, {dropped:,} dropped; {rate}")
     for label, path in (("kept", pruned.kept), ("dropped", pruned.dropped)):
         console.print(cell(f"{label}: {path}"), soft_wrap=True)
 
@@ -88,7 +91,7 @@ def steps_table(steps: Sequence[StepRecord]) -> Table:
 
 
 def notes(steps: Sequence[StepRecord]) -> Iterator[str]:
-    """Say what a person should know of each step."""
+    """Say what a person should know about each step."""
     for step in steps:
         yield from (f"{step.label}: {note}" for note in step.notes)
         if step.masked:
@@ -96,14 +99,14 @@ def notes(steps: Sequence[StepRecord]) -> Iterator[str]:
             yield f"{step.label}: {masked} masked"
 
 
-def _alarms(said: Manifest) -> Iterator[str]:
-    for one in said.diversity:
+def _alarms(manifest: Manifest) -> Iterator[str]:
+    for one in manifest.diversity:
         yield from (f"{one.column} may have collapsed: {alarm}" for alarm in one.alarms)
 
 
-def failures(said: Manifest) -> Iterator[str]:
+def failures(manifest: Manifest) -> Iterator[str]:
     """Say what failed, by step and cause, with an example each."""
-    for step in said.steps:
+    for step in manifest.steps:
         for failure in step.failures:
             yield (
                 f"{step.label}: {failure.rows:,} failed with {failure.cause}, "
@@ -111,9 +114,9 @@ def failures(said: Manifest) -> Iterator[str]:
             )
 
 
-def _judges(said: Manifest) -> Iterator[tuple[str, str]]:
-    """Say of each model that judges what it is worth, with the style that this takes."""
-    for judge in said.judges:
+def _judges(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Say how far each model that judges can be trusted, with the style of the line."""
+    for judge in manifest.judges:
         if (fitness := judge.fitness) is not None:
             is_fit = fitness.verdict == "fit"
             yield f"{judge.column}: {fitness.sentence}", "" if is_fit else "bold yellow"
@@ -124,31 +127,32 @@ def _judges(said: Manifest) -> Iterator[tuple[str, str]]:
         if judge.calibration is not None:
             style = "bold yellow" if judge.calibration.void else ""
             yield f"{judge.column}: {judge.calibration.summary}", style
-    for record in said.decontamination:
+    for record in manifest.decontamination:
         if record.question is not None:
             style = "" if record.question.is_proven else "bold yellow"
             yield f"{record.step}: {record.question.sentence}", style
 
 
-def summary(said: Manifest) -> str:
-    """Say in a line what came of a run and what was paid for it."""
-    paid = said.paid
+def summary(manifest: Manifest) -> str:
+    """Say in one line what a run kept and what it cost."""
+    paid = manifest.paid
     tokens = f"{paid.tokens.prompt + paid.tokens.completion:,} tokens"
     if paid.tokens.cached:
         tokens += f", {paid.tokens.cached:,} of them from the server's cache"
     cost = f", ${paid.cost:.4f}" if paid.cost else ""
     cost += f", {paid.probes:,} of them to probe a server" if paid.probes else ""
+    dropped = manifest.rows - manifest.kept
     calls = "1 call" if paid.calls == 1 else f"{paid.calls:,} calls"
     return (
-        f"{said.rows:,} rows in, {said.kept:,} kept, {said.rows - said.kept:,} dropped; "
-        f"{calls} made ({tokens}{cost}), {paid.found:,} found in the store; "
-        f"{said.timing.seconds:.1f} s"
+        f"{manifest.rows:,} rows in, {manifest.kept:,} kept, {dropped:,} dropped; "
+        f"{calls} made ({tokens}{cost}), {paid.found:,} found in the cache; "
+        f"{manifest.timing.seconds:.1f} s"
     )
 
 
-def _servers(said: Manifest) -> Iterator[str]:
-    """Say what is worth knowing of the servers: shares of addresses, and schemas not kept to."""
-    for server in said.paid.servers:
+def _servers(manifest: Manifest) -> Iterator[str]:
+    """Say what is worth knowing about the servers: prefix caches, replicas, JSON Schemas."""
+    for server in manifest.paid.servers:
         if server.prefix_hits is not None:
             share = f"{server.prefix_hits:.0%} of its prompt tokens were in its prefix cache"
             yield f"{server.model}: {share}"
@@ -160,6 +164,6 @@ def _servers(said: Manifest) -> Iterator[str]:
             yield f"{server.model}: {', '.join(shares)}"
         if server.structured_output == "prompt":
             yield (
-                f"{server.model}: its server holds answers to no JSON Schema; the prompt asks for "
-                "it instead, and what breaks it was asked for again"
+                f"{server.model}: its server enforces no JSON Schema; the prompt asked for it"
+                " instead, and answers that broke it were asked for again"
             )

@@ -15,7 +15,7 @@ _FILTER = "filter: "
 
 
 def new_console(*, stderr: bool = False) -> Console:
-    """Open the terminal, or what stands in for it."""
+    """Open the terminal, or whatever takes its place."""
     return Console(stderr=stderr, highlight=False, soft_wrap=False)
 
 

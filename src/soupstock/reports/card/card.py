@@ -191,7 +191,7 @@ def _filter_name(use: str | Mapping[str, object]) -> str:
 
 def _command(said: Manifest) -> Markdown:
     name = shlex.quote(one_line(said.name))
-    return fenced(f"soupstock plan {name}\nsoupstock run {name}\nsoupstock verify {name}", "sh")
+    return fenced(f"soupstock plan {name}\nsoupstock run {name}\nsoupstock reproduce {name}", "sh")
 
 
 def _personal(dataset: DatasetRecord) -> Markdown:
