@@ -63,8 +63,8 @@ def _weight(pins: list[str]) -> str:
         fetched = sum(file.stat().st_size for file in files)
         unpacked = sum(map(_unpacked, files))
     return (
-        f"# {len(files)} packages: {fetched / 1e6:.0f} MB to fetch, {unpacked / 1e6:.0f} MB unpacked"
-        f" (Linux, Python {PYTHON}, weighed on {datetime.now(UTC):%d %B %Y})\n"
+        f"# {len(files)} packages, {fetched / 1e6:.0f} MB to fetch, {unpacked / 1e6:.0f} MB on disk"
+        f" (Linux, Python {PYTHON}, weighed on {datetime.now(UTC):%Y-%m-%d})\n"
     )
 
 
