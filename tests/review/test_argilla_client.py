@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ __all__ = ["argilla"]
 pytestmark = pytest.mark.argilla
 
 READER = Path(argilla_server.__file__).with_name("argilla_reader.py")
+DOCUMENTATION = argilla_server.ROOT / "docs/review.md"
 STEP = "review: argilla\n    sample: 6"
 
 
@@ -101,6 +103,24 @@ def test_the_client_reads_who_answered_what(project: Folder, argilla: Argilla) -
     flat = {row["id"]: row for row in read["flat"]}
     assert flat[kept["external_id"]]["verdict.responses"] == ["keep"]
     assert flat[kept["external_id"]]["answer"] == kept["fields"]["answer"]
+
+
+def test_the_notebook_of_the_documentation_works(project: Folder, argilla: Argilla) -> None:
+    project.run()
+    review(project, **argilla.environment)
+    (place,) = argilla.datasets()
+    for record in argilla.records(place["id"]).values():
+        argilla.say(record, verdict="keep", criterion_1_right="2")
+    project.write("runs/.argilla/key", argilla.key)
+    (code,) = re.findall(r"```python\n(.*?)```", DOCUMENTATION.read_text(encoding="utf-8"), re.S)
+    code = code.replace("http://127.0.0.1:6900", argilla.url)
+    code = code.replace('"chat"', '"mine"').replace("runs/chat/", "runs/mine/")
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    said = subprocess.run(  # noqa: S603 - our own
+        command, env={}, cwd=project.root, check=True, stdout=subprocess.PIPE, text=True
+    )
+    assert re.search("verdict .* keep .* 6", said.stdout)
+    assert re.search("criterion_1_right .* 2 .* 6", said.stdout)
 
 
 def test_the_client_reads_a_conversation_turn_by_turn(project: Folder, argilla: Argilla) -> None:
