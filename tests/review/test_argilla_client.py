@@ -112,7 +112,9 @@ def test_the_notebook_of_the_documentation_works(project: Folder, argilla: Argil
     for record in argilla.records(place["id"]).values():
         argilla.say(record, verdict="keep", criterion_1_right="2")
     project.write("runs/.argilla/key", argilla.key)
-    (code,) = re.findall(r"```python\n(.*?)```", DOCUMENTATION.read_text(encoding="utf-8"), re.S)
+    (code,) = re.findall(
+        r"```python\n(.*?)```", DOCUMENTATION.read_text(encoding="utf-8"), re.DOTALL
+    )
     code = code.replace("http://127.0.0.1:6900", argilla.url)
     code = code.replace('"chat"', '"mine"').replace("runs/chat/", "runs/mine/")
     command = [sys.executable, "-W", "ignore", "-c", code]
