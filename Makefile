@@ -3,31 +3,31 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline plan preview check explain prune list test test-vllm test-all lint format types bench lock clean models publish reproduce diff overlap review review-stop test-argilla
+.PHONY: help setup setup-dev pipeline plan preview check explain prune list test test-vllm test-all lint format types bench lock clean models publish reproduce diff overlap review review-stop test-argilla
 
-PYTHON ?= python3
+export PYTHON ?= python3
+export UV ?= $(shell command -v uv)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
 SOUPSTOCK := $(BIN)/soupstock
 
 help: ## list the targets
 	@echo "make TARGET [NAME=pipeline] [ARGS='further flags']"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# The lock is complete, so nothing is resolved here, and each file is checked by its hash.
-$(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "soupstock needs Python 3.11 or newer; name one by PYTHON=python3.11" >&2; exit 2; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
-	  || { echo "Python's venv is missing: apt-get install python3-venv" >&2; exit 2; }
-	@echo "setting up $(VENV) (once)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+$(READY): requirements.lock pyproject.toml .ci/setup
+	@.ci/setup requirements.lock
 	@touch $@
 
-setup: $(READY) ## set up the environment in .venv
+$(READY_DEV): requirements-dev.lock $(READY)
+	@.ci/setup requirements-dev.lock
+	@touch $@
+
+setup: $(READY) ## set up .venv with what a run needs
+
+setup-dev: $(READY_DEV) ## set up .venv with tests, checks and all extras, too
 
 define named
 	@test -n "$(NAME)" || { echo "which pipeline? make $@ NAME=chat" >&2; exit 2; }
@@ -90,44 +90,43 @@ review-stop: ## stop the Argilla that make review started
 list: $(READY) ## list the pipelines
 	@$(SOUPSTOCK) list
 
-test: $(READY) ## run the tests that need no further server (about five minutes)
+test: $(READY_DEV) ## run the tests that need no further server (about five minutes)
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow and not browser and not vllm and not argilla" $(ARGS)
 
-test-vllm: $(READY) ## run the tests against the real vLLM on the CPU; makes its environment once
+test-vllm: $(READY_DEV) ## run the tests against the real vLLM on the CPU; makes its environment once
 	@.ci/vllm > /dev/null
 	@$(BIN)/python -m pytest -m vllm $(ARGS)
 
-test-argilla: $(READY) ## run the tests against the real Argilla; makes its environment once
+test-argilla: $(READY_DEV) ## run the tests against the real Argilla; makes its environment once
 	@.ci/browser
 	@.ci/argilla > /dev/null
 	@$(BIN)/python -m pytest -m argilla $(ARGS)
 
-test-all: $(READY) ## run the slow tests, those in a browser, against vLLM and against Argilla
+test-all: $(READY_DEV) ## run the slow tests, those in a browser, against vLLM and against Argilla
 	@.ci/browser
 	@.ci/vllm > /dev/null
 	@.ci/argilla > /dev/null
 	@$(BIN)/python -m pytest -m "slow or browser or vllm or argilla" $(ARGS)
 
-lint: $(READY) ## check style, and name what has grown large
+lint: $(READY_DEV) ## check style, and name what has grown large
 	@$(BIN)/ruff check && $(BIN)/ruff format --check
 	@find src -name '*.py' -exec wc -l {} + | sort -rn \
 	  | awk '$$1 > 350 && $$2 != "total" { print "reminder: " $$2 " has " $$1 " lines (more than 350)" }'
 	@find src -name '*.py' ! -name '__init__.py' | sed 's|/[^/]*$$||' | sort | uniq -c \
 	  | awk '$$1 > 16 { print "reminder: " $$2 " has " $$1 " modules (more than 16)" }'
 
-format: $(READY) ## put the code in shape
+format: $(READY_DEV) ## put the code in shape
 	@$(BIN)/ruff check --fix; $(BIN)/ruff format
 
-types: $(READY) ## check types
+types: $(READY_DEV) ## check types
 	@$(BIN)/mypy
 
-bench: $(READY) ## measure: make bench NAME=engine
+bench: $(READY_DEV) ## measure: make bench NAME=engine
 	$(named)
 	@$(BIN)/python bench/$(NAME).py $(ARGS)
 
-lock: ## pin all dependencies anew (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-	  --no-header --extra embedded --extra tokens --extra semantic --extra hub --extra distilabel --extra documents --extra math --extra tools --group dev --output-file requirements.lock pyproject.toml $(ARGS)
+lock: ## pin all dependencies anew, and weigh them (needs uv)
+	@$(PYTHON) .ci/lock.py $(ARGS)
 
 clean: ## remove the environment and caches; runs/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
