@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from soupstock.review.argilla import Argilla
-from soupstock.review.argilla_api import Api, Settings
-from soupstock.review.form import Field, Form, Option, Question, Record, Suggestion
+from soupstock.review.argilla_api import Api, ArgillaSettings
+from soupstock.review.form import Field, Form, FormRecord, Option, Question, Suggestion
 
 ROOT = Path(__file__).parents[1]
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
@@ -71,7 +71,7 @@ print(json.dumps([time.perf_counter() - begun, len(records)]))
 """
 
 
-def record(number: int) -> Record:
+def record(number: int) -> FormRecord:
     """Make a record such as a run gives."""
     draw = random.Random(number)  # noqa: S311 - a benchmark
     answer = " ".join(draw.choices(WORDS, k=80))
@@ -79,7 +79,7 @@ def record(number: int) -> Record:
         {"role": "user", "content": f"Question {number}?"},
         {"role": "assistant", "content": answer},
     ]
-    return Record(
+    return FormRecord(
         key=f"{number:032x}",
         row=f"{number:016x}",
         fields={"conversation": turns, "reasons": "a: It is well put."},
@@ -93,7 +93,7 @@ def record(number: int) -> Record:
 
 
 @contextmanager
-def serving() -> Iterator[Settings]:
+def serving() -> Iterator[ArgillaSettings]:
     """Start an empty server."""
     with tempfile.TemporaryDirectory(prefix="soupstock-bench-") as place:
         variables = {"ARGILLA_HOME": place, "ARGILLA_PORT": "0", "ARGILLA_DOCKER": "0"}
@@ -101,13 +101,13 @@ def serving() -> Iterator[Settings]:
         subprocess.run([ROOT / "review/up"], check=True, env=environment | variables)  # noqa: S603
         try:
             said = json.loads((Path(place) / "server.json").read_text())
-            yield Settings(said["url"], (Path(place) / "key").read_text())
+            yield ArgillaSettings(said["url"], (Path(place) / "key").read_text())
         finally:
             subprocess.run([ROOT / "review/down"], check=True, env=environment | variables)  # noqa: S603
 
 
 def sdk(
-    python: str, settings: Settings, what: str, batch: int, given: list[Any]
+    python: str, settings: ArgillaSettings, what: str, batch: int, given: list[Any]
 ) -> tuple[float, int]:
     """Let Argilla's own client do it; returns seconds and records."""
     command = [python, "-c", SDK, settings.url, settings.key, what, str(batch)]
@@ -120,13 +120,13 @@ def sdk(
     return seconds, count
 
 
-def as_data(one: Record) -> dict[str, Any]:
+def as_data(one: FormRecord) -> dict[str, Any]:
     """Write a record for another interpreter."""
     suggestions = [vars(each) for each in one.suggestions]
     return {**vars(one), "fields": dict(one.fields), "suggestions": suggestions}
 
 
-async def answer_some(settings: Settings, share: float) -> None:
+async def answer_some(settings: ArgillaSettings, share: float) -> None:
     """Submit an answer to some of the records, as people would have."""
     async with Api(settings) as api:
         (dataset,) = (await api.get("me/datasets"))["items"]
@@ -175,7 +175,7 @@ def pulling(python: str, count: int) -> None:
         desk = Argilla(settings, "bench", print)
         # Without suggestions the records are there sooner; nobody pulls those.
         bare = [
-            Record(one.key, one.row, one.fields, (), one.metadata)
+            FormRecord(one.key, one.row, one.fields, (), one.metadata)
             for one in (record(number) for number in range(count))
         ]
         asyncio.run(desk.push(FORM, bare))

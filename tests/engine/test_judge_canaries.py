@@ -96,7 +96,9 @@ def test_a_judge_that_tells_canaries_from_answers_is_fit(folder: Folder) -> None
         assert server.count == 20 * 3 + 20 * 6
     found = fitness_of(run)
     assert found.verdict == "fit"
-    assert found.sentence.startswith("The judge is fit: it scores an original above a canary in")
+    assert found.sentence.startswith(
+        "The judge passed its sanity check: it ranked the original above the corrupted copy"
+    )
     assert (found.rows, found.answers, found.mean) == (20, 120, 1.0)
     said = {kind.kind: (kind.canaries, kind.mean, kind.tells) for kind in found.kinds}
     kinds = ("empty", "gibberish", "truncated", "another", "echo")
@@ -113,10 +115,11 @@ def test_a_judge_that_guesses_is_not_fit_and_every_place_says_so(folder: Folder)
     with judged_by(folder, noisy):
         ended = CliRunner().invoke(main, ["--project", str(folder.root), "run", "mine"])
     assert ended.exit_code == 0, ended.output
-    assert "quality: The judge is not fit: it scores an original above a canary" in ended.output
+    assert "quality: The judge failed its sanity check: it ranked the original" in ended.output
     place = folder.root / "runs" / "mine" / "latest"
     for name in ("report.html", "dataset/README.md"):
-        assert "The judge is not fit" in (place / name).read_text(encoding="utf-8"), name
+        text = (place / name).read_text(encoding="utf-8")
+        assert "The judge failed its sanity check" in text, name
 
 
 def test_a_judge_that_likes_padding_is_found_out(folder: Folder) -> None:
@@ -164,7 +167,9 @@ def test_a_judge_that_is_not_fit_ends_the_run_where_it_is_told_to(folder: Folder
         ended = CliRunner().invoke(main, ["--project", str(folder.root), "run", "mine"])
         assert server.count == 60 + 120
     assert ended.exit_code == 1
-    assert "partial: judge: quality: The judge is not fit" in ended.output.replace("\n", " ")
+    assert "partial: judge: quality: The judge failed its sanity check" in ended.output.replace(
+        "\n", " "
+    )
     assert "run the same command again to continue" not in ended.output
 
 
@@ -192,7 +197,8 @@ def test_too_few_rows_tell_nothing_of_a_judge(folder: Folder) -> None:
         assert server.count == 21
     assert found.verdict == "cannot tell"
     assert found.sentence == (
-        "Whether the judge is fit cannot be told: it scored 7 rows, and it takes 8."
+        "The judge's sanity check could not decide: the judge scored 7 rows, and at least 8 are"
+        " needed."
     )
 
 

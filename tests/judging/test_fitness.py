@@ -1,4 +1,4 @@
-"""Whether a judge is fit to judge: canaries and biases."""
+"""The judge's sanity check: canaries and biases."""
 
 import math
 from collections.abc import Mapping
@@ -58,7 +58,7 @@ def test_being_blind_to_one_kind_is_enough_to_be_unfit() -> None:
     assert found.overall.auc.estimate > found.bar
     assert found.blind == ["empty"]
     assert not found.is_fit
-    assert found.sentence().endswith("It does not tell apart: empty.")
+    assert found.sentence().endswith("It does not detect: empty.")
 
 
 def test_a_kind_of_which_there_are_too_few_to_tell_is_named() -> None:
@@ -66,7 +66,7 @@ def test_a_kind_of_which_there_are_too_few_to_tell_is_named() -> None:
     found = fitness([5.0] * 12, {"empty": [1.0] * 12, "echo": echo})
     assert found.is_fit
     assert found.doubtful == ["echo"]
-    assert found.sentence().endswith("(10 more without a score). Too few to tell: echo.")
+    assert found.sentence().endswith("(10 more without a score). Too few copies to tell: echo.")
 
 
 def test_canaries_below_their_own_originals_count_though_rows_differ() -> None:
@@ -96,7 +96,8 @@ def test_a_judge_that_scores_nothing_is_not_fit() -> None:
     found = fitness([None, None], {"empty": [None, None]})
     assert not found.is_fit
     assert found.sentence() == (
-        "The judge is not fit: it scored 0 originals and 0 canaries (4 more without a score)."
+        "The judge failed its sanity check: it scored 0 originals and 0 corrupted copies"
+        " (4 more without a score)."
     )
     assert not fitness([1.0, 2.0], {}).is_fit
 
@@ -115,8 +116,9 @@ def test_the_bar_can_be_moved() -> None:
 def test_fitness_says_itself_in_a_sentence() -> None:
     found = fitness([5.0] * 10, {"empty": [1.0] * 10, "echo": [2.0] * 10})
     assert found.sentence() == (
-        "The judge is fit: it scores an original above a canary in 100 % (95 % interval 80 to"
-        " 100 %) of cases, where a coin has 50 % and 75 % are asked: 10 originals and 20 canaries."
+        "The judge passed its sanity check: it ranked the original above the corrupted copy 100 %"
+        " of the time (chance 50 %, required 75 %; 95 % interval 80 to 100 %), over 10 originals"
+        " and 20 corrupted copies."
     )
 
 
@@ -126,7 +128,7 @@ def test_a_judge_that_likes_padding_is_found_out() -> None:
     assert (found.rises, found.falls, found.rows) == (15, 0, 20)
     assert found.change == pytest.approx(0.15)
     assert found.sentence() == (
-        "Padding an answer raises its score: it rises for 15 and falls for 0 of 20 rows, by +0.15"
+        "Padding an answer raises its score: it rose for 15 and fell for 0 of 20 rows, by +0.15"
         " on average."
     )
 
@@ -151,4 +153,6 @@ def test_padding_that_lowers_scores_is_no_fault() -> None:
 def test_a_padded_answer_without_a_score_counts_for_nothing() -> None:
     found = length_bias([0.5, 0.5], [None, 0.5])
     assert (found.rows, found.missing, found.rises) == (1, 1, 0)
-    assert "cannot be told: 0 rows (1 more without a score)" in length_bias([1], [None]).sentence()
+    assert length_bias([1], [None]).sentence() == (
+        "It is unknown whether padding raises the score: 0 rows (1 more without a score) compared."
+    )

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from soupstock.errors import MistakeError
-from soupstock.review.argilla_api import Api, RefusedError, Settings, settings_of
+from soupstock.review.argilla_api import Api, ArgillaSettings, RefusedError, find_settings
 from soupstock.review.argilla_forms import record_body
-from soupstock.review.form import Record, Suggestion
+from soupstock.review.form import FormRecord, Suggestion
 from soupstock.review.tool import ReviewError
 
 Answers = Callable[[int, str, str], tuple[int, str]]
@@ -58,7 +58,7 @@ def answering(answers: Answers) -> Iterator[tuple[str, list[str]]]:
 
 def ask(url: str, method: str = "get") -> Any:
     async def asked() -> Any:
-        async with Api(Settings(url, "the-key")) as api:
+        async with Api(ArgillaSettings(url, "the-key")) as api:
             return await getattr(api, method)("me")
 
     return asyncio.run(asked())
@@ -118,20 +118,20 @@ def test_the_server_is_that_of_the_environment_or_the_one_that_was_started(
     tmp_path: Path,
 ) -> None:
     variables = {"ARGILLA_API_URL": "http://localhost:6900/", "ARGILLA_API_KEY": "k"}
-    found = settings_of(variables | {"ARGILLA_WORKSPACE": "w"}, tmp_path)
+    found = find_settings(variables | {"ARGILLA_WORKSPACE": "w"}, tmp_path)
     assert (found.url, found.key, found.workspace) == ("http://localhost:6900", "k", "w")
     assert "k" not in repr(found).replace("workspace", "")
     with pytest.raises(MistakeError, match="ARGILLA_API_KEY is missing"):
-        settings_of({"ARGILLA_API_URL": "http://localhost:6900"}, tmp_path)
+        find_settings({"ARGILLA_API_URL": "http://localhost:6900"}, tmp_path)
     with pytest.raises(MistakeError, match="make review"):
-        settings_of({}, tmp_path)
+        find_settings({}, tmp_path)
     place = tmp_path / ".argilla"
     place.mkdir()
     (place / "key").write_text("own\n")
     said = {"url": "http://127.0.0.1:1", "user": "argilla", "key_file": str(place / "key")}
     (place / "server.json").write_text(json.dumps(said | {"password_file": "p"}))
-    assert settings_of({}, tmp_path).key == "own"
-    assert settings_of({}, tmp_path).details == {"user": "argilla", "password": "in p"}
+    assert find_settings({}, tmp_path).key == "own"
+    assert find_settings({}, tmp_path).details == {"user": "argilla", "password": "in p"}
 
 
 @pytest.mark.parametrize(
@@ -139,13 +139,13 @@ def test_the_server_is_that_of_the_environment_or_the_one_that_was_started(
 )
 def test_an_address_that_is_none_is_a_mistake(url: str, tmp_path: Path) -> None:
     with pytest.raises(MistakeError, match="ARGILLA_API_URL"):
-        settings_of({"ARGILLA_API_URL": url, "ARGILLA_API_KEY": "k"}, tmp_path)
+        find_settings({"ARGILLA_API_URL": url, "ARGILLA_API_KEY": "k"}, tmp_path)
 
 
 def test_long_messages_are_taken_apart_and_nothing_of_them_is_lost() -> None:
     text = "<&>" * 30_000 + "end"
     turns = [{"role": "assistant", "content": text}, {"role": "a" * 30, "content": ""}]
-    body = record_body(Record("k", "r", {"chat": turns, "text": text}), {})
+    body = record_body(FormRecord("k", "r", {"chat": turns, "text": text}), {})
     *parts, last = body["fields"]["chat"]
     assert all(len(part["content"]) <= 20_000 for part in parts)
     assert html.unescape("".join(part["content"] for part in parts)) == text
@@ -160,7 +160,7 @@ def test_suggestions_keep_to_what_argilla_takes() -> None:
         Suggestion("unknown", "1"),
         Suggestion("correction", ""),
     )
-    body = record_body(Record("k", "r", {}, given), {"verdict": "q1", "correction": "q2"})
+    body = record_body(FormRecord("k", "r", {}, given), {"verdict": "q1", "correction": "q2"})
     first, second = body["suggestions"]
     assert first == {
         "question_id": "q1",

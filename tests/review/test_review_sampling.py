@@ -7,14 +7,14 @@ import pytest
 
 from soupstock.review.figures import weighted_share
 from soupstock.review.sampling import (
-    Drawn,
-    doubt,
-    draw,
-    draw_by,
-    draw_in,
-    numbers_of,
+    SampledRows,
+    draw_random,
+    draw_stratified,
+    draw_weighted,
     quarters,
-    sizes_of,
+    random_numbers,
+    sampling_weights,
+    uncertainty_of,
 )
 
 ROWS, DRAWS = 60, 1500
@@ -22,15 +22,15 @@ DOUBTS = [(n % 10) / 9 for n in range(ROWS)]
 KINDS = ["a"] * 40 + ["b"] * 15 + ["c"] * 5
 
 
-def drawn_by(how: str, seed: int, wanted: int = 12) -> Drawn:
-    numbers = numbers_of([f"row-{n}" for n in range(ROWS)], seed)
+def drawn_by(how: str, seed: int, wanted: int = 12) -> SampledRows:
+    numbers = random_numbers([f"row-{n}" for n in range(ROWS)], seed)
     match how:
         case "random":
-            return draw(numbers, wanted)
+            return draw_random(numbers, wanted)
         case "uncertain":
-            return draw_by(numbers, wanted, sizes_of(DOUBTS))
+            return draw_weighted(numbers, wanted, sampling_weights(DOUBTS))
         case _:
-            return draw_in(numbers, wanted, KINDS)
+            return draw_stratified(numbers, wanted, KINDS)
 
 
 @pytest.mark.parametrize("how", ["random", "uncertain", "stratified"])
@@ -80,29 +80,32 @@ def test_doubtful_rows_are_drawn_first_and_the_others_can_be() -> None:
 
 def test_nearly_the_same_rows_give_nearly_the_same_sample() -> None:
     ids = [f"row-{n}" for n in range(1000)]
-    before = draw(numbers_of(ids, 0), 100).places
+    before = draw_random(random_numbers(ids, 0), 100).places
     # Rows in the middle are gone, and others come before.
     rest = [f"new-{n}" for n in range(20)] + ids[:500] + ids[520:]
-    after = draw(numbers_of(rest, 0), 100).places
+    after = draw_random(random_numbers(rest, 0), 100).places
     assert len({ids[n] for n in before} & {rest[n] for n in after}) > 90
-    assert len(set(draw(numbers_of(ids, 1), 100).places) & set(before)) < 30
+    assert len(set(draw_random(random_numbers(ids, 1), 100).places) & set(before)) < 30
 
 
 def test_fewer_rows_than_wanted_are_all_drawn_for_sure() -> None:
-    numbers = numbers_of(["a", "b", "c"], 0)
-    for found in (draw(numbers, 10), draw_by(numbers, 10, sizes_of([0, 1, 0.5]))):
+    numbers = random_numbers(["a", "b", "c"], 0)
+    for found in (
+        draw_random(numbers, 10),
+        draw_weighted(numbers, 10, sampling_weights([0, 1, 0.5])),
+    ):
         assert sorted(found.places) == [0, 1, 2]
         assert found.chances.tolist() == [1, 1, 1]
-    assert draw(numbers_of([], 0), 5).places.size == 0
-    assert draw_by(numbers_of([], 0), 5, sizes_of([])).places.size == 0
-    assert draw_in(numbers_of([], 0), 5, []).places.size == 0
+    assert draw_random(random_numbers([], 0), 5).places.size == 0
+    assert draw_weighted(random_numbers([], 0), 5, sampling_weights([])).places.size == 0
+    assert draw_stratified(random_numbers([], 0), 5, []).places.size == 0
 
 
 def test_rows_of_which_nothing_else_would_be_drawn_are_sure_and_the_rest_shares_what_is_left() -> (
     None
 ):
-    numbers = numbers_of([f"{n}" for n in range(10)], 0)
-    found = draw_by(numbers, 4, np.array([100.0, *[1.0] * 9]))
+    numbers = random_numbers([f"{n}" for n in range(10)], 0)
+    found = draw_weighted(numbers, 4, np.array([100.0, *[1.0] * 9]))
     chances = dict(zip(found.places.tolist(), found.chances.tolist(), strict=True))
     assert chances.pop(0) == 1
     assert list(chances.values()) == pytest.approx([3 / 9] * 3)
@@ -112,8 +115,8 @@ def test_of_more_kinds_than_rows_are_wanted_the_rarest_are_one() -> None:
     kinds = [f"kind-{n}" for n in range(50)] + ["often"] * 50
     seen: set[int] = set()
     for seed in range(600):
-        numbers = numbers_of([f"{n}" for n in range(100)], seed)
-        found = draw_in(numbers, 10, kinds)
+        numbers = random_numbers([f"{n}" for n in range(100)], seed)
+        found = draw_stratified(numbers, 10, kinds)
         assert len(found.places) == 10
         assert (found.chances > 0).all()
         seen.update(found.places.tolist())
@@ -149,4 +152,4 @@ def test_numbers_are_told_apart_by_quarters_and_what_is_missing_by_itself() -> N
 def test_a_verdict_is_as_doubtful_as_the_most_doubtful_that_is_known_of_it(
     verdict: tuple[float | None, float, float | None, float | None], least: float, most: float
 ) -> None:
-    assert least <= doubt(*verdict) <= most
+    assert least <= uncertainty_of(*verdict) <= most

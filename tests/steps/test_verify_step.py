@@ -213,8 +213,8 @@ def test_any_answer_is_right_or_wrong_and_the_right_one_itself_is_right(said: li
 @linux
 def test_what_cannot_be_loaded_is_told_for_each_case() -> None:
     assert (
-        sandbox.each("import nothing", [("a",), ("b",)], MATH)
-        == [sandbox.Ended("ModuleNotFoundError")] * 2
+        sandbox.run_cases("import nothing", [("a",), ("b",)], MATH)
+        == [sandbox.RunResult("ModuleNotFoundError")] * 2
     )
 
 

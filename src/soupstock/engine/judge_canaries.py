@@ -84,12 +84,12 @@ async def examine(
     told = Examination(step, len(rows), tally)
     if len(rows) < FEWEST:
         many = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
-        told.why = f"it scored {many}, and it takes {FEWEST}"
+        told.why = f"the judge scored {many}, and at least {FEWEST} are needed"
         return told
     known = spoiled(step.rubric, rows)
     verdicts = await _verdicts(step, known, client, tally)
     if not any(verdicts.values()):
-        told.why = client.stopped.message if client.stopped else "no canary has a verdict"
+        told.why = client.stopped.message if client.stopped else "no corrupted copy has a verdict"
         return told
     told.whole = _examined(step, rows, known, verdicts)
     roles = [member.role for member in step.members] if step.is_jury else []
@@ -154,13 +154,13 @@ def fit_of(whole: Examined | None) -> Fit:
 
 
 def sentence(told: Examination) -> str:
-    """Say in plain words whether a judge is fit, and why."""
+    """Say in plain words whether a judge passed its sanity check, and why."""
     if told.whole is None:
-        return f"Whether the judge is fit cannot be told: {told.why}."
+        return f"The judge's sanity check could not decide: {told.why}."
     if not told.whole.is_told:
         found = told.whole.fitness.overall
         return (
-            "Whether the judge is fit cannot be told: only"
-            f" {found.good} originals and {found.bad} canaries have a score."
+            "The judge's sanity check could not decide: only"
+            f" {found.good} originals and {found.bad} corrupted copies have a score."
         )
     return told.whole.fitness.sentence()

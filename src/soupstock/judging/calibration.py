@@ -1,4 +1,4 @@
-"""A judge beside people, in figures."""
+"""How far a judge agrees with people, in figures."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ Scores = list[float | None]
 
 
 @dataclass(frozen=True)
-class Case:
+class LabelledVerdicts:
     """A judge's verdicts and people's labels."""
 
     rubric: Rubric
@@ -30,8 +30,8 @@ class Case:
         """The labelled rows that have a verdict."""
         return [row for row in self.given.rows if self.verdicts.get(row) is not None]
 
-    def told(self, bad: float, *, are_chosen: bool) -> dict[str, Any]:
-        """Compute all figures."""
+    def figures(self, bad: float, *, are_chosen: bool) -> dict[str, Any]:
+        """Compute all fields of the calibration record that compare the judge with people."""
         criteria = tuple(self._criteria())
         found: dict[str, Any] = {"criteria": criteria}
         keeps = self.given.keeps()
@@ -40,7 +40,7 @@ class Case:
         weak = [one.name for one in criteria if not one.is_beyond_chance]
         sentences = list(found.get("sentences", ()))
         if weak:
-            sentences.append(f"Not provably better than chance: {', '.join(weak)}.")
+            sentences.append(f"Not provably better than chance on: {', '.join(weak)}.")
         return found | {"sentences": tuple(sentences)}
 
     def _overall(
@@ -54,8 +54,10 @@ class Case:
         rate = self._rate(keeps, are_chosen=are_chosen)
         held = None if are_chosen else promise(people, scores, bad=bad)
         among = alpha(self.given.by_annotator(), metric="nominal") if self._is_shared else None
-        told = [agreed, right, apart, errors(people, passes), held, rate]
-        people_told = [f"People among themselves: {among.sentence()}"] if among is not None else []
+        results = [agreed, right, apart, errors(people, passes), held, rate]
+        sentences = [one.sentence() for one in results if one is not None]
+        if among is not None:
+            sentences.append(f"People among themselves: {among.sentence()}")
         return {
             "kappa": interval(agreed.interval),
             "accuracy": interval(right.right),
@@ -64,12 +66,12 @@ class Case:
             "people": interval(among.interval) if among is not None else None,
             "promise": _promise(held) if held is not None else None,
             "rate": _rate_record(rate),
-            "sentences": tuple([one.sentence() for one in told if one is not None] + people_told),
+            "sentences": tuple(sentences),
         }
 
     @property
     def _is_shared(self) -> bool:
-        """Whether several people looked."""
+        """Whether several people labelled rows."""
         return len(self.given.annotators) > 1
 
     def _rate(self, keeps: Mapping[str, float | None], *, are_chosen: bool) -> PassRate:
@@ -96,9 +98,9 @@ class Case:
         self, name: str, most: int, levels: Mapping[str, float | None]
     ) -> CriterionRecord:
         people = [levels[row] for row in self.labelled]
-        said = [_level(self.verdicts[row]["criteria"][name], most) for row in self.labelled]
-        found = kappa(people, said, levels=range(1, most + 1), weights="quadratic")
-        right = accuracy(people, said)
+        levels_given = [_level(self.verdicts[row]["criteria"][name], most) for row in self.labelled]
+        found = kappa(people, levels_given, levels=range(1, most + 1), weights="quadratic")
+        right = accuracy(people, levels_given)
         return CriterionRecord(
             name=name,
             rows=found.rows,
@@ -122,7 +124,7 @@ class Case:
 
 
 def _level(found: Mapping[str, Any], most: int) -> float:
-    """Return the level; of several judges the one that is nearest to their score."""
+    """Return the level; for a jury, the level that is nearest to its score."""
     level = found["level"]
     return float(round(found["score"] * (most - 1)) + 1 if level is None else level)
 

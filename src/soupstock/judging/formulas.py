@@ -14,7 +14,7 @@ import orjson
 
 from soupstock.errors import MistakeError, Place
 from soupstock.judging.answers import boxed, concluded, number, same_value
-from soupstock.judging.sandbox import Limits, each
+from soupstock.judging.sandbox import Limits, run_cases
 
 NEEDED = (
     "`by: math` needs math-verify: pip install 'soupstock[math]'"
@@ -65,7 +65,9 @@ def faults(asked: Sequence[tuple[str, ...]], limits: Limits) -> list[str | None]
     ]
     distinct = list(dict.fromkeys(pairs))
     paths = [path for path in sys.path if path]
-    found = dict(zip(distinct, each(_WITHIN.format(paths=paths), distinct, limits), strict=True))
+    found = dict(
+        zip(distinct, run_cases(_WITHIN.format(paths=paths), distinct, limits), strict=True)
+    )
     ended = (found[pair] for pair in pairs)
     return [_fault(known) if known is not None else _told(*next(ended)) for known in decided]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from soupstock.errors import MistakeError, Place, shown
 from soupstock.judging.answers import Finding
-from soupstock.judging.sandbox import Limits, carried_out
+from soupstock.judging.sandbox import Limits, run_all
 
 NEEDED = "`by: call` needs jsonschema: pip install 'soupstock[tools]'"
 MOST_CALLS = 16
@@ -32,7 +32,7 @@ def called(asked: Sequence[tuple[str, ...]], limits: Limits) -> list[Finding]:
     found = [Finding(one) if isinstance(one, str) else Finding() for one in read]
     runs = [(place, stubs) for place in sound for stubs in asked[place][2:]]
     pairs = [(stubs, _script(read[place])) for place, stubs in runs]
-    for (place, _), ended in zip(runs, carried_out(pairs, limits), strict=True):
+    for (place, _), ended in zip(runs, run_all(pairs, limits), strict=True):
         fault = ended.fault and f"the call failed: {ended.fault}"
         found[place] = Finding(fault, ended.result)
     return found

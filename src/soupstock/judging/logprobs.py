@@ -17,14 +17,14 @@ Path = tuple[str, ...]
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s"{}\[\],:]+', re.DOTALL)
 
 
-def chances(text: str, numbers: Numbers) -> dict[Path, dict[str, float]]:
+def token_probabilities(text: str, numbers: Numbers) -> dict[Path, dict[str, float]]:
     """Return for the numbers in a JSON object, by their keys, how likely each token was there.
 
     The probabilities of tokens that differ in blanks alone are one.
     """
     given = {_past_blanks(text, place): tokens for place, tokens in numbers or ()}
     found: dict[Path, dict[str, float]] = {}
-    for path, place in places(text):
+    for path, place in value_positions(text):
         shares: dict[str, float] = {}
         for token, likelihood in given.get(place, ()):
             word = token.strip()
@@ -41,7 +41,7 @@ def _past_blanks(text: str, place: int) -> int:
     return place
 
 
-def places(text: str) -> Iterator[tuple[Path, int]]:
+def value_positions(text: str) -> Iterator[tuple[Path, int]]:
     """Yield the plain values of a JSON object in a text, each by its keys, and where it stands.
 
     The text may be anything; what it yields for one that holds no JSON object means nothing.

@@ -10,7 +10,7 @@ import orjson
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
 from soupstock.errors import quoted
-from soupstock.judging.logprobs import Numbers, chances, entropy
+from soupstock.judging.logprobs import Numbers, entropy, token_probabilities
 from soupstock.spec.fields import Name, Path_, Spec
 from soupstock.spec.pruning import Use
 
@@ -177,7 +177,7 @@ def read_verdict(rubric: Rubric, text: str, numbers: Numbers = None) -> Verdict 
     found = json_object(text)
     if found is None:
         return f"the reply is no JSON object: {quoted(text)}" if text else "the reply is empty"
-    known = chances(text, numbers) if numbers else {}
+    known = token_probabilities(text, numbers) if numbers else {}
     criteria: dict[str, CriterionVerdict] = {}
     for name, criterion in rubric.judged.items():
         verdict = _criterion_verdict(name, len(criterion.levels), found.get(name))
@@ -225,13 +225,13 @@ def _criterion_verdict(name: str, levels: int, value: object) -> CriterionVerdic
 
 
 def _expected(
-    verdict: CriterionVerdict, levels: int, chances: Mapping[str, float]
+    verdict: CriterionVerdict, levels: int, probabilities: Mapping[str, float]
 ) -> CriterionVerdict:
     """Take the mean over the levels' probabilities for the score, where they are known."""
-    shares = [chances.get(str(level), 0.0) for level in range(1, levels + 1)]
+    shares = [probabilities.get(str(level), 0.0) for level in range(1, levels + 1)]
     total = math.fsum(shares)
     # In a token `1` one cannot see whether a 0 follows.
-    is_told = str(levels) in chances or levels < 10  # noqa: PLR2004 - two digits
+    is_told = str(levels) in probabilities or levels < 10  # noqa: PLR2004 - two digits
     if not total or not is_told:
         return verdict
     shares = [share / total for share in shares]

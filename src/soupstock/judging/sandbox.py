@@ -140,7 +140,7 @@ class Limits:
         return None if said is None else f"the kernel grants no filter ({said})"
 
 
-class Ended(NamedTuple):
+class RunResult(NamedTuple):
     """How code ended: what went wrong, and what it left in `result`, as JSON."""
 
     fault: str | None
@@ -150,16 +150,16 @@ class Ended(NamedTuple):
 def tested(asked: Sequence[tuple[str, ...]], limits: Limits) -> list[str | None]:
     """Run solutions against their tests, several at a time: what is wrong with each, or None."""
     pairs = [(code_of(solution), tests) for solution, tests in asked]
-    return [ended.fault for ended in carried_out(pairs, limits)]
+    return [ended.fault for ended in run_all(pairs, limits)]
 
 
-def carried_out(pairs: Sequence[tuple[str, str]], limits: Limits) -> list[Ended]:
+def run_all(pairs: Sequence[tuple[str, str]], limits: Limits) -> list[RunResult]:
     """Run pieces of code, each with one that follows it, several at a time."""
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         return list(pool.map(lambda pair: _run(pair[0], pair[1], limits), pairs))
 
 
-def each(code: str, cases: Sequence[Sequence[str]], limits: Limits) -> list[Ended]:
+def run_cases(code: str, cases: Sequence[Sequence[str]], limits: Limits) -> list[RunResult]:
     """Call the function `check` that code defines with each case; the limits are for one case.
 
     What it returns is the result. The code is our own, and the cases are not.
@@ -171,14 +171,14 @@ def each(code: str, cases: Sequence[Sequence[str]], limits: Limits) -> list[Ende
         return [ended for part in found for ended in part]
 
 
-def _one_by_one(code: str, cases: Sequence[Sequence[str]], limits: Limits) -> list[Ended]:
-    found: list[Ended] = []
+def _one_by_one(code: str, cases: Sequence[Sequence[str]], limits: Limits) -> list[RunResult]:
+    found: list[RunResult] = []
     while left := cases[len(found) :]:
         said = _spoken(code, "", limits, cases=left)
-        fault = Ended(said.fault or "it ended before it was checked")
+        fault = RunResult(said.fault or "it ended before it was checked")
         if not said.lines:
             return [*found, *(fault for _ in left)]
-        found += [Ended(None, line) for line in said.lines[1 : 1 + len(left)]]
+        found += [RunResult(None, line) for line in said.lines[1 : 1 + len(left)]]
         # A process that ends before its cases do ends by the one that it was at.
         if len(found) < len(cases):
             found.append(fault)
@@ -198,11 +198,13 @@ class _Said(NamedTuple):
     fault: str | None
 
 
-def _run(solution: str, tests: str, limits: Limits, *, is_probe: bool = False) -> Ended:
+def _run(solution: str, tests: str, limits: Limits, *, is_probe: bool = False) -> RunResult:
     lines, fault = _spoken(solution, tests, limits, is_probe=is_probe)
     if fault is not None:
-        return Ended(fault)
-    return Ended(None, lines[0] or None) if lines else Ended("it ended before its tests did")
+        return RunResult(fault)
+    return (
+        RunResult(None, lines[0] or None) if lines else RunResult("it ended before its tests did")
+    )
 
 
 def _spoken(

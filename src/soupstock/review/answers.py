@@ -28,13 +28,13 @@ KEEP = "keep"
 REVIEW = "review"
 ANSWERS = "answers.jsonl"
 
-Place_ = tuple[str, str]
+KeyAndSource = tuple[str, str]
 """A text by its key, and where people read it."""
 
 Conflicts = Literal["majority", "strictest", "latest"]
 
 
-class Answer(Spec):
+class ReviewAnswer(Spec):
     """What one person said of one text."""
 
     key: str
@@ -55,7 +55,7 @@ class Answer(Spec):
 
 
 @dataclass(frozen=True)
-class Settled:
+class Consensus:
     """What people together said of a text."""
 
     people: int
@@ -66,10 +66,10 @@ class Settled:
 
 
 @dataclass(frozen=True)
-class Answers:
+class ReviewAnswers:
     """All answers of a pipeline, in order of their keys."""
 
-    given: tuple[Answer, ...] = ()
+    given: tuple[ReviewAnswer, ...] = ()
 
     @property
     def content(self) -> str:
@@ -79,26 +79,28 @@ class Answers:
         return hashlib.sha256(_dumped(self.given, without={"source"})).hexdigest()
 
     @cached_property
-    def by_key(self) -> Mapping[str, Sequence[Answer]]:
+    def by_key(self) -> Mapping[str, Sequence[ReviewAnswer]]:
         """The answers to each text; of a person who gave several, the last."""
-        found: dict[str, dict[str, Answer]] = {}
+        found: dict[str, dict[str, ReviewAnswer]] = {}
         for one in sorted(self.given, key=_time):
             found.setdefault(one.key, {})[one.annotator] = one
         return {key: list(found[key].values()) for key in sorted(found)}
 
-    def settled(self, conflicts: Conflicts) -> dict[str, Settled]:
+    def settled(self, conflicts: Conflicts) -> dict[str, Consensus]:
         """Put together what people said of each text."""
         return {key: _settled(some, conflicts) for key, some in self.by_key.items()}
 
-    def with_those(self, fresh: Iterable[Answer], instead_of: Iterable[Place_]) -> "Answers":
+    def with_those(
+        self, fresh: Iterable[ReviewAnswer], instead_of: Iterable[KeyAndSource]
+    ) -> "ReviewAnswers":
         """Take in answers, and leave out those that were given before in the same places."""
         gone = set(instead_of)
         kept = {_identity(one): one for one in self.given if (one.key, one.source) not in gone}
         kept |= {_identity(one): one for one in fresh}
-        return Answers(tuple(kept[place] for place in sorted(kept)))
+        return ReviewAnswers(tuple(kept[place] for place in sorted(kept)))
 
 
-def _identity(one: Answer) -> tuple[str, str, str]:
+def _identity(one: ReviewAnswer) -> tuple[str, str, str]:
     return one.key, one.annotator, one.source
 
 
@@ -112,26 +114,26 @@ def review_folder(root: Path, name: str) -> Path:
     return run_folder.runs_folder(root) / slug(name) / REVIEW
 
 
-def read_answers(root: Path, name: str) -> Answers:
+def read_answers(root: Path, name: str) -> ReviewAnswers:
     """Read a pipeline's answers; raises MistakeError."""
     path = review_folder(root, name) / ANSWERS
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
-        return Answers()
+        return ReviewAnswers()
     except OSError as error:
         raise MistakeError(f"it cannot be read: {error.strerror}", Place(path)) from error
     given = []
     for number, line in enumerate(lines, 1):
         try:
-            given.append(Answer.model_validate_json(line))
+            given.append(ReviewAnswer.model_validate_json(line))
         except ValidationError as error:
             problem = "it is no answer of this version of soupstock; remove the line or the file"
             raise MistakeError(problem, Place(path, number)) from error
-    return Answers(tuple(given))
+    return ReviewAnswers(tuple(given))
 
 
-def write_answers(root: Path, name: str, answers: Answers) -> Path:
+def write_answers(root: Path, name: str, answers: ReviewAnswers) -> Path:
     """Write a pipeline's answers, whole or not at all."""
     path = review_folder(root, name) / ANSWERS
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,21 +143,21 @@ def write_answers(root: Path, name: str, answers: Answers) -> Path:
     return path
 
 
-def _dumped(given: Iterable[Answer], without: AbstractSet[str] = frozenset()) -> bytes:
+def _dumped(given: Iterable[ReviewAnswer], without: AbstractSet[str] = frozenset()) -> bytes:
     return b"".join(one.model_dump_json(exclude=set(without)).encode() + b"\n" for one in given)
 
 
-def _settled(some: Sequence[Answer], conflicts: Conflicts) -> Settled:
+def _settled(some: Sequence[ReviewAnswer], conflicts: Conflicts) -> Consensus:
     said = [one for one in some if one.status == "submitted"]
     comments = dict.fromkeys(one.comment for one in said if one.comment)
     verdict = _verdict(said, conflicts)
     correction = None
     if verdict == KEEP:
         correction = _correction([one for one in said if one.verdict == KEEP], conflicts)
-    return Settled(len(some), verdict, correction, "\n".join(comments) or None)
+    return Consensus(len(some), verdict, correction, "\n".join(comments) or None)
 
 
-def _verdict(said: Sequence[Answer], conflicts: Conflicts) -> str | None:
+def _verdict(said: Sequence[ReviewAnswer], conflicts: Conflicts) -> str | None:
     given = [one for one in said if one.verdict is not None]
     if not given:
         return None
@@ -171,7 +173,7 @@ def _verdict(said: Sequence[Answer], conflicts: Conflicts) -> str | None:
     return min(counts, key=lambda veto: (-counts[veto], veto))
 
 
-def _correction(said: Sequence[Answer], conflicts: Conflicts) -> str | None:
+def _correction(said: Sequence[ReviewAnswer], conflicts: Conflicts) -> str | None:
     """Return the text that most wrote, of several the last one."""
     given = sorted((one for one in said if one.correction is not None), key=_time)
     if not given:
@@ -183,5 +185,5 @@ def _correction(said: Sequence[Answer], conflicts: Conflicts) -> str | None:
     return next(one.correction for one in reversed(given) if counts[one.correction] == most)
 
 
-def _time(one: Answer) -> tuple[str, str]:
+def _time(one: ReviewAnswer) -> tuple[str, str]:
     return one.when, one.annotator

@@ -10,18 +10,18 @@ import polars as pl
 
 from soupstock import spec
 from soupstock.artifacts.review import ReviewRecord
-from soupstock.review.answers import KEEP, Answers, Settled, key_of
+from soupstock.review.answers import KEEP, Consensus, ReviewAnswers, key_of
 from soupstock.review.figures import agreement_records, share_record
 from soupstock.review.sampling import (
-    Drawn,
     Floats,
-    doubt,
-    draw,
-    draw_by,
-    draw_in,
-    numbers_of,
+    SampledRows,
+    draw_random,
+    draw_stratified,
+    draw_weighted,
     quarters,
-    sizes_of,
+    random_numbers,
+    sampling_weights,
+    uncertainty_of,
 )
 from soupstock.rows.rows import column
 from soupstock.rows.table import Table
@@ -85,7 +85,7 @@ class Reviewing:
     threshold: float = 0.5
     """From which score on the pipeline keeps a row."""
     seed: int = 0
-    answers: Answers = field(default_factory=Answers)
+    answers: ReviewAnswers = field(default_factory=ReviewAnswers)
 
     @property
     def label(self) -> str:
@@ -149,7 +149,7 @@ class _Rows:
 
     def sample(self, step: Reviewing) -> dict[int, float]:
         """Draw the rows that people read: their places, each with its chance."""
-        numbers = numbers_of(self.ids, step.seed)
+        numbers = random_numbers(self.ids, step.seed)
         there = [n for n, why in enumerate(self.reasons) if not why and self.keys[n] is not None]
         filtered = [
             n
@@ -160,19 +160,21 @@ class _Rows:
         chosen = {there[place]: float(chance) for place, chance in zip(*found, strict=True)}
         if step.said.dropped and filtered:
             strata = [self.reasons[n] for n in filtered]
-            more = draw_in(numbers[filtered], step.said.dropped, strata)
+            more = draw_stratified(numbers[filtered], step.said.dropped, strata)
             chosen |= {filtered[place]: float(chance) for place, chance in zip(*more, strict=True)}
         return chosen
 
-    def _drawn(self, step: Reviewing, numbers: Floats, there: Sequence[int]) -> Drawn:
+    def _drawn(self, step: Reviewing, numbers: Floats, there: Sequence[int]) -> SampledRows:
         wanted = step.said.sample
         match step.said.strategy:
             case spec.Stratified():
-                return draw_in(numbers, wanted, _strata([self.kinds[n] for n in there]))
+                return draw_stratified(numbers, wanted, _strata([self.kinds[n] for n in there]))
             case "uncertain":
-                return draw_by(numbers, wanted, sizes_of([self.doubts[n] for n in there]))
+                return draw_weighted(
+                    numbers, wanted, sampling_weights([self.doubts[n] for n in there])
+                )
             case _:
-                return draw(numbers, wanted)
+                return draw_random(numbers, wanted)
 
 
 def _doubts(step: Reviewing, part: pl.DataFrame) -> Iterator[float]:
@@ -180,7 +182,7 @@ def _doubts(step: Reviewing, part: pl.DataFrame) -> Iterator[float]:
         return
     for verdict in part[step.judge].to_list():
         said: Mapping[str, Any] = verdict or {}
-        yield doubt(
+        yield uncertainty_of(
             said.get("score"), step.threshold, said.get("uncertainty"), said.get("disagreement")
         )
 
@@ -208,7 +210,7 @@ class _Applied:
         step: Reviewing,
         rows: _Rows,
         chances: Mapping[int, float],
-        settled: Mapping[str, Settled],
+        settled: Mapping[str, Consensus],
     ) -> None:
         self._step = step
         self._rows = rows
@@ -242,7 +244,7 @@ class _Applied:
         ]
         return part.with_columns(*marks, *self._texts(part, texts))
 
-    def _told(self, place: int, said: Settled | None) -> dict[str, Any] | None:
+    def _told(self, place: int, said: Consensus | None) -> dict[str, Any] | None:
         chance = self._chances.get(place)
         if chance is None and said is None:
             return None

@@ -11,8 +11,8 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from soupstock.errors import MistakeError, hint, quoted
-from soupstock.review.answers import Answer, Place_
-from soupstock.review.argilla_api import WORKSPACE, Api, RefusedError, Settings
+from soupstock.review.answers import KeyAndSource, ReviewAnswer
+from soupstock.review.argilla_api import WORKSPACE, Api, ArgillaSettings, RefusedError
 from soupstock.review.argilla_forms import (
     LONGEST_GUIDELINES,
     field_body,
@@ -22,8 +22,8 @@ from soupstock.review.argilla_forms import (
     record_body,
     replies_of,
 )
-from soupstock.review.form import Form, Record, read
-from soupstock.review.tool import Notify, Place, Pulled, Pushed
+from soupstock.review.form import Form, FormRecord, read_reply
+from soupstock.review.tool import Notify, Pulled, Pushed, ReviewPlace
 from soupstock.spec.pipeline import slug
 
 BATCH = 50
@@ -52,15 +52,15 @@ class _Dataset(NamedTuple):
 class Argilla:
     """A workspace of an Argilla server."""
 
-    settings: Settings
+    settings: ArgillaSettings
     pipeline: str
     notify: Notify
-    _place: Place | None = None
+    _place: ReviewPlace | None = None
 
     async def pull(self, form: Form, texts: Mapping[str, str], since: Mapping[str, str]) -> Pulled:
         """Fetch the answers of all datasets in which somebody answered since the last time."""
-        answers: list[Answer] = []
-        places: list[Place_] = []
+        answers: list[ReviewAnswer] = []
+        places: list[KeyAndSource] = []
         seen: dict[str, str] = {}
         async with Api(self.settings) as api:
             found = await self._datasets(api, await self._workspace(api))
@@ -88,14 +88,14 @@ class Argilla:
         people: Mapping[str, str],
         shown: str | None,
         source: str,
-    ) -> Iterator[Answer]:
+    ) -> Iterator[ReviewAnswer]:
         for reply in replies_of(record, people):
             try:
-                yield read(form, reply, shown, source)
+                yield read_reply(form, reply, shown, source)
             except ValueError as error:
                 self.notify(f"an answer by {reply.annotator} cannot be read: {error}")
 
-    async def push(self, form: Form, records: Sequence[Record]) -> Pushed:
+    async def push(self, form: Form, records: Sequence[FormRecord]) -> Pushed:
         """Send the records that are not there yet, and those that a broken push left half done."""
         async with Api(self.settings) as api:
             workspace = await self._workspace(api)
@@ -117,13 +117,13 @@ class Argilla:
                 await _put(api, dataset.id, bodies, refused)
         return Pushed(len(fresh) - len(refused), len(records) - len(fresh), refused)
 
-    def place(self) -> Place:
+    def place(self) -> ReviewPlace:
         """Name the dataset's page."""
-        return self._place or Place(self.settings.url, self.settings.details)
+        return self._place or ReviewPlace(self.settings.url, self.settings.details)
 
-    def _placed(self, dataset: _Dataset) -> Place:
+    def _placed(self, dataset: _Dataset) -> ReviewPlace:
         page = f"{self.settings.url}/dataset/{dataset.id}/annotation-mode"
-        return Place(page, {"dataset": dataset.name, **self.settings.details})
+        return ReviewPlace(page, {"dataset": dataset.name, **self.settings.details})
 
     async def _workspace(self, api: Api) -> str:
         """Find the workspace; soupstock's own is made where it is not there."""

@@ -41,7 +41,7 @@ class RefusedError(ReviewError):
 
 
 @dataclass(frozen=True)
-class Settings:
+class ArgillaSettings:
     """Which server, and who asks."""
 
     url: str
@@ -52,7 +52,7 @@ class Settings:
     """What a person needs to sign in, where the server is one that we started."""
 
 
-def settings_of(environment: Mapping[str, str], runs: Path) -> Settings:
+def find_settings(environment: Mapping[str, str], runs: Path) -> ArgillaSettings:
     """Find the server: by environment, or else the one that `make review` started.
 
     Raises:
@@ -61,7 +61,7 @@ def settings_of(environment: Mapping[str, str], runs: Path) -> Settings:
     workspace = environment.get(WORKSPACE_VARIABLE) or None
     url, key = environment.get(URL_VARIABLE), environment.get(KEY_VARIABLE)
     if url and key:
-        return Settings(_checked(url), key, workspace)
+        return ArgillaSettings(_checked(url), key, workspace)
     if url or key:
         missing = KEY_VARIABLE if url else URL_VARIABLE
         raise MistakeError(f"{missing} is missing in the environment")
@@ -69,7 +69,7 @@ def settings_of(environment: Mapping[str, str], runs: Path) -> Settings:
         said = json.loads((runs / SERVER).read_text(encoding="utf-8"))
         key = Path(said["key_file"]).read_text(encoding="utf-8").strip()
         details = {"user": said["user"], "password": f"in {said['password_file']}"}
-        return Settings(_checked(said["url"]), key, workspace, details)
+        return ArgillaSettings(_checked(said["url"]), key, workspace, details)
     except (OSError, ValueError, KeyError, TypeError) as error:
         problem = (
             f"which Argilla? `make review NAME=…` starts one, or set {URL_VARIABLE} and "
@@ -94,7 +94,7 @@ def _checked(url: str) -> str:
 class Api:
     """A connection to a server, as long as it is entered."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ArgillaSettings) -> None:
         self._settings = settings
         self._session: aiohttp.ClientSession | None = None
 

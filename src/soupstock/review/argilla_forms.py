@@ -5,7 +5,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from soupstock.review.form import Field, Form, Option, Question, Record, Reply, Suggestion, Text
+from soupstock.review.form import (
+    Field,
+    Form,
+    FormRecord,
+    FormReply,
+    Option,
+    Question,
+    Suggestion,
+    Text,
+)
 
 LONGEST_TITLE, LONGEST_OPTION, LONGEST_DESCRIPTION, LONGEST_GUIDELINES = 500, 500, 1000, 10_000
 LONGEST_MESSAGE, LONGEST_ROLE, MOST_MESSAGES = 20_000, 20, 500
@@ -60,7 +69,7 @@ def metadata_bodies() -> Iterator[dict[str, Any]]:
         }
 
 
-def record_body(record: Record, questions: Mapping[str, str]) -> dict[str, Any]:
+def record_body(record: FormRecord, questions: Mapping[str, str]) -> dict[str, Any]:
     """Write a record; `questions` are the ids of the questions by name."""
     return {
         "external_id": record.key,
@@ -128,13 +137,13 @@ def _question(said: Mapping[str, Any]) -> Question:
     )
 
 
-def replies_of(record: Mapping[str, Any], people: Mapping[str, str]) -> Iterator[Reply]:
+def replies_of(record: Mapping[str, Any], people: Mapping[str, str]) -> Iterator[FormReply]:
     """Read a record's responses; drafts are not given yet."""
     for said in record.get("responses") or ():
         if said["status"] not in {"submitted", "discarded"}:
             continue
         values = {name: str(one["value"]) for name, one in (said.get("values") or {}).items()}
-        yield Reply(
+        yield FormReply(
             key=str(record.get("external_id")),
             annotator=people.get(said["user_id"], said["user_id"]),
             values=values if said["status"] == "submitted" else {},

@@ -15,18 +15,18 @@ from soupstock.artifacts.manifest import Manifest
 from soupstock.errors import MistakeError, shown
 from soupstock.project.project import Project, name_of
 from soupstock.review.answers import (
-    Answer,
-    Answers,
+    ReviewAnswer,
+    ReviewAnswers,
     read_answers,
     review_folder,
     write_answers,
 )
 from soupstock.review.argilla import Argilla
-from soupstock.review.argilla_api import settings_of
+from soupstock.review.argilla_api import find_settings
 from soupstock.review.files import Files
 from soupstock.review.form import Form
-from soupstock.review.records import Papers
-from soupstock.review.tool import Desk, Notify, Place, Pushed
+from soupstock.review.records import RecordBuilder
+from soupstock.review.tool import Notify, Pushed, ReviewPlace, ReviewTool
 
 SEEN = "seen.json"
 """How far was looked at the last fetch. It can be lost: then all is fetched again."""
@@ -42,7 +42,7 @@ class Exchanged:
     """What came of it."""
 
     name: str
-    place: Place
+    place: ReviewPlace
     """Where people go to answer."""
     pushed: Pushed
     wanted: int
@@ -85,7 +85,7 @@ def exchange(project: Project, name: str, environment: Mapping[str, str]) -> Exc
         ReviewError: The tool cannot be used just now; what was fetched by then is kept.
     """
     said, rows = _last_run(project, name)
-    papers = Papers.of(said, project)
+    papers = RecordBuilder.of(said, project)
     sample = _Sample(rows)
     form = papers.form(rows.schema)
     into = review_folder(project.root, said.name)
@@ -94,7 +94,7 @@ def exchange(project: Project, name: str, environment: Mapping[str, str]) -> Exc
     with FileLock(into / ".lock"):
         known = read_answers(project.root, said.name)
 
-        def keep(answers: Answers, seen: Mapping[str, str]) -> None:
+        def keep(answers: ReviewAnswers, seen: Mapping[str, str]) -> None:
             if answers != known:
                 write_answers(project.root, said.name, answers)
             # Only now: what is not kept is fetched again.
@@ -121,14 +121,14 @@ def exchange(project: Project, name: str, environment: Mapping[str, str]) -> Exc
 
 
 async def _exchanged(  # noqa: PLR0913, PLR0917 - what is exchanged, and between whom
-    desk: Desk,
+    desk: ReviewTool,
     form: Form,
-    papers: Papers,
+    papers: RecordBuilder,
     sample: _Sample,
-    known: Answers,
-    keep: Callable[[Answers, Mapping[str, str]], None],
+    known: ReviewAnswers,
+    keep: Callable[[ReviewAnswers, Mapping[str, str]], None],
     since: Mapping[str, str],
-) -> tuple[Answers, Pushed]:
+) -> tuple[ReviewAnswers, Pushed]:
     """Fetch first, and keep it before anything is sent: what is answered is not sent again."""
     texts = {
         row["review"]["key"]: text
@@ -143,12 +143,12 @@ async def _exchanged(  # noqa: PLR0913, PLR0917 - what is exchanged, and between
     return answers, await desk.push(form, records)
 
 
-def _waiting(keys: set[str], answers: Answers, annotators: int) -> set[str]:
+def _waiting(keys: set[str], answers: ReviewAnswers, annotators: int) -> set[str]:
     return {key for key in keys if len(answers.by_key.get(key, ())) < annotators}
 
 
-def _fresh(before: Answers, after: Answers) -> int:
-    was: dict[tuple[str, str, str], Answer] = {
+def _fresh(before: ReviewAnswers, after: ReviewAnswers) -> int:
+    was: dict[tuple[str, str, str], ReviewAnswer] = {
         (one.key, one.annotator, one.source): one for one in before.given
     }
     return sum(was.get((one.key, one.annotator, one.source)) != one for one in after.given)
@@ -172,12 +172,16 @@ def _last_run(project: Project, name: str) -> tuple[Manifest, pl.DataFrame]:
 
 
 def _desk(
-    papers: Papers, project: Project, name: str, environment: Mapping[str, str], notify: Notify
-) -> Desk:
+    papers: RecordBuilder,
+    project: Project,
+    name: str,
+    environment: Mapping[str, str],
+    notify: Notify,
+) -> ReviewTool:
     into = review_folder(project.root, name)
     if papers.step.review == "file":
         return Files(into / FILES)
-    settings = settings_of(environment, run_folder.runs_folder(project.root))
+    settings = find_settings(environment, run_folder.runs_folder(project.root))
     return Argilla(settings, name, notify)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from soupstock.artifacts.judges import IntervalRecord
 from soupstock.artifacts.review import AgreementRecord, ShareRecord
-from soupstock.review.answers import KEEP, Answer
+from soupstock.review.answers import KEEP, ReviewAnswer
 from soupstock.stats.agreement import Agreement, alpha, kappa
 from soupstock.stats.intervals import LEVEL, Floats, Interval, beta_quantile, times, unknown
 
@@ -41,7 +41,7 @@ def share_record(what: str, is_so: Sequence[bool], chances: Sequence[float]) -> 
     return ShareRecord(rows=len(is_so), share=_written(found), sentence=sentence)
 
 
-def agreement_records(given: Sequence[Answer]) -> Iterator[AgreementRecord]:
+def agreement_records(given: Sequence[ReviewAnswer]) -> Iterator[AgreementRecord]:
     """Say how far people agree on which rows to keep: Krippendorff's alpha; of two kappa, too."""
     said = [one for one in given if one.verdict is not None and one.status == "submitted"]
     people = sorted({one.annotator for one in said})

@@ -12,9 +12,9 @@ from typing import Any
 
 from soupstock import errors
 from soupstock.errors import MistakeError, quoted
-from soupstock.review.answers import Answer
-from soupstock.review.form import Form, Question, Record, Reply, read
-from soupstock.review.tool import Place, Pulled, Pushed
+from soupstock.review.answers import ReviewAnswer
+from soupstock.review.form import Form, FormRecord, FormReply, Question, read_reply
+from soupstock.review.tool import Pulled, Pushed, ReviewPlace
 from soupstock.spec.loader import read_text
 
 OUT = "to-review.jsonl"
@@ -31,7 +31,7 @@ class Files:
     async def pull(self, form: Form, texts: Mapping[str, str], since: Mapping[str, str]) -> Pulled:
         """Read the answers of all files; they are few, so `since` makes no difference."""
         del since
-        answers: list[Answer] = []
+        answers: list[ReviewAnswer] = []
         places: dict[str, None] = {}
         for path in sorted(self.folder.glob("*.jsonl")):
             for place, line in _lines(path):
@@ -40,12 +40,12 @@ class Files:
                 if not reply.values and not reply.is_discarded:
                     continue
                 try:
-                    answers.append(read(form, reply, texts.get(reply.key), SOURCE))
+                    answers.append(read_reply(form, reply, texts.get(reply.key), SOURCE))
                 except ValueError as error:
                     raise MistakeError(str(error), place) from error
         return Pulled(answers, [(key, SOURCE) for key in places])
 
-    async def push(self, form: Form, records: Sequence[Record]) -> Pushed:
+    async def push(self, form: Form, records: Sequence[FormRecord]) -> Pushed:
         """Add the records that are not there yet."""
         self.folder.mkdir(parents=True, exist_ok=True)
         out = self.folder / OUT
@@ -58,10 +58,10 @@ class Files:
         (self.folder / QUESTIONS).write_text(_in_words(form), encoding="utf-8")
         return Pushed(len(fresh), len(records) - len(fresh))
 
-    def place(self) -> Place:
+    def place(self) -> ReviewPlace:
         """Name the file."""
         questions = {"questions": str(self.folder / QUESTIONS)}
-        return Place(str(self.folder / OUT), questions)
+        return ReviewPlace(str(self.folder / OUT), questions)
 
 
 def _end_whole(path: Path) -> None:
@@ -100,7 +100,7 @@ def _lines(path: Path) -> Iterator[tuple[errors.Place, dict[str, Any]]]:
         yield place, value
 
 
-def _line(form: Form, record: Record) -> dict[str, Any]:
+def _line(form: Form, record: FormRecord) -> dict[str, Any]:
     asked = [question for question in form.questions if question.criterion is None]
     criteria = [question.criterion for question in form.questions if question.criterion]
     suggested = {
@@ -122,7 +122,7 @@ def _line(form: Form, record: Record) -> dict[str, Any]:
     }
 
 
-def _reply(form: Form, line: Mapping[str, Any], path: Path, place: errors.Place) -> Reply:
+def _reply(form: Form, line: Mapping[str, Any], path: Path, place: errors.Place) -> FormReply:
     said = line.get("answers") or {}
     criteria = said.get("criteria") or {} if isinstance(said, Mapping) else None
     if not isinstance(said, Mapping) or not isinstance(criteria, Mapping):
@@ -140,7 +140,7 @@ def _reply(form: Form, line: Mapping[str, Any], path: Path, place: errors.Place)
         if (question := _asked(form, name)) is not None
         if given[name] is not None and str(given[name]).strip()
     }
-    return Reply(line["key"], str(line.get("annotator") or own), values)
+    return FormReply(line["key"], str(line.get("annotator") or own), values)
 
 
 def _asked(form: Form, name: str) -> Question | None:

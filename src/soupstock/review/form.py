@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from soupstock.judging.rubric import Criterion, Rubric
-from soupstock.review.answers import KEEP, Answer
+from soupstock.review.answers import KEEP, ReviewAnswer
 from soupstock.spec.publishing import Review
 
 VERDICT, CORRECTION, COMMENT = "verdict", "correction", "comment"
@@ -84,7 +84,7 @@ class Suggestion:
 
 
 @dataclass(frozen=True)
-class Record:
+class FormRecord:
     """A row as people read it."""
 
     key: str
@@ -97,7 +97,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Reply:
+class FormReply:
     """What one person answered, as a tool has it."""
 
     key: str
@@ -137,7 +137,7 @@ def _criterion(number: int, name: str, one: Criterion) -> Question:
     return Question(asked, one.question, options, criterion=name, description=name)
 
 
-def read(form: Form, reply: Reply, shown: str | None, source: str) -> Answer:
+def read_reply(form: Form, reply: FormReply, shown: str | None, source: str) -> ReviewAnswer:
     """Read a reply; `shown` is the text that people could correct.
 
     Raises:
@@ -156,7 +156,7 @@ def read(form: Form, reply: Reply, shown: str | None, source: str) -> Answer:
     correction = said.get(CORRECTION)
     if correction is not None and shown is not None and _same(correction, shown):
         correction = None
-    return Answer(
+    return ReviewAnswer(
         key=reply.key,
         annotator=whole(reply.annotator),
         status="discarded" if reply.is_discarded else "submitted",

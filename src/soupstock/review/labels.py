@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from soupstock.judging.labels import Label, Labels
-from soupstock.review.answers import KEEP, Answer, Answers
+from soupstock.review.answers import KEEP, ReviewAnswer, ReviewAnswers
 
 
 def labels_of(
-    answers: Answers, rows: pl.DataFrame, criteria: Mapping[str, Sequence[str]]
+    answers: ReviewAnswers, rows: pl.DataFrame, criteria: Mapping[str, Sequence[str]]
 ) -> Labels:
     """Return the labels of the rows that were drawn; `rows` have `id` and `review`."""
     drawn = rows.filter(pl.col("review").struct.field("chance").is_not_null())
@@ -22,7 +22,7 @@ def labels_of(
     return Labels(given, [])
 
 
-def _label(row: str, one: Answer, criteria: Mapping[str, Sequence[str]]) -> Label:
+def _label(row: str, one: ReviewAnswer, criteria: Mapping[str, Sequence[str]]) -> Label:
     levels = {
         name: criteria[name].index(words) + 1
         for name, words in one.criteria.items()

@@ -22,7 +22,7 @@ from soupstock.review.form import (
     VERDICT,
     Field,
     Form,
-    Record,
+    FormRecord,
     Suggestion,
     Text,
     displayed,
@@ -37,7 +37,7 @@ _MOST_SHOWN = 100
 
 
 @dataclass(frozen=True)
-class Papers:
+class RecordBuilder:
     """A review step of a run, with what people need to answer."""
 
     said: Manifest
@@ -52,7 +52,7 @@ class Papers:
     """The published schema, where its rows are conversations."""
 
     @classmethod
-    def of(cls, said: Manifest, project: Project) -> "Papers":
+    def of(cls, said: Manifest, project: Project) -> "RecordBuilder":
         """Gather them; raises MistakeError where the run has no review."""
         pipeline = said.spec
         places = [n for n, one in enumerate(pipeline.steps) if isinstance(one, spec.Review)]
@@ -111,9 +111,9 @@ class Papers:
     def _chosen(self) -> str | None:
         return self.step.rubric or (self.judge.rubric if self.judge else None)
 
-    def records(self, rows: pl.DataFrame, form: Form) -> list[Record]:
+    def records(self, rows: pl.DataFrame, form: Form) -> list[FormRecord]:
         """Make a record of each row; of rows that read the same, one."""
-        found: dict[str, Record] = {}
+        found: dict[str, FormRecord] = {}
         for row in rows.iter_rows(named=True):
             key = row["review"]["key"]
             if key not in found:
@@ -131,7 +131,7 @@ class Papers:
         """Return what people can correct, as it was before."""
         return self.before(row)[self.corrected] if self.corrected else None
 
-    def _record(self, row: Row, key: str, form: Form) -> Record:
+    def _record(self, row: Row, key: str, form: Form) -> FormRecord:
         values = flatten(row, self.shown)
         fields: dict[str, Text] = {}
         for one in form.fields:
@@ -141,7 +141,7 @@ class Papers:
                 fields[one.name] = "\n".join(self._reasons(row)) or "(none)"
             else:
                 fields[one.name] = _text(values[one.title], one.kind)
-        return Record(
+        return FormRecord(
             key=key,
             row=row["id"],
             fields=fields,

@@ -16,7 +16,7 @@ from soupstock.stats.apportionment import shared_out
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
 
-LEAST_DOUBT = 0.2
+LEAST_WEIGHT = 0.2
 """How much a row counts of which there is no doubt, beside one of which all is doubtful. It
 can be drawn, too, and where it is, it does not outweigh all others."""
 
@@ -24,14 +24,14 @@ QUARTERS = 4
 _FEWEST_EACH = 2
 
 
-class Drawn(NamedTuple):
+class SampledRows(NamedTuple):
     """The rows that were drawn: their places, and how likely each was."""
 
     places: Places
     chances: Floats
 
     @classmethod
-    def of(cls, parts: Sequence["Drawn"]) -> "Drawn":
+    def of(cls, parts: Sequence["SampledRows"]) -> "SampledRows":
         """Put draws together."""
         return cls(
             np.concatenate([np.empty(0, np.int64), *(part.places for part in parts)]),
@@ -39,20 +39,20 @@ class Drawn(NamedTuple):
         )
 
 
-def numbers_of(ids: Sequence[str], seed: int) -> Floats:
+def random_numbers(ids: Sequence[str], seed: int) -> Floats:
     """Return each row's random number, above 0 and below 1."""
     digests = (blake2b(f"{seed}/{one}".encode(), digest_size=8).digest() for one in ids)
     whole = np.array([int.from_bytes(digest) >> 11 for digest in digests], dtype=np.float64)
     return (whole + 0.5) / 2**53
 
 
-def draw(numbers: Floats, wanted: int) -> Drawn:
+def draw_random(numbers: Floats, wanted: int) -> SampledRows:
     """Draw so many rows, each as likely as any other."""
     places = np.argsort(numbers, kind="stable")[:wanted].astype(np.int64)
-    return Drawn(places, np.full(len(places), len(places) / max(1, len(numbers))))
+    return SampledRows(places, np.full(len(places), len(places) / max(1, len(numbers))))
 
 
-def draw_by(numbers: Floats, wanted: int, sizes: Floats) -> Drawn:
+def draw_weighted(numbers: Floats, wanted: int, sizes: Floats) -> SampledRows:
     """Draw so many rows, each as likely as its size says.
 
     This is Pareto sampling (Rosén 1997): exactly so many rows, and their chances are those that are
@@ -63,7 +63,7 @@ def draw_by(numbers: Floats, wanted: int, sizes: Floats) -> Drawn:
     with np.errstate(divide="ignore"):
         odds = numbers / (1 - numbers) * (1 - chances) / chances
     places = np.argsort(np.where(is_sure, 0.0, odds), kind="stable")[:wanted].astype(np.int64)
-    return Drawn(places, np.minimum(1.0, chances[places]))
+    return SampledRows(places, np.minimum(1.0, chances[places]))
 
 
 def _chances(sizes: Floats, wanted: int) -> Floats:
@@ -81,7 +81,7 @@ def _chances(sizes: Floats, wanted: int) -> Floats:
         is_sure |= more
 
 
-def draw_in(numbers: Floats, wanted: int, strata: Sequence[str]) -> Drawn:
+def draw_stratified(numbers: Floats, wanted: int, strata: Sequence[str]) -> SampledRows:
     """Draw as many rows of each stratum, as far as it has them; what one lacks the others get.
 
     Where there are too many strata to have rows from each, the smallest are one.
@@ -98,9 +98,9 @@ def draw_in(numbers: Floats, wanted: int, strata: Sequence[str]) -> Drawn:
     parts = []
     for code, quota in enumerate(shared_out(wanted, sizes.astype(np.int64))):
         own = np.flatnonzero(codes == code)
-        found = draw(numbers[own], int(quota))
-        parts.append(Drawn(own[found.places].astype(np.int64), found.chances))
-    return Drawn.of(parts)
+        found = draw_random(numbers[own], int(quota))
+        parts.append(SampledRows(own[found.places].astype(np.int64), found.chances))
+    return SampledRows.of(parts)
 
 
 def quarters(values: Sequence[float | None]) -> list[str]:
@@ -118,7 +118,7 @@ def quarters(values: Sequence[float | None]) -> list[str]:
     ]
 
 
-def doubt(
+def uncertainty_of(
     score: float | None, threshold: float, uncertainty: float | None, disagreement: float | None
 ) -> float:
     """Say how doubtful a verdict is, from 0 to 1: the most doubtful that is known of it.
@@ -133,6 +133,6 @@ def doubt(
     return max(nearness**2, uncertainty or 0.0, disagreement or 0.0)
 
 
-def sizes_of(doubts: Sequence[float]) -> Floats:
+def sampling_weights(doubts: Sequence[float]) -> Floats:
     """Say how much each row counts when rows are drawn by doubt."""
-    return LEAST_DOUBT + np.asarray(doubts, dtype=np.float64)
+    return LEAST_WEIGHT + np.asarray(doubts, dtype=np.float64)

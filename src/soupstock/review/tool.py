@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from soupstock.errors import SoupstockError
-from soupstock.review.answers import Answer, Place_
-from soupstock.review.form import Form, Record
+from soupstock.review.answers import KeyAndSource, ReviewAnswer
+from soupstock.review.form import Form, FormRecord
 
 Notify = Callable[[str], object]
 """Takes a sentence for the person who waits."""
@@ -31,15 +31,15 @@ class Pushed:
 class Pulled:
     """What came of fetching answers."""
 
-    answers: Sequence[Answer]
-    places: Sequence[Place_]
+    answers: Sequence[ReviewAnswer]
+    places: Sequence[KeyAndSource]
     """What was looked at: answers that were fetched from there before are out of date."""
     seen: Mapping[str, str] = field(default_factory=dict)
     """How far was looked, in the tool's own words; the next time it is told so."""
 
 
 @dataclass(frozen=True)
-class Place:
+class ReviewPlace:
     """Where a person goes to answer."""
 
     where: str
@@ -48,7 +48,7 @@ class Place:
     """What else they need: a user, and where the password is."""
 
 
-class Desk(Protocol):
+class ReviewTool(Protocol):
     """Where people read records and answer.
 
     A record is known by its key. Sending one that is there changes nothing, so that sending again
@@ -62,10 +62,10 @@ class Desk(Protocol):
         """
         ...
 
-    async def push(self, form: Form, records: Sequence[Record]) -> Pushed:
+    async def push(self, form: Form, records: Sequence[FormRecord]) -> Pushed:
         """Send the records that are not there yet."""
         ...
 
-    def place(self) -> Place:
+    def place(self) -> ReviewPlace:
         """Say where a person goes; after a push."""
         ...

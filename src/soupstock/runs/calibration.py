@@ -1,7 +1,7 @@
-"""A judge beside people: how far it agrees with their labels, and what its scores are worth.
+"""Calibrate a judge: how far it agrees with people's labels, and what its scores are worth.
 
-A calibration lies beside a pipeline's runs and names what the judge was. When the model, the
-rubric, the prompt or the settings are others, it is void, and every place that shows it says so.
+A calibration is kept beside a pipeline's runs and records the judge's model, rubric, prompt and
+settings. When any of them changes it is void, and every place that shows it says so.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from soupstock.artifacts.judges import (
 )
 from soupstock.artifacts.manifest import Manifest
 from soupstock.errors import MistakeError, Place, UnknownNameError
-from soupstock.judging.calibration import Case
+from soupstock.judging.calibration import LabelledVerdicts
 from soupstock.judging.labels import Labels, read_labels
 from soupstock.judging.rubric import Rubric
 from soupstock.project.project import Project, name_of
@@ -32,7 +32,7 @@ from soupstock.spec.loader import parse_yaml, validate
 
 CALIBRATION = "calibration.json"
 BAD = 0.05
-"""The share of bad rows that a promise allows where nothing else is said."""
+"""The default share of bad rows that a promise allows."""
 
 _RECORDS = TypeAdapter(dict[str, CalibrationRecord])
 
@@ -48,12 +48,12 @@ def read(root: Path, name: str) -> dict[str, CalibrationRecord]:
     try:
         return _RECORDS.validate_json(path.read_bytes()) if path.is_file() else {}
     except ValidationError as error:
-        problem = "it is no calibration of this version of soupstock; calibrate again"
+        problem = "this version of soupstock cannot read the calibration; calibrate again"
         raise MistakeError(problem, Place(path)) from error
 
 
 def identity(said: Manifest, step: spec.Judge) -> dict[str, str]:
-    """Hash what a judge is, part by part."""
+    """Return a hash for each part of a judge: model, rubric, prompt, settings."""
     roles = {model.role: (model.model, model.revision) for model in said.models}
     rubric = next((part for part in said.rubrics if part.name == step.rubric), None)
     prompt = _rubric(said, step).prompt if rubric else ""
@@ -79,7 +79,7 @@ def _rubric(said: Manifest, step: spec.Judge) -> Rubric:
 def standing(
     found: Mapping[str, CalibrationRecord], said: Manifest, step: spec.Judge
 ) -> CalibrationRecord | None:
-    """Return a judge's calibration, void where the judge is not what it was then."""
+    """Return a judge's calibration, void where the judge has changed since."""
     record = found.get(step.judge)
     if record is None:
         return None
@@ -90,12 +90,12 @@ def standing(
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What came of the labels."""
+    """The result of a calibration."""
 
     record: CalibrationRecord
     path: Path
     ignored: Sequence[str]
-    """Fields of the file that are no labels."""
+    """Fields of the label file that were ignored."""
 
 
 def calibrate(  # noqa: PLR0913 - each is a choice of the person who asks
@@ -108,9 +108,9 @@ def calibrate(  # noqa: PLR0913 - each is a choice of the person who asks
     threshold: float | None = None,
     are_chosen: bool = False,
 ) -> Calibrated:
-    """Compare a judge's scores in a pipeline's last run with labels, and keep what comes of it.
+    """Compare a judge's scores in a pipeline's last run with labels, and keep the result.
 
-    Labels are a file, or what people said in the pipeline's review where there is none.
+    Labels come from a file, or from the pipeline's review if no file is given.
 
     Raises:
         MistakeError: There is no such run or judge, or the labels cannot be used.
@@ -128,9 +128,9 @@ def calibrate(  # noqa: PLR0913 - each is a choice of the person who asks
         digest = hashlib.sha256(labels.read_bytes()).hexdigest()
     rows = _judged(place / run_folder.ROWS, step.judge)
     least = passing(said.spec.steps, step.judge) if threshold is None else threshold
-    case = Case(rubric, given, rows, least)
+    case = LabelledVerdicts(rubric, given, rows, least)
     if not case.labelled:
-        problem = f"none of its ids is a row that the judge of {step.judge} scored in the last run"
+        problem = f"the judge of {step.judge} scored none of these ids in the last run"
         raise MistakeError(problem, source)
     record = CalibrationRecord(
         column=step.judge,
@@ -142,7 +142,7 @@ def calibrate(  # noqa: PLR0913 - each is a choice of the person who asks
         annotators=len(given.annotators),
         are_chosen=are_chosen,
         threshold=least,
-        **case.told(bad, are_chosen=are_chosen),
+        **case.figures(bad, are_chosen=are_chosen),
     )
     path = path_of(project.root, name_of(name))
     _write(path, read(project.root, name_of(name)) | {step.judge: record})
@@ -152,12 +152,14 @@ def calibrate(  # noqa: PLR0913 - each is a choice of the person who asks
 def _reviewed(
     root: Path, said: Manifest, place: Path, column: str, levels: Mapping[str, Sequence[str]]
 ) -> tuple[Place, Labels, bool]:
-    """Return people's labels from the review, and whether they are those of a chance sample."""
+    """Return people's labels from the review, and whether the rows were drawn at random."""
     pipeline = said.spec
     strategy = next((s.strategy for s in pipeline.steps if isinstance(s, spec.Review)), None)
     answers = read_answers(root, said.name)
     if strategy is None or not answers.given:
-        problem = f"there are no labels: give a file by --labels, or soupstock review {said.name}"
+        problem = (
+            f"there are no labels: give a file with --labels, or run `soupstock review {said.name}`"
+        )
         raise MistakeError(problem)
     rows = pl.read_parquet(
         place / run_folder.ROWS, columns=["id", "review", "dropped_by", column], glob=False
@@ -180,7 +182,7 @@ def _judge(said: Manifest, column: str | None) -> spec.Judge:
 
 
 def _judged(path: Path, column: str) -> dict[str, Any]:
-    """Return by id the verdicts of the rows that reached the judge; None where there is none."""
+    """Return the verdicts, by id, of the rows that reached the judge; None where it failed."""
     label = f"judge: {column}"
     has_failed = pl.col("failures").list.eval(pl.element().struct.field("step") == label).list.any()
     rows = pl.scan_parquet(path, glob=False).filter(pl.col(column).is_not_null() | has_failed)

@@ -1,4 +1,4 @@
-"""What a run says of its judges: examinations and verdicts, turned into the manifest's records."""
+"""The manifest's records of a run's judges: sanity checks, order bias and juries."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from soupstock.artifacts.judges import (
     mean,
 )
 from soupstock.engine.judge_canaries import Examination, Examined, fit_of, sentence, verdict_of
-from soupstock.judging.fitness import Kind, LengthBias
+from soupstock.judging.fitness import CanaryKind, LengthBias
 from soupstock.rows.table import Table
 from soupstock.stats.agreement import alpha
 from soupstock.stats.ranking import both_orders
@@ -27,23 +27,25 @@ from soupstock.steps.compare import Comparing
 from soupstock.steps.judge import Judging
 
 
-def fitness_record(told: Examination, cost: float | None) -> FitnessRecord:
-    """Say whether a judge is fit."""
-    spent, whole = told.tally.spent, told.whole
+def fitness_record(examination: Examination, cost: float | None) -> FitnessRecord:
+    """Return the record of a judge's sanity check."""
+    spent, whole = examination.tally.spent, examination.whole
     paid = {
         "answers": spent.answers,
         "prompt_tokens": spent.prompt,
         "completion_tokens": spent.completion,
         "cost": cost,
     }
-    verdict = verdict_of(told)
+    verdict = verdict_of(examination)
     if whole is None:
-        return FitnessRecord(verdict=verdict, sentence=sentence(told), rows=told.rows, **paid)
+        return FitnessRecord(
+            verdict=verdict, sentence=sentence(examination), rows=examination.rows, **paid
+        )
     found = whole.fitness
     return FitnessRecord(
         verdict=verdict,
-        sentence=sentence(told),
-        rows=told.rows,
+        sentence=sentence(examination),
+        rows=examination.rows,
         mean=mean(whole.originals),
         bar=found.bar,
         auc=interval(found.overall.auc),
@@ -56,7 +58,7 @@ def fitness_record(told: Examination, cost: float | None) -> FitnessRecord:
     )
 
 
-def _kind(name: str, found: Kind, scores: Sequence[float | None], bar: float) -> KindRecord:
+def _kind(name: str, found: CanaryKind, scores: Sequence[float | None], bar: float) -> KindRecord:
     tells: Literal["apart", "not apart", "too few"] = "too few"
     if found.is_blind(bar):
         tells = "not apart"
@@ -86,7 +88,7 @@ def _padding(found: LengthBias) -> PaddingRecord | None:
 
 
 def order_record(step: Comparing, table: Table) -> OrderRecord:
-    """Say what the order in which answers are shown does to a judge."""
+    """Return how the order in which answers are shown changes a judge's verdicts."""
     better = pl.col("pairs").struct.field("better").list
     found = (
         table.scan()
@@ -109,8 +111,8 @@ def order_record(step: Comparing, table: Table) -> OrderRecord:
     )
 
 
-def jury_record(step: Judging, table: Table, told: Examination | None) -> JuryRecord | None:
-    """Say how far a jury's members agree, each with the others."""
+def jury_record(step: Judging, table: Table, examination: Examination | None) -> JuryRecord | None:
+    """Return how far a jury's members agree, each with the others."""
     if not step.is_jury:
         return None
     members = pl.col(step.column).struct.field("members")
@@ -128,7 +130,7 @@ def jury_record(step: Judging, table: Table, told: Examination | None) -> JuryRe
     )
     scores = np.array([found[f"{n}"].cast(pl.Float64).to_numpy() for n in range(len(roles))])
     apart = found["disagreement"].drop_nulls().to_list()
-    examined: Mapping[str, Examined] = told.members if told else {}
+    examined: Mapping[str, Examined] = examination.members if examination else {}
     return JuryRecord(
         agreement=_alpha(scores),
         rows=len(apart),
@@ -139,9 +141,9 @@ def jury_record(step: Judging, table: Table, told: Examination | None) -> JuryRe
 
 def _member(role: str, place: int, scores: Any, examined: Examined | None) -> MemberRecord:
     others = np.delete(scores, place, axis=0)
-    there = ~np.isnan(others)
-    counts = there.sum(axis=0)
-    sums = np.where(there, others, 0.0).sum(axis=0)
+    is_known = ~np.isnan(others)
+    counts = is_known.sum(axis=0)
+    sums = np.where(is_known, others, 0.0).sum(axis=0)
     means = np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
     return MemberRecord(
         role=role,
