@@ -232,11 +232,11 @@ def test_the_prompt_is_part_of_what_a_judge_is(folder: Folder, judged: Run) -> N
         (
             "labels.jsonl",
             '{"id": "a", "label": "keep"}\n{"id": "b", "label": "kep"}\n',
-            ":2: a label is keep or drop, not 'kep'",
+            ":2: a label should be keep or drop, not 'kep'",
         ),
-        ("labels.jsonl", "keep\n", ":1: it is not JSON"),
+        ("labels.jsonl", "keep\n", ":1: the line is not JSON"),
         ("labels.jsonl", "[1]\n", ":1: each line should be an object"),
-        ("labels.jsonl", "\n", ": it holds no labels"),
+        ("labels.jsonl", "\n", ": the file has no labels"),
         (
             "labels.jsonl",
             '{"row": "a", "label": "keep"}\n',
@@ -247,14 +247,14 @@ def test_the_prompt_is_part_of_what_a_judge_is(folder: Folder, judged: Run) -> N
             '{"id": "a", "labels": "keep"}\n',
             ": no line has a field 'label'; there are:",
         ),
-        ("labels.jsonl", '{"id": 7, "label": "keep"}\n', ":1: the id of a row is text, not '7'"),
+        ("labels.jsonl", '{"id": 7, "label": "keep"}\n', ":1: the id of a row should be text, not '7'"),
         (
             "labels.jsonl",
             '{"id": "a", "right": 4}\n',
-            ":1: right is a level from 1 to 3, or its words, not '4'",
+            ":1: right should be a level from 1 to 3 or its words, not '4'",
         ),
-        ("labels.csv", "id,label\na,keep\nb,maybe\n", ":3: a label is keep or drop, not 'maybe'"),
-        ("labels.txt", "a keep\n", ": labels are a .jsonl or a .csv file, not '.txt'"),
+        ("labels.csv", "id,label\na,keep\nb,maybe\n", ":3: a label should be keep or drop, not 'maybe'"),
+        ("labels.txt", "a keep\n", ": labels should be a .jsonl or .csv file, not '.txt'"),
     ],
 )
 def test_a_mistake_in_labels_names_its_line(

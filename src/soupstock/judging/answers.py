@@ -1,6 +1,6 @@
 """Compare answers by rule: the last number or formula of a text, or its last line.
 
-Exact wherever it can be: numbers are fractions, never floats, unless an answer is rounded itself.
+Numbers are compared exactly, as fractions, never as floats, unless the answer itself is rounded.
 """
 
 import re
@@ -18,11 +18,11 @@ _NUMBER = re.compile(
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _DRESS = re.compile(r"\\(?:left|right|text|mathrm|mbox|,|;|!|\s)|[$£€{}]|\\%|\s+")
 MOST_DIGITS = 400
-"""How long a number may be: what is longer is compared as text."""
+"""The most digits of a number; a longer one is compared as text."""
 
 
 def same_value(said: str, right: str) -> bool:
-    """Tell whether the last number or formula of an answer is worth what the right answer is."""
+    """Tell whether the last number or formula of an answer equals the right answer."""
     given, wanted = final(said), _stated(right) or right.strip()
     if given is None:
         return False
@@ -33,13 +33,13 @@ def same_value(said: str, right: str) -> bool:
 
 
 def same_line(said: str, right: str) -> bool:
-    """Tell whether an answer's last line is the right answer, but for case and spacing."""
+    """Tell whether an answer's last line is the right answer, ignoring case and spacing."""
     lines = [line for line in said.splitlines() if line.strip()]
     return bool(lines) and _even(lines[-1]) == _even(right)
 
 
 def final(text: str) -> str | None:
-    """Find an answer's end result: what is boxed, what "the answer is", or the last number."""
+    """Find an answer's result: what is boxed, what follows "the answer is", or the last number."""
     if (stated := _stated(text)) is not None:
         return stated
     numbers = _numbers(_plain(text))
@@ -56,13 +56,13 @@ def _stated(text: str) -> str | None:
 
 
 def concluded(text: str) -> str | None:
-    """Find what an answer says at last that "the answer is", to the end of the line."""
+    """Find what follows the last "the answer is", to the end of its line."""
     ends = [found.end() for found in _SAID.finditer(text)]
     return text[ends[-1] :].splitlines()[0].strip().rstrip(".") if ends else None
 
 
 def number(text: str) -> Fraction | None:
-    r"""Read a number: `1,200`, `3/4`, `\frac{3}{4}`, `2.5e3`, `12%`; None where it is none."""
+    r"""Read a number: `1,200`, `3/4`, `\frac{3}{4}`, `2.5e3`, `12%`; None if it is not a number."""
     plain = _plain(_DRESS.sub("", _plain(text)))
     if len(plain) > MOST_DIGITS or not (found := _NUMBER.fullmatch(plain)) or not found[0]:
         return None
@@ -76,7 +76,7 @@ def number(text: str) -> Fraction | None:
 
 
 def boxed(text: str) -> str | None:
-    r"""Find what the last `\boxed{…}` holds, braces within it included."""
+    r"""Return the content of the last `\boxed{…}`, including inner braces."""
     start = text.rfind(_BOXED)
     if start < 0:
         return None
@@ -98,7 +98,7 @@ def _numbers(text: str) -> list[str]:
 
 
 def _is_rounded(given: str, one: Fraction, other: Fraction) -> bool:
-    """Tell whether a number with decimals is another one, rounded to as many; three or more."""
+    """Tell whether a number is another one, rounded to its own three or more decimals."""
     decimals = len(given.strip().rstrip("%").partition(".")[2])
     return decimals > 2 and abs(one - other) * 2 <= Fraction(1, 10**decimals)  # noqa: PLR2004
 
@@ -112,11 +112,11 @@ def _even(text: str) -> str:
 
 
 class Finding(NamedTuple):
-    """What was found about an answer: what is wrong with it, if anything, and what came of it."""
+    """The result of checking an answer: what is wrong with it, if anything, and its output."""
 
     fault: str | None = None
     result: str | None = None
 
 
 Check = Callable[[Sequence[tuple[str, ...]]], Sequence[Finding]]
-"""Takes answers, each with what it is held against, to what is found about each."""
+"""Checks answers, each given with what it is compared with."""

@@ -1,4 +1,4 @@
-"""Rows spoiled on purpose, from a run's own: known cases for a judge. Asks nobody."""
+"""Make canaries: copies of a run's rows, corrupted on purpose, to test a judge. Asks no model."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -9,10 +9,10 @@ from soupstock.judging.rubric import Rubric
 from soupstock.rows.rows import Row, flatten
 
 FEWEST = 8
-"""How many rows it takes to tell anything of a judge."""
+"""The fewest rows on which a judge can be tested."""
 
 PADDED = "padded"
-"""The answer with words after it that say nothing: no canary, but what finds a length bias."""
+"""The answer with empty phrases appended: not a canary, but a probe for length bias."""
 
 _FILLER = (
     "It is also worth keeping in mind that this is, of course, an important topic.",
@@ -23,23 +23,23 @@ _FILLER = (
 )
 _LETTERS = "bcdfghjklmnpqrstvwxz"
 _SHORTEST_CUT = 40
-"""A text with fewer characters is not cut off: who could tell?"""
+"""A text with fewer characters is not cut off: nothing would look wrong."""
 
-Spoiler = Callable[[str], str | None]
+Corruption = Callable[[str], str | None]
 
 
 def copies(rubric: Rubric) -> int:
-    """Say how many spoiled copies are made of a row at most."""
+    """Return the largest number of corrupted copies that are made of one row."""
     if rubric.subject is None or not rubric.judged:
         return 0
     return 4 + 2 * (len(rubric.shown) > 1)
 
 
 def spoiled(rubric: Rubric, rows: Sequence[Row]) -> dict[str, list[Row | None]]:
-    """Spoil each row in each way; None where that cannot be done to it.
+    """Corrupt each row in each way; None where a row cannot be corrupted so.
 
-    Only what is judged is spoiled, and the row keeps all else. An answer to another row, and the
-    instruction in the answer's place, need something beside the answer that the judge is shown.
+    Only the judged column changes. The kinds "another" (another row's answer) and "echo" (the
+    instruction instead of the answer) need a second column that the judge is shown.
     """
     subject = rubric.subject
     if subject is None:
@@ -48,7 +48,7 @@ def spoiled(rubric: Rubric, rows: Sequence[Row]) -> dict[str, list[Row | None]]:
     texts = [_text(flatten(row, [subject])[subject]) for row in rows]
     found: dict[str, list[Row | None]] = {}
     for number, row in enumerate(rows):
-        ways: dict[str, Spoiler] = {
+        ways: dict[str, Corruption] = {
             "empty": lambda _: "",
             "gibberish": partial(_gibberish, row["id"]),
             "truncated": _cut_off,
@@ -58,21 +58,21 @@ def spoiled(rubric: Rubric, rows: Sequence[Row]) -> dict[str, list[Row | None]]:
             ways["another"] = partial(_another, texts, number)
             ways["echo"] = partial(_echo, _text(flatten(row, beside[:1])[beside[0]]))
         for kind, way in ways.items():
-            found.setdefault(kind, []).append(_spoil(row, subject, kind, way))
+            found.setdefault(kind, []).append(_corrupted(row, subject, kind, way))
     return found
 
 
-def _spoil(row: Row, subject: str, kind: str, way: Spoiler) -> Row | None:
+def _corrupted(row: Row, subject: str, kind: str, way: Corruption) -> Row | None:
     name, *fields = subject.split(".")
-    value = _with(row.get(name), fields, way)
+    value = _replaced(row.get(name), fields, way)
     return None if value is None else {**row, "id": f"{row['id']}/{kind}", name: value}
 
 
-def _with(value: Any, fields: Sequence[str], way: Spoiler) -> Any:
-    """Return a value whose text is spoiled; None where it holds no text, or that cannot be."""
+def _replaced(value: Any, fields: Sequence[str], way: Corruption) -> Any:
+    """Return a value with its text corrupted; None where it has no text or cannot be corrupted."""
     match value:
         case dict() if fields:
-            inner = _with(value.get(fields[0]), fields[1:], way)
+            inner = _replaced(value.get(fields[0]), fields[1:], way)
             return None if inner is None else {**value, fields[0]: inner}
         case {"role": "assistant", "content": str(content)}:
             inner = way(content)
@@ -80,8 +80,8 @@ def _with(value: Any, fields: Sequence[str], way: Spoiler) -> Any:
         case str() if not fields:
             return way(value)
         case [*before, last]:
-            # Of a conversation the last turn, if it is an answer.
-            inner = _with(last, fields, way)
+            # In a conversation, the last turn is corrupted if it is an answer.
+            inner = _replaced(last, fields, way)
             return None if inner is None else [*before, inner]
         case _:
             return None
@@ -100,13 +100,13 @@ def _text(value: Any) -> str:
 
 
 def _gibberish(row_id: str, text: str) -> str:
-    """Write letters without vowels, as long as the text and with blanks where it has some."""
+    """Write random consonants, as long as the text and with the same white space."""
     draw = random.Random(row_id)  # noqa: S311 - the same in every run
     return "".join(letter if letter.isspace() else draw.choice(_LETTERS) for letter in text)
 
 
 def _cut_off(text: str) -> str | None:
-    """Keep the first third, which ends within a word."""
+    """Keep the first third, or a little more so that it ends within a word."""
     end = len(text) // 3
     while end < len(text) and not (text[end - 1 : end + 1].isalpha()):
         end += 1
@@ -114,7 +114,7 @@ def _cut_off(text: str) -> str | None:
 
 
 def _padded(text: str) -> str | None:
-    """Say nothing more, at about the same length again."""
+    """Append empty phrases until the text is about twice as long."""
     if not text.strip():
         return None
     words, number = [text.rstrip()], 0
@@ -125,7 +125,7 @@ def _padded(text: str) -> str | None:
 
 
 def _another(texts: Sequence[str], number: int, text: str) -> str | None:
-    """Take the next row's answer that is another one."""
+    """Return the next row's answer that differs from this one."""
     following = (*texts[number + 1 :], *texts[:number])
     return next((other for other in following if other.strip() not in ("", text.strip())), None)
 
@@ -135,7 +135,7 @@ def _echo(instruction: str, text: str) -> str | None:
 
 
 def score_of(rubric: Rubric, criteria: Mapping[str, Any] | None) -> float | None:
-    """Return the score that the judged criteria alone give: rules are not on trial."""
+    """Return the score of the judged criteria alone: rules are not tested."""
     if not criteria:
         return None
     weights = {name: one.weight for name, one in rubric.judged.items()}

@@ -1,7 +1,7 @@
 """Compare answers that are formulas, by math-verify: fractions, roots, sets, intervals, equations.
 
-What is compared was written by a model, and sympy, which computes it, may take for ever, or take
-all memory. So it runs where code that a model wrote does: in a process with limits.
+The formulas were written by a model, and sympy may need unlimited time or memory for them. So the
+comparison runs in the sandbox, as code that a model wrote does: in a process with limits.
 """
 
 import importlib.metadata
@@ -24,15 +24,15 @@ ANOTHER = "another answer"
 UNREADABLE = "the right answer is no formula that can be read"
 
 _LONGEST = 2000
-"""How many characters at an answer's end are looked at, and how long a formula may be."""
+"""How many characters at an answer's end are read, and how long a formula may be."""
 
-_WITHIN = """\
+_CHECK_CODE = """\
 import sys
 sys.path[:] = {paths}
 from soupstock.judging.formulas import is_equal as check
 check("$x$", "$x$")
 """
-"""What is run there; the first formula takes longer than others, and so is none of the cases."""
+"""The code that runs in the sandbox. The first formula is slow, so it is not one of the cases."""
 
 _TEX = re.compile(r"\\\(|\\\[|\$.*\$", re.DOTALL)
 _MARKED = re.compile(r"[\\^√π∞]|\*\*|\$.*\$|\bsqrt\b", re.DOTALL)
@@ -43,7 +43,7 @@ _WORKS = re.compile(r"[\d\W]")
 
 
 def version(place: Place | None) -> str:
-    """Name the library's version, which is part of what a result hangs on; raises MistakeError."""
+    """Return the versions of the libraries that results depend on; raises MistakeError."""
     if importlib.util.find_spec("math_verify") is None:
         raise MistakeError(NEEDED, place)
     return " ".join(
@@ -53,30 +53,30 @@ def version(place: Place | None) -> str:
 
 
 def faults(asked: Sequence[tuple[str, ...]], limits: Limits) -> list[str | None]:
-    """Compare answers with the right ones: what is wrong with each, or None.
+    """Compare answers with the right ones; return what is wrong with each, or None.
 
-    Where both are plainly numbers or words, that decides; only formulas are computed.
+    Plain numbers and words are compared directly; only formulas are computed in the sandbox.
     """
     decided = [_decided(said, right) for said, right in asked]
     pairs = [
-        (_posed(said), _dressed(right))
+        (_relevant_part(said), _as_tex(right))
         for (said, right), known in zip(asked, decided, strict=True)
         if known is None
     ]
     distinct = list(dict.fromkeys(pairs))
     paths = [path for path in sys.path if path]
     found = dict(
-        zip(distinct, run_cases(_WITHIN.format(paths=paths), distinct, limits), strict=True)
+        zip(distinct, run_cases(_CHECK_CODE.format(paths=paths), distinct, limits), strict=True)
     )
-    ended = (found[pair] for pair in pairs)
-    return [_fault(known) if known is not None else _told(*next(ended)) for known in decided]
+    results = (found[pair] for pair in pairs)
+    return [_fault(known) if known is not None else _outcome(*next(results)) for known in decided]
 
 
 def _fault(is_right: object) -> str | None:
     return None if is_right else ANOTHER
 
 
-def _told(fault: str | None, result: str | None) -> str | None:
+def _outcome(fault: str | None, result: str | None) -> str | None:
     if fault is not None:
         return fault
     is_right = orjson.loads(result or "null")
@@ -84,7 +84,7 @@ def _told(fault: str | None, result: str | None) -> str | None:
 
 
 def _decided(said: str, right: str) -> bool | None:
-    """Compare what is plainly numbers or words; None where there is a formula."""
+    """Compare plain numbers or words; None where there is a formula."""
     if number(right) is None:
         return None if is_formula(right) else same_value(said, right)
     if (inside := boxed(said)) is not None:
@@ -93,23 +93,23 @@ def _decided(said: str, right: str) -> bool | None:
 
 
 def is_formula(text: str) -> bool:
-    """Tell whether a text can be a formula: it has signs or digits, and no words."""
+    """Tell whether a text may be a formula: it has signs or digits, and no words."""
     bare = _FUNCTION.sub("", _COMMAND.sub("", text)).replace("sqrt", "")
     return bool(_WORKS.search(text)) and not _WORD.search(bare) and len(text) <= _LONGEST
 
 
-def _posed(said: str) -> str:
-    """Say of an answer what math-verify looks at: what is boxed, what is concluded, or its end."""
+def _relevant_part(said: str) -> str:
+    """Return the part of an answer that math-verify reads: boxed, concluded, or its end."""
     if (inside := boxed(said)) is not None:
-        return _dressed(inside) if is_formula(inside) else rf"\boxed{{{inside[:_LONGEST]}}}"
+        return _as_tex(inside) if is_formula(inside) else rf"\boxed{{{inside[:_LONGEST]}}}"
     for part in (concluded(said), said.strip()):
         if part and is_formula(part):
-            return _dressed(part)
+            return _as_tex(part)
     return said[-_LONGEST:]
 
 
-def _dressed(text: str) -> str:
-    """Write a formula as TeX, within the marks that say that it is."""
+def _as_tex(text: str) -> str:
+    """Write a formula as TeX between dollar signs."""
     for sign, name in (("**", "^"), ("−", "-"), ("√", r"\sqrt ")):  # noqa: RUF001 - as TeX has it
         text = text.replace(sign, name)
     text = _FUNCTION.sub(r"\\\1", text)
@@ -117,11 +117,11 @@ def _dressed(text: str) -> str:
 
 
 def is_equal(said: str, right: str) -> bool | None:
-    """Compare two texts; None where the right answer cannot be read. Within limits only."""
+    """Compare two texts; None where the right answer cannot be read. For the sandbox only."""
     import math_verify
     import sympy
 
-    # TeX's line over the digits that recur is read as if it were not there.
+    # math-verify ignores TeX's line over recurring digits.
     wanted = [] if r"\overline" in right else math_verify.parse(right, parsing_timeout=None)
     if not any(isinstance(one, sympy.Basic | sympy.MatrixBase) for one in wanted):
         return None

@@ -1,4 +1,4 @@
-"""Check calls of functions that a model wrote: names, arguments, and what stubs say to them."""
+"""Check function calls that a model wrote: names, arguments, and results of stub functions."""
 
 import importlib.util
 import json
@@ -12,7 +12,7 @@ from soupstock.judging.sandbox import Limits, run_all
 
 NEEDED = "`by: call` needs jsonschema: pip install 'soupstock[tools]'"
 MOST_CALLS = 16
-"""How many calls an answer may make."""
+"""The most calls in one answer."""
 
 _FENCED = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL)
 
@@ -20,13 +20,13 @@ Calls = list[tuple[str, Mapping[str, Any]]]
 
 
 def check_installed(place: Place | None) -> None:
-    """Check that arguments can be validated; raises MistakeError."""
+    """Check that jsonschema is installed; raises MistakeError."""
     if importlib.util.find_spec("jsonschema") is None:
         raise MistakeError(NEEDED, place)
 
 
 def called(asked: Sequence[tuple[str, ...]], limits: Limits) -> list[Finding]:
-    """Check answers against the functions that they may call; where there are stubs, run those."""
+    """Check answers against the functions that they may call, and run stubs where given."""
     read = [_read(answer, tools) for answer, tools, *_ in asked]
     sound = [place for place, one in enumerate(read) if not isinstance(one, str)]
     found = [Finding(one) if isinstance(one, str) else Finding() for one in read]
@@ -40,18 +40,18 @@ def called(asked: Sequence[tuple[str, ...]], limits: Limits) -> list[Finding]:
 
 def _script(calls: Calls | str) -> str:
     """Write code that makes the calls, with their arguments as data."""
-    told = json.dumps(json.dumps(calls))
-    return f"import json\nresult = [globals()[n](**a) for n, a in json.loads({told})]"
+    arguments = json.dumps(json.dumps(calls))
+    return f"import json\nresult = [globals()[n](**a) for n, a in json.loads({arguments})]"
 
 
 def _read(answer: str, tools: str) -> Calls | str:
-    """Read the calls of an answer, or say what is wrong with them."""
+    """Read the calls of an answer, or return what is wrong with them."""
     fenced = _FENCED.search(answer)
     try:
-        told = json.loads(fenced[1] if fenced else answer)
+        value = json.loads(fenced[1] if fenced else answer)
     except (ValueError, RecursionError):
         return "no JSON"
-    calls = told if isinstance(told, list) else [told]
+    calls = value if isinstance(value, list) else [value]
     if not 0 < len(calls) <= MOST_CALLS:
         return "no call"
     schemas = _schemas(tools)
@@ -66,7 +66,7 @@ def _read(answer: str, tools: str) -> Calls | str:
 
 
 def _schemas(tools: str) -> dict[str, Any] | str:
-    """Find each function's JSON Schema; functions may stand within `{"function": …}`."""
+    """Return each function's JSON Schema; functions may be wrapped in `{"function": …}`."""
     try:
         declared = [one.get("function", one) for one in json.loads(tools)]
         return {one["name"]: one.get("parameters") or {} for one in declared}
@@ -84,7 +84,7 @@ def _fault(call: object, schemas: Mapping[str, Any]) -> str | None:
         return "more than a name and arguments"
     if call["name"] not in schemas:
         return f"no function {shown(call['name'])[:60]}"
-    # What is not declared may not be given, unless the schema itself allows it.
+    # An undeclared argument is an error, unless the schema itself allows it.
     schema = {"additionalProperties": False, **schemas[call["name"]]}
     try:
         Draft202012Validator.check_schema(schema)

@@ -1,4 +1,4 @@
-"""What a judge is shown of a row, and how it is kept apart from what the judge is told."""
+"""Make the variables of a judge's prompt, with a row's texts separated from the instructions."""
 
 import json
 import re
@@ -10,32 +10,32 @@ from soupstock.judging.rubric import Rubric
 from soupstock.rows.rows import Row, flatten
 
 JUDGED = ("rubric", "shown", "context", "mark")
-"""What a judge's prompt is given: the rubric; the columns that are judged and those that they are
-held against, by name; and a mark for the tags between which they stand."""
+"""The variables of a judge's prompt: the rubric; the judged columns and their context, by name; and
+a mark for the tags that enclose them."""
 
 
 def exhibits(rubric: Rubric, row: Row) -> dict[str, Any]:
-    """Return what a judge's prompt is given about a row."""
+    """Return the variables of a judge's prompt for a row."""
     shown, context = flatten(row, rubric.columns), flatten(row, rubric.context)
     return _marked({"rubric": rubric, "shown": shown, "context": context}, mark(shown, context))
 
 
 def mark(*shown: Mapping[str, object]) -> str:
-    """Make a mark that no text among those shown can hold, as it is a hash of all of them.
+    """Return a mark that none of the shown texts can contain, as it is a hash of all of them.
 
-    In a tag it keeps a text from closing the tag that it stands in: `</response>` does not.
+    With the mark in its tags, no text can close the tag that encloses it.
     """
     text = "".join([f"{text}\0" for texts in shown for text in texts.values()])
-    # Half a character may be in what a model wrote.
+    # A model may write half a character (a lone surrogate).
     return blake2b(text.encode(errors="surrogatepass"), digest_size=4).hexdigest()
 
 
 PAIRED = (*JUDGED, "first", "second")
-"""What the prompt is given that compares two answers: these stand apart from what is `shown`."""
+"""The variables of a prompt that compares two answers; the answers are not in `shown`."""
 
 
 def compared(rubric: Rubric, row: Row, first: object, second: object) -> dict[str, Any]:
-    """Return what a judge's prompt is given about two answers to a row."""
+    """Return the variables of a judge's prompt for two answers to a row."""
     beside = [path for path in rubric.columns if path != rubric.subject]
     shown, context = flatten(row, beside), flatten(row, rubric.context)
     pair = {"first": first, "second": second}
@@ -44,7 +44,7 @@ def compared(rubric: Rubric, row: Row, first: object, second: object) -> dict[st
 
 
 def _marked(given: Mapping[str, Any], own: str) -> dict[str, Any]:
-    """Write what is shown so that it can be read, each turn of a conversation between tags."""
+    """Write the shown values as text, with each turn of a conversation between tags."""
     texts = {
         side: {name: _written(value, own) for name, value in given[side].items()}
         for side in ("shown", "context")

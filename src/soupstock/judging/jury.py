@@ -1,4 +1,4 @@
-"""Several judges' verdicts on one row, put together. Knows no models and asks nobody."""
+"""Combine several judges' verdicts on one row. Knows no models and asks none."""
 
 import math
 from collections import Counter
@@ -9,25 +9,24 @@ from typing import Literal, assert_never
 from soupstock.judging.rubric import CriterionVerdict, Rubric, Verdict, weighted
 
 Aggregate = Literal["mean", "median", "majority", "unanimity"]
-"""How the members' scores for a criterion become one: see `aggregated`."""
+"""How the members' scores for a criterion are combined: see `aggregated`."""
 
 
 def aggregated(
     rubric: Rubric, members: Mapping[str, Verdict | None], how: Aggregate
 ) -> Verdict | None:
-    """Put members' verdicts together; None where too few have one.
+    """Combine the members' verdicts; None where too few have one.
 
-    For each criterion: `mean` and `median` of the members' scores; `majority`, the level that most
-    of them give, the lowest where several are as many; `unanimity`, the level that all of them
-    grant, which is the lowest. More than half of the members must have a verdict, for `unanimity`
-    all of them.
+    For each criterion: `mean` and `median` of the members' scores; `majority`, the most frequent
+    level (the lowest of a tie); `unanimity`, the lowest level. More than half of the members must
+    have a verdict; for `unanimity`, all of them.
     """
-    there = [verdict for verdict in members.values() if verdict is not None]
+    given = [verdict for verdict in members.values() if verdict is not None]
     needed = len(members) if how == "unanimity" else len(members) // 2 + 1
-    if len(there) < needed:
+    if len(given) < needed:
         return None
     criteria = {
-        name: _criterion([verdict.criteria[name] for verdict in there], len(one.levels), how)
+        name: _criterion([verdict.criteria[name] for verdict in given], len(one.levels), how)
         for name, one in rubric.judged.items()
     }
     return weighted(rubric, criteria)
@@ -54,6 +53,6 @@ def _criterion(found: Sequence[CriterionVerdict], levels: int, how: Aggregate) -
 
 
 def disagreement(members: Mapping[str, Verdict | None]) -> float | None:
-    """Return how far apart the members' scores are: 0 alike, 1 as far as can be."""
+    """Return how far apart the members' scores are, from 0 (equal) to 1."""
     scores = [verdict.score for verdict in members.values() if verdict is not None]
     return max(scores) - min(scores) if len(scores) > 1 else None

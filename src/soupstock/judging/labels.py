@@ -1,4 +1,4 @@
-"""What people say of rows: labels from a JSONL or CSV file, put together where several looked."""
+"""People's labels of rows, from a JSONL or CSV file, combined where several people labelled one."""
 
 import csv
 import io
@@ -23,22 +23,22 @@ Criteria = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class Label:
-    """What one person said of one row."""
+    """One person's label of one row."""
 
     row: str
     annotator: str
     keep: bool | None = None
     levels: Mapping[str, int] = field(default_factory=dict)
-    """For each criterion the level, from 1."""
+    """The level of each criterion, from 1."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What people said of rows."""
+    """All labels."""
 
     given: Sequence[Label]
     ignored: Sequence[str]
-    """Fields of the file that are no labels."""
+    """Fields of the file that are not labels."""
 
     @property
     def rows(self) -> list[str]:
@@ -47,15 +47,15 @@ class Labels:
 
     @property
     def annotators(self) -> list[str]:
-        """The people."""
+        """The people who labelled rows, each once."""
         return list(dict.fromkeys(one.annotator for one in self.given))
 
     def keeps(self) -> dict[str, float | None]:
-        """Return for each row whether most people keep it; None where as many do as do not."""
+        """Return for each row whether most people keep it; None for a tie."""
         return {row: _majority([one.keep for one in some]) for row, some in self._by_row().items()}
 
     def levels(self, criterion: str) -> dict[str, float | None]:
-        """Return for each row the people's median level, the lower of two."""
+        """Return for each row the median level, the lower one of two."""
         found = {}
         for row, some in self._by_row().items():
             said = sorted(one.levels[criterion] for one in some if criterion in one.levels)
@@ -88,14 +88,14 @@ def _number(value: bool | None) -> float | None:  # noqa: FBT001 - a label, not 
 
 
 def read_labels(path: Path, criteria: Criteria) -> Labels:
-    """Read labels: a row's `id`, `label` (keep or drop) or a criterion's level, `annotator`.
+    """Read labels: a row's `id`, its `label` (keep or drop) or criteria's levels, `annotator`.
 
-    A level is a number from 1, the worst, or its words. Of a person who labels a row twice, the
-    last label counts. Raises MistakeError.
+    A level is a number from 1, the worst, or its words. If a person labels a row twice, the last
+    label counts. Raises MistakeError.
     """
     records = list(_records(path))
     if not records:
-        raise MistakeError("it holds no labels", Place(path))
+        raise MistakeError("the file has no labels", Place(path))
     fields = list(dict.fromkeys(name for _, record in records for name in record))
     for needed, what in ((("id",), "id"), (("label", *criteria), "label")):
         if not set(needed) & set(fields):
@@ -121,7 +121,7 @@ def _records(path: Path) -> Iterator[tuple[Place, Mapping[str, Any]]]:
             for row in reader:
                 yield Place(path, reader.line_num), {k: v for k, v in row.items() if k}
         case suffix:
-            problem = f"labels are a .jsonl or a .csv file, not {quoted(suffix or path.name)}"
+            problem = f"labels should be a .jsonl or .csv file, not {quoted(suffix or path.name)}"
             raise MistakeError(problem, Place(path))
 
 
@@ -129,17 +129,17 @@ def _object(line: str, place: Place) -> Mapping[str, Any]:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise MistakeError("it is not JSON", place) from error
+        raise MistakeError("the line is not JSON", place) from error
     if not isinstance(value, dict):
         raise MistakeError('each line should be an object: {"id": …, "label": …}', place)
     return value
 
 
 def _label(record: Mapping[str, Any], criteria: Criteria, place: Place) -> Label | None:
-    """Read one label; None where the row was left without one."""
+    """Read one label; None where the row has none."""
     row = record.get("id")
     if not isinstance(row, str) or not row.strip():
-        raise MistakeError(f"the id of a row is text, not {quoted(row)}", place)
+        raise MistakeError(f"the id of a row should be text, not {quoted(row)}", place)
     keep = _keep(record.get("label"), place)
     levels = {
         name: level
@@ -156,7 +156,7 @@ def _keep(value: object, place: Place) -> bool | None:
     if not word:
         return None
     if word not in KEEP | DROP:
-        raise MistakeError(f"a label is keep or drop, not {quoted(value)}", place)
+        raise MistakeError(f"a label should be keep or drop, not {quoted(value)}", place)
     return word in KEEP
 
 
@@ -168,5 +168,5 @@ def _level(name: str, words: Sequence[str], value: object, place: Place) -> int 
         return words.index(text) + 1
     if text.isdecimal() and 1 <= int(text) <= len(words):
         return int(text)
-    problem = f"{name} is a level from 1 to {len(words)}, or its words, not {quoted(value)}"
+    problem = f"{name} should be a level from 1 to {len(words)} or its words, not {quoted(value)}"
     raise MistakeError(problem, place)

@@ -1,7 +1,7 @@
-"""How likely a judge's levels were, from the probabilities of the tokens that it might have said.
+"""The probabilities of a judge's levels, from the log-probabilities of an answer's tokens.
 
-A server that gives log-probabilities tells for each token of an answer what else could have stood
-there. The mean over the levels' probabilities is a finer score than the level that was said.
+A server that returns log-probabilities lists the alternatives to each token of an answer. The mean
+over the levels' probabilities is a finer score than the level that was chosen.
 """
 
 import math
@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 Numbers = Sequence[tuple[int, Sequence[tuple[str, float]]]] | None
-"""For each number in an answer its place, in characters, and which tokens could have stood there,
-each with its log-probability. None where the server does not say."""
+"""For each number in an answer: its position, in characters, and the tokens that were possible at
+that position, each with its log-probability. None where the server returns none."""
 
 Path = tuple[str, ...]
 
@@ -18,9 +18,9 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s"{}\[\],:]+', re.DOTALL)
 
 
 def token_probabilities(text: str, numbers: Numbers) -> dict[Path, dict[str, float]]:
-    """Return for the numbers in a JSON object, by their keys, how likely each token was there.
+    """Return the probabilities of tokens for each number in a JSON object, by the number's keys.
 
-    The probabilities of tokens that differ in blanks alone are one.
+    Tokens that differ only in white space count as one.
     """
     given = {_past_blanks(text, place): tokens for place, tokens in numbers or ()}
     found: dict[Path, dict[str, float]] = {}
@@ -35,16 +35,16 @@ def token_probabilities(text: str, numbers: Numbers) -> dict[Path, dict[str, flo
 
 
 def _past_blanks(text: str, place: int) -> int:
-    """Say where a token's first letter stands: a blank often belongs to the number after it."""
+    """Return the position of a token's first letter: a token often begins with a space."""
     while place < len(text) and text[place].isspace():
         place += 1
     return place
 
 
 def value_positions(text: str) -> Iterator[tuple[Path, int]]:
-    """Yield the plain values of a JSON object in a text, each by its keys, and where it stands.
+    """Yield the keys and the position of each plain value of a JSON object in a text.
 
-    The text may be anything; what it yields for one that holds no JSON object means nothing.
+    The text may be anything; for one without a JSON object the result is meaningless.
     """
     keys: list[str] = []
     key: str | None = None

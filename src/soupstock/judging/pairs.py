@@ -1,4 +1,4 @@
-"""Several answers to one question, compared pair by pair: who meets whom, and who is best."""
+"""Compare several answers to one question pair by pair: which pairs, and which answer is best."""
 
 import math
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ from soupstock.judging.rubric import MAX_REASON, read_choice, record_of
 from soupstock.stats.ranking import both_orders, bradley_terry
 
 MOST_TO_MEET_ALL = 4
-"""Up to so many answers each meets each other; among more each meets the next two of a circle."""
+"""Up to this many answers, all pairs are compared; of more, each with the next two in a circle."""
 
 _SAID = {"first": 1, "second": -1, "tie": 0}
 _ALIKE = 1e-9
 
 
 def schema() -> dict[str, Any]:
-    """Return the JSON Schema of a verdict on two answers: a reason, and only then who is better."""
+    """Return the JSON Schema of a verdict on two answers: first a reason, then which is better."""
     return record_of(
         {
             "reason": {"type": "string", "maxLength": MAX_REASON},
@@ -26,7 +26,7 @@ def schema() -> dict[str, Any]:
 
 
 def pairs(answers: int) -> list[tuple[int, int]]:
-    """Say which answers meet, by their places from 0: the same in every run."""
+    """Return which answers are compared, by their positions from 0: the same in every run."""
     if answers <= MOST_TO_MEET_ALL:
         return [(a, b) for a in range(answers) for b in range(a + 1, answers)]
     met = {tuple(sorted((a, (a + by) % answers))) for a in range(answers) for by in (1, 2)}
@@ -35,33 +35,33 @@ def pairs(answers: int) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """A verdict on two answers: 1 where the one shown first is better, -1 the second, 0 neither."""
+    """A verdict on two answers: 1 if the one shown first is better, -1 the second, 0 for a tie."""
 
     better: int
     reason: str
 
 
 def read_preference(text: str) -> Preference | str:
-    """Read a judge's reply, or say in a sentence why it cannot be read; never raises."""
+    """Read a judge's reply, or return a sentence that says why it cannot be read; never raises."""
     found = read_choice(text, "better", tuple(_SAID))
     return found if isinstance(found, str) else Preference(_SAID[found.word], found.reason)
 
 
 @dataclass(frozen=True)
 class Meeting:
-    """Two answers and what one judge said of them, each shown first once."""
+    """One judge's two verdicts on a pair of answers, with each answer shown first once."""
 
     judge: str
     first: int
     second: int
     forward: Preference | None
-    """With the first shown first; None where there is no verdict."""
+    """With the first answer shown first; None where there is no verdict."""
     backward: Preference | None
-    """With the second shown first."""
+    """With the second answer shown first."""
 
     @property
     def verdicts(self) -> tuple[float | None, float | None]:
-        """The verdicts in both orders: 1 where the first is better, whichever was shown first."""
+        """The verdicts in both orders: 1 if the first is better, whichever was shown first."""
         ahead = None if self.forward is None else float(self.forward.better)
         behind = None if self.backward is None else -float(self.backward.better)
         return ahead, behind
@@ -69,22 +69,22 @@ class Meeting:
 
 @dataclass(frozen=True)
 class Standing:
-    """How answers stand after their meetings."""
+    """The ranking of answers after all comparisons."""
 
     best: int
     worst: int
     margin: float
-    """By how much the best beats the worst: 0 a coin, 1 always (twice the chance, less one)."""
+    """How clearly the best beats the worst: 0 chance, 1 always (twice the probability, minus 1)."""
     ranks: list[int]
-    """For each answer its rank from 1, the best; answers as good as each other share one."""
+    """For each answer its rank from 1, the best; equally good answers share a rank."""
     outcomes: list[int | None]
-    """For each meeting who is better in both orders: 1 the first, -1 the second, 0 neither."""
+    """For each comparison, which is better in both orders: 1 first, -1 second, 0 neither."""
     flips: int
-    """Meetings whose winner is the one shown first, or second, both times. They are ties."""
+    """Comparisons won both times by the answer shown first, or second. They count as ties."""
 
 
 def standing(answers: int, meetings: Sequence[Meeting]) -> Standing | None:
-    """Rank answers by the meetings that have verdicts; None where some answer has none."""
+    """Rank answers by the comparisons that have verdicts; None if an answer has no verdict."""
     verdicts = [one.verdicts for one in meetings]
     orders = both_orders([ahead for ahead, _ in verdicts], [behind for _, behind in verdicts])
     known = [

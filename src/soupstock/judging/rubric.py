@@ -1,4 +1,4 @@
-"""Criteria and levels; what a judge is asked for, and its verdict as a score."""
+"""Rubrics: criteria and levels, the verdict that a judge is asked for, and its score."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from soupstock.spec.fields import Name, Path_, Spec
 from soupstock.spec.pruning import Use
 
 MAX_REASON = 200
-"""How long a judge's reason for one level may be, in characters."""
+"""The longest reason for one level, in characters."""
 
 CriterionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 Level = Annotated[str, StringConstraints(min_length=1)]
@@ -23,24 +23,23 @@ Weight = Annotated[float, Field(gt=0, le=1000)]
 
 
 class Criterion(Spec):
-    """One thing that a judge looks at."""
+    """A criterion that a judge decides."""
 
     question: str
-    """What is asked about a row: `Does the response answer the instruction?`"""
+    """The question about a row: `Does the response answer the instruction?`"""
 
     levels: Annotated[tuple[Level, ...], Field(min_length=2, max_length=10)]
-    """What the answers mean, in words, the worst first."""
+    """The levels in words, the worst first."""
 
     weight: Weight = 1
     """How much it counts beside the other criteria."""
 
 
 class Rule(Spec):
-    """One thing that a filter looks at, without a model."""
+    """A criterion that a filter decides, without a model."""
 
     rule: Use
-    """A filter and its arguments: true is a score of 1 and false of 0; a number from 0 to 1 is the
-    score itself."""
+    """A filter and its arguments: true scores 1 and false 0; a number from 0 to 1 is the score."""
 
     weight: Weight = 1
     """How much it counts beside the other criteria."""
@@ -52,25 +51,25 @@ def _kind(value: object) -> str:
 
 
 class Rubric(Spec):
-    """What a good row is."""
+    """What makes a row good."""
 
     description: str = ""
-    """What is judged, in a sentence; the judge reads it too."""
+    """What is judged, in a sentence. The judge reads it, too."""
 
     columns: Annotated[tuple[Path_, ...], Field(min_length=1, validate_default=False)] = ()
-    """Which columns the judge is shown, in order; nothing else of the row but `context`."""
+    """The columns that the judge is shown, in order. Of the rest it sees only `context`."""
 
     context: tuple[Path_, ...] = ()
-    """Columns that the judge is shown to hold the others against: a source, a reference."""
+    """Columns that the judge is shown for comparison: a source, a reference."""
 
     answer: Path_ | None = None
-    """Which of the columns is judged: the last, where it is left out. Canaries spoil it."""
+    """The column that is judged. Default: the last of `columns`. Canaries corrupt it."""
 
     prompt: Name = "judge"
-    """The prompt that puts rubric and columns to the judge."""
+    """The prompt that shows the judge the rubric and the columns."""
 
     compare_prompt: Name = "compare"
-    """The prompt that puts rubric and two answers to the judge, for a step that compares."""
+    """The prompt that shows the judge the rubric and two answers, for a step that compares."""
 
     criteria: Annotated[
         dict[
@@ -96,12 +95,12 @@ class Rubric(Spec):
 
     @cached_property
     def judged(self) -> dict[str, Criterion]:
-        """The criteria that a judge looks at."""
+        """The criteria that a judge decides."""
         return {n: one for n, one in self.criteria.items() if isinstance(one, Criterion)}
 
     @cached_property
     def rules(self) -> dict[str, Rule]:
-        """The criteria that need no judge."""
+        """The criteria that a filter decides."""
         return {n: one for n, one in self.criteria.items() if isinstance(one, Rule)}
 
     @property
@@ -116,31 +115,31 @@ class Rubric(Spec):
 
 
 class CriterionVerdict(NamedTuple):
-    """What was found for one criterion."""
+    """The verdict on one criterion."""
 
     level: int | None
-    """From 1, the worst; None for a rule, or where several judges were asked."""
+    """From 1, the worst; None for a rule or a jury."""
     score: float
     """From 0, the worst level, to 1: the mean over the levels' probabilities where they are known,
-    else the level that was given."""
+    else the chosen level."""
     reason: str | None = None
     uncertainty: float | None = None
-    """The entropy of the levels' probabilities: 0 is sure of one, 1 finds all alike. None where
-    they are not known."""
+    """The entropy of the levels' probabilities, from 0 (one level is certain) to 1 (all are equally
+    likely). None where they are unknown."""
 
 
 class Verdict(NamedTuple):
-    """What was found for a row."""
+    """The verdict on a row."""
 
     score: float
-    """The criteria's scores, weighted: from 0 to 1."""
+    """The weighted mean of the criteria's scores, from 0 to 1."""
     criteria: Mapping[str, CriterionVerdict]
     uncertainty: float | None = None
-    """That of the criteria where it is known, weighted."""
+    """The weighted mean of the criteria's uncertainty, where it is known."""
 
 
 def verdict_schema(rubric: Rubric) -> dict[str, Any]:
-    """Return the JSON Schema of a verdict: for each criterion a reason, and only then a level.
+    """Return the JSON Schema of a verdict: for each criterion first a reason, then a level.
 
     A model writes in the schema's order, so its level follows from its reason.
     """
@@ -158,7 +157,7 @@ def verdict_schema(rubric: Rubric) -> dict[str, Any]:
 
 
 def record_of(properties: dict[str, Any]) -> dict[str, Any]:
-    """Return the JSON Schema of an object with these properties, all of them and no others."""
+    """Return the JSON Schema of an object with exactly these properties."""
     return {
         "type": "object",
         "properties": properties,
@@ -168,11 +167,11 @@ def record_of(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_verdict(rubric: Rubric, text: str, numbers: Numbers = None) -> Verdict | str:
-    """Read a judge's reply, or say in a sentence why it cannot be read; never raises.
+    """Read a judge's reply, or return a sentence that says why it cannot be read; never raises.
 
-    The reply is JSON as in `verdict_schema`; a code fence or words around it do no harm. `numbers`
-    are the probabilities of the reply's numbers, where the server gave them. The verdict is that
-    on the judged criteria alone.
+    The reply is JSON as in `verdict_schema`; a code fence or words around it are ignored. `numbers`
+    are the probabilities of the reply's numbers, where the server returned them. The verdict covers
+    the judged criteria alone.
     """
     found = json_object(text)
     if found is None:
@@ -190,7 +189,7 @@ def read_verdict(rubric: Rubric, text: str, numbers: Numbers = None) -> Verdict 
 
 
 def weighted(rubric: Rubric, criteria: Mapping[str, CriterionVerdict]) -> Verdict:
-    """Put criteria together, in the rubric's order: those that are there."""
+    """Combine the given criteria's verdicts, in the rubric's order."""
     ordered: dict[str, CriterionVerdict] = {}
     scores: list[float] = []
     weights: list[float] = []
@@ -216,7 +215,7 @@ def _criterion_verdict(name: str, levels: int, value: object) -> CriterionVerdic
     if not isinstance(value, dict):
         return f"the reply has no verdict on {name!r}"
     level, reason = value.get("level"), value.get("reason")
-    # By type, not isinstance: true is no level.
+    # By type, not isinstance: true is not a level.
     if type(level) is not int or not 1 <= level <= levels:
         return f"the level of {name!r} is not a whole number from 1 to {levels}: {quoted(level)}"
     if not isinstance(reason, str):
@@ -227,12 +226,12 @@ def _criterion_verdict(name: str, levels: int, value: object) -> CriterionVerdic
 def _expected(
     verdict: CriterionVerdict, levels: int, probabilities: Mapping[str, float]
 ) -> CriterionVerdict:
-    """Take the mean over the levels' probabilities for the score, where they are known."""
+    """Replace the score by the mean over the levels' probabilities, where they are known."""
     shares = [probabilities.get(str(level), 0.0) for level in range(1, levels + 1)]
     total = math.fsum(shares)
-    # In a token `1` one cannot see whether a 0 follows.
-    is_told = str(levels) in probabilities or levels < 10  # noqa: PLR2004 - two digits
-    if not total or not is_told:
+    # After a token `1`, a `0` may follow.
+    is_complete = str(levels) in probabilities or levels < 10  # noqa: PLR2004 - two digits
+    if not total or not is_complete:
         return verdict
     shares = [share / total for share in shares]
     score = math.fsum(n * share for n, share in enumerate(shares)) / (levels - 1)
@@ -242,14 +241,14 @@ def _expected(
 
 
 class Choice(NamedTuple):
-    """One word of several that a judge chose, and why."""
+    """The word that a judge chose, and why."""
 
     word: str
     reason: str
 
 
 def read_choice(text: str, key: str, words: Sequence[str]) -> Choice | str:
-    """Read a reply that chooses a word, or say in a sentence why it cannot be read."""
+    """Read a reply that chooses a word, or return a sentence that says why it cannot be read."""
     found = json_object(text)
     if found is None:
         return f"the reply is no JSON object: {quoted(text)}" if text else "the reply is empty"
@@ -263,7 +262,7 @@ def read_choice(text: str, key: str, words: Sequence[str]) -> Choice | str:
 
 
 def json_object(text: str) -> Mapping[str, Any] | None:
-    """Find the JSON object that is the text, or else reaches from its first `{` to its last `}`."""
+    """Return the JSON object in a text: all of it, or else from its first `{` to its last `}`."""
     found = _object(text)
     return _object(text[text.find("{") : text.rfind("}") + 1]) if found is None else found
 

@@ -1,4 +1,4 @@
-"""Criteria that need no judge: a filter's true is a score of 1, its false 0, its number itself."""
+"""Criteria that need no judge: a filter's true scores 1, false 0, and a number is the score."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from soupstock.rows.expressions import FAULTS, evaluate
 
 @dataclass(frozen=True, eq=False)
 class BoundRule:
-    """A rule of a rubric: its criterion, what it looks at in words, and the expression."""
+    """A rule of a rubric: its criterion, the filter in words, and the expression."""
 
     criterion: str
     label: str
@@ -22,7 +22,7 @@ class BoundRule:
 
 
 Ruled = dict[str, CriterionVerdict] | Failure
-"""What rules found for a row, or why they could not tell."""
+"""A row's verdicts by rule, or why there are none."""
 
 
 def apply(rules: tuple[BoundRule, ...], rows: pl.DataFrame) -> list[Ruled]:

@@ -1,15 +1,15 @@
-"""Run code that a model wrote, against tests, where it can do no harm. Linux only.
+"""Run code that a model wrote, with its tests, where it can do no harm. Linux only.
 
-Each solution has a process of its own, without the environment of this one, in an empty folder,
-with limits of time, memory and size. Before the code runs, the process gives up, for good and by a
-filter in the kernel (seccomp), what code for a test has no need of: networks, other processes, and
-changing any file. It can still read what everybody can; of what it prints nothing is kept, and of
-what it raises the kind alone.
+Each solution runs in a process of its own, in an empty folder, without our environment variables,
+and with limits on time, memory and file size. Before the code runs, a kernel filter (seccomp)
+permanently removes what tested code does not need: networks, other processes, and changing files.
+The code can still read world-readable files. Its output is discarded, and of an exception only the
+type is kept.
 
-A solution that sets out to deceive its tests may succeed: it runs beside them.
+A solution that tries to deceive its tests may succeed, because both run in one process.
 
-What takes long to load checks many cases in one process: the kernel ends it at a case that computes
-for too long, even within a single operation, and the cases after that have a new one.
+Code that is slow to load checks many cases in one process. The kernel ends the process at a case
+that computes for too long, even within a single operation, and a new process checks the rest.
 """
 
 import builtins
@@ -31,10 +31,10 @@ import orjson
 TIME, MEMORY = "time is up", "out of memory"
 
 _MOST_CASES = 256
-"""How many cases a process checks at most."""
+"""The most cases that one process checks."""
 
 _TO_LOAD = 60.0
-"""Seconds that code for many cases has to load what it needs."""
+"""The seconds that code for many cases may take to load."""
 
 _FENCE = re.compile(r"```[a-zA-Z0-9]*[ \t]*\n(.*?)```", re.DOTALL)
 
@@ -48,7 +48,7 @@ _DENIED = {
         # Files: made, moved, removed, changed.
         *(76, 77, 82, 83, 84, 85, 86, 87, 88, 90, 91, 92, 93, 94, 133, 165, 166, 161, 155),
         *(258, 259, 260, 263, 264, 265, 266, 268, 280, 316, 132, 235, 188, 189, 190, 437, 285),
-        # Ways round a filter: rings of requests, and other kinds of calls.
+        # Ways around the filter: io_uring, and other kinds of calls.
         *(425, 426, 427, 321, 323, 298, 272, 308),
     ),
     "aarch64": (
@@ -60,32 +60,32 @@ _DENIED = {
     ),
 }
 _OPEN = {"x86_64": ((2, 1), (257, 2)), "aarch64": ((56, 2),)}
-"""The calls that open files, each with the place of its flags among the arguments."""
+"""The calls that open files, each with the position of its flags among the arguments."""
 
-# What runs within: reads its orders, gives everything up, runs the solution and then the tests.
-# It says that it came to the end by a word that it was given, for the code may end the process.
-_WITHIN = r"""
+# The code of the process: it reads its orders, installs the filter, runs solution and tests.
+# It reports success by a secret word, because the solution may end the process early.
+_PROCESS = r"""
 import ctypes, json, os, resource, signal, struct, sys
-told = json.loads(sys.stdin.read())
-word = told.pop("word")
+orders = json.loads(sys.stdin.read())
+word = orders.pop("word")
 done = os.dup(1)
 null = os.open(os.devnull, os.O_RDWR)
 for one in (0, 1, 2):
     os.dup2(null, one)
-size = told["megabytes"] << 20
-for what, most in (("RLIMIT_CPU", told["cpu"]), ("RLIMIT_AS", size), ("RLIMIT_FSIZE", 0),
+size = orders["megabytes"] << 20
+for what, most in (("RLIMIT_CPU", orders["cpu"]), ("RLIMIT_AS", size), ("RLIMIT_FSIZE", 0),
                    ("RLIMIT_CORE", 0), ("RLIMIT_NOFILE", 64)):
     resource.setrlimit(getattr(resource, what), (most, most))
 def op(code, k, yes=0, no=0):
     return struct.pack("HBBI", code, yes, no, k)
 LOAD, EQUAL, ANY, RETURN = 0x20, 0x15, 0x45, 0x06
 ALLOW, DENY, KILL = 0x7FFF0000, 0x00050001, 0x80000000
-rules = [op(LOAD, 4), op(EQUAL, told["audit"], 1), op(RETURN, KILL), op(LOAD, 0)]
-if told["audit"] == 0xC000003E:
+rules = [op(LOAD, 4), op(EQUAL, orders["audit"], 1), op(RETURN, KILL), op(LOAD, 0)]
+if orders["audit"] == 0xC000003E:
     rules += [op(0x35, 0x40000000, 0, 1), op(RETURN, KILL)]
-for number in told["denied"]:
+for number in orders["denied"]:
     rules += [op(EQUAL, number, 0, 1), op(RETURN, DENY)]
-for number, place in told["open"]:
+for number, place in orders["open"]:
     rules += [op(EQUAL, number, 0, 4), op(LOAD, 16 + 8 * place)]
     rules += [op(ANY, 0o3 | 0o100 | 0o1000, 0, 1), op(RETURN, DENY), op(RETURN, ALLOW)]
 rules.append(op(RETURN, ALLOW))
@@ -95,20 +95,20 @@ libc = ctypes.CDLL(None, use_errno=True)
 if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.c_char_p(program), 0, 0):
     os.write(done, b"seccomp")
     os._exit(3)
-if told["probe"]:
+if orders["probe"]:
     os.write(done, word.encode())
     os._exit(0)
 del ctypes, struct, libc, code, program, rules
-solution, tests = told["solution"], told["tests"]
+solution, tests = orders["solution"], orders["tests"]
 write, leave = os.write, os._exit
 try:
     space = {"__name__": "solution"}
     exec(compile(solution, "solution", "exec"), space)
     exec(compile(tests, "tests", "exec"), space)
-    if told["cases"]:
+    if orders["cases"]:
         write(done, (word + "\n").encode())
-    for case in told["cases"]:
-        signal.setitimer(signal.ITIMER_PROF, told["seconds"])
+    for case in orders["cases"]:
+        signal.setitimer(signal.ITIMER_PROF, orders["seconds"])
         write(done, (word + json.dumps(space["check"](*case)) + "\n").encode())
 except BaseException as error:
     kind = type(error)
@@ -125,44 +125,44 @@ leave(0)
 
 @dataclass(frozen=True)
 class Limits:
-    """What a solution may use."""
+    """The limits on a solution."""
 
     seconds: float = 5.0
     megabytes: int = 512
 
     def lacking(self) -> str | None:
-        """Say what is missing to run code safely on this machine; None where nothing is."""
+        """Return why code cannot run safely on this machine; None where it can."""
         if sys.platform != "linux":
-            return f"it needs Linux, and this is {sys.platform}"
+            return f"the sandbox needs Linux, and this is {sys.platform}"
         if platform.machine() not in _AUDIT:
-            return f"it knows no filter for {platform.machine()}"
-        said = _run("", "", self, is_probe=True).fault
-        return None if said is None else f"the kernel grants no filter ({said})"
+            return f"the sandbox has no kernel filter for {platform.machine()}"
+        fault = _run("", "", self, is_probe=True).fault
+        return None if fault is None else f"the kernel refuses the sandbox's filter ({fault})"
 
 
 class RunResult(NamedTuple):
-    """How code ended: what went wrong, and what it left in `result`, as JSON."""
+    """The result of running code: what went wrong, and the value of `result`, as JSON."""
 
     fault: str | None
     result: str | None = None
 
 
 def tested(asked: Sequence[tuple[str, ...]], limits: Limits) -> list[str | None]:
-    """Run solutions against their tests, several at a time: what is wrong with each, or None."""
+    """Run solutions with their tests, several at a time; return each one's fault, or None."""
     pairs = [(code_of(solution), tests) for solution, tests in asked]
     return [ended.fault for ended in run_all(pairs, limits)]
 
 
 def run_all(pairs: Sequence[tuple[str, str]], limits: Limits) -> list[RunResult]:
-    """Run pieces of code, each with one that follows it, several at a time."""
+    """Run pairs of solution and tests, several at a time."""
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         return list(pool.map(lambda pair: _run(pair[0], pair[1], limits), pairs))
 
 
 def run_cases(code: str, cases: Sequence[Sequence[str]], limits: Limits) -> list[RunResult]:
-    """Call the function `check` that code defines with each case; the limits are for one case.
+    """Call the function `check`, which the code defines, with each case; limits are per case.
 
-    What it returns is the result. The code is our own, and the cases are not.
+    Its return value is the result. The code is our own; the cases are not trusted.
     """
     size = min(_MOST_CASES, -(-len(cases) // len(os.sched_getaffinity(0))) or 1)
     parts = [cases[start : start + size] for start in range(0, len(cases), size)]
@@ -174,32 +174,32 @@ def run_cases(code: str, cases: Sequence[Sequence[str]], limits: Limits) -> list
 def _one_by_one(code: str, cases: Sequence[Sequence[str]], limits: Limits) -> list[RunResult]:
     found: list[RunResult] = []
     while left := cases[len(found) :]:
-        said = _spoken(code, "", limits, cases=left)
+        said = _output(code, "", limits, cases=left)
         fault = RunResult(said.fault or "it ended before it was checked")
         if not said.lines:
             return [*found, *(fault for _ in left)]
         found += [RunResult(None, line) for line in said.lines[1 : 1 + len(left)]]
-        # A process that ends before its cases do ends by the one that it was at.
+        # If the process ends early, the case that it was checking has the fault.
         if len(found) < len(cases):
             found.append(fault)
     return found
 
 
 def code_of(answer: str) -> str:
-    """Take the code out of an answer: its last fenced block, or all of it where there is none."""
+    """Return the code of an answer: its last fenced block, or all of it if there is none."""
     blocks = _FENCE.findall(answer)
     return str(blocks[-1]) if blocks else answer
 
 
-class _Said(NamedTuple):
-    """What a process said: the lines that follow its word, and what it ended by, if by a fault."""
+class _Output(NamedTuple):
+    """A process's output: the lines that begin with its word, and its fault, if any."""
 
     lines: Sequence[str]
     fault: str | None
 
 
 def _run(solution: str, tests: str, limits: Limits, *, is_probe: bool = False) -> RunResult:
-    lines, fault = _spoken(solution, tests, limits, is_probe=is_probe)
+    lines, fault = _output(solution, tests, limits, is_probe=is_probe)
     if fault is not None:
         return RunResult(fault)
     return (
@@ -207,17 +207,17 @@ def _run(solution: str, tests: str, limits: Limits, *, is_probe: bool = False) -
     )
 
 
-def _spoken(
+def _output(
     solution: str,
     tests: str,
     limits: Limits,
     *,
     cases: Sequence[Sequence[str]] = (),
     is_probe: bool = False,
-) -> _Said:
+) -> _Output:
     machine, word = platform.machine(), secrets.token_hex(16)
     seconds = limits.seconds * len(cases) + _TO_LOAD if cases else limits.seconds
-    orders = {
+    instructions = {
         "solution": solution,
         "tests": tests,
         "cases": cases,
@@ -233,8 +233,8 @@ def _spoken(
     with tempfile.TemporaryDirectory(prefix="soupstock-test-") as folder:
         try:
             ended = subprocess.run(  # noqa: S603 - our own interpreter; what is within is confined
-                [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _WITHIN],
-                input=orjson.dumps(orders, default=str),
+                [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _PROCESS],
+                input=orjson.dumps(instructions, default=str),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 cwd=folder,
@@ -243,16 +243,16 @@ def _spoken(
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return _Said((), TIME)
+            return _Output((), TIME)
     said = ended.stdout.decode(errors="replace").split("\n")
     lines = [line.removeprefix(word) for line in said if line.startswith(word)]
     if ended.returncode == -signal.SIGPROF:
-        return _Said(lines, TIME)
-    return _Said(lines, _fault(said[-1]) if not said[-1].startswith(word) else None)
+        return _Output(lines, TIME)
+    return _Output(lines, _fault(said[-1]) if not said[-1].startswith(word) else None)
 
 
 def _fault(said: str) -> str | None:
-    """Tell what code raised. A kind of its own may have any name."""
+    """Return the type of exception that code raised; types of its own are called Exception."""
     if said == "MemoryError":
         return MEMORY
     return (said if hasattr(builtins, said) else "Exception") if said else None
