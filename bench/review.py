@@ -185,7 +185,7 @@ def pulling(python: str, count: int) -> None:
         pulled = asyncio.run(desk.pull(FORM, {}, {}))
         own = time.perf_counter() - begun
         begun = time.perf_counter()
-        asyncio.run(desk.pull(FORM, {}, pulled.seen))
+        asyncio.run(desk.pull(FORM, {}, pulled.cursors))
         again = time.perf_counter() - begun
     found = len(pulled.answers)
     print(

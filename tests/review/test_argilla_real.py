@@ -182,7 +182,7 @@ def test_a_dataset_that_was_deleted_is_made_again_and_its_answers_are_kept(
     review(dataset, **argilla.environment)
     argilla.call("DELETE", f"datasets/{the_dataset(argilla)}")
     result = review(dataset, **argilla.environment)
-    assert "a dataset is gone from Argilla" in result.stdout
+    assert "a dataset was deleted in Argilla" in result.stdout
     assert "sent: 5 new; 0 were sent before" in result.stdout
     assert "answers: 1; 0 new" in result.stdout
 
@@ -213,7 +213,7 @@ def test_an_annotators_key_is_not_enough_and_an_admins_is(
     key = argilla.person("cid", "annotator", "soupstock")
     result = review(dataset, **argilla.environment | {"ARGILLA_API_KEY": key})
     assert result.exit_code == 2
-    assert "an owner or an admin of the workspace may" in words(result.stderr)
+    assert "use the key of an owner, or of an admin of the workspace" in words(result.stderr)
     admin = argilla.person("dan", "admin", "soupstock")
     assert review(dataset, **argilla.environment | {"ARGILLA_API_KEY": admin}).exit_code == 0
 

@@ -247,12 +247,18 @@ def test_half_a_line_that_a_killed_process_left_is_written_whole_by_the_next(
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("no", "ann.jsonl:1: it is not JSON"),
-        ("[]", 'ann.jsonl:1: each line is an object with a "key"'),
-        ('{"key": "k", "answers": {"verdict": "perhaps"}}', "verdict is one of keep, bad, unsafe"),
-        ('{"key": "k", "answers": {"criteria": {"right": 4}}}', "right is one of 1, 2, 3, not '4'"),
+        ("no", "ann.jsonl:1: the line is not JSON"),
+        ("[]", 'ann.jsonl:1: each line should be an object with a "key"'),
+        (
+            '{"key": "k", "answers": {"verdict": "perhaps"}}',
+            "verdict should be one of keep, bad, unsafe",
+        ),
+        (
+            '{"key": "k", "answers": {"criteria": {"right": 4}}}',
+            "right should be one of 1, 2, 3, not '4'",
+        ),
         ('{"key": "k", "answers": {"verdit": "bad"}}', "did you mean 'verdict'?"),
-        ('{"key": "k", "answers": "bad"}', '"answers" is an object'),
+        ('{"key": "k", "answers": "bad"}', '"answers" and its "criteria" should be objects'),
     ],
 )
 def test_a_slip_in_an_answer_is_one_line_that_names_its_place(
@@ -314,7 +320,7 @@ def test_calibrating_without_labels_says_where_they_would_come_from(
     from soupstock.runs.calibration import calibrate
 
     folder.run()
-    with pytest.raises(MistakeError, match="give a file by --labels"):
+    with pytest.raises(MistakeError, match="give a file with --labels"):
         calibrate(Project(folder.root), "mine")
     assert server.count == 60
 
@@ -366,7 +372,7 @@ def test_damaged_answers_are_named_and_never_overwritten(folder: Folder, server:
     path.write_text("half a li", encoding="utf-8")
     result = review(folder)
     assert result.exit_code == 2
-    assert "answers.jsonl:1: it is no answer" in result.stderr
+    assert "answers.jsonl:1: this version of soupstock cannot read the answer" in result.stderr
     assert path.read_text(encoding="utf-8") == "half a li"
     assert server.count == 60
 

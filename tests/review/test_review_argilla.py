@@ -68,9 +68,9 @@ def ask(url: str, method: str = "get") -> Any:
     ("status", "text", "kind", "said"),
     [
         (401, "{}", MistakeError, "does not know the key in ARGILLA_API_KEY"),
-        (403, "{}", MistakeError, "an owner or an admin of the workspace may"),
-        (302, "", MistakeError, "leads elsewhere"),
-        (200, "<html>Welcome</html>", MistakeError, "is no Argilla server"),
+        (403, "{}", MistakeError, "use the key of an owner, or of an admin of the workspace"),
+        (302, "", MistakeError, "redirects: set ARGILLA_API_URL"),
+        (200, "<html>Welcome</html>", MistakeError, "is not an Argilla server"),
         (404, "<html>None</html>", RefusedError, "404 <html>None</html>"),
         (422, '{"detail": "bad \\u001b[31m"}', RefusedError, "422 bad \\x1b[31m"),
         (

@@ -247,13 +247,21 @@ def test_the_prompt_is_part_of_what_a_judge_is(folder: Folder, judged: Run) -> N
             '{"id": "a", "labels": "keep"}\n',
             ": no line has a field 'label'; there are:",
         ),
-        ("labels.jsonl", '{"id": 7, "label": "keep"}\n', ":1: the id of a row should be text, not '7'"),
+        (
+            "labels.jsonl",
+            '{"id": 7, "label": "keep"}\n',
+            ":1: the id of a row should be text, not '7'",
+        ),
         (
             "labels.jsonl",
             '{"id": "a", "right": 4}\n',
             ":1: right should be a level from 1 to 3 or its words, not '4'",
         ),
-        ("labels.csv", "id,label\na,keep\nb,maybe\n", ":3: a label should be keep or drop, not 'maybe'"),
+        (
+            "labels.csv",
+            "id,label\na,keep\nb,maybe\n",
+            ":3: a label should be keep or drop, not 'maybe'",
+        ),
         ("labels.txt", "a keep\n", ": labels should be a .jsonl or .csv file, not '.txt'"),
     ],
 )

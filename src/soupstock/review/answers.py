@@ -1,7 +1,7 @@
-"""What people said of rows, kept beside a pipeline's runs by what they read.
+"""People's answers about rows, kept beside a pipeline's runs and found by the text they are about.
 
-An answer belongs to a text, not to a row or a run: a run that gives the same text again has the
-answer already, and a row whose text changed asks again.
+An answer belongs to a text, not to a row or a run: a run that makes the same text again has its
+answer already, and a row whose text changed is sent again.
 """
 
 import hashlib
@@ -23,44 +23,44 @@ from soupstock.spec.fields import Spec
 from soupstock.spec.pipeline import slug
 
 KEEP = "keep"
-"""The verdict of people who keep a row; all others are vetoes."""
+"""The verdict that keeps a row; all others are vetoes."""
 
 REVIEW = "review"
 ANSWERS = "answers.jsonl"
 
 KeyAndSource = tuple[str, str]
-"""A text by its key, and where people read it."""
+"""The key of a text, and the source of its answers: the place where people read it."""
 
 Conflicts = Literal["majority", "strictest", "latest"]
 
 
 class ReviewAnswer(Spec):
-    """What one person said of one text."""
+    """One person's answer about one text."""
 
     key: str
-    """The hash of what was read."""
+    """The hash of the text."""
     annotator: str
     status: Literal["submitted", "discarded"] = "submitted"
-    """`discarded`: looked at, and passed over."""
+    """`discarded`: the person skipped it."""
     verdict: str | None = None
-    """`keep`, or the reason for which the row is to be dropped."""
+    """`keep`, or the reason to drop the row."""
     criteria: dict[str, str] = {}
-    """For each criterion the level in its words."""
+    """The level of each criterion, in words."""
     correction: str | None = None
     comment: str | None = None
     when: str = ""
-    """When it was given, as the tool says."""
+    """When it was given, as the review tool reports it."""
     source: str = ""
-    """Where it was given: what is fetched from there anew takes its place."""
+    """Where it was given. A new fetch from there replaces it."""
 
 
 @dataclass(frozen=True)
 class Consensus:
-    """What people together said of a text."""
+    """The combined answer about a text."""
 
     people: int
     verdict: str | None = None
-    """None where they are not of one mind, or all passed it over."""
+    """None where people disagree, or all skipped it."""
     correction: str | None = None
     comment: str | None = None
 
@@ -73,28 +73,28 @@ class ReviewAnswers:
 
     @property
     def content(self) -> str:
-        """The hash of all that was said; empty where nothing was."""
+        """The hash of all answers; empty where there are none."""
         if not self.given:
             return ""
         return hashlib.sha256(_dumped(self.given, without={"source"})).hexdigest()
 
     @cached_property
     def by_key(self) -> Mapping[str, Sequence[ReviewAnswer]]:
-        """The answers to each text; of a person who gave several, the last."""
+        """The answers about each text: the last one of each person."""
         found: dict[str, dict[str, ReviewAnswer]] = {}
         for one in sorted(self.given, key=_time):
             found.setdefault(one.key, {})[one.annotator] = one
         return {key: list(found[key].values()) for key in sorted(found)}
 
     def settled(self, conflicts: Conflicts) -> dict[str, Consensus]:
-        """Put together what people said of each text."""
+        """Combine the answers about each text."""
         return {key: _settled(some, conflicts) for key, some in self.by_key.items()}
 
     def with_those(
-        self, fresh: Iterable[ReviewAnswer], instead_of: Iterable[KeyAndSource]
+        self, fresh: Iterable[ReviewAnswer], replacing: Iterable[KeyAndSource]
     ) -> "ReviewAnswers":
-        """Take in answers, and leave out those that were given before in the same places."""
-        gone = set(instead_of)
+        """Add answers, and remove the earlier ones about the same texts from the same sources."""
+        gone = set(replacing)
         kept = {_identity(one): one for one in self.given if (one.key, one.source) not in gone}
         kept |= {_identity(one): one for one in fresh}
         return ReviewAnswers(tuple(kept[place] for place in sorted(kept)))
@@ -105,12 +105,12 @@ def _identity(one: ReviewAnswer) -> tuple[str, str, str]:
 
 
 def key_of(shown: Sequence[Any]) -> str:
-    """Name what is read by its hash: the values of the columns that people are shown."""
+    """Return the key of a text: the hash of the values that people are shown."""
     return blake2b(orjson.dumps(shown, default=str), digest_size=16).hexdigest()
 
 
 def review_folder(root: Path, name: str) -> Path:
-    """Return where a pipeline's answers are kept."""
+    """Return the folder of a pipeline's answers."""
     return run_folder.runs_folder(root) / slug(name) / REVIEW
 
 
@@ -128,7 +128,9 @@ def read_answers(root: Path, name: str) -> ReviewAnswers:
         try:
             given.append(ReviewAnswer.model_validate_json(line))
         except ValidationError as error:
-            problem = "it is no answer of this version of soupstock; remove the line or the file"
+            problem = (
+                "this version of soupstock cannot read the answer; remove the line or the file"
+            )
             raise MistakeError(problem, Place(path, number)) from error
     return ReviewAnswers(tuple(given))
 
@@ -174,7 +176,7 @@ def _verdict(said: Sequence[ReviewAnswer], conflicts: Conflicts) -> str | None:
 
 
 def _correction(said: Sequence[ReviewAnswer], conflicts: Conflicts) -> str | None:
-    """Return the text that most wrote, of several the last one."""
+    """Return the most frequent correction; of several, the latest."""
     given = sorted((one for one in said if one.correction is not None), key=_time)
     if not given:
         return None

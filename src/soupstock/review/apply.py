@@ -1,4 +1,4 @@
-"""The sample drawn among rows, and answers applied to them."""
+"""Draw the sample of rows for review, and apply people's answers to rows."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,11 +28,11 @@ from soupstock.rows.table import Table
 from soupstock.text.measures import read_scores, read_texts
 
 PASSES = 0.5
-"""From which score on a judge keeps a row, where no filter says so."""
+"""The score from which a judge keeps a row, where no filter sets one."""
 
 
 def passing(steps: Sequence[spec.Step], judge: str | None) -> float:
-    """Return what the pipeline's own filters ask of a judge's score, where they ask anything."""
+    """Return the score that the pipeline's filters require of a judge. Default: `PASSES`."""
     uses = [use for step in steps if isinstance(step, spec.Filter) for use in step.filter]
     asked = [
         float(least)
@@ -44,7 +44,7 @@ def passing(steps: Sequence[spec.Step], judge: str | None) -> float:
 
 
 COLUMN = "review"
-"""The column that the step makes."""
+"""The column that the step adds."""
 
 
 REVIEW = pl.Struct(
@@ -56,16 +56,16 @@ REVIEW = pl.Struct(
         "people": pl.Int64,
     }
 )
-"""Of a row that was drawn or answered: the hash of what is read, how likely the row was to be
-drawn (null where it was not), and what people said."""
+"""For a row that was drawn or answered: the key of its text, the probability of drawing it (null
+if it was not drawn), and the combined answer."""
 
 
 FILTERED = "filter: "
-"""How the reasons begin of rows that could be dropped wrongly."""
+"""The prefix of a filter's reasons: such rows may have been dropped wrongly."""
 
 
 def original(name: str) -> str:
-    """Name the column that keeps what a correction replaced."""
+    """Name the column that keeps the texts that corrections replaced."""
     return f"{name}_original"
 
 
@@ -75,15 +75,15 @@ class Reviewing:
 
     said: spec.Review
     shown: tuple[str, ...]
-    """What people read: columns, or fields of them."""
+    """The columns, or fields of columns, that people read."""
     subject: str
-    """The one that is judged: a row without it cannot be read."""
+    """The column that is judged. A row without it cannot be reviewed."""
     corrected: str | None = None
-    """The column that corrections go into; None where it is no text."""
+    """The column that corrections change; None where it is not a text."""
     judge: str | None = None
     """The column with the judge's verdicts."""
     threshold: float = 0.5
-    """From which score on the pipeline keeps a row."""
+    """The score from which the pipeline keeps a row."""
     seed: int = 0
     answers: ReviewAnswers = field(default_factory=ReviewAnswers)
 
@@ -94,20 +94,20 @@ class Reviewing:
 
     @property
     def strategy(self) -> str:
-        """Name the strategy in a few words."""
+        """Describe the sampling strategy in a few words."""
         how = self.said.strategy
         return how if isinstance(how, str) else f"stratified by {how.stratified}"
 
 
 class Reviewed(NamedTuple):
-    """The rows with what people said of them, and what came of it."""
+    """The rows with people's answers applied, and the record of the review."""
 
     table: Table
     record: ReviewRecord
 
 
 def review(step: Reviewing, table: Table, folder: Path) -> Reviewed:
-    """Draw the sample among a table's rows, and apply the answers to every row that they fit."""
+    """Draw the sample from a table's rows, and apply the answers to every row with their text."""
     rows = _Rows.of(step, table)
     chances = rows.sample(step)
     settled = step.answers.settled(step.said.conflicts)
@@ -118,16 +118,16 @@ def review(step: Reviewing, table: Table, folder: Path) -> Reviewed:
 
 @dataclass
 class _Rows:
-    """What the step needs to know of each row."""
+    """What the step needs to know about each row."""
 
     ids: list[str] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
-    """None where there is nothing to read."""
+    """None where there is no text."""
     reasons: list[str] = field(default_factory=list)
-    """Why a row was dropped; empty where it is there."""
-    doubts: list[float] = field(default_factory=list)
+    """Why a row was dropped; empty for a kept row."""
+    uncertainties: list[float] = field(default_factory=list)
     kinds: list[Any] = field(default_factory=list)
-    """What strata are made of."""
+    """The values that strata are made of."""
 
     @classmethod
     def of(cls, step: Reviewing, table: Table) -> "_Rows":
@@ -135,49 +135,49 @@ class _Rows:
         for part in table.frames():
             rows.ids += part["id"].to_list()
             shown = part.select(column(path).alias(path) for path in step.shown)
-            there = part.select(column(step.subject).is_not_null()).to_series()
+            texts = part.select(column(step.subject).is_not_null()).to_series()
             rows.keys += [
-                key_of(values) if is_there else None
-                for values, is_there in zip(shown.rows(), there, strict=True)
+                key_of(values) if has_text else None
+                for values, has_text in zip(shown.rows(), texts, strict=True)
             ]
             rows.reasons += part["dropped_by"].list.first().fill_null("").to_list()
             if step.said.strategy == "uncertain":
-                rows.doubts += _doubts(step, part)
+                rows.uncertainties += _uncertainties(step, part)
             elif isinstance(step.said.strategy, spec.Stratified):
                 rows.kinds += _kinds(step.said.strategy, part)
         return rows
 
     def sample(self, step: Reviewing) -> dict[int, float]:
-        """Draw the rows that people read: their places, each with its chance."""
+        """Draw the rows for review: their positions, each with its probability of being drawn."""
         numbers = random_numbers(self.ids, step.seed)
-        there = [n for n, why in enumerate(self.reasons) if not why and self.keys[n] is not None]
+        kept = [n for n, why in enumerate(self.reasons) if not why and self.keys[n] is not None]
         filtered = [
             n
             for n, why in enumerate(self.reasons)
             if why.startswith(FILTERED) and self.keys[n] is not None
         ]
-        found = self._drawn(step, numbers[there], there)
-        chosen = {there[place]: float(chance) for place, chance in zip(*found, strict=True)}
+        found = self._drawn(step, numbers[kept], kept)
+        chosen = {kept[place]: float(chance) for place, chance in zip(*found, strict=True)}
         if step.said.dropped and filtered:
             strata = [self.reasons[n] for n in filtered]
             more = draw_stratified(numbers[filtered], step.said.dropped, strata)
             chosen |= {filtered[place]: float(chance) for place, chance in zip(*more, strict=True)}
         return chosen
 
-    def _drawn(self, step: Reviewing, numbers: Floats, there: Sequence[int]) -> SampledRows:
+    def _drawn(self, step: Reviewing, numbers: Floats, kept: Sequence[int]) -> SampledRows:
         wanted = step.said.sample
         match step.said.strategy:
             case spec.Stratified():
-                return draw_stratified(numbers, wanted, _strata([self.kinds[n] for n in there]))
+                return draw_stratified(numbers, wanted, _strata([self.kinds[n] for n in kept]))
             case "uncertain":
                 return draw_weighted(
-                    numbers, wanted, sampling_weights([self.doubts[n] for n in there])
+                    numbers, wanted, sampling_weights([self.uncertainties[n] for n in kept])
                 )
             case _:
                 return draw_random(numbers, wanted)
 
 
-def _doubts(step: Reviewing, part: pl.DataFrame) -> Iterator[float]:
+def _uncertainties(step: Reviewing, part: pl.DataFrame) -> Iterator[float]:
     if step.judge is None:
         return
     for verdict in part[step.judge].to_list():
@@ -203,7 +203,7 @@ def _strata(kinds: Sequence[Any]) -> list[str]:
 
 
 class _Applied:
-    """Puts the answers into the rows, and counts what comes of it."""
+    """Applies answers to rows, and counts vetoes and corrections."""
 
     def __init__(
         self,
@@ -226,25 +226,25 @@ class _Applied:
             start += part.height
 
     def _applied(self, part: pl.DataFrame, places: Iterable[int]) -> pl.DataFrame:
-        told: list[dict[str, Any] | None] = []
+        reviews: list[dict[str, Any] | None] = []
         vetoes: list[list[str]] = []
         texts: list[str | None] = []
         for place in places:
             key = self._rows.keys[place]
             said = self._settled.get(key) if key is not None else None
-            told.append(self._told(place, said))
-            is_there = not self._rows.reasons[place]
-            veto = said.verdict if said and is_there and said.verdict != KEEP else None
+            reviews.append(self._review_of(place, said))
+            is_kept = not self._rows.reasons[place]
+            veto = said.verdict if said and is_kept and said.verdict != KEEP else None
             vetoes.append([f"{COLUMN}: {veto}"] if veto else [])
             self._vetoed.update([veto] if veto else [])
-            texts.append(said.correction if said and is_there else None)
+            texts.append(said.correction if said and is_kept else None)
         marks = [
-            pl.Series(COLUMN, told, dtype=REVIEW),
+            pl.Series(COLUMN, reviews, dtype=REVIEW),
             part["dropped_by"].list.concat(pl.Series(vetoes, dtype=pl.List(pl.String))),
         ]
         return part.with_columns(*marks, *self._texts(part, texts))
 
-    def _told(self, place: int, said: Consensus | None) -> dict[str, Any] | None:
+    def _review_of(self, place: int, said: Consensus | None) -> dict[str, Any] | None:
         chance = self._chances.get(place)
         if chance is None and said is None:
             return None
@@ -254,7 +254,7 @@ class _Applied:
         return found
 
     def _texts(self, part: pl.DataFrame, texts: list[str | None]) -> list[pl.Series]:
-        """Put corrections in their column, and what they replace in another."""
+        """Return the corrected column, and the column of the texts before correction."""
         name = self._step.corrected
         if name is None:
             return []
@@ -289,14 +289,16 @@ class _Applied:
             vetoed=dict(sorted(self._vetoed.items())),
             corrected=self._corrected,
             annotators=len({one.annotator for one in given}),
-            good=self._share("People keep", set(drawn) - set(dropped)),
-            false_drops=self._share("Of what filters dropped, people keep", set(dropped)),
+            good=self._share("Share of rows that people keep", set(drawn) - set(dropped)),
+            false_drops=self._share(
+                "Share of filtered-out rows that people would keep", set(dropped)
+            ),
             by_filter=self._by_filter(dropped),
             agreement=tuple(agreement_records(given)),
         )
 
     def _keeps(self, places: Iterable[int]) -> dict[int, bool]:
-        """Say for the rows on which people are of one mind whether they keep it."""
+        """Return for each row on which people agree whether they keep it."""
         said = {place: self._settled.get(self._rows.keys[place] or "") for place in sorted(places)}
         return {
             place: one.verdict == KEEP

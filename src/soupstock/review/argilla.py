@@ -1,8 +1,7 @@
 """Review in Argilla: a dataset for each version of a pipeline's questions.
 
-What a dataset is stands in its own metadata on the server, so that nothing is lost with a folder:
-which pipeline it is of, and the hash of its form. A record's external id is the hash of what is
-read.
+A dataset's metadata on the server names its pipeline and the hash of its form, so that nothing is
+lost with a local folder. A record's external id is the hash of its text.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -27,13 +26,13 @@ from soupstock.review.tool import Notify, Pulled, Pushed, ReviewPlace
 from soupstock.spec.pipeline import slug
 
 BATCH = 50
-"""How many records are sent at once: more gain nothing, and more is lost by a fault."""
+"""How many records are sent at once: larger batches gain no speed, and lose more to an error."""
 
 PAGE = 1000
-"""How many records are read at once: the most that the server gives."""
+"""How many records are read at once: the most that the server returns."""
 
 MARK = "soupstock"
-"""Under which name a dataset's metadata says what it is."""
+"""The key of our entry in a dataset's metadata."""
 
 
 class _Dataset(NamedTuple):
@@ -45,7 +44,7 @@ class _Dataset(NamedTuple):
     """The hash of its form."""
     is_ready: bool
     active: str
-    """When somebody last answered in it."""
+    """When the last answer was given in it."""
 
 
 @dataclass
@@ -58,20 +57,20 @@ class Argilla:
     _place: ReviewPlace | None = None
 
     async def pull(self, form: Form, texts: Mapping[str, str], since: Mapping[str, str]) -> Pulled:
-        """Fetch the answers of all datasets in which somebody answered since the last time."""
+        """Fetch the answers of all datasets that have new answers since the last fetch."""
         answers: list[ReviewAnswer] = []
         places: list[KeyAndSource] = []
-        seen: dict[str, str] = {}
+        cursors: dict[str, str] = {}
         async with Api(self.settings) as api:
             found = await self._datasets(api, await self._workspace(api))
             if since.keys() - {_source(one) for one in found}:
                 self.notify(
-                    "a dataset is gone from Argilla; what was answered in it and fetched is kept"
+                    "a dataset was deleted in Argilla; the answers that were fetched are kept"
                 )
             people = await _people(api)
             for dataset in found:
                 source = _source(dataset)
-                seen[source] = dataset.active
+                cursors[source] = dataset.active
                 if since.get(source) == dataset.active:
                     continue
                 own = form if dataset.form == form.digest else await _own_form(api, dataset)
@@ -79,7 +78,7 @@ class Argilla:
                     key = str(record.get("external_id"))
                     places.append((key, source))
                     answers += self._read(own, record, people, texts.get(key), source)
-        return Pulled(answers, places, seen)
+        return Pulled(answers, places, cursors)
 
     def _read(
         self,
@@ -96,18 +95,18 @@ class Argilla:
                 self.notify(f"an answer by {reply.annotator} cannot be read: {error}")
 
     async def push(self, form: Form, records: Sequence[FormRecord]) -> Pushed:
-        """Send the records that are not there yet, and those that a broken push left half done."""
+        """Send the records that the dataset does not have, and those of an interrupted push."""
         async with Api(self.settings) as api:
             workspace = await self._workspace(api)
             dataset = await self._dataset(api, workspace, form)
             self._place = self._placed(dataset)
-            there = {str(one.get("external_id")) async for one in _records(api, dataset.id)}
-            if await _indexed(api, dataset.id) < len(there):
-                # The server keeps a record first and makes it findable then.
-                self.notify("an earlier push was broken off; its records are sent again")
-                there = set()
+            existing = {str(one.get("external_id")) async for one in _records(api, dataset.id)}
+            if await _indexed(api, dataset.id) < len(existing):
+                # The server stores a record before it indexes it.
+                self.notify("an earlier push was interrupted; its records are sent again")
+                existing = set()
             known = {one["name"]: one["id"] for one in await _questions(api, dataset)}
-            fresh = [record for record in records if record.key not in there]
+            fresh = [record for record in records if record.key not in existing]
             refused: dict[str, str] = {}
             for start in range(0, len(fresh), BATCH):
                 bodies = {
@@ -118,7 +117,7 @@ class Argilla:
         return Pushed(len(fresh) - len(refused), len(records) - len(fresh), refused)
 
     def place(self) -> ReviewPlace:
-        """Name the dataset's page."""
+        """Return the address of the dataset's page."""
         return self._place or ReviewPlace(self.settings.url, self.settings.details)
 
     def _placed(self, dataset: _Dataset) -> ReviewPlace:
@@ -126,18 +125,18 @@ class Argilla:
         return ReviewPlace(page, {"dataset": dataset.name, **self.settings.details})
 
     async def _workspace(self, api: Api) -> str:
-        """Find the workspace; soupstock's own is made where it is not there."""
-        there = {one["name"]: one["id"] for one in (await api.get("me/workspaces"))["items"]}
+        """Find the workspace; create soupstock's own if it does not exist."""
+        existing = {one["name"]: one["id"] for one in (await api.get("me/workspaces"))["items"]}
         wanted = self.settings.workspace or WORKSPACE
-        if wanted in there:
-            return str(there[wanted])
+        if wanted in existing:
+            return str(existing[wanted])
         if self.settings.workspace is not None:
-            problem = f"no workspace is called {quoted(wanted)}{hint(wanted, there)}"
+            problem = f"no workspace is called {quoted(wanted)}{hint(wanted, existing)}"
             raise MistakeError(problem)
         return str((await api.post("workspaces", {"name": wanted}))["id"])
 
     async def _datasets(self, api: Api, workspace: str) -> list[_Dataset]:
-        """Find the pipeline's datasets, the oldest first."""
+        """Return the pipeline's datasets, the oldest first."""
         items = (await api.get("me/datasets", workspace_id=workspace))["items"]
         found = [_dataset(one) for one in items if self._is_ours(one)]
         return [one for one in found if one.is_ready]
@@ -147,12 +146,12 @@ class Argilla:
         return bool(mark.get("pipeline") == self.pipeline)
 
     async def _dataset(self, api: Api, workspace: str, form: Form) -> _Dataset:
-        """Find the dataset of this form, or make it."""
+        """Find the dataset of this form, or create it."""
         items = (await api.get("me/datasets", workspace_id=workspace))["items"]
         ours = [_dataset(one) for one in items if self._is_ours(one)]
         for dataset in ours:
             if not dataset.is_ready:
-                # Nobody can have answered in what was never finished.
+                # A dataset that was never finished has no answers.
                 await api.delete(f"datasets/{dataset.id}")
         ready = [one for one in ours if one.is_ready]
         if same := [one for one in ready if one.form == form.digest]:
@@ -163,12 +162,12 @@ class Argilla:
         if ready:
             self.notify(
                 f"the questions have changed since {ready[-1].name}: {made.name} is a new dataset; "
-                "the answers to the old one count on"
+                "answers to the old one still count"
             )
         return made
 
     async def _made(self, api: Api, workspace: str, form: Form, name: str) -> _Dataset:
-        """Make a dataset of a form, step by step; it is ready when it is published."""
+        """Create a dataset for a form, step by step; publishing makes it ready."""
         said = await api.post(
             "datasets",
             {
@@ -210,7 +209,7 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 async def _people(api: Api) -> dict[str, str]:
-    """Return the users' names by id; only an owner may know them all."""
+    """Return the users' names by id; only an owner may list all users."""
     me = await api.get("me")
     if me.get("role") != "owner":
         return {me["id"]: me["username"]}
@@ -227,7 +226,7 @@ async def _own_form(api: Api, dataset: _Dataset) -> Form:
 
 
 async def _records(api: Api, dataset: str, **query: Any) -> AsyncIterator[dict[str, Any]]:
-    """Yield all records: without a filter they come from the database, and are complete."""
+    """Yield all records. Without a filter they come from the database, so none is missing."""
     for offset in count(0, PAGE):
         page = await api.get(f"datasets/{dataset}/records", offset=offset, limit=PAGE, **query)
         for record in page["items"]:
@@ -237,20 +236,20 @@ async def _records(api: Api, dataset: str, **query: Any) -> AsyncIterator[dict[s
 
 
 async def _indexed(api: Api, dataset: str) -> int:
-    """Return how many records can be found."""
+    """Return how many records the search index has."""
     found = await api.post(f"datasets/{dataset}/records/search", {}, limit=1)
     return int(found["total"])
 
 
 async def _put(api: Api, dataset: str, bodies: Mapping[str, Any], refused: dict[str, str]) -> None:
-    """Send a batch; one that is refused is taken apart until the bad record stands alone.
+    """Send a batch; split one that is refused until the bad record is alone.
 
-    A record is put, not made: what was sent by a try whose answer was lost is the same again.
+    PUT is idempotent: if a response was lost, sending the record again changes nothing.
     """
     try:
         await api.put(f"datasets/{dataset}/records/bulk", {"items": list(bodies.values())})
     except RefusedError as error:
-        if error.status != 422:  # noqa: PLR2004 - what cannot be taken as it is
+        if error.status != 422:  # noqa: PLR2004 - unprocessable content
             raise
         if len(bodies) == 1:
             refused[next(iter(bodies))] = error.message

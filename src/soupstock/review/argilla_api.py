@@ -1,8 +1,8 @@
-"""The HTTP API of an Argilla server (2.8): requests, and what goes wrong with them.
+"""The HTTP API of an Argilla server (2.8): requests, and their errors.
 
 Plain HTTP rather than Argilla's own client, which is synchronous, has no place for a dataset's own
-metadata (where ours say whose they are), and does not declare all that it needs. It is the extra
-`argilla`, nine packages, for people; a test holds that it reads what is sent here.
+metadata (where ours name their pipeline), and does not declare all its dependencies. The client is
+the extra `argilla`, nine packages, for people; a test holds that it reads what is sent here.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ URL_VARIABLE, KEY_VARIABLE = "ARGILLA_API_URL", "ARGILLA_API_KEY"
 WORKSPACE_VARIABLE = "ARGILLA_WORKSPACE"
 WORKSPACE = "soupstock"
 SERVER = ".argilla/server.json"
-"""What `make review` writes of the server that it started, within the folder of runs."""
+"""The file, in the folder of runs, in which `make review` describes the server that it started."""
 
 _TRIES = 3
 _SECONDS = 300
@@ -33,7 +33,7 @@ _LONGEST_REASON = 300
 
 
 class RefusedError(ReviewError):
-    """What the server does not take as it is; `status` says why."""
+    """The server refused a request; `status` says why."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -42,21 +42,21 @@ class RefusedError(ReviewError):
 
 @dataclass(frozen=True)
 class ArgillaSettings:
-    """Which server, and who asks."""
+    """The address of an Argilla server, and the key to use."""
 
     url: str
     key: str = field(repr=False)
     workspace: str | None = None
-    """None for soupstock's own."""
+    """Default: soupstock's own."""
     details: Mapping[str, str] = field(default_factory=dict)
-    """What a person needs to sign in, where the server is one that we started."""
+    """What a person needs to sign in, if we started the server."""
 
 
 def find_settings(environment: Mapping[str, str], runs: Path) -> ArgillaSettings:
-    """Find the server: by environment, or else the one that `make review` started.
+    """Find the server: from the environment, or else the one that `make review` started.
 
     Raises:
-        MistakeError: There is none, or its address is none.
+        MistakeError: No server is named, or its address is invalid.
     """
     workspace = environment.get(WORKSPACE_VARIABLE) or None
     url, key = environment.get(URL_VARIABLE), environment.get(KEY_VARIABLE)
@@ -64,7 +64,7 @@ def find_settings(environment: Mapping[str, str], runs: Path) -> ArgillaSettings
         return ArgillaSettings(_checked(url), key, workspace)
     if url or key:
         missing = KEY_VARIABLE if url else URL_VARIABLE
-        raise MistakeError(f"{missing} is missing in the environment")
+        raise MistakeError(f"{missing} is missing: set it in the environment, too")
     try:
         said = json.loads((runs / SERVER).read_text(encoding="utf-8"))
         key = Path(said["key_file"]).read_text(encoding="utf-8").strip()
@@ -72,8 +72,8 @@ def find_settings(environment: Mapping[str, str], runs: Path) -> ArgillaSettings
         return ArgillaSettings(_checked(said["url"]), key, workspace, details)
     except (OSError, ValueError, KeyError, TypeError) as error:
         problem = (
-            f"which Argilla? `make review NAME=…` starts one, or set {URL_VARIABLE} and "
-            f"{KEY_VARIABLE}"
+            "no Argilla server is known: start one with `make review NAME=…`, or set "
+            f"{URL_VARIABLE} and {KEY_VARIABLE}"
         )
         raise MistakeError(problem) from error
 
@@ -84,15 +84,17 @@ def _checked(url: str) -> str:
     except ValueError:
         parsed = URL()
     if parsed.scheme not in {"http", "https"} or not parsed.host:
-        problem = f"{URL_VARIABLE} is an address like http://127.0.0.1:6900, not {quoted(url)}"
+        problem = (
+            f"{URL_VARIABLE} should be an address like http://127.0.0.1:6900, not {quoted(url)}"
+        )
         raise MistakeError(problem)
     if parsed.user or parsed.password:
-        raise MistakeError(f"{URL_VARIABLE} holds a password; only the key is needed")
+        raise MistakeError(f"remove the password from {URL_VARIABLE}; only the key is needed")
     return url.rstrip("/")
 
 
 class Api:
-    """A connection to a server, as long as it is entered."""
+    """A connection to a server; use it in an `async with` statement."""
 
     def __init__(self, settings: ArgillaSettings) -> None:
         self._settings = settings
@@ -115,27 +117,27 @@ class Api:
             await self._session.close()
 
     async def get(self, path: str, **query: Any) -> Any:
-        """Ask for something."""
+        """Send a GET request."""
         return await self._sent("GET", path, query=query)
 
     async def post(self, path: str, body: Any = None, **query: Any) -> Any:
-        """Make something."""
+        """Send a POST request; it is not repeated."""
         return await self._sent("POST", path, body, query)
 
     async def put(self, path: str, body: Any = None) -> Any:
-        """Put something in its place."""
+        """Send a PUT request."""
         return await self._sent("PUT", path, body)
 
     async def delete(self, path: str) -> Any:
-        """Remove something."""
+        """Send a DELETE request."""
         return await self._sent("DELETE", path)
 
     async def _sent(
         self, method: str, path: str, body: Any = None, query: Mapping[str, Any] | None = None
     ) -> Any:
-        """Send a request, again where the server stumbles; only what can be sent twice is.
+        """Send a request, and repeat an idempotent one after a server error.
 
-        After a fault of its own the server may close the next connection without a word.
+        After an internal error the server may close the next connection without a response.
         """
         tries = _TRIES if method != "POST" else 1
         for attempt in range(1, tries + 1):
@@ -154,10 +156,10 @@ class Api:
         self, method: str, path: str, body: Any, query: Mapping[str, Any] | None
     ) -> Any:
         if self._session is None:
-            raise RuntimeError("the connection has not been entered")
+            raise RuntimeError("use the connection in an `async with` statement")
         data = None if body is None else orjson.dumps(body)
         headers = {} if body is None else {"Content-Type": "application/json"}
-        # A key must not follow to wherever somebody points.
+        # The key must not be sent to the target of a redirection.
         async with self._session.request(
             method,
             f"{self._settings.url}/api/v1/{path}",
@@ -167,19 +169,19 @@ class Api:
             allow_redirects=False,
         ) as answer:
             text = await answer.read()
-            if answer.status >= 300:  # noqa: PLR2004 - what is no success
+            if answer.status >= 300:  # noqa: PLR2004 - not a success
                 raise self._refusal(answer.status, text)
         try:
             return orjson.loads(text) if text else None
         except orjson.JSONDecodeError as error:
-            problem = f"what answers at {shown(self._settings.url)} is no Argilla server"
+            problem = f"the server at {shown(self._settings.url)} is not an Argilla server"
             raise MistakeError(problem) from error
 
     def _away(self, error: Exception) -> ReviewError:
         reason = "it took too long" if isinstance(error, TimeoutError) else type(error).__name__
         return ReviewError(
-            f"Argilla at {shown(self._settings.url)} does not answer ({reason}); what was fetched "
-            "and sent is kept: try again when it is up"
+            f"Argilla at {shown(self._settings.url)} does not answer ({reason}): try again when it "
+            "is up; what was fetched and sent is kept"
         )
 
     def _refusal(self, status: int, text: bytes) -> Exception:
@@ -189,17 +191,17 @@ class Api:
                 return MistakeError(f"Argilla at {where} does not know the key in {KEY_VARIABLE}")
             case 403:
                 return MistakeError(
-                    f"the owner of the key in {KEY_VARIABLE} may not do that at {where}: an owner "
-                    "or an admin of the workspace may"
+                    f"the key in {KEY_VARIABLE} does not allow this at {where}: use the key of an "
+                    "owner, or of an admin of the workspace"
                 )
             case _ if 300 <= status < 400:  # noqa: PLR2004 - redirections
-                return MistakeError(f"{where} leads elsewhere: set {URL_VARIABLE} to where it does")
+                return MistakeError(f"{where} redirects: set {URL_VARIABLE} to the final address")
             case _:
                 return RefusedError(f"Argilla at {where}: {status} {_reason(text)}", status)
 
 
 def _reason(text: bytes) -> str:
-    """Take the reason out of a server's reply."""
+    """Return the reason in a server's reply."""
     try:
         detail = orjson.loads(text)
     except orjson.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""A form and its records as Argilla has them, within the limits that it sets."""
+"""Convert a form and its records to and from Argilla's JSON, within Argilla's limits."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,13 +29,13 @@ METADATA = {
     "source": ("terms", "Source"),
     "row": ("terms", "Row"),
 }
-"""What records are filtered and sorted by."""
+"""The metadata that records can be filtered and sorted by."""
 
 _NO_AGENT = re.compile(r"[^a-zA-Z0-9\-_:./\s]+")
 
 
 def field_body(field: Field) -> dict[str, Any]:
-    """Describe a field. Texts are shown as they are: what is in them is not to be trusted."""
+    """Describe a field. Texts are not rendered as Markdown, as they cannot be trusted."""
     settings = {"type": field.kind, "use_markdown": False}
     title = field.title[:LONGEST_TITLE]
     return {"name": field.name, "title": title, "required": False, "settings": settings}
@@ -70,7 +70,7 @@ def metadata_bodies() -> Iterator[dict[str, Any]]:
 
 
 def record_body(record: FormRecord, questions: Mapping[str, str]) -> dict[str, Any]:
-    """Write a record; `questions` are the ids of the questions by name."""
+    """Describe a record; `questions` are the ids of the questions by name."""
     return {
         "external_id": record.key,
         "fields": {name: _field(value) for name, value in record.fields.items()},
@@ -84,10 +84,10 @@ def record_body(record: FormRecord, questions: Mapping[str, str]) -> dict[str, A
 
 
 def _field(value: Text) -> Text:
-    """Write what a page shows.
+    """Return a field's value, safe to show on Argilla's page.
 
-    Argilla's page takes a chat for HTML, even one without Markdown, and runs what is in it. With
-    `<` and `&` written as HTML does, texts are shown as they are, and nothing runs.
+    The page renders a chat as HTML, even without Markdown, and runs its scripts. With `<` and `&`
+    escaped, texts are shown as they are, and nothing runs.
     """
     if isinstance(value, str):
         return escape(value, quote=False) or EMPTY
@@ -96,7 +96,7 @@ def _field(value: Text) -> Text:
 
 
 def _turns(role: str, content: str) -> Iterator[dict[str, str]]:
-    """Take a message apart that is too long to be one."""
+    """Split a message that is longer than Argilla allows."""
     called = escape(role, quote=False)
     called = called if 0 < len(called) <= LONGEST_ROLE else OTHER
     for part in _parts(content or EMPTY):
@@ -122,7 +122,7 @@ def _suggestion(one: Suggestion, question: str) -> dict[str, Any]:
 
 
 def form_of(questions: Sequence[Mapping[str, Any]]) -> Form:
-    """Read the questions of a dataset that an earlier form made."""
+    """Return the form of an existing dataset, from its questions."""
     return Form((), tuple(_question(one) for one in questions))
 
 
@@ -138,7 +138,7 @@ def _question(said: Mapping[str, Any]) -> Question:
 
 
 def replies_of(record: Mapping[str, Any], people: Mapping[str, str]) -> Iterator[FormReply]:
-    """Read a record's responses; drafts are not given yet."""
+    """Read a record's responses; drafts are ignored."""
     for said in record.get("responses") or ():
         if said["status"] not in {"submitted", "discarded"}:
             continue

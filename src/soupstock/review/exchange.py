@@ -1,4 +1,4 @@
-"""Fetch what people said, send what waits for them: `soupstock review`."""
+"""Fetch people's answers, and send the rows that wait for one: `soupstock review`."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -28,18 +28,18 @@ from soupstock.review.form import Form
 from soupstock.review.records import RecordBuilder
 from soupstock.review.tool import Notify, Pushed, ReviewPlace, ReviewTool
 
-SEEN = "seen.json"
-"""How far was looked at the last fetch. It can be lost: then all is fetched again."""
+CURSORS = "seen.json"
+"""How far the last fetch read. If the file is lost, everything is fetched again."""
 
-_SEEN = TypeAdapter(dict[str, str])
+_CURSORS = TypeAdapter(dict[str, str])
 
 FILES = "files"
-"""The folder of `review: file`, within that of the answers."""
+"""The folder of `review: file`, inside the folder of the answers."""
 
 
 @dataclass(frozen=True)
 class Exchanged:
-    """What came of it."""
+    """The result of an exchange."""
 
     name: str
     place: ReviewPlace
@@ -48,11 +48,11 @@ class Exchanged:
     wanted: int
     """Texts that people should read."""
     waiting: int
-    """Those that too few people have answered."""
+    """Texts that too few people have answered."""
     answers: int
     """Answers to the texts of the sample."""
     others: int
-    """Answers to texts that are not in it, or not any more."""
+    """Answers to texts that are not, or no longer, in the sample."""
     fresh: int
     """Answers that are new or changed since the last time."""
     path: Path
@@ -62,7 +62,7 @@ class Exchanged:
 
 @dataclass(frozen=True)
 class _Sample:
-    """The rows of a run that people read, or have answered."""
+    """The rows of a run that were drawn for review, or have answers."""
 
     rows: pl.DataFrame
 
@@ -81,34 +81,34 @@ def exchange(project: Project, name: str, environment: Mapping[str, str]) -> Exc
     """Fetch the answers to a pipeline's rows, and send the rows of its last run that wait.
 
     Raises:
-        MistakeError: It has not been run, or asks nobody, or the tool is not set up.
-        ReviewError: The tool cannot be used just now; what was fetched by then is kept.
+        MistakeError: The pipeline was not run, has no review step, or the tool is not set up.
+        ReviewError: The tool cannot be used at the moment; what was fetched before is kept.
     """
     said, rows = _last_run(project, name)
-    papers = RecordBuilder.of(said, project)
+    builder = RecordBuilder.of(said, project)
     sample = _Sample(rows)
-    form = papers.form(rows.schema)
+    form = builder.form(rows.schema)
     into = review_folder(project.root, said.name)
     into.mkdir(parents=True, exist_ok=True)
     notes: list[str] = []
     with FileLock(into / ".lock"):
         known = read_answers(project.root, said.name)
 
-        def keep(answers: ReviewAnswers, seen: Mapping[str, str]) -> None:
+        def keep(answers: ReviewAnswers, cursors: Mapping[str, str]) -> None:
             if answers != known:
                 write_answers(project.root, said.name, answers)
-            # Only now: what is not kept is fetched again.
-            _write_seen(into / SEEN, seen)
+            # After the answers: if they were not written, they must be fetched again.
+            _write_cursors(into / CURSORS, cursors)
 
-        # Without answers at hand all of them are wanted.
-        since = _read_seen(into / SEEN) if known.given else {}
-        desk = _desk(papers, project, said.name, environment, notes.append)
-        answers, pushed = asyncio.run(_exchanged(desk, form, papers, sample, known, keep, since))
+        # Without known answers, everything is fetched.
+        since = _read_cursors(into / CURSORS) if known.given else {}
+        tool = _review_tool(builder, project, said.name, environment, notes.append)
+        answers, pushed = asyncio.run(_exchanged(tool, form, builder, sample, known, keep, since))
     keys = sample.keys
     waiting = _waiting(keys, answers, form.annotators)
     return Exchanged(
         name=said.name,
-        place=desk.place(),
+        place=tool.place(),
         pushed=pushed,
         wanted=len(keys),
         waiting=len(waiting),
@@ -121,26 +121,26 @@ def exchange(project: Project, name: str, environment: Mapping[str, str]) -> Exc
 
 
 async def _exchanged(  # noqa: PLR0913, PLR0917 - what is exchanged, and between whom
-    desk: ReviewTool,
+    tool: ReviewTool,
     form: Form,
-    papers: RecordBuilder,
+    builder: RecordBuilder,
     sample: _Sample,
     known: ReviewAnswers,
     keep: Callable[[ReviewAnswers, Mapping[str, str]], None],
     since: Mapping[str, str],
 ) -> tuple[ReviewAnswers, Pushed]:
-    """Fetch first, and keep it before anything is sent: what is answered is not sent again."""
+    """Fetch and keep the answers before anything is sent, as answered texts are not sent again."""
     texts = {
         row["review"]["key"]: text
         for row in sample.rows.iter_rows(named=True)
-        if (text := papers.text(row)) is not None
+        if (text := builder.text(row)) is not None
     }
-    pulled = await desk.pull(form, texts, since)
+    pulled = await tool.pull(form, texts, since)
     answers = known.with_those(pulled.answers, pulled.places)
-    keep(answers, pulled.seen)
+    keep(answers, pulled.cursors)
     waiting = _waiting(sample.keys, answers, form.annotators)
-    records = [one for one in papers.records(sample.drawn, form) if one.key in waiting]
-    return answers, await desk.push(form, records)
+    records = [one for one in builder.records(sample.drawn, form) if one.key in waiting]
+    return answers, await tool.push(form, records)
 
 
 def _waiting(keys: set[str], answers: ReviewAnswers, annotators: int) -> set[str]:
@@ -171,28 +171,28 @@ def _last_run(project: Project, name: str) -> tuple[Manifest, pl.DataFrame]:
         raise MistakeError(problem, errors.Place(place)) from error
 
 
-def _desk(
-    papers: RecordBuilder,
+def _review_tool(
+    builder: RecordBuilder,
     project: Project,
     name: str,
     environment: Mapping[str, str],
     notify: Notify,
 ) -> ReviewTool:
     into = review_folder(project.root, name)
-    if papers.step.review == "file":
+    if builder.step.review == "file":
         return Files(into / FILES)
     settings = find_settings(environment, run_folder.runs_folder(project.root))
     return Argilla(settings, name, notify)
 
 
-def _read_seen(path: Path) -> dict[str, str]:
+def _read_cursors(path: Path) -> dict[str, str]:
     try:
-        return _SEEN.validate_json(path.read_bytes())
+        return _CURSORS.validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return {}
 
 
-def _write_seen(path: Path, seen: Mapping[str, str]) -> None:
+def _write_cursors(path: Path, cursors: Mapping[str, str]) -> None:
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(_SEEN.dump_json(dict(seen)))
+    partial.write_bytes(_CURSORS.dump_json(dict(cursors)))
     partial.replace(path)

@@ -1,4 +1,4 @@
-"""What the answers say of all rows: shares that hold for the whole, and how far people agree."""
+"""Statistics of a review: shares estimated for all rows, and how far people agree."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,10 +14,10 @@ _DIGITS = 4
 
 
 def weighted_share(is_so: Sequence[bool], chances: Sequence[float]) -> Interval:
-    """Return a share of all rows, from rows that were drawn with known chances.
+    """Estimate a share of all rows from rows that were drawn with known probabilities.
 
-    Each row counts as one over its chance (Hájek 1971). The interval is Jeffreys' for as many rows
-    as those with unequal weights are worth: (Σw)² / Σw² (Kish 1965).
+    Each row is weighted by one over its probability (Hájek 1971). The interval is Jeffreys' for the
+    effective number of rows, (Σw)² / Σw² (Kish 1965).
     """
     if not is_so:
         return unknown(LEVEL)
@@ -33,7 +33,7 @@ def weighted_share(is_so: Sequence[bool], chances: Sequence[float]) -> Interval:
 
 
 def share_record(what: str, is_so: Sequence[bool], chances: Sequence[float]) -> ShareRecord | None:
-    """Say a share; None where nothing is answered."""
+    """Return the record of a share; None where no row is answered."""
     if not is_so:
         return None
     found = weighted_share(is_so, chances)
@@ -42,18 +42,18 @@ def share_record(what: str, is_so: Sequence[bool], chances: Sequence[float]) -> 
 
 
 def agreement_records(given: Sequence[ReviewAnswer]) -> Iterator[AgreementRecord]:
-    """Say how far people agree on which rows to keep: Krippendorff's alpha; of two kappa, too."""
+    """Return how far people agree: Krippendorff's alpha, and kappa for two people."""
     said = [one for one in given if one.verdict is not None and one.status == "submitted"]
     people = sorted({one.annotator for one in said})
     keys = sorted({one.key for one in said})
-    if len(people) < 2:  # noqa: PLR2004 - one agrees with nobody
+    if len(people) < 2:  # noqa: PLR2004 - agreement needs two
         return
     keeps = {(one.annotator, one.key): float(one.verdict == KEEP) for one in said}
     ratings = [[keeps.get((person, key)) for key in keys] for person in people]
     if not any(sum(own[n] is not None for own in ratings) > 1 for n in range(len(keys))):
         return
     yield _record(alpha(ratings, metric="nominal"))
-    if len(people) == 2:  # noqa: PLR2004 - kappa is of two
+    if len(people) == 2:  # noqa: PLR2004 - kappa needs exactly two
         yield _record(kappa(*ratings, levels=(0, 1)))
 
 
@@ -67,7 +67,7 @@ def _record(found: Agreement) -> AgreementRecord:
 
 
 def _written(found: Interval) -> IntervalRecord | None:
-    """Write an interval; null where it is unknown."""
+    """Return the record of an interval; None where it is unknown."""
     if not found.is_known:
         return None
     limits = {name: round(getattr(found, name), _DIGITS) for name in ("estimate", "low", "high")}

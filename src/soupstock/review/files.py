@@ -1,7 +1,7 @@
-"""Review by file: JSONL out, JSONL back.
+"""Review by file: records are written as JSONL, and answers are read from it.
 
-`to-review.jsonl` gets a line for each record, and lines are only ever added to it. People write
-their answers into its lines, or into copies of it under other names in the same folder.
+`to-review.jsonl` has a line for each record; lines are added and never changed. People write their
+answers into these lines, or into copies of the file under other names in the same folder.
 """
 
 import json
@@ -24,12 +24,12 @@ SOURCE = "file"
 
 @dataclass
 class Files:
-    """A folder of JSONL files."""
+    """A review tool that is a folder of JSONL files."""
 
     folder: Path
 
     async def pull(self, form: Form, texts: Mapping[str, str], since: Mapping[str, str]) -> Pulled:
-        """Read the answers of all files; they are few, so `since` makes no difference."""
+        """Read the answers of all files; `since` is ignored, as there are only a few."""
         del since
         answers: list[ReviewAnswer] = []
         places: dict[str, None] = {}
@@ -46,7 +46,7 @@ class Files:
         return Pulled(answers, [(key, SOURCE) for key in places])
 
     async def push(self, form: Form, records: Sequence[FormRecord]) -> Pushed:
-        """Add the records that are not there yet."""
+        """Add the records that the file does not have yet."""
         self.folder.mkdir(parents=True, exist_ok=True)
         out = self.folder / OUT
         there = {line["key"] for _, line in _lines(out)} if out.exists() else set()
@@ -59,13 +59,13 @@ class Files:
         return Pushed(len(fresh), len(records) - len(fresh))
 
     def place(self) -> ReviewPlace:
-        """Name the file."""
+        """Return the path of the file."""
         questions = {"questions": str(self.folder / QUESTIONS)}
         return ReviewPlace(str(self.folder / OUT), questions)
 
 
 def _end_whole(path: Path) -> None:
-    """Let a file end with a whole line: half a line is what a process that was killed left."""
+    """Make a file end with a whole line; a process that was killed leaves half a line."""
     if not path.exists():
         return
     before, newline, last = read_text(path).rpartition("\n")
@@ -94,9 +94,10 @@ def _lines(path: Path) -> Iterator[tuple[errors.Place, dict[str, Any]]]:
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise MistakeError("it is not JSON", place) from error
+            raise MistakeError("the line is not JSON", place) from error
         if not isinstance(value, dict) or not isinstance(value.get("key"), str):
-            raise MistakeError('each line is an object with a "key", as in to-review.jsonl', place)
+            problem = 'each line should be an object with a "key", as in to-review.jsonl'
+            raise MistakeError(problem, place)
         yield place, value
 
 
@@ -126,7 +127,7 @@ def _reply(form: Form, line: Mapping[str, Any], path: Path, place: errors.Place)
     said = line.get("answers") or {}
     criteria = said.get("criteria") or {} if isinstance(said, Mapping) else None
     if not isinstance(said, Mapping) or not isinstance(criteria, Mapping):
-        raise MistakeError('"answers" is an object, and so is its "criteria"', place)
+        raise MistakeError('"answers" and its "criteria" should be objects', place)
     given = {**said, **criteria}
     unknown = [name for name in given if name != "criteria" and not _asked(form, name)]
     if unknown:

@@ -1,4 +1,4 @@
-"""What people are shown and asked, whatever the tool; and their replies, read."""
+"""The form of a review, for any tool: what people are shown and asked; and how replies are read."""
 
 import hashlib
 import json
@@ -13,10 +13,10 @@ from soupstock.spec.publishing import Review
 
 VERDICT, CORRECTION, COMMENT = "verdict", "correction", "comment"
 CRITERION = "criterion_"
-"""How the names of the criteria's questions begin."""
+"""The prefix of the names of criteria's questions."""
 
 Text = str | list[dict[str, str]]
-"""What a field holds: a text, or a conversation of `role` and `content`."""
+"""The value of a field: a text, or a conversation of `role` and `content`."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _PICTURES = 0x2400
@@ -24,7 +24,7 @@ _PICTURES = 0x2400
 
 @dataclass(frozen=True)
 class Field:
-    """Something that people read."""
+    """A text that people read."""
 
     name: str
     title: str
@@ -33,7 +33,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Option:
-    """One of the answers to choose from."""
+    """One of the choices of a question."""
 
     value: str
     text: str
@@ -41,20 +41,20 @@ class Option:
 
 @dataclass(frozen=True)
 class Question:
-    """Something that people are asked: to choose one of the options, or to write."""
+    """A question: people choose one of the options, or write if there are none."""
 
     name: str
     title: str
     options: tuple[Option, ...] = ()
     is_required: bool = False
     criterion: str | None = None
-    """The criterion that it is about."""
+    """The criterion that the question is about."""
     description: str = ""
 
 
 @dataclass(frozen=True)
 class Form:
-    """What people are shown and asked."""
+    """The fields that people read, and the questions that they answer."""
 
     fields: tuple[Field, ...]
     questions: tuple[Question, ...]
@@ -63,7 +63,7 @@ class Form:
 
     @property
     def digest(self) -> str:
-        """The hash of all that cannot be changed once people answer."""
+        """The hash of everything that must not change once people answer."""
         asked = [*map(asdict, self.fields), *map(asdict, self.questions)]
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -74,21 +74,21 @@ class Form:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """An answer that somebody else gave before."""
+    """A suggested answer, as a judge gave it."""
 
     question: str
     value: str
     score: float | None = None
-    """How sure they are, from 0 to 1."""
+    """How sure the judge is, from 0 to 1."""
     agent: str | None = None
 
 
 @dataclass(frozen=True)
 class FormRecord:
-    """A row as people read it."""
+    """A row in a form: the values that people read, and suggested answers."""
 
     key: str
-    """The hash of what is read."""
+    """The hash of the text."""
     row: str
     """The row's id."""
     fields: Mapping[str, Text]
@@ -98,12 +98,12 @@ class FormRecord:
 
 @dataclass(frozen=True)
 class FormReply:
-    """What one person answered, as a tool has it."""
+    """One person's reply to a form, as the review tool returns it."""
 
     key: str
     annotator: str
     values: Mapping[str, str]
-    """By the questions' names."""
+    """The answers by the names of the questions."""
     is_discarded: bool = False
     when: str = ""
 
@@ -131,7 +131,7 @@ def questions_of(step: Review, rubric: Rubric | None, corrected: str | None) -> 
 
 
 def _criterion(number: int, name: str, one: Criterion) -> Question:
-    # Two criteria may differ in case alone, and tools keep names in lower case.
+    # Criteria may differ only in case, and tools keep names in lower case.
     asked = f"{CRITERION}{number}_{name.lower()}"
     options = tuple(Option(str(level), words) for level, words in enumerate(one.levels, 1))
     return Question(asked, one.question, options, criterion=name, description=name)
@@ -141,7 +141,7 @@ def read_reply(form: Form, reply: FormReply, shown: str | None, source: str) -> 
     """Read a reply; `shown` is the text that people could correct.
 
     Raises:
-        ValueError: A value is none of its question's options; the message is one for the user.
+        ValueError: A value is not an option of its question; the message is for the user.
     """
     said: dict[str, str] = {}
     criteria: dict[str, str] = {}
@@ -176,11 +176,12 @@ def _option(question: Question, value: str) -> Option:
         if wanted in (option.value, option.text):
             return option
     known = ", ".join(option.value for option in question.options)
-    raise ValueError(f"{question.criterion or question.name} is one of {known}, not {wanted!r}")
+    name = question.criterion or question.name
+    raise ValueError(f"{name} should be one of {known}, not {wanted!r}")
 
 
 def _same(one: str, other: str) -> bool:
-    """Tell whether texts are the same but for how editors end lines and texts."""
+    """Tell whether texts are the same apart from line endings and outer white space."""
     return _even(one) == _even(other)
 
 
@@ -189,10 +190,10 @@ def _even(text: str) -> str:
 
 
 def displayed(text: str) -> str:
-    """Show what a page or a database would not: control characters as pictures of themselves."""
+    """Replace control characters, which pages and databases refuse, by their Unicode pictures."""
     return _CONTROL.sub(lambda found: chr(_PICTURES + ord(found[0])), whole(text))
 
 
 def whole(text: str) -> str:
-    """Replace half characters, which no file can hold."""
+    """Replace half characters (lone surrogates), which no file can hold."""
     return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")

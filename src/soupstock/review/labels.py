@@ -1,4 +1,4 @@
-"""What people said in a review, as labels that a judge is compared with."""
+"""Turn the answers of a review into labels that a judge is compared with."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,7 +26,7 @@ def _label(row: str, one: ReviewAnswer, criteria: Mapping[str, Sequence[str]]) -
     levels = {
         name: criteria[name].index(words) + 1
         for name, words in one.criteria.items()
-        # A level whose words have changed is another level.
+        # A level whose words changed since is not the same level.
         if name in criteria and words in criteria[name]
     }
     keep = None if one.verdict is None else one.verdict == KEEP
@@ -34,10 +34,10 @@ def _label(row: str, one: ReviewAnswer, criteria: Mapping[str, Sequence[str]]) -
 
 
 def is_chance_sample(strategy: object, rows: pl.DataFrame, judged: pl.Expr) -> bool:
-    """Tell whether each row with a verdict was as likely to be read as any other.
+    """Tell whether all rows with a verdict were drawn with the same probability.
 
-    It is not where rows were chosen by doubt or kind, or were dropped before people could read
-    them.
+    They were not if rows were drawn by uncertainty or by stratum, or if judged rows were dropped
+    before the review.
     """
     before = pl.col("dropped_by").list.first().str.starts_with("review: ").fill_null(value=True)
     return strategy == "random" and rows.filter(judged & ~before).is_empty()

@@ -1,6 +1,6 @@
-"""What of a run goes out to people: the form, and a record for each row of the sample.
+"""Make what a review sends to people: the form, and a record for each row of the sample.
 
-Made from the run's folder alone; only the schema is the project's, as it is now.
+Everything comes from the run's folder; only the schema is the project's current one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,12 +33,12 @@ from soupstock.spec.loader import parse_yaml, validate
 
 CONVERSATION, REASONS = "conversation", "judge_reasons"
 _MOST_SHOWN = 100
-"""How long a value of the source may be that rows are found by, in characters."""
+"""The longest value of the source that records can be filtered by, in characters."""
 
 
 @dataclass(frozen=True)
 class RecordBuilder:
-    """A review step of a run, with what people need to answer."""
+    """Builds the form and the records of a run's review step."""
 
     said: Manifest
     step: spec.Review
@@ -49,11 +49,11 @@ class RecordBuilder:
     corrected: str | None
     judge: spec.Judge | None
     schema: type[BaseModel] | None
-    """The published schema, where its rows are conversations."""
+    """The dataset's schema, if its rows are conversations."""
 
     @classmethod
     def of(cls, said: Manifest, project: Project) -> "RecordBuilder":
-        """Gather them; raises MistakeError where the run has no review."""
+        """Read the step from a run's manifest; raises MistakeError if there is none."""
         pipeline = said.spec
         places = [n for n, one in enumerate(pipeline.steps) if isinstance(one, spec.Review)]
         if not places:
@@ -80,7 +80,7 @@ class RecordBuilder:
         )
 
     def form(self, columns: Mapping[str, pl.DataType]) -> Form:
-        """Make the form; `columns` are those of the run's rows."""
+        """Build the form; `columns` are those of the run's rows."""
         corrected = self.corrected
         if corrected is not None and original(corrected) not in columns:
             corrected = None
@@ -112,7 +112,7 @@ class RecordBuilder:
         return self.step.rubric or (self.judge.rubric if self.judge else None)
 
     def records(self, rows: pl.DataFrame, form: Form) -> list[FormRecord]:
-        """Make a record of each row; of rows that read the same, one."""
+        """Build a record for each row; rows with the same text share one."""
         found: dict[str, FormRecord] = {}
         for row in rows.iter_rows(named=True):
             key = row["review"]["key"]
@@ -121,14 +121,14 @@ class RecordBuilder:
         return list(found.values())
 
     def before(self, row: Row) -> Row:
-        """Return a row as it was before people corrected it."""
+        """Return a row as it was before it was corrected."""
         name = self.corrected
         if name is None or row.get(original(name)) is None:
             return row
         return row | {name: row[original(name)]}
 
     def text(self, row: Row) -> str | None:
-        """Return what people can correct, as it was before."""
+        """Return the text that people can correct, as it was before correction."""
         return self.before(row)[self.corrected] if self.corrected else None
 
     def _record(self, row: Row, key: str, form: Form) -> FormRecord:
@@ -193,7 +193,7 @@ class RecordBuilder:
         return [why for why in row["dropped_by"] if why.startswith("filter: ")]
 
     def _models(self) -> Iterator[str]:
-        """Name the models that wrote what is read."""
+        """Name the models that wrote the shown columns."""
         names = {path.split(".")[0] for path in self.shown}
         steps = [s for s in self.pipeline.steps if isinstance(s, spec.Generate)]
         roles = {step.model for step in steps if step.generate in names}
@@ -219,7 +219,7 @@ def _rubric(said: Manifest, name: str | None) -> Rubric | None:
 
 
 def _conversations(pipeline: spec.Pipeline, project: Project) -> type[BaseModel] | None:
-    """Return the published schema, where its rows are conversations."""
+    """Return the dataset's schema, if its rows are conversations."""
     last = pipeline.steps[-1]
     if not isinstance(last, spec.Publish) or last.output_schema is None:
         return None
@@ -231,7 +231,7 @@ def _conversations(pipeline: spec.Pipeline, project: Project) -> type[BaseModel]
 
 
 def _conversation(schema: type[BaseModel], row: Row, values: Mapping[str, Any]) -> Text:
-    """Shape a row as it is published; one that breaks the schema is shown column by column."""
+    """Shape a row as in the dataset; a row that breaks the schema is shown column by column."""
     try:
         shaped = schema.model_validate({**dict.fromkeys(AFTER), **row}).model_dump(mode="json")
     except ValidationError:

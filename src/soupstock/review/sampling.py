@@ -1,7 +1,7 @@
-"""Draw the rows that people read, each with a known chance, so that figures hold for the whole.
+"""Draw the rows for review with known probabilities, so that shares can be estimated for all rows.
 
-Each row has one random number for good, made of its id. A run that gives nearly the same rows draws
-nearly the same ones, and the answers that people gave stay of use.
+Each row has a fixed random number, made from its id. A run that makes nearly the same rows draws
+nearly the same ones, so that earlier answers stay useful.
 """
 
 from collections.abc import Sequence
@@ -17,22 +17,22 @@ Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
 
 LEAST_WEIGHT = 0.2
-"""How much a row counts of which there is no doubt, beside one of which all is doubtful. It
-can be drawn, too, and where it is, it does not outweigh all others."""
+"""The weight of a row whose verdict is certain, relative to a wholly uncertain one. It is above 0,
+so that such a row can be drawn, too, and does not outweigh all others when it is."""
 
 QUARTERS = 4
 _FEWEST_EACH = 2
 
 
 class SampledRows(NamedTuple):
-    """The rows that were drawn: their places, and how likely each was."""
+    """The rows that were drawn: their positions, and the probability of each."""
 
     places: Places
     chances: Floats
 
     @classmethod
     def of(cls, parts: Sequence["SampledRows"]) -> "SampledRows":
-        """Put draws together."""
+        """Concatenate samples."""
         return cls(
             np.concatenate([np.empty(0, np.int64), *(part.places for part in parts)]),
             np.concatenate([np.empty(0), *(part.chances for part in parts)]),
@@ -47,18 +47,18 @@ def random_numbers(ids: Sequence[str], seed: int) -> Floats:
 
 
 def draw_random(numbers: Floats, wanted: int) -> SampledRows:
-    """Draw so many rows, each as likely as any other."""
+    """Draw `wanted` rows, all with the same probability."""
     places = np.argsort(numbers, kind="stable")[:wanted].astype(np.int64)
     return SampledRows(places, np.full(len(places), len(places) / max(1, len(numbers))))
 
 
-def draw_weighted(numbers: Floats, wanted: int, sizes: Floats) -> SampledRows:
-    """Draw so many rows, each as likely as its size says.
+def draw_weighted(numbers: Floats, wanted: int, weights: Floats) -> SampledRows:
+    """Draw `wanted` rows with probabilities proportional to `weights`.
 
-    This is Pareto sampling (Rosén 1997): exactly so many rows, and their chances are those that are
-    asked for but for a difference that vanishes as the sample grows.
+    This is Pareto sampling (Rosén 1997): the size is exact, and the probabilities differ from the
+    requested ones by an error that vanishes as the sample grows.
     """
-    chances = _chances(sizes, min(wanted, len(sizes)))
+    chances = _chances(weights, min(wanted, len(weights)))
     is_sure = chances >= 1
     with np.errstate(divide="ignore"):
         odds = numbers / (1 - numbers) * (1 - chances) / chances
@@ -66,12 +66,12 @@ def draw_weighted(numbers: Floats, wanted: int, sizes: Floats) -> SampledRows:
     return SampledRows(places, np.minimum(1.0, chances[places]))
 
 
-def _chances(sizes: Floats, wanted: int) -> Floats:
-    """Return chances in proportion to sizes, none above 1, that add up to `wanted`."""
-    chances = np.zeros(len(sizes))
-    is_sure = np.zeros(len(sizes), dtype=np.bool_)
+def _chances(weights: Floats, wanted: int) -> Floats:
+    """Return probabilities proportional to weights, none above 1, that sum to `wanted`."""
+    chances = np.zeros(len(weights))
+    is_sure = np.zeros(len(weights), dtype=np.bool_)
     while True:
-        rest = sizes[~is_sure]
+        rest = weights[~is_sure]
         left = wanted - int(is_sure.sum())
         chances[~is_sure] = left * rest / rest.sum() if rest.size else 0.0
         chances[is_sure] = 1.0
@@ -82,9 +82,9 @@ def _chances(sizes: Floats, wanted: int) -> Floats:
 
 
 def draw_stratified(numbers: Floats, wanted: int, strata: Sequence[str]) -> SampledRows:
-    """Draw as many rows of each stratum, as far as it has them; what one lacks the others get.
+    """Draw the same number of rows from each stratum; what a small one lacks, the others supply.
 
-    Where there are too many strata to have rows from each, the smallest are one.
+    If there are too many strata to draw from each, the smallest are merged.
     """
     names, codes = np.unique(np.array(strata, dtype=object), return_inverse=True)
     sizes = np.bincount(codes, minlength=len(names))
@@ -104,27 +104,27 @@ def draw_stratified(numbers: Floats, wanted: int, strata: Sequence[str]) -> Samp
 
 
 def quarters(values: Sequence[float | None]) -> list[str]:
-    """Name the quarter of the values that each is in; those that are not there by themselves."""
-    there = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-    known = there[~np.isnan(there)]
+    """Return the quarter that each value falls in; "none" for a missing value."""
+    given = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    known = given[~np.isnan(given)]
     if not known.size:
         return ["none"] * len(values)
     cuts = np.quantile(known, np.arange(1, QUARTERS) / QUARTERS)
-    # A value that is a cut belongs below it.
-    place = np.searchsorted(cuts, there, side="left")
+    # A value equal to a cut belongs to the lower quarter.
+    place = np.searchsorted(cuts, given, side="left")
     return [
         "none" if np.isnan(value) else f"quarter {quarter + 1}"
-        for value, quarter in zip(there, place, strict=True)
+        for value, quarter in zip(given, place, strict=True)
     ]
 
 
 def uncertainty_of(
     score: float | None, threshold: float, uncertainty: float | None, disagreement: float | None
 ) -> float:
-    """Say how doubtful a verdict is, from 0 to 1: the most doubtful that is known of it.
+    """Return how uncertain a verdict is, from 0 to 1: the largest of three measures.
 
-    A score at the threshold is doubtful, and so is one with an entropy of its levels, or one on
-    which a jury differs. A row without a verdict is wholly doubtful.
+    They are the nearness of the score to the threshold, the entropy of its levels, and the
+    disagreement of a jury. A row without a verdict is wholly uncertain.
     """
     if score is None:
         return 1.0
@@ -133,6 +133,6 @@ def uncertainty_of(
     return max(nearness**2, uncertainty or 0.0, disagreement or 0.0)
 
 
-def sampling_weights(doubts: Sequence[float]) -> Floats:
-    """Say how much each row counts when rows are drawn by doubt."""
-    return LEAST_WEIGHT + np.asarray(doubts, dtype=np.float64)
+def sampling_weights(uncertainties: Sequence[float]) -> Floats:
+    """Return the weights with which rows are drawn by uncertainty."""
+    return LEAST_WEIGHT + np.asarray(uncertainties, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The interface behind which a review tool stands."""
+"""The interface of a review tool."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,63 +9,63 @@ from soupstock.review.answers import KeyAndSource, ReviewAnswer
 from soupstock.review.form import Form, FormRecord
 
 Notify = Callable[[str], object]
-"""Takes a sentence for the person who waits."""
+"""Takes a sentence for the person who is waiting."""
 
 
 class ReviewError(SoupstockError):
-    """A review tool that cannot be used just now."""
+    """A review tool cannot be used at the moment."""
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """What came of sending records."""
+    """The result of sending records."""
 
     sent: int
     there: int
-    """Records that the tool had already."""
+    """Records that the tool already had."""
     refused: Mapping[str, str] = field(default_factory=dict)
-    """Records that the tool does not take, by row, each with its reason."""
+    """Records that the tool refused, by row, each with its reason."""
 
 
 @dataclass(frozen=True)
 class Pulled:
-    """What came of fetching answers."""
+    """The result of fetching answers."""
 
     answers: Sequence[ReviewAnswer]
     places: Sequence[KeyAndSource]
-    """What was looked at: answers that were fetched from there before are out of date."""
-    seen: Mapping[str, str] = field(default_factory=dict)
-    """How far was looked, in the tool's own words; the next time it is told so."""
+    """The texts that were read, and where: earlier answers from there are out of date."""
+    cursors: Mapping[str, str] = field(default_factory=dict)
+    """How far was read, in the tool's own terms; the next fetch gets it as `since`."""
 
 
 @dataclass(frozen=True)
 class ReviewPlace:
-    """Where a person goes to answer."""
+    """Where people answer."""
 
     where: str
     """A page or a file."""
     details: Mapping[str, str] = field(default_factory=dict)
-    """What else they need: a user, and where the password is."""
+    """What else they need: a user name, and where the password is."""
 
 
 class ReviewTool(Protocol):
-    """Where people read records and answer.
+    """A tool in which people read records and answer.
 
-    A record is known by its key. Sending one that is there changes nothing, so that sending again
-    mends what was left half done; fetching gives all that changed since the last time.
+    A record is identified by its key. Sending one that the tool already has changes nothing, so
+    sending again completes an interrupted push. Fetching returns what changed since the last time.
     """
 
     async def pull(self, form: Form, texts: Mapping[str, str], since: Mapping[str, str]) -> Pulled:
         """Fetch the answers; `texts` are those that people could correct, by key.
 
-        `since` is what the last fetch had `seen`; empty where all is to be fetched.
+        `since` has the `cursors` of the last fetch; it is empty to fetch everything.
         """
         ...
 
     async def push(self, form: Form, records: Sequence[FormRecord]) -> Pushed:
-        """Send the records that are not there yet."""
+        """Send the records that the tool does not have yet."""
         ...
 
     def place(self) -> ReviewPlace:
-        """Say where a person goes; after a push."""
+        """Return where people answer; call it after a push."""
         ...
