@@ -1,7 +1,7 @@
 """A project as a run found it: prompts, rubrics, schemas and filters from the run's manifest.
 
-What is edited since makes no difference. Model servers, and files that rows are read from, are the
-project's own; the plan's fingerprint tells whether these are what they were.
+Later edits to the project's files have no effect. Model servers, and files that rows are read from,
+are the project's own; the plan's fingerprint tells whether they have changed.
 """
 
 import functools
@@ -29,7 +29,7 @@ _STANDARD = "standard:"
 
 
 class RecordedProject(Project):
-    """A project whose parts are those of a manifest."""
+    """A project whose parts come from a manifest."""
 
     def __init__(self, root: Path, said: Manifest, place: Path) -> None:
         """Take the parts from `said`; Python files are written into the folder `place`."""
@@ -49,7 +49,7 @@ class RecordedProject(Project):
     def rubric(self, name: str, place: Place | None = None) -> Part[Rubric]:
         """Find a rubric in the manifest."""
         part = _named("rubric", name, self._said.rubrics, place)
-        return Part(validate(parse_yaml(part.text, Path(part.file)), Rubric).value, part)
+        return Part(_parsed(part), part)
 
     def schema(self, name: str, place: Place | None = None) -> Part[type[BaseModel]]:
         """Find a schema in the manifest."""
@@ -95,8 +95,18 @@ class RecordedProject(Project):
         return Part(found[name].value, part)
 
 
+def rubric(said: Manifest, name: str | None) -> Rubric | None:
+    """Read a rubric of a run from its manifest; None where the run used none of that name."""
+    part = next((part for part in said.rubrics if part.name == name), None)
+    return None if part is None else _parsed(part)
+
+
+def _parsed(part: PartRecord) -> Rubric:
+    return validate(parse_yaml(part.text, Path(part.file)), Rubric).value
+
+
 def tampered_parts(said: Manifest) -> list[str]:
-    """Name the texts in a manifest that are not those that their hashes are of."""
+    """Name the texts in a manifest that do not match their hashes."""
     return [
         part.file
         for part in chain(*said.parts.values())

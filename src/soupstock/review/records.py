@@ -5,7 +5,6 @@ Everything comes from the run's folder; only the schema is the project's current
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -15,6 +14,7 @@ from soupstock import spec
 from soupstock.artifacts.manifest import Manifest
 from soupstock.errors import MistakeError
 from soupstock.judging.rubric import Rubric
+from soupstock.project import recorded
 from soupstock.project.project import Project
 from soupstock.review.apply import original, passing
 from soupstock.review.form import (
@@ -29,7 +29,6 @@ from soupstock.review.form import (
     questions_of,
 )
 from soupstock.rows.rows import AFTER, Row, flatten
-from soupstock.spec.loader import parse_yaml, validate
 
 CONVERSATION, REASONS = "conversation", "judge_reasons"
 _MOST_SHOWN = 100
@@ -63,7 +62,7 @@ class RecordBuilder:
             raise TypeError(step)
         judges = [one for one in pipeline.steps[: places[0]] if isinstance(one, spec.Judge)]
         judge = judges[-1] if judges else None
-        rubric = _rubric(said, step.rubric or (judge.rubric if judge else None))
+        rubric = recorded.rubric(said, step.rubric or (judge.rubric if judge else None))
         shown = step.columns or (rubric.shown if rubric else ())
         own = rubric.subject if rubric and not step.columns else None
         subject = step.column or own or shown[-1]
@@ -211,11 +210,6 @@ def _suggested(name: str, one: Mapping[str, Any], levels: int, agent: str | None
     uncertainty = one.get("uncertainty")
     sure = None if uncertainty is None else round(1 - uncertainty, 4)
     return Suggestion(name, str(level), sure, agent)
-
-
-def _rubric(said: Manifest, name: str | None) -> Rubric | None:
-    part = next((part for part in said.rubrics if part.name == name), None)
-    return validate(parse_yaml(part.text, Path(part.file)), Rubric).value if part else None
 
 
 def _conversations(pipeline: spec.Pipeline, project: Project) -> type[BaseModel] | None:

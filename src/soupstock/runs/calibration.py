@@ -23,12 +23,11 @@ from soupstock.artifacts.manifest import Manifest
 from soupstock.errors import MistakeError, Place, UnknownNameError
 from soupstock.judging.calibration import LabelledVerdicts
 from soupstock.judging.labels import Labels, read_labels
-from soupstock.judging.rubric import Rubric
+from soupstock.project import recorded
 from soupstock.project.project import Project, name_of
 from soupstock.review.answers import read_answers, review_folder
 from soupstock.review.apply import passing
 from soupstock.review.labels import is_chance_sample, labels_of
-from soupstock.spec.loader import parse_yaml, validate
 
 CALIBRATION = "calibration.json"
 BAD = 0.05
@@ -55,13 +54,14 @@ def read(root: Path, name: str) -> dict[str, CalibrationRecord]:
 def identity(said: Manifest, step: spec.Judge) -> dict[str, str]:
     """Return a hash for each part of a judge: model, rubric, prompt, settings."""
     roles = {model.role: (model.model, model.revision) for model in said.models}
-    rubric = next((part for part in said.rubrics if part.name == step.rubric), None)
-    prompt = _rubric(said, step).prompt if rubric else ""
+    part = next((part for part in said.rubrics if part.name == step.rubric), None)
+    rubric = recorded.rubric(said, step.rubric)
+    prompt = rubric.prompt if rubric else ""
     prompts = [part.sha256 for part in said.prompts if part.name == prompt]
     settings = {"temperature", "max_tokens", "aggregate", "logprobs"}
     return {
         "model": _hash([roles.get(role) for role in step.roles]),
-        "rubric": rubric.sha256 if rubric else "",
+        "rubric": part.sha256 if part else "",
         "prompt": prompts[0] if prompts and step.roles else "",
         "settings": _hash(step.model_dump(mode="json", include=settings)) if step.roles else "",
     }
@@ -69,11 +69,6 @@ def identity(said: Manifest, step: spec.Judge) -> dict[str, str]:
 
 def _hash(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _rubric(said: Manifest, step: spec.Judge) -> Rubric:
-    part = next(part for part in said.rubrics if part.name == step.rubric)
-    return validate(parse_yaml(part.text, Path(part.file)), Rubric).value
 
 
 def standing(
@@ -118,7 +113,9 @@ def calibrate(  # noqa: PLR0913 - each is a choice of the person who asks
     place = run_folder.latest(project.root, name_of(name))
     said = manifest.read(place)
     step = _judge(said, column)
-    rubric = _rubric(said, step)
+    rubric = recorded.rubric(said, step.rubric)
+    if rubric is None:
+        raise UnknownNameError("rubric", step.rubric, [part.name for part in said.rubrics])
     levels = {n: one.levels for n, one in rubric.judged.items()}
     if labels is None:
         source, given, is_drawn = _reviewed(project.root, said, place, step.judge, levels)
