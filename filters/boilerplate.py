@@ -1,12 +1,12 @@
-"""Words that answers begin and end with, whatever was asked."""
+"""Stock phrases at the beginning and the end of answers."""
 
 import polars as pl
 
-# A word's edge among ASCII letters: with those of all scripts the search is many times slower.
+# An ASCII word boundary: a Unicode one makes the search many times slower.
 _EDGE = r"(?-u:\b)"
 
 _BEGINNING, _END = 200, 300
-"""How far from the beginning and the end such words are looked for, in characters."""
+"""How far from the beginning and the end to look for stock phrases, in characters."""
 
 _A = r"['\x{2019}]"
 _YES = (
@@ -72,10 +72,10 @@ _CLOSING = "|".join(
 
 
 def no_stock_opening(column: str) -> pl.Expr:
-    """Keep rows whose `column` does not begin with words that would fit any question.
+    """Keep rows whose `column` does not begin with a stock phrase.
 
     English only: "Certainly! Here is", "Great question!", "I'd be happy to help", "As requested".
-    In a conversation none of the assistant's turns may begin so.
+    In a conversation none of the assistant's turns may begin with one.
     """
     beginning = pl.element().str.head(_BEGINNING)
     pattern = rf"(?i)^\W*(?:{_OPENING})".replace(r"\b", _EDGE)
@@ -85,8 +85,8 @@ def no_stock_opening(column: str) -> pl.Expr:
 def no_stock_closing(column: str) -> pl.Expr:
     """Keep rows whose `column` does not end with an offer of further help.
 
-    English only, looked for in the last line: "I hope this helps!", "Let me know if you have any
-    other questions". In a conversation none of the assistant's turns may end so.
+    English only, in the last line: "I hope this helps!", "Let me know if you have any
+    other questions". In a conversation none of the assistant's turns may end with one.
     """
     end = pl.element().str.strip_chars_end().str.tail(_END)
     pattern = rf"(?i)\b(?:{_CLOSING})\b[^\n]*$".replace(r"\b", _EDGE)
@@ -94,6 +94,6 @@ def no_stock_closing(column: str) -> pl.Expr:
 
 
 def _found(column: str, phrase: pl.Expr) -> pl.Expr:
-    """Keep where the phrase is found in none of the turns."""
+    """Keep rows in which no turn has the phrase."""
     found = pl.col(f"{column}::turns").list.eval(phrase).list.drop_nulls().list.first()
     return found.is_null() & pl.col(f"{column}::text").is_not_null()

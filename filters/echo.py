@@ -1,8 +1,8 @@
-"""Answers that only repeat what was asked."""
+"""Answers that only repeat the question."""
 
 import polars as pl
 
-# What models put around a repeated question. Anything else is taken for an answer.
+# The words that models put around a repeated question. Anything else counts as an answer.
 _FILLER = (
     *("a", "an", "answer", "as", "certainly", "course", "here", "is", "instruction", "of", "ok"),
     *("okay", "please", "prompt", "question", "repeat", "repeated", "requested", "response", "s"),
@@ -14,22 +14,22 @@ _BETWEEN = r"[^\p{L}\p{M}\p{N}]+"
 _SIGNS = " \t\r\n.,:;?!\"'`*_#>()[]-\u2026\u2018\u2019\u201c\u201d"
 _MARK = "\x1f"
 _EDGE = 80
-"""How far from either end of an answer its first and last word are looked for, in characters."""
+"""How far from either end of an answer to look for its first and last word, in characters."""
 
 
 def not_echo(column: str, of: str) -> pl.Expr:
     """Keep rows whose `column` does more than repeat the text in the column `of`.
 
     Case, punctuation and spacing do not count. An echo is the whole of `of`, once or more, with
-    nothing but filler around it ("Sure! Here is your question:"), or its greater part (three
-    quarters) cut out word for word. In a conversation, `column: messages` and
-    `of: messages::user` compare what the assistant said in all with what the user did.
+    only filler around it ("Sure! Here is your question:"), or at least three quarters of it, word
+    for word. In a conversation, `column: messages` and `of: messages::user` compare everything that
+    the assistant said with everything that the user said.
     """
     text, source = pl.col(f"{column}::text"), pl.col(f"{of}::text")
-    # The first and the last word rule out most texts, which then need not be taken apart.
+    # The first and the last word rule out most texts, so that only a few need the slow comparison.
     may_be = _may_echo(text, source).fill_null(value=True)
     answer = _spaced(pl.when(may_be).then(text).otherwise(pl.lit("")))
-    # A mark in each repetition's place, and between the marks nothing but filler.
+    # Each repetition becomes a mark; an echo has only filler between the marks.
     marked = answer.str.split(_spaced(source)).list.join(f" {_MARK} ")
     filler = rf"(?:\b(?:{'|'.join(_FILLER)})\b|\s)*"
     whole = marked.str.contains(rf"^{filler}{_MARK}(?:{filler}|{_MARK})*$")
@@ -42,7 +42,7 @@ def not_echo(column: str, of: str) -> pl.Expr:
 
 
 def _may_echo(text: pl.Expr, source: pl.Expr) -> pl.Expr:
-    """Say whether a text begins and ends with words of its source or with filler."""
+    """Tell whether a text begins and ends with words of its source or with filler."""
     asked = source.str.to_lowercase()
     first = text.str.head(_EDGE).str.to_lowercase().str.extract(rf"({_WORD})")
     last = text.str.tail(_EDGE).str.to_lowercase().str.extract(rf"({_WORD})(?:{_BETWEEN})?$")
@@ -53,6 +53,6 @@ def _may_echo(text: pl.Expr, source: pl.Expr) -> pl.Expr:
 
 
 def _spaced(text: pl.Expr) -> pl.Expr:
-    """Write a text as its words alone, a space on each side of each: "art" is not in "start"."""
+    """Return a text's words with a space on each side: "art" is not in "start"."""
     words = text.str.to_lowercase().str.replace_all(_BETWEEN, "  ")
     return " " + words.str.strip_chars(" ") + " "

@@ -1,4 +1,4 @@
-"""Text that was read in another encoding than it was written in."""
+"""Text that was decoded with the wrong encoding."""
 
 import polars as pl
 
@@ -15,7 +15,7 @@ _MOJIBAKE = "|".join(
         # Curly quotes, dashes, dots, signs: "â€™".
         r"\x{E2}(?:\x{20AC}|\x{80})[\x{80}-\x{BF}\x{153}\x{2122}\x{201C}\x{201D}\x{2DC}\x{A6}]",
         rf"\x{{E2}}(?:[\x{{80}}-\x{{8F}}\x{{201A}}\x{{201E}}\x{{2020}}\x{{2C6}}]){_TRAIL}",
-        # The replacement character and the byte order mark, read again.
+        # The replacement character and the byte order mark, decoded twice.
         r"\x{EF}\x{BF}\x{BD}|\x{EF}\x{BB}\x{BF}",
         # Emoji.
         r"\x{F0}(?:\x{178}|\x{9F})",
@@ -30,7 +30,7 @@ _DAMAGE = f"{_LOST}|{_CONTROL}|{_MOJIBAKE}"
 
 
 def no_encoding_damage(column: str) -> pl.Expr:
-    """Keep rows whose `column` was read in the encoding that it was written in.
+    """Keep rows whose `column` has no encoding damage.
 
     Damage is a replacement character (U+FFFD), a control character other than line ends and tabs,
     or UTF-8 read as Windows-1252 or Latin-1 ("donâ€™t", "cafÃ©").

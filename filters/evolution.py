@@ -5,25 +5,25 @@ import polars as pl
 _LEFT_OVER = (
     r"(?i)\b(given|rewritten|new|original) (prompt|task)\b|#\s*(prompt|task)|^\s*(task|way):"
 )
-"""Words of the prompts that ask for it, which are not for the task itself."""
+"""Words of the rewriting prompt, which do not belong in the task."""
 
 
 def evolved(column: str, of: str, way: str | None = None) -> pl.Expr:
-    """Keep rows whose `column` says something that `of` did not, and is more than signs.
+    """Keep rows whose `column` differs from `of`, has words, and repeats nothing of the prompt.
 
-    Nothing of the prompt that asked for it may be in it; with `way`, the column that says how it
-    was to be rewritten, that is three words in a row of it, too.
+    Words of the rewriting prompt drop a row. `way` names the column that said how to rewrite the
+    task: three consecutive words of it drop a row, too.
 
     These are three of the four rules by which WizardLM eliminates an evolution (Xu et al. 2023,
-    arXiv:2304.12244); the fourth, a refusal, is `not_refusal`.
+    arXiv:2304.12244). For the fourth, a refusal, use `not_refusal`.
     """
     after = pl.col(f"{column}::text")
     is_same = _plain(of) == _plain(column)
     has_words = after.str.contains(r"\p{L}{2}")
-    is_told = after.str.contains(_LEFT_OVER)
+    has_prompt = after.str.contains(_LEFT_OVER)
     if way is not None:
-        is_told |= _threes(column).list.set_intersection(_threes(way)).list.len() > 0
-    return ~is_same & has_words & ~is_told
+        has_prompt |= _threes(column).list.set_intersection(_threes(way)).list.len() > 0
+    return ~is_same & has_words & ~has_prompt
 
 
 def _plain(column: str) -> pl.Expr:

@@ -1,4 +1,4 @@
-"""Which language a text is in."""
+"""The language of a text."""
 
 import polars as pl
 
@@ -7,17 +7,17 @@ _CODES = (
     " lo lt lv ml mr ms nl no or pa pl pt ro ru sk sl sq sr sv ta te th tl tr uk ur vi yo zh"
 )
 LANGUAGES = frozenset(_CODES.split())
-"""The languages that can be told apart, as ISO 639-1 codes."""
+"""The languages that can be detected, as ISO 639-1 codes."""
 
 
 def language(column: str, any_of: list[str]) -> pl.Expr:
     """Keep rows whose `column` is written in one of the languages `any_of`: `[en, de]`.
 
-    The language is found by eldc (Efficient Language Detector). Of one or two words it is a
-    guess, and where it cannot be told (numbers, symbols) the row is not kept.
+    The language is detected by eldc (Efficient Language Detector). For one or two words it is a
+    guess. A row without a detectable language (numbers, symbols) is not kept.
     """
     if not any_of:
-        raise ValueError("it needs languages, as [en, de]")
+        raise ValueError("give at least one language, as in [en, de]")
     unknown = [code for code in any_of if code not in LANGUAGES]
     if unknown:
         raise ValueError(f"no language is called {unknown[0]!r}; there are: {sorted(LANGUAGES)}")

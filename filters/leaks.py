@@ -1,19 +1,19 @@
-"""What should have stayed between a model and its server: a template's tokens, a prompt's words."""
+"""Leaks of a chat template's tokens, or of the prompt, into a text."""
 
 import polars as pl
 
-# A word's edge among ASCII letters: with those of all scripts the search is many times slower.
+# An ASCII word boundary: a Unicode one makes the search many times slower.
 _EDGE = r"(?-u:\b)"
 
 _TOKENS = (
-    # ChatML and its many kin, with DeepSeek's wide bars too.
+    # ChatML and its variants, including DeepSeek's full-width bars.
     r"<[|\x{FF5C}][A-Za-z_\x{2581} ]{2,40}\d{0,4}[|\x{FF5C}]>",
     r"\[/?INST\]|<</?SYS>>|\[/?(?:AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|SYSTEM_PROMPT)\]",
     r"<(?:start|end)_of_(?:turn|image|text)>|<(?:bos|eos|pad|unk|mask)>|\[(?:BOS|EOS|PAD)\]",
     r"(?m:^[ \t]*<s>[^<\n]*$|^[^<\n]*</s>[ \t]*$)|</s>\s*<s>",
     r"<(?:extra_id_|unused|reserved_)\d+>|<0x[0-9A-F]{2}>|\[gMASK\]|<sop>",
     r"</?(?:tool_call|tool_response|function_call|function_results)>",
-    # The marks that tokenizers put in a space's place.
+    # The marks that tokenizers use for a space.
     r"\x{2581}[a-z]+\x{2581}|\x{120}[a-z]+[ ]?\x{120}[a-z]+",
 )
 _THINKING = r"</?(?:think|thinking|reasoning|scratchpad)>"
@@ -52,19 +52,19 @@ _LEAK = "|".join(
 def no_template_tokens(column: str, *, thinking: bool = False) -> pl.Expr:
     """Keep rows whose `column` has no tokens of a chat template or a tokenizer.
 
-    `<|im_start|>`, `[INST]`, `<start_of_turn>`, `</s>` at the end, `<0x0A>` and their like, and
-    `<think>` too, unless `thinking` says that it may be there.
+    Such as `<|im_start|>`, `[INST]`, `<start_of_turn>`, `</s>` at the end of a line, `<0x0A>`; also
+    `<think>`, unless `thinking` is true.
     """
     tokens = _TOKENS if thinking else (*_TOKENS, _THINKING)
     return _without(column, f"(?i:{'|'.join(tokens)})")
 
 
 def no_prompt_leak(column: str) -> pl.Expr:
-    """Keep rows whose `column` does not show the prompt that it was made from.
+    """Keep rows whose `column` does not show parts of a prompt.
 
     English only: headings such as "### Instruction:", lines that begin with "Human:" or
-    "Assistant:", and words of a system prompt ("You are a helpful assistant"). For words of a
-    prompt of your own, see `not_echo`.
+    "Assistant:", and words of a system prompt ("You are a helpful assistant"). For your own
+    prompt's words, use `not_echo`.
     """
     return _without(column, f"(?i:{_LEAK})")
 

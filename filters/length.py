@@ -1,11 +1,11 @@
-"""How long a text is."""
+"""The length of a text."""
 
 import hashlib
 from pathlib import Path
 
 import polars as pl
 
-# Scripts written without spaces: each of their letters counts as a word.
+# Scripts without spaces between words: each letter counts as a word.
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 _WORD = (
     rf"[{_UNSPACED}]|[[\p{{L}}\p{{M}}\p{{N}}]--[{_UNSPACED}]]+(?:['\x{{2019}}][\p{{L}}\p{{M}}]+)*"
@@ -23,8 +23,8 @@ def length(column: str, min: int = 1, max: int | None = None) -> pl.Expr:
 def words(column: str, min: int = 1, max: int | None = None) -> pl.Expr:
     """Keep rows whose `column` has at least `min` and at most `max` words.
 
-    A word is a run of letters and digits; in Chinese, Japanese, Thai and other scripts that are
-    written without spaces it is a letter.
+    A word is a run of letters and digits. In Chinese, Japanese, Thai and other scripts without
+    spaces, each letter is a word.
     """
     return _within(pl.col(f"{column}::text").str.count_matches(_WORD), min, max)
 
@@ -32,12 +32,12 @@ def words(column: str, min: int = 1, max: int | None = None) -> pl.Expr:
 def tokens(column: str, tokenizer: str, min: int = 1, max: int | None = None) -> pl.Expr:
     """Keep rows whose `column` has at least `min` and at most `max` tokens of a `tokenizer`.
 
-    `tokenizer` is the path of a `tokenizer.json`, seen from where soupstock is started, or a
-    model's name on the Hub. Special tokens are not counted. Needs the library `tokenizers`.
+    `tokenizer` is the path of a `tokenizer.json`, relative to the working directory, or a model's
+    name on the Hub. Special tokens are not counted. Needs the library `tokenizers`.
     """
     file = Path(tokenizer)
     if file.is_file():
-        # A file with other content is another filter.
+        # A file with different content makes a different filter.
         tokenizer += f"@{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
     elif file.suffix == ".json":
         raise ValueError(f"there is no file {tokenizer!r}")
@@ -46,5 +46,5 @@ def tokens(column: str, tokenizer: str, min: int = 1, max: int | None = None) ->
 
 def _within(count: pl.Expr, min: int, max: int | None) -> pl.Expr:
     if max is not None and max < min:
-        raise ValueError(f"min is {min} and max is {max}: nothing could be kept")
+        raise ValueError(f"min is {min} and max is {max}, so no row could be kept")
     return count >= min if max is None else count.is_between(min, max)

@@ -1,4 +1,4 @@
-"""Whether a text is sound Markdown."""
+"""Well-formed Markdown."""
 
 import polars as pl
 
@@ -6,7 +6,7 @@ _FENCE = r"(?m)^[ \t]*(?:```|~~~)"
 _CODE = r"(?s)```.*?(?:```|$)|`[^`\n]*`"
 _BOLD_OPENS = r"(?:^|[\s(\[\x{22}'\x{201C}:])\*\*[^\s*]"
 _BOLD_CLOSES = r"[^\s*]\*\*(?:[\s).,:;!?\x{22}'\x{201D}\]\x{2014}-]|$)"
-# "[text](https://…" without an end, a heading stuck to its marks.
+# "[text](https://…" without an end, and a heading without a space after its marks.
 _LINK = r"(?m)\[[^\]\n]{1,200}\]\((?:https?:|www\.|/|#|mailto:)[^)\n]*$"
 _HEADING = r"(?m)^#{2,6}[\p{L}\p{N}*]"
 _MATHS = r"(?m)^[ \t]*\$\$|\$\$[ \t]*$"
@@ -17,9 +17,9 @@ _TABLE = r"(?m)^[ \t]*\|[^\n]*\|[ \t]*\n[ \t]*\|[ \t:|-]*-[ \t:|-]*\|[ \t]*$"
 def valid_markdown(column: str) -> pl.Expr:
     """Keep rows whose `column` has no broken Markdown.
 
-    Broken are: a code fence, bold type, a link or a formula that is opened and not closed, a
-    heading without a space after its marks, and a table whose second line has another number of
-    cells than its first.
+    Broken Markdown is a code fence, bold type, a link or a formula that is opened and not closed, a
+    heading without a space after its marks, or a table whose first two lines have different numbers
+    of cells.
     """
     text = pl.col(f"{column}::text")
     prose = text.str.replace_all(_CODE, "x")

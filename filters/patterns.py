@@ -1,13 +1,13 @@
-"""What a text must hold: words, or what a regular expression describes."""
+"""Texts that contain given words, or match a regular expression."""
 
 import polars as pl
 
 
 def contains(column: str, text: str | list[str], *, ignore_case: bool = False) -> pl.Expr:
-    """Keep rows whose `column` holds this text, or each of several texts."""
+    """Keep rows whose `column` contains `text`, or all of several texts."""
     texts = [text] if isinstance(text, str) else text
     if not all(texts) or not texts:
-        raise ValueError("it needs a text that is not empty")
+        raise ValueError("give a text that is not empty")
     found = pl.col(f"{column}::text")
     if ignore_case:
         found, texts = found.str.to_lowercase(), [text.lower() for text in texts]
@@ -15,8 +15,8 @@ def contains(column: str, text: str | list[str], *, ignore_case: bool = False) -
 
 
 def matches(column: str, pattern: str) -> pl.Expr:
-    """Keep rows whose `column` has something that this regular expression (of Rust) finds.
+    """Keep rows whose `column` matches this regular expression (of Rust's `regex`) anywhere.
 
-    `^` and `$` are the text's beginning and end; with `(?m)` before them, a line's.
+    `^` and `$` match the beginning and the end of the text; after `(?m)`, those of a line.
     """
     return pl.col(f"{column}::text").str.contains(pattern)

@@ -1,8 +1,8 @@
-"""Gaps that a text leaves for somebody else to fill."""
+"""Placeholders that were never filled."""
 
 import polars as pl
 
-# A word's edge among ASCII letters: with those of all scripts the search is many times slower.
+# An ASCII word boundary: a Unicode one makes the search many times slower.
 _EDGE = r"(?-u:\b)"
 
 _CODE = r"(?s)```.*?(?:```|$)|`[^`\n]*`"
@@ -48,9 +48,9 @@ _PLACEHOLDER = "|".join(
 
 
 def no_placeholders(column: str) -> pl.Expr:
-    """Keep rows whose `column` leaves no gaps: "[Your name]", "{{ topic }}", "lorem ipsum".
+    """Keep rows whose `column` has no placeholders: "[Your name]", "{{ topic }}", "lorem ipsum".
 
-    Code is not looked at: there, such gaps are often right.
+    Code is ignored, because placeholders are often correct in it.
     """
     text = pl.col(f"{column}::text")
     prose = text.str.replace_all(_CODE, " ")

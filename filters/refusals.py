@@ -2,11 +2,11 @@
 
 import polars as pl
 
-# A word's edge among ASCII letters: with those of all scripts the search is many times slower.
+# An ASCII word boundary: a Unicode one makes the search many times slower.
 _EDGE = r"(?-u:\b)"
 
 _NEAR = 300
-"""How far from the beginning a refusal is looked for, in characters."""
+"""How far from the beginning to look for a refusal, in characters."""
 
 _A = r"['\x{2019}]"
 _CANNOT = (
@@ -16,7 +16,7 @@ _CANNOT = (
     r"|qualified|trained|authori[sz]ed|in a position) to"
     r"|not capable of|unable to|not comfortable(?: with)?))"
 )
-# What a model says that it cannot do. "I can't make it tonight" is none of these.
+# The things that a model says it cannot do. "I can't make it tonight" is not one of them.
 _OBLIGE = (
     r"(?:\w+ ){0,2}?(?:assist(?:ing)?|help(?:ing)?(?: you)? (?:with|to|you)|comply|fulfill?"
     r"|provid(?:e|ing)|generat(?:e|ing)|engag(?:e|ing)|support|condone|participate|produce"
@@ -54,7 +54,7 @@ _AS_MODEL = (
     rf"\bas (?:{_MODEL}|an ai)[\s,]+(?:\w+ (?:by|at) \w+[\s,]+)?(?:I\b|my\b|it{_A}s\b|it is\b)"
 )
 _AM_MODEL = rf"\bI(?: am|{_A}m) (?:just |only |merely )?{_MODEL}"
-# "I'm not an AI, but I can try": who says so is one, and speaks of nothing else.
+# "I'm not an AI, but I can try": only a model says so.
 _NO_MODEL = (
     rf"^\W*(?:(?:hello|hi|sorry|well|no|yes)\b[^.!?\n]{{0,40}}[.!,]\s+)?I(?: am|{_A}?m) not"
     r" (?:just |only |really |actually )?(?:an? (?:\w+ ){0,2}?(?:ai|artificial intelligence"
@@ -81,7 +81,7 @@ _REFUSAL += f"|{_LACKS}"
 def not_refusal(column: str) -> pl.Expr:
     """Keep rows whose `column` does not begin by refusing, or by saying that it is a model.
 
-    English only, looked for in the first 300 characters, in a conversation in those of each of the
+    English only, in the first 300 characters; in a conversation, in those of each of the
     assistant's turns. "I'm sorry, but I can't help with that", "I cannot provide medical advice"
     and "As an AI language model, I" are refusals; "I'm sorry to hear that" is not.
     """
@@ -94,7 +94,7 @@ def not_refusal(column: str) -> pl.Expr:
 
 
 def no_ai_disclaimer(column: str) -> pl.Expr:
-    """Keep rows whose `column` does not speak of its writer as a model, anywhere in it.
+    """Keep rows whose `column` does not say anywhere that its writer is a model.
 
     English only: "As an AI language model", "my training data", "my knowledge cutoff", "as of my
     last update".

@@ -1,9 +1,9 @@
-"""Texts that go round in circles."""
+"""Texts that repeat themselves."""
 
 import polars as pl
 
 
-def not_repetitive(  # noqa: PLR0913 - each is a threshold of its own
+def not_repetitive(  # noqa: PLR0913 - each argument is a threshold
     column: str,
     *,
     lines: float = 0.3,
@@ -17,15 +17,15 @@ def not_repetitive(  # noqa: PLR0913 - each is a threshold of its own
 ) -> pl.Expr:
     """Keep rows whose `column` repeats at most these shares of itself.
 
-    The repetition rules of Gopher with their thresholds (Rae et al. 2021, arXiv:2112.11446, table
-    A1), fitted to short answers: an n-gram counts as the top one from three occurrences on, and of
-    the duplicate n-grams only 5-grams are counted, as a share of all 5-grams. Case does not count.
+    These are Gopher's repetition rules with their thresholds (Rae et al. 2021, arXiv:2112.11446,
+    table A1), adapted to short answers: the top n-gram must occur at least three times, and of the
+    duplicate n-grams only 5-grams are counted, as a share of all 5-grams. Case is ignored.
 
     Args:
         column: The text.
         lines: Share of lines that repeat another.
         line_characters: Share of characters in such lines.
-        paragraphs: Share of paragraphs (set apart by blank lines) that repeat another.
+        paragraphs: Share of paragraphs (separated by blank lines) that repeat another.
         paragraph_characters: Share of characters in such paragraphs.
         top_2_gram: Share of characters in the most common pair of words.
         top_3_gram: The same for three words.
@@ -44,6 +44,6 @@ def not_repetitive(  # noqa: PLR0913 - each is a threshold of its own
     }
     for name, limit in limits.items():
         if not limit >= 0:
-            raise ValueError(f"{name} is {limit}: a share is not below 0")
+            raise ValueError(f"{name} is {limit}, but a share cannot be below 0")
     repetition = pl.col(f"{column}::repetition").struct
     return pl.all_horizontal(repetition.field(name) <= limit for name, limit in limits.items())

@@ -1,4 +1,4 @@
-"""What a judge said, and other numbers."""
+"""Judges' scores, and other numbers."""
 
 import polars as pl
 
@@ -6,8 +6,8 @@ import polars as pl
 def score(column: str, min: float = 0.0, max: float | None = None) -> pl.Expr:
     """Keep rows whose score in `column` is at least `min` and at most `max`.
 
-    `column` is a judge's column or one of numbers. A row without a score is not kept: a judge
-    that failed did not say that the row is bad, nor that it is good.
+    `column` is a judge's column or a column of numbers. A row without a score is not kept, because
+    a failed judge has said neither that the row is good nor that it is bad.
     """
     return _within(pl.col(f"{column}::score"), min, max)
 
@@ -15,10 +15,10 @@ def score(column: str, min: float = 0.0, max: float | None = None) -> pl.Expr:
 def number(column: str, min: float | None = None, max: float | None = None) -> pl.Expr:
     """Keep rows whose number in `column` is at least `min` and at most `max`.
 
-    A row without a number, or with one that is none (NaN), is not kept.
+    A row without a number, or with NaN, is not kept.
     """
     if min is None and max is None:
-        raise ValueError("it needs min, max or both")
+        raise ValueError("give min, max or both")
     return _within(pl.col(f"{column}::number"), min, max)
 
 
@@ -28,5 +28,5 @@ def _within(value: pl.Expr, min: float | None, max: float | None) -> pl.Expr:
     if max is None:
         return value >= min
     if max < min:
-        raise ValueError(f"min is {min} and max is {max}: nothing could be kept")
+        raise ValueError(f"min is {min} and max is {max}, so no row could be kept")
     return value.is_between(min, max)

@@ -1,4 +1,4 @@
-"""Texts that stop in the middle."""
+"""Texts that were cut off."""
 
 import polars as pl
 
@@ -15,17 +15,17 @@ _FINISHED = "|".join(
     )
 )
 _ITEM = r"[ \t]*(?:[-*+\x{2022}\x{2013}]|\d{1,3}[.)])[ \t]+\S[^\n]*"
-# A list whose items have no full stops ends without one; where the others have, it is cut.
+# A list may end without a full stop, unless its earlier items have one.
 _LIST = rf"(?:[:\x{{FF1A}}]|\n{_ITEM}[^.!?;\s]|^{_ITEM}[^.!?;\s])[ \t]*\n\s*?{_ITEM}$"
 _FENCE = r"(?m)^[ \t]*```"
 _SHOWN = 30
-"""How much of an unfinished end is told, in characters."""
+"""How much of an unfinished end is shown, in characters."""
 
 
 def not_truncated(column: str) -> pl.Expr:
-    """Keep rows whose `column` ends as finished text does, every code fence closed.
+    """Keep rows whose `column` ends like a finished text, with every code fence closed.
 
-    Finished text ends with sentence punctuation, a closing quote or bracket, a code fence, a list
+    A finished text ends with sentence punctuation, a closing quote or bracket, a code fence, a list
     item, an emoji, a link or a letter's signature. A bare label ("Paris", "42") has no such end:
     use `words` for columns of labels. In a conversation each of the assistant's turns must end so.
     """

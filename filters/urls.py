@@ -1,10 +1,10 @@
-"""Links in a text: how many, to where, and whether they look made up."""
+"""Links in a text: their number, their domains, and whether they look made up."""
 
 import re
 
 import polars as pl
 
-# A word's edge among ASCII letters: with those of all scripts the search is many times slower.
+# An ASCII word boundary: a Unicode one makes the search many times slower.
 _EDGE = r"(?-u:\b)"
 
 _URL = r"(?i)\b(?:https?://|www\.)[^\s<>()\[\]{}\x{22}]+"
@@ -18,7 +18,7 @@ _DEAD = "|".join(
     (
         rf"https?://(?:[a-z0-9-]+\.)*{_MADE_UP}\.(?:com|org|net|io|co|edu|gov|info)\b",
         rf"\bwww\.{_MADE_UP}\.(?:com|org|net|io|co|edu|gov|info)\b",
-        # Nothing, or a gap, where the host should be.
+        # No host, or a placeholder for it.
         r"https?://(?:www\.)?(?:[\s\x{2026}\[<{(/)\x{22}']|\.\.|$)|https?://www(?:[\s/]|$)",
         r"https?://(?:link|url|website|insert|your|example|placeholder)[a-z_-]*(?:[\s/)\],]|\.?$)",
         r"https?://[^\s/]*(?:https?://|\.\.|[,;!])[^\s/]*\.[a-z]",
@@ -36,19 +36,21 @@ _DEAD = "|".join(
 def urls(column: str, min: int = 0, max: int | None = None) -> pl.Expr:
     """Keep rows whose `column` has at least `min` and at most `max` links."""
     if max is None and min == 0:
-        raise ValueError("it needs min, max or both")
+        raise ValueError("give min, max or both")
     if max is not None and max < min:
-        raise ValueError(f"min is {min} and max is {max}: nothing could be kept")
+        raise ValueError(f"min is {min} and max is {max}, so no row could be kept")
     count = pl.col(f"{column}::text").str.count_matches(_URL.replace(r"\b", _EDGE))
     return count >= min if max is None else count.is_between(min, max)
 
 
 def no_links_to(column: str, domains: list[str]) -> pl.Expr:
-    """Keep rows whose `column` has no links to these `domains`, nor to domains under them."""
+    """Keep rows whose `column` has no links to these `domains` or to their subdomains."""
     wrong = [domain for domain in domains if not re.fullmatch(r"(?i)[a-z0-9.-]*[a-z0-9]", domain)]
     if wrong or not domains:
         raise ValueError(
-            f"{wrong[0]!r} is no domain; write it as example.org" if wrong else "it needs domains"
+            f"{wrong[0]!r} is not a domain; write it as example.org"
+            if wrong
+            else "give at least one domain"
         )
     names = "|".join(re.escape(domain.strip(".")) for domain in domains)
     link = rf"(?i)(?:https?://(?:[^\s/@]*@)?|{_EDGE}www\.)(?:[a-z0-9-]+\.)*(?:{names})"
@@ -57,10 +59,10 @@ def no_links_to(column: str, domains: list[str]) -> pl.Expr:
 
 
 def no_dead_urls(column: str) -> pl.Expr:
-    """Keep rows whose `column` has no link that looks made up: none is visited.
+    """Keep rows whose `column` has no link that looks made up. No link is opened.
 
-    Such are links to `example.com`, `yourwebsite.com` and their like, links without a host, with
-    a gap in place of one ("https://[link]") or with a mistyped ending.
+    Made-up links lead to `example.com`, `yourwebsite.com` and similar names, have no host or a
+    placeholder for it ("https://[link]"), or have a mistyped ending.
     """
     text = pl.col(f"{column}::text")
     dead = text.str.extract(f"(?i){_DEAD}".replace(r"\b", _EDGE), 0)

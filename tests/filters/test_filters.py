@@ -577,7 +577,7 @@ def test_the_languages_are_those_of_the_detector() -> None:
 def test_arguments_that_could_keep_nothing_are_a_mistake(
     name: str, arguments: dict[str, object]
 ) -> None:
-    with pytest.raises(ValueError, match="nothing could be kept"):
+    with pytest.raises(ValueError, match="no row could be kept"):
         FILTERS[name](**arguments)
 
 
@@ -585,15 +585,15 @@ def test_arguments_that_could_keep_nothing_are_a_mistake(
     ("name", "arguments", "message"),
     [
         ("language", {"any_of": ["english"]}, "no language is called 'english'"),
-        ("language", {"any_of": []}, "it needs languages"),
-        ("number", {}, "it needs min, max or both"),
-        ("urls", {}, "it needs min, max or both"),
-        ("no_links_to", {"domains": ["https://bit.ly"]}, "'https://bit.ly' is no domain"),
-        ("no_links_to", {"domains": []}, "it needs domains"),
-        ("no_personal_data", {"kinds": []}, "it needs kinds"),
-        ("symbols", {"max": 25}, "25 is no share"),
-        ("alphabetic_words", {"min": -0.1}, "-0.1 is no share"),
-        ("not_repetitive", {"lines": -1}, "lines is -1: a share is not below 0"),
+        ("language", {"any_of": []}, "give at least one language"),
+        ("number", {}, "give min, max or both"),
+        ("urls", {}, "give min, max or both"),
+        ("no_links_to", {"domains": ["https://bit.ly"]}, "'https://bit.ly' is not a domain"),
+        ("no_links_to", {"domains": []}, "give at least one domain"),
+        ("no_personal_data", {"kinds": []}, "give at least one kind of"),
+        ("symbols", {"max": 25}, "a share should be from 0 to 1, not 25"),
+        ("alphabetic_words", {"min": -0.1}, "a share should be from 0 to 1, not -0.1"),
+        ("not_repetitive", {"lines": -1}, "lines is -1, but a share cannot be below 0"),
     ],
 )
 def test_a_wrong_argument_is_a_mistake(
