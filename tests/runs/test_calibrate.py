@@ -109,7 +109,7 @@ def test_a_judge_is_compared_with_people_and_with_who_says_always_the_same(
 def test_criteria_that_are_no_better_than_chance_are_named(folder: Folder, judged: Run) -> None:
     path = labels(folder, truths(judged))
     ended = command(folder, "calibrate", "mine", "--labels", str(path))
-    assert "Not provably better than chance on: kind." in " ".join(ended.output.split())
+    assert "Not provably better than chance: kind." in " ".join(ended.output.split())
     found = {one.name: (one.statistic, one.is_beyond_chance) for one in kept(folder).criteria}
     assert found == {"right": ("AUC", True), "kind": ("AUC", False)}
 
@@ -184,7 +184,7 @@ def test_the_next_run_tells_of_the_calibration_everywhere(folder: Folder, judged
     for name in ("report.html", "dataset/README.md"):
         said = (run.folder / name).read_text(encoding="utf-8")
         assert sentence in said, name
-        assert "Not provably better than chance on: kind." in said, name
+        assert "Not provably better than chance: kind." in said, name
         assert "has not been measured against people" not in said, name
 
 

@@ -40,7 +40,7 @@ class LabelledVerdicts:
         weak = [one.name for one in criteria if not one.is_beyond_chance]
         sentences = list(found.get("sentences", ()))
         if weak:
-            sentences.append(f"Not provably better than chance on: {', '.join(weak)}.")
+            sentences.append(f"Not provably better than chance: {', '.join(weak)}.")
         return found | {"sentences": tuple(sentences)}
 
     def _overall(
