@@ -1,4 +1,4 @@
-"""Answers that rest on a document."""
+"""Answers that are based on a document."""
 
 from typing import Any, Literal
 

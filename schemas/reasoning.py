@@ -1,4 +1,4 @@
-"""Problems and solutions that were checked."""
+"""Problems with checked solutions."""
 
 from typing import Any, Literal
 

@@ -1,4 +1,4 @@
-"""Prompts for reinforcement learning, with what their answers are rewarded by."""
+"""Prompts for reinforcement learning, with the data that rewards are computed from."""
 
 import json
 from typing import Any, Literal

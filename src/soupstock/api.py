@@ -1,4 +1,4 @@
-"""Pipelines in Python, for scripts and notebooks: the same models, the same engine, the same store.
+"""Pipelines in Python, for scripts and notebooks: the same models, engine and cache as in YAML.
 
     from soupstock.api import Generate, Pipeline, SampleSource, run
 
@@ -12,8 +12,8 @@
     )
     made.rows  # a polars DataFrame
 
-Prompts, rubrics, filters and schemas are those of the project, which is the folder that this runs
-in or one above it; the results lie in its `runs/`, as those of `soupstock run` do.
+Prompts, rubrics, filters and schemas come from the project, which is the working directory or a
+folder above it. Results are written to its `runs/`, as by `soupstock run`.
 """
 
 import asyncio
@@ -86,10 +86,10 @@ def plan(
     models: Mapping[str, str] | None = None,
     rows: int | None = None,
 ) -> Plan:
-    """Plan a pipeline: one of the project by its name, or one written here, which is given one.
+    """Plan a pipeline: one of the project, by its name, or a Pipeline, which is called `name`.
 
-    `models` (by role) and `rows` stand in for what the pipeline says. Raises MistakeError, whose
-    message says what is wrong and what would be right.
+    `models` (by role) and `rows` replace the pipeline's own. Raises MistakeError, whose message
+    says what is wrong and how to correct it.
     """
     found = Project.at(Path(project))
     if isinstance(pipeline, str):
@@ -98,7 +98,7 @@ def plan(
     return plan_pipeline(changed(pipeline, models or {}, rows), found, name=safe)
 
 
-def run(  # noqa: PLR0913 - each is one thing that a run can be told
+def run(  # noqa: PLR0913 - each argument is one option of a run
     pipeline: str | Pipeline | Plan,
     *,
     name: str = "notebook",
@@ -108,11 +108,11 @@ def run(  # noqa: PLR0913 - each is one thing that a run can be told
     budget: Budget | None = None,
     is_shown: bool = True,
 ) -> Run:
-    """Run a pipeline, and return what it left: rows, dataset, manifest, and how it looks.
+    """Run a pipeline, and return its rows, dataset, manifest and report.
 
-    It goes on where an earlier run of the same plan ended. An interrupt stops it politely: what
-    is under way is finished, and the rows that are there are returned. With `is_shown`, progress
-    goes to the standard error output.
+    It continues where an earlier run of the same plan ended. An interrupt ends it gracefully: calls
+    in flight are finished, and the rows so far are returned. With `is_shown`, progress is shown on
+    standard error.
     """
     planned = pipeline
     if not isinstance(planned, Plan):
@@ -123,7 +123,7 @@ def run(  # noqa: PLR0913 - each is one thing that a run can be told
 
 @dataclass
 class _Watched:
-    """A run's progress, shown and remembered."""
+    """Shows a run's progress, and keeps it."""
 
     shown: runs.Watch | None
     progress: Progress | None = field(default=None, init=False)
@@ -136,7 +136,7 @@ class _Watched:
 
 
 def _anywhere(work: Callable[[], Run], watched: _Watched) -> Run:
-    """Run also where an event loop is at work, as in a notebook: in a thread of its own then."""
+    """Run in a thread if an event loop is running already, as in a notebook."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

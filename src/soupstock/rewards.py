@@ -1,12 +1,12 @@
 """Reward functions for datasets of the pipeline `rewards`, in the form that trainers call.
 
-TRL's GRPO calls a function with all completions at once, and the dataset's columns as lists;
-verifiers calls one with a single completion, and the row's values. Each function here takes both:
+TRL's GRPO calls a function with all completions and with the dataset's columns as lists; verifiers
+calls it with one completion and the values of its row. Each function here supports both:
 
     GRPOTrainer(reward_funcs=[right_answer, by_rubric(ask)], train_dataset=rows, ...)
     Rubric(funcs=[right_answer, by_rubric(ask)])
 
-Needs neither of them.
+Neither trainer needs to be installed.
 """
 
 import json
@@ -18,7 +18,7 @@ from typing import Any
 from soupstock.judging.answers import same_value
 
 Completion = str | Sequence[Mapping[str, Any]]
-"""What was answered: a text, or messages."""
+"""An answer: a text, or messages."""
 
 Reward = Callable[..., Any]
 
@@ -39,14 +39,14 @@ Criteria:
 
 
 def text_of(completion: Completion) -> str:
-    """Return what the assistant said last."""
+    """Return the assistant's last message."""
     if isinstance(completion, str):
         return completion
     return next((str(m["content"]) for m in reversed(completion) if m["role"] == "assistant"), "")
 
 
 def _both_ways(reward: Callable[..., float]) -> Reward:
-    """Let a function of one completion be called with many, and columns as lists."""
+    """Let a function of one completion also be called with many, and with columns as lists."""
 
     @wraps(reward)
     def called(
@@ -56,9 +56,9 @@ def _both_ways(reward: Callable[..., float]) -> Reward:
     ) -> float | list[float]:
         if completions is None:
             if completion is None:
-                raise TypeError("a reward is for a `completion`, or for `completions`")
+                raise TypeError("call a reward with a `completion` or with `completions`")
             return reward(completion, **columns)
-        # TRL calls the column `prompt` by its plural, and passes what belongs to no row besides.
+        # TRL calls the column `prompt` "prompts", and also passes arguments that are not columns.
         lists = {n: v for n, v in columns.items() if isinstance(v, list | tuple)}
         if "prompts" in lists:
             lists["prompt"] = lists.pop("prompts")
@@ -73,15 +73,15 @@ def _both_ways(reward: Callable[..., float]) -> Reward:
 
 @_both_ways
 def right_answer(completion: Completion, answer: str, **_: Any) -> float:
-    """Give 1 for a completion whose last number or formula is worth the column `answer`, else 0."""
+    """Return 1 if a completion's last number or formula equals the column `answer`, else 0."""
     return 1.0 if same_value(text_of(completion), answer) else 0.0
 
 
 def by_rubric(ask: Callable[[str], str]) -> Reward:
-    """Make a reward from the columns `rubric` and `reference`, and a judge.
+    """Make a reward function that asks a judge about the columns `rubric` and `reference`.
 
-    `ask` takes a question to the judge's answer. The reward is the share of the points whose
-    criteria the judge says are met; a criterion of which it says nothing is not met.
+    `ask` sends a question to the judge and returns its answer. The reward is the share of points
+    whose criteria are met; a criterion that the judge does not mention is not met.
     """
 
     def rubric_reward(
@@ -92,11 +92,11 @@ def by_rubric(ask: Callable[[str], str]) -> Reward:
         info: str | Mapping[str, Any] | None = None,
         **_: Any,
     ) -> float:
-        told = json.loads(info) if isinstance(info, str) else (info or {})
-        criteria = rubric if rubric is not None else told["rubric"]
+        details = json.loads(info) if isinstance(info, str) else (info or {})
+        criteria = rubric if rubric is not None else details["rubric"]
         question = _ASKED.format(
             question=prompt if isinstance(prompt, str) else str(prompt[-1]["content"]),
-            reference=reference if reference is not None else told.get("reference", ""),
+            reference=reference if reference is not None else details.get("reference", ""),
             answer=text_of(completion),
             criteria="\n".join(f"{n}. {one['criterion']}" for n, one in enumerate(criteria, 1)),
         )

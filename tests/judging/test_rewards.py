@@ -43,5 +43,5 @@ def test_a_judge_that_says_nothing_rewards_nothing() -> None:
 
 
 def test_a_reward_of_nothing_is_a_mistake() -> None:
-    with pytest.raises(TypeError, match="a reward is for"):
+    with pytest.raises(TypeError, match="call a reward with"):
         right_answer(answer="4")

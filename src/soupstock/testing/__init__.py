@@ -4,16 +4,16 @@
         ...  # point a pipeline's model at server.base_url
     assert server.count == 3
 
-Without `answer` it writes a text that depends on the messages and their seed alone, or a small
-instance of the JSON Schema that is asked for. It misbehaves on command:
+Without `answer` it writes a text that depends only on the messages and their seed, or a small
+instance of the requested JSON Schema. It can be made to fail:
 
     server.fail(nth(3, refused(retry_after=1)))  # the third request
     server.fail(share(0.05, error(500)))         # one in twenty, always the same ones
     server.fail(lambda request: unknown_model(request.body["model"]))
-    server.capacity = 4                          # more at once are refused, from now on
+    server.capacity = 4                          # from now on, refuse more than four at once
 
-`python -m soupstock.testing --delay-ms 200` runs one as a process of its own and prints its
-base_url. Tokens are counted as four characters each.
+`python -m soupstock.testing --delay-ms 200` runs a server as a process and prints its base_url.
+A token is counted for every four characters.
 """
 
 from soupstock.testing.imitation import instance

@@ -1,6 +1,6 @@
-"""What a model server writes, without a model: answers, instances of a schema, embeddings.
+"""Write what a model server would, without a model: answers, instances of a schema, embeddings.
 
-Everything depends on what is asked and a seed alone. Used by soupstock.testing; knows no HTTP.
+Everything depends only on the request and a seed. Used by soupstock.testing; knows no HTTP.
 """
 
 import base64
@@ -15,10 +15,10 @@ from typing import Any
 import orjson
 
 CHARACTERS_PER_TOKEN = 4
-"""What a token is here."""
+"""The length of a token in this server."""
 
 DIMENSIONS = 64
-"""How long an embedding is."""
+"""The default length of an embedding."""
 
 _DEEPEST = 16
 _WORDS = [
@@ -110,14 +110,14 @@ def tokens(text: str) -> int:
 
 
 def text_of(content: object) -> str:
-    """Return a message's text, which may come in parts."""
+    """Return a message's text, joined if it comes in parts."""
     if isinstance(content, list):
         return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return content if isinstance(content, str) else ""
 
 
 def write(body: Mapping[str, Any], seed: int) -> str:
-    """Write an answer to a chat's body: a sentence, or JSON where a schema is asked for."""
+    """Write an answer to a request's body: a sentence, or JSON if it asks for a schema."""
     asked = orjson.dumps([seed, body.get("seed"), body.get("messages") or body.get("prompt")])
     form = body.get("response_format") or {}
     schema = (form.get("json_schema") or {}).get("schema")
@@ -126,7 +126,7 @@ def write(body: Mapping[str, Any], seed: int) -> str:
     return _sentence(blake2b(asked, digest_size=24).digest())
 
 
-def completion(  # noqa: PLR0913 - each is one thing that a completion tells
+def completion(  # noqa: PLR0913 - each argument is a field of a completion
     body: Mapping[str, Any],
     text: str,
     finish: str = "stop",
@@ -157,7 +157,7 @@ def completion(  # noqa: PLR0913 - each is one thing that a completion tells
 
 
 def streamed(body: Mapping[str, Any], text: str, finish: str = "stop") -> bytes:
-    """Return a chat completion as the events of a stream, a word each."""
+    """Return a chat completion as the events of a stream, one word each."""
     pieces = [f"{word} " for word in text.split(" ")]
     pieces[-1] = pieces[-1][:-1]
     deltas: list[tuple[dict[str, str], str | None]] = [({"content": p}, None) for p in pieces]
@@ -175,15 +175,15 @@ def streamed(body: Mapping[str, Any], text: str, finish: str = "stop") -> bytes:
 
 
 def continuation(body: Mapping[str, Any], text: str, finish: str = "stop") -> bytes:
-    """Return a completion's body, for a text that was to be completed."""
+    """Return a text completion's body."""
     used = {"prompt_tokens": tokens(str(body.get("prompt"))), "completion_tokens": tokens(text)}
     choice = {"index": 0, "text": text, "finish_reason": finish, "logprobs": None}
-    told = {"object": "text_completion", "created": 0, "model": body.get("model")}
-    return orjson.dumps({**told, "choices": [choice], "usage": used})
+    head = {"object": "text_completion", "created": 0, "model": body.get("model")}
+    return orjson.dumps({**head, "choices": [choice], "usage": used})
 
 
 def embeddings(body: Mapping[str, Any], seed: int) -> bytes:
-    """Return an embeddings response's body: for each text a vector of length 1."""
+    """Return the body of an embeddings response: a vector of length 1 for each text."""
     texts = body.get("input") or []
     texts = [texts] if isinstance(texts, str) else texts
     size = int(body.get("dimensions") or DIMENSIONS)
@@ -203,10 +203,10 @@ def embeddings(body: Mapping[str, Any], seed: int) -> bytes:
 def instance(schema: Mapping[str, Any], seed: int | str = 0) -> Any:
     """Return a small instance of a JSON Schema: required properties only, shortest arrays.
 
-    Enumerations, numbers and texts vary with `seed`. Patterns are not followed.
+    Enumerations, numbers and texts vary with `seed`. Patterns are ignored.
 
     Raises:
-        ValueError: the schema needs itself, so that no instance ends.
+        ValueError: The schema requires itself, so no finite instance exists.
     """
     draw = random.Random(seed)  # noqa: S311 - repeatable on purpose
     return _Instances(schema, draw).make(schema, 0)
@@ -219,7 +219,7 @@ class _Instances:
 
     def make(self, schema: Mapping[str, Any], depth: int) -> Any:
         if depth > _DEEPEST:
-            raise ValueError("the schema has no instance that ends")
+            raise ValueError("the schema has no finite instance")
         if "$ref" in schema:
             return self.make(self.found(schema["$ref"]) | _without_ref(schema), depth + 1)
         if "const" in schema:
@@ -239,7 +239,7 @@ class _Instances:
         return dict(part)
 
     def one_of(self, cases: list[Mapping[str, Any]], depth: int) -> Any:
-        """Take the first case that ends."""
+        """Return an instance of the first case that has a finite one."""
         for case in cases[:-1]:
             try:
                 return self.make(case, depth + 1)
@@ -287,7 +287,7 @@ class _Instances:
 
 
 def _bounds(schema: Mapping[str, Any], gap: float) -> tuple[float, float]:
-    """Return the least and the greatest number; ten apart where the schema leaves one open."""
+    """Return the smallest and the largest number; a missing limit is ten from the other."""
     low = schema.get("minimum")
     if low is None and "exclusiveMinimum" in schema:
         low = schema["exclusiveMinimum"] + gap
@@ -308,18 +308,18 @@ def _sentence(digest: bytes) -> str:
 
 
 def _logprobs(
-    text: str, body: Mapping[str, Any], told: Sequence[Mapping[str, Any]] | None
+    text: str, body: Mapping[str, Any], given: Sequence[Mapping[str, Any]] | None
 ) -> bytes:
     if not body.get("logprobs"):
         return b"null"
-    content = _alternatives(text, int(body.get("top_logprobs") or 0)) if told is None else told
+    content = _alternatives(text, int(body.get("top_logprobs") or 0)) if given is None else given
     return orjson.dumps({"content": content})
 
 
 def _alternatives(text: str, most: int) -> list[dict[str, Any]]:
-    """Return log-probabilities that depend on the text alone; each digit is a token, as mostly.
+    """Return log-probabilities that depend only on the text; each digit is a token.
 
-    Other digits are what could have stood for a digit: the nearer, the likelier.
+    The alternatives to a digit are the other digits: the nearer, the likelier.
     """
     draw = random.Random(text)  # noqa: S311 - repeatable on purpose
     content = []
@@ -356,6 +356,6 @@ def _vector(text: str, size: int) -> list[float]:
 
 
 def _packed(vector: list[float]) -> str:
-    """Write a vector as the openai library asks for it: little-endian floats in base64."""
+    """Encode a vector as the openai library requests it: little-endian floats in base64."""
     numbers = array("f", vector)
     return base64.b64encode(numbers.tobytes()).decode()

@@ -1,4 +1,4 @@
-"""What a test's server is told: requests as they came in, replies, and which request gets which.
+"""Requests to the test server, replies, and the rules that decide which request gets which reply.
 
 Part of soupstock.testing, which re-exports it. Knows no HTTP.
 """
@@ -17,19 +17,19 @@ from soupstock.testing.imitation import text_of
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it came in."""
+    """A request that the server received."""
 
     number: int
-    """Counted from 1, over the server's whole life."""
+    """The number of the request, from 1, over the server's whole life."""
     path: str
     headers: Mapping[str, str]
     raw: bytes
     when: float
-    """When it came in: `time.monotonic()`."""
+    """When it was received: `time.monotonic()`."""
 
     @cached_property
     def body(self) -> dict[str, Any]:
-        """The body; empty where it is no JSON object."""
+        """The body; empty if it is not a JSON object."""
         try:
             body = orjson.loads(self.raw)
         except orjson.JSONDecodeError:
@@ -38,7 +38,7 @@ class Request:
 
     @cached_property
     def key(self) -> str:
-        """A hash of what is asked, whatever the order of the body's keys."""
+        """A hash of the body, independent of the order of its keys."""
         return blake2b(
             orjson.dumps(self.body, option=orjson.OPT_SORT_KEYS), digest_size=16
         ).hexdigest()
@@ -50,52 +50,52 @@ class Request:
 
     @property
     def prompt(self) -> str:
-        """The last message's text, or the text that is to be completed."""
+        """The last message's text, or the text to complete."""
         if "prompt" in self.body:
             return str(self.body["prompt"])
         return text_of(self.messages[-1].get("content")) if self.messages else ""
 
     def share(self, salt: str = "") -> float:
-        """Return a number from 0 up to 1 that depends on what is asked alone."""
+        """Return a number from 0 up to 1 that depends only on the body."""
         digest = blake2b((salt + self.key).encode(), digest_size=8).digest()
         return int.from_bytes(digest) / 2**64
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What the server does about a request."""
+    """The server's response to a request."""
 
     text: str = ""
     """The answer's text."""
     finish: str = "stop"
     """Why the answer ends: `stop`, `length`, `content_filter`."""
     reasoning: str | None = None
-    """What stands in `reasoning_content`, as reasoning models send it."""
+    """The value of `reasoning_content`, as reasoning models send it."""
     cached: int = 0
-    """How many of the prompt's tokens the server says it had computed before."""
+    """How many of the prompt's tokens the server reports as cached."""
     logprobs: Sequence[Mapping[str, Any]] | None = None
-    """The tokens with their log-probabilities, in place of made-up ones, where they are asked."""
+    """The tokens with their log-probabilities, instead of made-up ones, if the request asks."""
     status: int = 200
     body: bytes | None = None
-    """The body to send, in place of an answer made from `text`."""
+    """The body to send, instead of an answer made from `text`."""
     headers: Mapping[str, str] = field(default_factory=dict)
     after: float = 0.0
-    """Seconds to wait first; `math.inf` never answers."""
+    """Seconds to wait before the response; `math.inf` never answers."""
     drip: float = 0.0
-    """Seconds over which the body trickles out."""
+    """Seconds over which the body is sent, piece by piece."""
     is_reset: bool = False
     """Whether the connection breaks in the middle of the body."""
 
 
 Answer = Callable[[Request], Reply | str | dict[str, Any]]
-"""Says what to answer: a text, a dictionary to be sent as JSON text, or anything by a Reply."""
+"""Returns the answer: a text, a dictionary to send as JSON text, or a Reply for anything else."""
 
 When = Callable[[Request], Reply | None]
-"""Says whether a request fails, and how."""
+"""Returns the failure of a request, or None."""
 
 
 def error(status: int, message: str = "told to fail", **more: str | None) -> Reply:
-    """Return an error as OpenAI sends it; `more` may set its type, param and code."""
+    """Return an error in OpenAI's form; `more` may set its type, param and code."""
     kind = "server_error" if status >= 500 else "invalid_request_error"  # noqa: PLR2004
     body = {"message": message, "type": kind, "param": None, "code": None} | more
     return Reply(status=status, body=orjson.dumps({"error": body}))
@@ -109,12 +109,12 @@ def refused(retry_after: float | None = None, status: int = 429) -> Reply:
 
 
 def unauthorized() -> Reply:
-    """Return the refusal of a key."""
+    """Return the error for a wrong key."""
     return error(401, "Incorrect API key provided.", code="invalid_api_key")
 
 
 def unknown_model(name: str) -> Reply:
-    """Return the error for a model that is not there."""
+    """Return the error for a model that does not exist."""
     return error(404, f"The model `{name}` does not exist", code="model_not_found")
 
 
@@ -125,14 +125,14 @@ def too_long(limit: int = 4096) -> Reply:
 
 
 def unsupported(field: str) -> Reply:
-    """Return the error for a field of the body that the server does not take."""
+    """Return the error for a field of the body that the server does not support."""
     return error(
         400, f"Unsupported parameter: '{field}'", param=field, code="unsupported_parameter"
     )
 
 
 def filtered() -> Reply:
-    """Return an answer that a content filter took away."""
+    """Return an answer that a content filter removed."""
     return Reply(finish="content_filter")
 
 
@@ -142,7 +142,7 @@ def garbage() -> Reply:
 
 
 def misshapen() -> Reply:
-    """Return JSON that is no answer."""
+    """Return JSON that is not an answer."""
     return Reply(body=b'{"choices":[]}')
 
 
@@ -157,7 +157,7 @@ def silence() -> Reply:
 
 
 def drip(text: str, seconds: float) -> Reply:
-    """Return an answer that trickles out over `seconds`."""
+    """Return an answer that is sent piece by piece over `seconds`."""
     return Reply(text, drip=seconds)
 
 
@@ -169,7 +169,7 @@ def streaming_only(request: Request) -> Reply | None:
 
 
 def nth(number: int, reply: Reply) -> When:
-    """Fail one request, counted from 1 over the server's life."""
+    """Fail one request by its number, counted from 1 over the server's life."""
     return lambda request: reply if request.number == number else None
 
 
@@ -179,12 +179,12 @@ def first(count: int, reply: Reply) -> When:
 
 
 def share(of_all: float, reply: Reply, salt: str = "share") -> When:
-    """Fail a share of requests, chosen by what is asked: the same ones whenever they come."""
+    """Fail a share of requests, chosen by their bodies: always the same ones."""
     return lambda request: reply if request.share(salt) < of_all else None
 
 
 def once(of_all: float, reply: Reply, salt: str = "once") -> When:
-    """Fail a share of requests the first time that each is asked."""
+    """Fail a share of requests, each only the first time."""
     seen: set[str] = set()
 
     def when(request: Request) -> Reply | None:
@@ -197,10 +197,10 @@ def once(of_all: float, reply: Reply, salt: str = "once") -> When:
 
 
 def between(shortest: float, longest: float) -> Callable[[Request], float]:
-    """Return a delay in seconds that depends on what is asked alone, evenly spread."""
+    """Return a function from a request to a delay in seconds, uniform and fixed by its body."""
 
     def delay(request: Request) -> float:
-        # The body as it is: parsing it again, to sort its keys, would cost more than answering.
+        # The raw body: parsing it again, to sort its keys, would cost more than answering.
         digest = blake2b(request.raw, digest_size=4).digest()
         return shortest + (longest - shortest) * int.from_bytes(digest) / 2**32
 

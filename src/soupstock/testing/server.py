@@ -1,4 +1,4 @@
-"""The test server: a thread with an event loop, its behaviour, and its command line."""
+"""The test server: an event loop in a thread, its behaviour, and its command line."""
 
 import argparse
 import asyncio
@@ -40,16 +40,21 @@ from soupstock.testing.replies import (
 class Server:
     """A model server in a thread of its own; use it in a `with` statement.
 
-    `answer` says what to answer and `delay` after how many seconds (a number, or a function of the
-    request); `seed` changes the texts that are written without `answer`. With `api_key` requests
-    must carry that key, with `models` they must name one of those. `capacity` is how many requests
-    are held at once, before further ones are refused; set it at any time. `ignores` and `refuses`
-    name fields of a request's body (`response_format`, `logprobs`, `seed`): without `answer`, the
-    first are as if they were not there; what holds one of the second gets a 400. `record=False`
-    keeps no requests, for benchmarks.
+    Args:
+        answer: Returns the answer to a request. Default: a made-up text or JSON.
+        delay: The seconds before an answer: a number, or a function of the request.
+        capacity: The most requests at once; further ones are refused. It can be set at any time.
+        api_key: The key that requests must carry.
+        models: The models that requests may name.
+        ignores: Fields of a request's body (`response_format`, `logprobs`, `seed`) that the default
+            `answer` ignores.
+        refuses: Fields of a request's body that are answered with status 400.
+        seed: Changes the texts of the default `answer`.
+        record: Whether to keep the requests; turn it off for benchmarks.
+        port: The port to listen on. Default: a free one.
     """
 
-    def __init__(  # noqa: PLR0913 - each is one thing a server can be told
+    def __init__(  # noqa: PLR0913 - each argument is one behaviour
         self,
         answer: Answer | None = None,
         *,
@@ -63,13 +68,13 @@ class Server:
         record: bool = True,
         port: int = 0,
     ) -> None:
-        self.answer = answer or (lambda request: write(self._heeded(request), seed))
+        self.answer = answer or (lambda request: write(self._supported(request), seed))
         self.delay = delay
         self.capacity = capacity
         self.listing: bytes | None = None
-        """What it says of its models, in place of a list of them."""
+        """The body of its list of models, instead of a generated one."""
         self.count = 0
-        """How many requests for answers or embeddings came in."""
+        """How many requests for answers or embeddings were received."""
         self.in_flight = 0
         self.max_in_flight = 0
         self.refusals = 0
@@ -83,8 +88,8 @@ class Server:
         self._port = port
         self._failures: list[When] = []
         self._requests: list[Request] = []
-        self.batches = Batches(self._carried_out)
-        """What it holds of its batch API; `server.batches.hold()` lets no batch end."""
+        self.batches = Batches(self._batch_answer)
+        """The batches of its batch API; `server.batches.hold()` keeps them from ending."""
         self._lock = threading.Lock()
         self._started = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -94,21 +99,21 @@ class Server:
 
     @property
     def base_url(self) -> str:
-        """Where it answers, as clients of the OpenAI protocol want it: with `/v1`."""
+        """The address for clients of the OpenAI protocol, with `/v1`."""
         return f"http://127.0.0.1:{self._port}/v1"
 
     @property
     def requests(self) -> list[Request]:
-        """The requests for answers or embeddings so far, in the order they came."""
+        """The requests for answers or embeddings so far, in the order of arrival."""
         with self._lock:
             return list(self._requests)
 
     def fail(self, when: When) -> None:
-        """Fail the requests for which `when` returns a reply; the first told is asked first."""
+        """Fail the requests for which `when` returns a reply; the first match decides."""
         self._failures.append(when)
 
     def forget(self) -> None:
-        """Fail no more, and forget the requests so far; `count` goes on."""
+        """Remove all failures, and forget the requests so far; `count` continues."""
         self._failures.clear()
         with self._lock:
             self._requests.clear()
@@ -125,7 +130,7 @@ class Server:
         self.stop()
 
     def stop(self) -> None:
-        """Answer nothing more, from any thread; when it returns, all connections are closed."""
+        """Stop answering, from any thread, and return when all connections are closed."""
         if self._loop is not None and self._stopping is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stopping.set)
         if self._thread.is_alive() and self._thread is not threading.current_thread():
@@ -141,7 +146,7 @@ class Server:
             self._loop = None
 
     async def serve(self, ready: Callable[[str], object]) -> None:
-        """Serve in the running event loop, until it is stopped; `ready` is given the base_url."""
+        """Serve in the running event loop until stopped; `ready` is called with the base_url."""
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         server = web.Server(self._handle, handler_cancellation=True, access_log=None)
         runner = web.ServerRunner(server, shutdown_timeout=0.0)
@@ -160,13 +165,13 @@ class Server:
             case "POST", "/v1/chat/completions" | "/v1/completions" | "/v1/embeddings":
                 pass
             case _, _ if path.startswith(("/v1/files", "/v1/batches")):
-                if self._is_stranger(http.headers):
+                if self._has_wrong_key(http.headers):
                     return _response(unauthorized(), unauthorized().body or b"")
                 return _response(*await self.batches.handle(http))
             case "GET", "/health":
                 return _response(Reply(), b'{"status":"ok"}')
             case "GET", "/v1/models":
-                if self._is_stranger(http.headers):
+                if self._has_wrong_key(http.headers):
                     return _response(unauthorized(), unauthorized().body or b"")
                 return _response(Reply(), self._list() if self.listing is None else self.listing)
             case _:
@@ -175,11 +180,11 @@ class Server:
         raw = await http.read()
         self.in_flight += 1
         try:
-            return await self._serve(http, self._noted(http, raw))
+            return await self._serve(http, self._recorded(http, raw))
         finally:
             self.in_flight -= 1
 
-    def _noted(self, http: web.BaseRequest, raw: bytes) -> Request:
+    def _recorded(self, http: web.BaseRequest, raw: bytes) -> Request:
         self.count += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
         request = Request(self.count, http.path, http.headers, raw, time.monotonic())
@@ -202,8 +207,8 @@ class Server:
             return await _trickle(http, reply, body)
         return _response(reply, body)
 
-    def _carried_out(self, path: str, headers: Mapping[str, str], raw: bytes) -> tuple[int, bytes]:
-        """Answer one call of a batch: its status and its body."""
+    def _batch_answer(self, path: str, headers: Mapping[str, str], raw: bytes) -> tuple[int, bytes]:
+        """Answer one call of a batch; return its status and body."""
         self.count += 1
         request = Request(self.count, path, headers, raw, time.monotonic())
         if self._record:
@@ -212,12 +217,12 @@ class Server:
         reply = self._refusal(request) or self._reply(request)
         return reply.status, self._body(request, reply)
 
-    def _is_stranger(self, headers: Mapping[str, str]) -> bool:
+    def _has_wrong_key(self, headers: Mapping[str, str]) -> bool:
         return bool(self._api_key) and headers.get("Authorization") != f"Bearer {self._api_key}"
 
     def _refusal(self, request: Request) -> Reply | None:
-        """Return why a request gets no answer, if it gets none."""
-        if self._is_stranger(request.headers):
+        """Return the reply that refuses a request; None if it is answered."""
+        if self._has_wrong_key(request.headers):
             return unauthorized()
         if self.capacity is not None and self.in_flight > self.capacity:
             self.refusals += 1
@@ -231,8 +236,8 @@ class Server:
             return unsupported(refused_fields[0])
         return None
 
-    def _heeded(self, request: Request) -> Mapping[str, Any]:
-        """Return a request's body without what the server ignores."""
+    def _supported(self, request: Request) -> Mapping[str, Any]:
+        """Return a request's body without the ignored fields."""
         if not self._ignores:
             return request.body
         return {name: value for name, value in request.body.items() if name not in self._ignores}
@@ -260,7 +265,7 @@ class Server:
         if request.path == "/v1/completions":
             return continuation(request.body, reply.text, reply.finish)
         return completion(
-            self._heeded(request),
+            self._supported(request),
             reply.text,
             reply.finish,
             reasoning=reply.reasoning,
@@ -282,7 +287,7 @@ def _response(reply: Reply, body: bytes) -> web.Response:
 
 
 async def _trickle(http: web.BaseRequest, reply: Reply, body: bytes) -> web.StreamResponse:
-    """Send a body slowly, or only half of it."""
+    """Send a body slowly, or only the first half."""
     response = web.StreamResponse(status=reply.status, headers=reply.headers)
     response.content_type = "application/json"
     response.content_length = len(body)
@@ -299,7 +304,7 @@ async def _trickle(http: web.BaseRequest, reply: Reply, body: bytes) -> web.Stre
 
 
 def _break(http: web.BaseRequest) -> None:
-    """Reset the connection, as a crashing server does: no farewell, the peer sees an error."""
+    """Reset the connection, as a crashing server does, so that the client sees an error."""
     if http.transport is not None:
         connection = http.transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -317,18 +322,26 @@ async def _serve_until_signal(server: Server) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a server as a process; its first line of output is its base_url."""
+    """Run a server as a process; the first line of its output is its base_url."""
     parser = argparse.ArgumentParser(prog="python -m soupstock.testing", description=main.__doc__)
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--delay-ms", type=float, default=0.0, help="how long an answer takes")
-    parser.add_argument("--jitter-ms", type=float, default=0.0, help="by how much that varies")
-    parser.add_argument("--capacity", type=int, help="requests at once, before 429")
-    told = parser.parse_args(arguments)
-    delay, jitter = told.delay_ms / 1000, told.jitter_ms / 1000
+    parser.add_argument("--port", type=int, default=0, help="Default: 0, a free port.")
+    parser.add_argument(
+        "--delay-ms", type=float, default=0.0, help="The delay of an answer. Default: 0."
+    )
+    parser.add_argument(
+        "--jitter-ms", type=float, default=0.0, help="By how much the delay varies. Default: 0."
+    )
+    parser.add_argument(
+        "--capacity",
+        type=int,
+        help="The most requests at once; further ones get 429. Default: no limit.",
+    )
+    options = parser.parse_args(arguments)
+    delay, jitter = options.delay_ms / 1000, options.jitter_ms / 1000
     server = Server(
         delay=between(max(0.0, delay - jitter), delay + jitter) if jitter else delay,
-        capacity=told.capacity,
-        port=told.port,
+        capacity=options.capacity,
+        port=options.port,
         record=False,
     )
     asyncio.run(_serve_until_signal(server))
