@@ -1,9 +1,10 @@
-"""How fast dedup is, how much it finds, and how others do on the same rows: docs/benchmarks.md.
+"""Measure dedup's speed and recall, beside other libraries on the same rows: docs/benchmarks.md.
 
-Run `python bench/dedup.py` for all of it, or name some: `python bench/dedup.py near growth`. Every
-measure is a process of its own. Others are installed into an environment of theirs in the
-temporary folder, or `--peers PYTHON` says where they are. A table gives rows a second by the clock,
-and by the processor's time, which others on the machine disturb less and threads do not flatter.
+Run `python bench/dedup.py` for all parts, or name some: `python bench/dedup.py near growth`. Each
+measure runs in a process of its own. The other libraries are installed into an environment in the
+temporary folder, or `--peers PYTHON` names an interpreter that has them. The table shows rows per
+second by wall-clock time and by CPU time, which is disturbed less by other processes and does not
+hide the cost of threads.
 """
 
 import argparse
@@ -27,14 +28,14 @@ PEERS = ("rensa", "datasketch", "gaoya", "semhash")
 THRESHOLD, COSINE = 0.7, 0.9
 ROUNDING = 1e-9
 WIDTH = 256
-"""How many dimensions a vector has."""
+"""The dimensions of a vector."""
 
 _JOINED = 50_000
-"""How many rows are compared with all others, for the truth."""
+"""How many rows are compared with all others, to know the truth."""
 
 
 class Measure(NamedTuple):
-    """What one process measured."""
+    """The measurements of one process."""
 
     rows: int
     clock: float
@@ -43,7 +44,7 @@ class Measure(NamedTuple):
     gone: list[int]
 
     def cells(self) -> str:
-        """Return rows a second, by the clock and by the processor, and the memory."""
+        """Return rows per second, by wall-clock and CPU time, and the memory."""
         speeds = (self.rows / self.clock, self.rows / self.processor)
         return " | ".join((*(f"{speed:,.0f}" for speed in speeds), f"{self.megabytes:,.0f}"))
 
@@ -52,7 +53,7 @@ HEAD = "| {} | rows | a second | a CPU second | peak MB | recall | precision |\n
 
 
 def near(options: argparse.Namespace) -> Iterator[str]:
-    """Compare near-duplicates with others', and with the truth."""
+    """Compare near-duplicate search with other libraries, and with the truth."""
     import repeats
 
     yield HEAD.format("near-duplicates, Jaccard 0.7")
@@ -68,7 +69,7 @@ def near(options: argparse.Namespace) -> Iterator[str]:
 
 
 def twins(options: argparse.Namespace) -> Iterator[str]:
-    """Check every twin that is named, by the plain rules."""
+    """Check every named twin by an exact comparison."""
     import repeats
 
     from soupstock.steps.dedup import Deduplication, duplicates
@@ -94,7 +95,7 @@ def exact(options: argparse.Namespace) -> Iterator[str]:
 
 
 def growth(options: argparse.Namespace) -> Iterator[str]:
-    """Measure how the cost of a row grows with their number."""
+    """Measure how the cost of a row grows with the number of rows."""
     yield "| near-duplicates, rows | µs of CPU a row | against the fewest |\n|---|---|---|"
     first = 0.0
     for rows in (options.rows // 100, options.rows // 10, options.rows):
@@ -105,7 +106,7 @@ def growth(options: argparse.Namespace) -> Iterator[str]:
 
 
 def semantic(options: argparse.Namespace) -> Iterator[str]:
-    """Compare semantic dedup with semhash, vectors given."""
+    """Compare semantic dedup with semhash, on given vectors."""
     yield HEAD.format("semantic, cosine 0.9")
     pairs = list(_close_pairs(np.load(_vectors(options.vectors))))
     for name in ("soupstock", *({"semhash"} & set(options.others))):
@@ -121,7 +122,7 @@ def _judged(name: str, measure: Measure, pairs: Sequence[tuple[int, int]]) -> st
 
 
 def _measured(name: str, method: str, rows: int, options: argparse.Namespace) -> Measure:
-    """Measure in a process of its own, the best of several times."""
+    """Measure several times, each in a process of its own, and return the best."""
     source = _vectors(rows) if method == "semantic" else _parquet(rows)
     tried = []
     for _ in range(options.times if name == "soupstock" else 1):
@@ -140,7 +141,7 @@ def _for_others(source: Path) -> Path:
 
 
 def _measure(method: str, source: Path, report: Path) -> None:
-    """Measure in this process, and write what was measured."""
+    """Measure in this process, and write the result."""
     from soupstock.similarity.cosine import similar
     from soupstock.steps.dedup import Deduplication, duplicates
 
@@ -154,7 +155,7 @@ def _measure(method: str, source: Path, report: Path) -> None:
 
 
 def _peak_megabytes() -> float:
-    # What getrusage says includes the parent process, as it was at the fork.
+    # getrusage includes the parent's memory at the time of the fork.
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
 
@@ -172,7 +173,7 @@ def _report(work: Callable[[], list[int]], report: Path) -> None:
 
 
 def _rows(count: int) -> Any:
-    """Make rows, or read them where they were made before."""
+    """Make rows, or read those of an earlier run."""
     import repeats
 
     columns = pl.read_parquet(_parquet(count))
@@ -180,7 +181,7 @@ def _rows(count: int) -> Any:
 
 
 def _parquet(count: int) -> Path:
-    """Make rows, a file for us and one for the others, where they are not there yet."""
+    """Make the files of rows, one for us and one for the others, if they do not exist yet."""
     import repeats
 
     path = PLACE / f"rows-{count}.parquet"
@@ -192,7 +193,7 @@ def _parquet(count: int) -> Path:
 
 
 def _vectors(count: int) -> Path:
-    """Embed rows: random directions of their words, the rarer the longer, added up and centred."""
+    """Embed rows: sum random vectors of their words, weighted by rarity, and centre them."""
     path = PLACE / f"vectors-{count}.npy"
     if not path.exists():
         draw = np.random.default_rng(1)
@@ -221,7 +222,7 @@ def _close_pairs(vectors: Any) -> Iterator[tuple[int, int]]:
 
 
 def _environment() -> Path:
-    """Install the others, once."""
+    """Install the other libraries, once."""
     folder = PLACE / "peers"
     python = folder / "bin" / "python"
     if not python.exists():
@@ -235,15 +236,20 @@ PARTS = {part.__name__: part for part in (near, twins, exact, growth, semantic)}
 
 
 def main() -> None:
-    """Measure and print tables."""
+    """Measure, and print tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--vectors", type=int, default=100_000)
     parser.add_argument("--times", type=int, default=2)
-    parser.add_argument("--peers", type=Path, help="a Python that has them")
-    parser.add_argument("--others", nargs="*", default=PEERS, help="whom to measure")
-    parser.add_argument("--large", nargs="*", default=("rensa", "gaoya"), help="whom on all rows")
+    parser.add_argument("--peers", type=Path, help="a Python that has the other libraries")
+    parser.add_argument("--others", nargs="*", default=PEERS, help="the other libraries to measure")
+    parser.add_argument(
+        "--large",
+        nargs="*",
+        default=("rensa", "gaoya"),
+        help="the other libraries to measure on all rows",
+    )
     options = parser.parse_args()
     PLACE.mkdir(exist_ok=True)
     options.peers = options.peers or (_environment() if options.others else None)

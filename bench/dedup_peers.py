@@ -1,7 +1,7 @@
-"""Deduplicate as others do. Runs in an environment of their own: it knows nothing of this project.
+"""Deduplicate with other libraries, in their own environment; it imports nothing of this project.
 
-`python dedup_peers.py NAME INPUT OUTPUT`: texts are lines, vectors an array file. Writes the
-seconds of the clock and of the processor, the peak memory in MB, and the rows that go.
+`python dedup_peers.py NAME INPUT OUTPUT`: texts are lines, vectors an array file. It writes the
+wall-clock and CPU seconds, the peak memory in MB, and the removed rows.
 """
 
 import json
@@ -22,7 +22,7 @@ def _shingles(text: str) -> list[str]:
 
 
 def rensa(texts: list[str]) -> list[int]:
-    """Use rensa's own deduplicator, as its documentation does."""
+    """Use rensa's deduplicator, as in its documentation."""
     from rensa import RMinHashDeduplicator
 
     finder = RMinHashDeduplicator(threshold=THRESHOLD, num_perm=128, use_lsh=True)
@@ -31,7 +31,7 @@ def rensa(texts: list[str]) -> list[int]:
 
 
 def datasketch(texts: list[str]) -> list[int]:
-    """Use an index of datasketch, dropping what it finds something like."""
+    """Use datasketch's index, and drop each text with a match."""
     from datasketch import MinHash, MinHashLSH
 
     index = MinHashLSH(threshold=THRESHOLD, num_perm=128)
@@ -46,7 +46,7 @@ def datasketch(texts: list[str]) -> list[int]:
 
 
 def gaoya(texts: list[str]) -> list[int]:
-    """Use an index of gaoya, which makes shingles and checks signatures itself."""
+    """Use gaoya's index, which makes shingles and checks signatures itself."""
     from gaoya.minhash import MinHashStringIndex
 
     index = MinHashStringIndex(
@@ -69,7 +69,7 @@ def gaoya(texts: list[str]) -> list[int]:
 
 
 def semhash(path: Path) -> Callable[[], list[int]]:
-    """Use semhash on vectors that are there already and centred."""
+    """Use semhash on given, centred vectors."""
     import numpy as np
     from semhash import SemHash
 
@@ -93,7 +93,7 @@ def _work(name: str, source: Path) -> Callable[[], list[int]]:
 
 
 def _peak_megabytes() -> float:
-    # What getrusage says includes the parent process, as it was at the fork.
+    # getrusage includes the parent's memory at the time of the fork.
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
 

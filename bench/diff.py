@@ -1,4 +1,4 @@
-"""How long it takes to compare 100,000 rows with 100,000 others: `python bench/diff.py`."""
+"""Measure how long `diff` takes for 100,000 rows a side: `python bench/diff.py`."""
 
 import argparse
 import json
@@ -17,19 +17,19 @@ WORDS = [f"word{number}" for number in range(5000)]
 
 
 def main() -> None:
-    """Make two versions, as runs and as folders, and compare them."""
+    """Make two versions of a dataset, as runs and as folders, and compare them."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rows", type=int, default=100_000)
     rows = options.parse_args().rows
-    drawn = random.Random(0)  # noqa: S311 - words, no secret
+    draw = random.Random(0)  # noqa: S311 - words, no secret
     with tempfile.TemporaryDirectory() as place:
         for name in ("one", "other"):
             folder = Path(place) / "runs" / "made" / name
             folder.mkdir(parents=True)
-            frame(rows, drawn, edits=rows // 100 if name == "other" else 0).write_parquet(
+            frame(rows, draw, edits=rows // 100 if name == "other" else 0).write_parquet(
                 folder / "rows.parquet"
             )
-            frame(rows, drawn, edits=rows // 100).drop(
+            frame(rows, draw, edits=rows // 100).drop(
                 "id", "dropped_by", "failures", "twin", "similarity"
             ).write_parquet(place + f"/{name}.parquet")
             data = Path(place) / name / "data"
@@ -44,11 +44,11 @@ def main() -> None:
             print(json.dumps({"by": found.identity, "seconds": round(seconds, 2), "a/r/c": counts}))
 
 
-def frame(rows: int, drawn: random.Random, edits: int) -> pl.DataFrame:
-    """Make rows as a run leaves them; some are edited, some are new."""
+def frame(rows: int, draw: random.Random, edits: int) -> pl.DataFrame:
+    """Make rows like those of a run; some are edited, some are new."""
     fixed = random.Random(1)  # noqa: S311 - words, no secret
     texts = [" ".join(fixed.choices(WORDS, k=80)) for _ in range(rows)]
-    for place in drawn.sample(range(rows), edits):
+    for place in draw.sample(range(rows), edits):
         texts[place] += " edited"
     ids = [f"{number + (edits if number >= rows - edits else 0):016x}" for number in range(rows)]
     messages = [

@@ -1,8 +1,8 @@
-"""How well the engine keeps servers busy, and what it costs: each figure of docs/benchmarks.md.
+"""Measure how well the engine keeps servers busy, and its overhead: figures of docs/benchmarks.md.
 
-Run `python bench/engine.py` for all of them, or name some: `python bench/engine.py latency store`.
-The model server is a process of its own on loopback and the peers run in the same minutes, so trust
-the ratios and not the absolute figures.
+Run `python bench/engine.py` for all figures, or name some: `python bench/engine.py latency store`.
+The model server is a process of its own on loopback, and the peers run in the same minutes: trust
+the ratios, not the absolute figures.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import peers
 from growth import grown
 from kills import IN_FLIGHT as KILLED_IN_FLIGHT
 from kills import killed_runs
-from loopback import Folder, Told, serving
+from loopback import Behaviour, Folder, serving
 from stub import installed
 
 from soupstock.engine.plan import Plan
@@ -65,41 +65,41 @@ class Figure:
 
 
 class Neighbours:
-    """How much of the machine others took meanwhile: what a figure is worth."""
+    """How much of the machine other processes used meanwhile: how reliable a figure is."""
 
     def __init__(self) -> None:
         self._began, self._busy, self._own = time.perf_counter(), _busy(), sum(os.times()[:4])
 
     @property
     def share(self) -> float:
-        """The share of all processors that went to others; children count once they ended."""
+        """The share of CPU time of other processes; our children count when they have ended."""
         seconds = (time.perf_counter() - self._began) * (os.cpu_count() or 1)
         own = sum(os.times()[:4]) - self._own
         return max(0.0, (_busy() - self._busy - own) / seconds)
 
 
 def _busy() -> float:
-    """Return the seconds that all processors have worked since the machine started."""
+    """Return the busy seconds of all processors since the machine started."""
     times = Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()[1:9]
     user, nice, system, _, _, interrupts, soft, steal = map(int, times)
     return (user + nice + system + interrupts + soft + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def _ran(plan: Plan) -> tuple[Run, float]:
-    """Run a plan; returns what it left, and the seconds that it took, files and all."""
+    """Run a plan; return the run, and the seconds that it took, including all files."""
     started = time.perf_counter()
     done = runs.run(plan)
     return done, time.perf_counter() - started
 
 
-def _raced(told: Told, options: Options) -> dict[str, list[float]]:
-    """Let ours and the peers take turns at one server; returns each one's seconds.
+def _raced(behaviour: Behaviour, options: Options) -> dict[str, list[float]]:
+    """Run soupstock and the peers by turns on one server; return the seconds of each.
 
-    Ours are those until the last row is at rest; WHOLE are those until dataset, card and report are
-    written too, which no peer does.
+    Ours end when the last row is done; WHOLE ends when dataset, card and report are written, too,
+    which no peer does.
     """
     seconds: dict[str, list[float]] = {name: [] for name in (OURS, WHOLE, *peers.PEERS)}
-    with serving(told) as server:
+    with serving(behaviour) as server:
         for _ in range(options.times):
             for name, drive in peers.PEERS.items():
                 seconds[name].append(asyncio.run(drive(server.base_url, options.rows, IN_FLIGHT)))
@@ -114,14 +114,14 @@ def _raced(told: Told, options: Options) -> dict[str, list[float]]:
 
 
 def _shown(all_: dict[str, list[float]], form: str) -> tuple[str, str]:
-    """Show our values, and the others'."""
+    """Return a figure of our values, and of the peers'."""
     spread = {name: _spread(values, form) for name, values in all_.items()}
     ours = f"{spread.pop(OURS)}; with dataset and report {spread.pop(WHOLE)}"
     return ours, ", ".join(f"{name} {value}" for name, value in spread.items())
 
 
 def _spread(values: list[float], form: str) -> str:
-    """Show the median, and the lowest and highest where there are several."""
+    """Format the median, with the lowest and the highest of several values."""
     middle = format(statistics.median(values), form)
     if len(values) == 1:
         return middle
@@ -129,8 +129,8 @@ def _spread(values: list[float], form: str) -> str:
 
 
 def latency(options: Options) -> Iterator[Figure]:
-    """Two calls a row, 200±100 ms each: how much of the ideal throughput is reached."""
-    seconds = _raced(Told(DELAY, JITTER), options)
+    """Two calls per row, 200±100 ms each: the share of the ideal throughput."""
+    seconds = _raced(Behaviour(DELAY, JITTER), options)
     ideal = 2 * options.rows * DELAY / IN_FLIGHT
     shares = {name: [ideal / took for took in all_] for name, all_ in seconds.items()}
     what = f"{options.rows:,} rows x 2 calls, 200±100 ms, {IN_FLIGHT} in flight: share of the ideal"
@@ -138,8 +138,8 @@ def latency(options: Options) -> Iterator[Figure]:
 
 
 def overhead(options: Options) -> Iterator[Figure]:
-    """The same without latency: rows a second against raw aiohttp."""
-    seconds = _raced(Told(), options)
+    """The same without latency: rows per second beside raw aiohttp."""
+    seconds = _raced(Behaviour(), options)
     base = seconds.pop("raw aiohttp")
     ratios = {
         name: [raw / took for raw, took in zip(base, all_, strict=True)]
@@ -151,11 +151,15 @@ def overhead(options: Options) -> Iterator[Figure]:
 
 
 def overlap(options: Options) -> Iterator[Figure]:
-    """A writer's and a judge's server: time against one column after the other."""
+    """A writer's and a judge's server: time beside one column after the other."""
     ratios = []
-    told = Told(DELAY, JITTER)
+    behaviour = Behaviour(DELAY, JITTER)
     for _ in range(options.times):
-        with tempfile.TemporaryDirectory() as place, serving(told) as one, serving(told) as two:
+        with (
+            tempfile.TemporaryDirectory() as place,
+            serving(behaviour) as one,
+            serving(behaviour) as two,
+        ):
             settings = {"concurrency": 32}
             by_column = Folder(
                 Path(place) / "columns", options.rows, one.base_url, two.base_url, settings
@@ -174,8 +178,8 @@ def overlap(options: Options) -> Iterator[Figure]:
 
 
 def capacity(options: Options) -> Iterator[Figure]:
-    """A server whose hidden capacity changes: answers against an oracle's, and refusals."""
-    with tempfile.TemporaryDirectory() as place, serving(Told(DELAY, JITTER)) as server:
+    """A server whose hidden capacity changes: answers beside an oracle's, and refusals."""
+    with tempfile.TemporaryDirectory() as place, serving(Behaviour(DELAY, JITTER)) as server:
         server.hold(CAPACITIES[0])
 
         async def answered() -> int:
@@ -193,7 +197,7 @@ def capacity(options: Options) -> Iterator[Figure]:
                 return calls
 
         answers = asyncio.run(answered())
-        seen = server.seen()
+        seen = server.received()
     oracle = sum(CAPACITIES) * options.phase / DELAY
     refused = seen.refusals / seen.requests
     yield Figure(
@@ -204,7 +208,7 @@ def capacity(options: Options) -> Iterator[Figure]:
 
 
 def _keep_asking(client: Client, base_url: str, waiting: int = 2048) -> None:
-    """See to it that calls always wait."""
+    """Make sure that calls are always waiting."""
     form = Form(Model("bench", "tester", base_url=base_url), {"max_tokens": 64})
     number = 0
 
@@ -220,7 +224,7 @@ def _keep_asking(client: Client, base_url: str, waiting: int = 2048) -> None:
 
 
 def store(options: Options) -> Iterator[Figure]:
-    """Everything is answered already: how fast a run goes through."""
+    """Everything is in the cache: the speed of a run without calls."""
     with tempfile.TemporaryDirectory() as place:
         plan = Folder(
             Path(place), options.stored, "http://stub/v1", settings={"concurrency": 256}
@@ -241,14 +245,14 @@ def store(options: Options) -> Iterator[Figure]:
 
 
 def faults(options: Options) -> Iterator[Figure]:
-    """Random errors, and rows that always fail: are all others there?"""
-    told = Told(0.01, 0.005, errors=0.05, lost=0.01)
-    with tempfile.TemporaryDirectory() as place, serving(told) as server:
+    """Random errors, and rows that always fail: are all other rows complete?"""
+    behaviour = Behaviour(0.01, 0.005, errors=0.05, lost=0.01)
+    with tempfile.TemporaryDirectory() as place, serving(behaviour) as server:
         settings = {"concurrency": IN_FLIGHT}
         done = runs.run(
             Folder(Path(place), options.rows, server.base_url, settings=settings).plan()
         )
-        seen = server.seen()
+        seen = server.received()
         rows = done.rows
     kept = rows.filter(rows["dropped_by"].list.len() == 0)
     named = rows.filter(rows["failures"].list.len() > 0)
@@ -277,7 +281,7 @@ def kills(options: Options) -> Iterator[Figure]:
 
 
 def budget(options: Options) -> Iterator[Figure]:
-    """Random limits, faults and time-outs with 256 in flight: is any limit passed?"""
+    """Random limits, errors and time-outs with 256 in flight: is any limit exceeded?"""
     with tempfile.TemporaryDirectory() as place:
         done = [ledger.run(seed, Path(place)) for seed in range(options.runs)]
     over = sum(not one.is_within for one in done)
@@ -291,7 +295,7 @@ def budget(options: Options) -> Iterator[Figure]:
 
 
 def memory(options: Options) -> Iterator[Figure]:
-    """Many source rows and a stub for a server: does memory grow?"""
+    """Many source rows and a stub instead of a server: does memory grow?"""
     seen = grown(options.grown)
     yield Figure(
         f"{options.grown:,} source rows x 2 calls, a stub as server: memory at each quarter; peak",
@@ -318,13 +322,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1000, help="runs for `budget`")
     parser.add_argument("--phase", type=float, default=60.0, help="seconds for `capacity`")
     parser.add_argument("--grown", type=int, default=1_000_000, help="rows for `memory`")
-    told = vars(parser.parse_args())
-    chosen = told.pop("figures") or list(MEASURES)
+    arguments = vars(parser.parse_args())
+    chosen = arguments.pop("figures") or list(MEASURES)
     if unknown := set(chosen) - set(MEASURES):
         parser.error(
             f"no figure is called {', '.join(sorted(unknown))}; there are: {', '.join(MEASURES)}"
         )
-    options = Options(**told)
+    options = Options(**arguments)
     print("| what | goal | soupstock | others | machine taken by others |\n|---|---|---|---|---|")
     for name in chosen:
         neighbours = Neighbours()

@@ -1,4 +1,4 @@
-"""How long one row's life takes to tell, out of 100,000 rows: make bench NAME=explain."""
+"""Measure how long `explain` takes for one row of 100,000: make bench NAME=explain."""
 
 import argparse
 import random
@@ -20,11 +20,11 @@ from soupstock.runs import run as runs
 from soupstock.testing import Server
 
 WORDS = 150
-"""How many words a response has."""
+"""The words of a response."""
 
 
 def planned(root: Path, base_url: str) -> Plan:
-    """Plan `chat` in an empty project whose models are at a server."""
+    """Plan `chat` in an empty project, with its models on a server."""
     settings = f'[tool.soupstock.models.stub]\nbase_url = "{base_url}"\n'
     (root / "pyproject.toml").write_text(settings)
     return plan_file("chat", Project(root), models={"writer": "stub", "judge": "stub"}, rows=20)
@@ -61,7 +61,7 @@ def main() -> None:
         save(path, plan.columns, (frame(block, plan.columns) for block in blocks))
         ids = pl.read_parquet(path, columns=["id"])["id"].to_list()
         taken = []
-        # As on the command line.
+        # As the command line does.
         with rarely_collected():
             for row_id in chance.sample(ids, arguments.times):
                 started = time.perf_counter()

@@ -1,8 +1,8 @@
-"""How fast the standard filters are, and what they find: each figure of docs/benchmarks.md.
+"""Measure the standard filters' speed and recall: the figures of docs/benchmarks.md.
 
-Run `python bench/filters.py` for all of it, or name some: `python bench/filters.py speed defects`.
-Speed is measured in processes of their own, the best of several times: with one thread for polars
-by the processor's time, which others on the machine disturb least, and with two by the clock.
+Run `python bench/filters.py` for all parts, or name some: `python bench/filters.py speed defects`.
+Speed is the best of several runs, each in a process of its own: with one polars thread by CPU time,
+which other processes disturb least, and with two threads by wall-clock time.
 """
 
 import argparse
@@ -24,7 +24,7 @@ THREADS = (1, 2)
 PLANTED = 500
 RECALL, FALSE_POSITIVES = 0.95, 0.01
 SLOW = ("not_repetitive", "language")
-"""The chat pipeline's filters that are measured apart."""
+"""The chat pipeline's filters that are measured separately."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Options:
 
 
 def _best(times: int, work: Callable[[], object]) -> float:
-    """Return the fewest seconds that some work took."""
+    """Return the fewest seconds that the work took."""
     alone = os.environ.get("POLARS_MAX_THREADS") == "1"
     clock = time.process_time if alone else time.perf_counter
     taken = []
@@ -48,7 +48,7 @@ def _best(times: int, work: Callable[[], object]) -> float:
 
 
 def speeds(options: Options) -> dict[str, float]:
-    """Measure rows a second, in this process: of the chat pipeline's filters, and of eldc alone."""
+    """Measure rows per second in this process, of the chat pipeline's filters and of eldc alone."""
     import eldc
     import polars as pl
     import prose
@@ -89,7 +89,7 @@ def speeds(options: Options) -> dict[str, float]:
 
 
 def speed(options: Options) -> Iterator[str]:
-    """Measure with so many threads each, and compare with the goals."""
+    """Measure with each number of threads, and compare with the goals."""
     goals = {
         "heuristics": "≥ 50,000",
         "heuristics and repetition": "≥ 10,000",
@@ -113,9 +113,9 @@ def speed(options: Options) -> Iterator[str]:
 
 
 def _apart(options: Options, threads: int) -> dict[str, float]:
-    told = json.dumps({"rows": options.rows, "times": options.times})
+    arguments = json.dumps({"rows": options.rows, "times": options.times})
     ended = subprocess.run(  # noqa: S603 - our own interpreter and script
-        [sys.executable, __file__, "--alone", told],
+        [sys.executable, __file__, "--alone", arguments],
         env=os.environ | {"POLARS_MAX_THREADS": str(threads)},
         stdout=subprocess.PIPE,
         text=True,
@@ -126,7 +126,7 @@ def _apart(options: Options, threads: int) -> dict[str, float]:
 
 
 def defects(options: Options) -> Iterator[str]:
-    """Plant each kind of defect, and count what the filter for it drops."""
+    """Plant each kind of defect, and count what its filter drops."""
     import prose
     from planted import KINDS, planted, question, sound_json
 
@@ -164,7 +164,7 @@ PARTS: dict[str, Callable[[Options], Iterator[str]]] = {"speed": speed, "defects
 
 
 def main() -> None:
-    """Measure what is named."""
+    """Measure the named parts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], default=[])
     parser.add_argument("--rows", type=int, default=20_000)

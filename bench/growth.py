@@ -1,4 +1,4 @@
-"""How much memory a run takes as it goes on, in a process of its own."""
+"""Measure how a run's memory grows, in a process of its own."""
 
 import multiprocessing
 import resource
@@ -23,15 +23,15 @@ class Growth:
     """Resident memory in MB."""
 
     quarters: tuple[int, ...]
-    """When a quarter, a half, three quarters and all of the rows had been taken from the source."""
+    """After a quarter, a half, three quarters and all of the rows were read from the source."""
     peak: int
-    """At most, the writing of the results included."""
+    """The highest, including when the results are written."""
     rate: float
-    """Rows a second."""
+    """Rows per second."""
 
 
 def grown(rows: int) -> Growth:
-    """Take so many rows through a run."""
+    """Run a pipeline over `rows` rows."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_run, args=(rows, theirs))
@@ -57,7 +57,7 @@ def _run(rows: int, pipe: Connection) -> None:
 
 
 class _Watch:
-    """Hands out the run's progress; shows nothing."""
+    """Keeps the run's progress; shows nothing."""
 
     def __init__(self, progress: list[Progress]) -> None:
         self._progress = progress
@@ -74,7 +74,7 @@ class _Watch:
 
 
 def _sample(rows: int, progress: list[Progress], seen: list[int]) -> None:
-    """Note the memory at each quarter of the way."""
+    """Record the memory at each quarter of the rows."""
     while len(seen) < QUARTERS:
         time.sleep(0.02)
         flow = progress[0].flow if progress else None
@@ -83,6 +83,6 @@ def _sample(rows: int, progress: list[Progress], seen: list[int]) -> None:
 
 
 def _resident() -> int:
-    """Return the memory that this process has now, in MB."""
+    """Return the current memory of this process, in MB."""
     pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * resource.getpagesize() >> 20

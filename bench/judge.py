@@ -1,8 +1,8 @@
-"""Whether figures about judges keep their word: simulated judges of known error, many runs each.
+"""Validate the statistics about judges on simulated judges of known error, many runs each.
 
 Run `python bench/judge.py` for all figures, or name some: `python bench/judge.py passes promise`.
-`python bench/judge.py --recorded FILE` scores recorded verdicts of any judge by the same code;
-docs/judging.md says what such a file is.
+`python bench/judge.py --recorded FILE` scores any judge's recorded verdicts with the same code;
+docs/judging.md describes the file.
 """
 
 import argparse
@@ -46,10 +46,10 @@ P = ParamSpec("P")
 LOW, HIGH = 0.93, 0.97
 ROWS = 2000
 PROMISES = 5
-"""So many times more runs for promises, so that the worst of many cases is no accident."""
+"""The factor of runs for promises, so that the worst of many cases is not an accident."""
 PASS_RATES = (0.3, 0.5, 0.8, 0.95)
 USUAL = (Judge(0.7, 0.6), Judge(0.8, 0.7), Judge(0.9, 0.8), Judge(0.9, 0.9))
-"""Judges that err on 10 to 40% of the rows of a kind."""
+"""Judges that are wrong on 10 to 40% of the rows of a kind."""
 GOOD = Judge(0.98, 0.95)
 GUESSING = Judge(0.5, 0.5)
 
@@ -67,7 +67,7 @@ class Figure:
 
 
 def _covering(cells: Sequence[float]) -> str:
-    """Say how often intervals covered the truth, over kinds of judges and sizes of samples."""
+    """Return how often intervals covered the truth, over kinds of judges and sample sizes."""
     inside = sum(LOW <= cell <= HIGH for cell in cells)
     return (
         f"{min(cells):.1%} to {max(cells):.1%}, mean {np.mean(cells):.1%};"
@@ -76,7 +76,7 @@ def _covering(cells: Sequence[float]) -> str:
 
 
 def _share(runs: int, holds: Callable[P, bool], *args: P.args, **kwargs: P.kwargs) -> float:
-    """Return in what share of runs something holds."""
+    """Return the share of runs in which a statement holds."""
     return sum(holds(*args, **kwargs) for _ in range(runs)) / runs
 
 
@@ -97,7 +97,7 @@ def passes(runs: int, draw: Draw) -> Iterator[Figure]:
         return _covers(proportion(int(verdicts.sum()), len(verdicts)), rate)
 
     def rogan(rate: float, labels: int, judge: Judge) -> bool:
-        # The labelled rows are of another kind: half of them are good.
+        # The labelled rows differ from the rest: half of them are good.
         people, known = judge.verdicts(draw, labels, 0.5)
         _, verdicts = judge.verdicts(draw, ROWS, rate)
         return _covers(rogan_gladen(people, known, verdicts).rate, rate)
@@ -122,7 +122,7 @@ def passes(runs: int, draw: Draw) -> Iterator[Figure]:
 
 
 def promises(runs: int, draw: Draw) -> Iterator[Figure]:
-    """The threshold that keeps at most so many bad rows, and how many more labels it takes."""
+    """The threshold that keeps at most a share of bad rows, and how many more labels it needs."""
 
     def trial(curve: Curve, bad: float, labels: int) -> tuple[bool, bool, float]:
         good, scores = curve.labelled(draw, labels)
@@ -148,7 +148,7 @@ def promises(runs: int, draw: Draw) -> Iterator[Figure]:
 
 
 def _enough(runs: int, draw: Draw) -> Figure:
-    """Label as many more rows as are said to be needed."""
+    """Label as many more rows as the promise says are needed."""
     curve, tried, proven = CURVES["good"](0.1), 0, 0
     for _ in range(runs):
         good, scores = curve.labelled(draw, 40)
@@ -193,7 +193,7 @@ def agreements(runs: int, draw: Draw) -> Iterator[Figure]:
 
 
 def areas(runs: int, draw: Draw) -> Iterator[Figure]:
-    """The area under the ROC curve: of scores without and with ties, alone and in pairs."""
+    """The area under the ROC curve, of scores without and with ties, single and in pairs."""
 
     def covers(rows: int, area: float, levels: int | None, tied: float) -> bool:
         scores = normal_scores(draw, rows, area, levels, tied)
@@ -211,7 +211,7 @@ def areas(runs: int, draw: Draw) -> Iterator[Figure]:
 
 
 def canaries(runs: int, draw: Draw) -> Iterator[Figure]:
-    """Whether an unfit judge is found out, and a fit one let through."""
+    """Whether a bad judge fails its sanity check, and a good one passes."""
     kinds = len(CANARIES)
     for what, area, goal, blind in (
         ("a judge that guesses", 0.5, "≥ 95%", 0),
@@ -234,28 +234,28 @@ def canaries(runs: int, draw: Draw) -> Iterator[Figure]:
 
 
 def biases(runs: int, draw: Draw) -> Iterator[Figure]:
-    """Order and length bias: false alarms, and real ones."""
+    """Order and length bias: false alarms, and detections."""
     for bias, goal in ((0.0, "≤ 5%"), (0.2, "")):
         cells = []
         for pairs in (20, 50, 200):
             trials = (both_orders(*pair_verdicts(draw, pairs, bias)) for _ in range(runs))
             cells.append(float(np.mean([one.is_biased for one in trials])))
-        told = ", ".join(f"{cell:.1%}" for cell in cells)
+        found = ", ".join(f"{cell:.1%}" for cell in cells)
         what = f"order decides {bias:.0%} of verdicts for the first; 20, 50 and 200 pairs: found"
-        yield Figure(what, goal, told)
+        yield Figure(what, goal, found)
     for rise, goal in ((0.0, "≤ 5%"), (0.5, "")):
         cells = []
         for rows in (10, 20, 50):
             plain = (draw.normal(size=(2, rows)) for _ in range(runs))
-            told_biased = [length_bias(a, a + b + rise).is_biased for a, b in plain]
-            cells.append(float(np.mean(told_biased)))
-        told = ", ".join(f"{cell:.1%}" for cell in cells)
+            biased = [length_bias(a, a + b + rise).is_biased for a, b in plain]
+            cells.append(float(np.mean(biased)))
+        found = ", ".join(f"{cell:.1%}" for cell in cells)
         what = f"padding raises scores by {rise:g} standard deviations; 10, 20 and 50 rows: found"
-        yield Figure(what, goal, told)
+        yield Figure(what, goal, found)
 
 
 def rankings(runs: int, draw: Draw) -> Iterator[Figure]:
-    """Bradley-Terry: the chance that one item beats another."""
+    """Bradley-Terry: the probability that one item beats another."""
 
     def covers(items: int, meetings: int) -> bool:
         strengths = draw.normal(size=items)
@@ -280,17 +280,17 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1000, help="simulated runs of each case")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--recorded", type=Path, nargs="+", metavar="FILE", help="JSONL files")
-    told = parser.parse_args()
-    if told.recorded:
-        return _score(told.recorded)
-    chosen = told.figures or list(MEASURES)
+    options = parser.parse_args()
+    if options.recorded:
+        return _score(options.recorded)
+    chosen = options.figures or list(MEASURES)
     if unknown := sorted(set(chosen) - set(MEASURES)):
         parser.error(f"no figure is called {unknown[0]!r}; there are: {', '.join(MEASURES)}")
-    print(f"{told.runs:,} runs of each case\n\n| what | goal | found |\n|---|---|---|")
+    print(f"{options.runs:,} runs of each case\n\n| what | goal | found |\n|---|---|---|")
     for name in chosen:
-        # Each figure has a stream of its own, so that it is the same alone as among others.
-        draw = np.random.default_rng([told.seed, list(MEASURES).index(name)])
-        for figure in MEASURES[name](told.runs, draw):
+        # Each figure has its own random stream, so that it is the same alone and among others.
+        draw = np.random.default_rng([options.seed, list(MEASURES).index(name)])
+        for figure in MEASURES[name](options.runs, draw):
             print(figure, flush=True)
     return 0
 

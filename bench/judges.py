@@ -1,4 +1,4 @@
-"""Simulated judges, whose errors are known because they are made here."""
+"""Simulated judges, whose errors are known by construction."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Judge:
     fails_bad: float
 
     def verdicts(self, draw: Draw, rows: int, rate: float) -> tuple[Floats, Floats]:
-        """Draw what people say of rows, and what the judge says."""
+        """Draw people's labels of rows, and the judge's."""
         good = draw.random(rows) < rate
         chance = np.where(good, self.passes_good, 1 - self.fails_bad)
         return good.astype(np.float64), (draw.random(rows) < chance).astype(np.float64)
@@ -36,7 +36,7 @@ class Judge:
 
 @dataclass(frozen=True)
 class Curve:
-    """How often a row is bad, by its score; scores are uniform from 0 to 1."""
+    """The probability that a row is bad, by its score; scores are uniform from 0 to 1."""
 
     bad: Callable[[Floats], Floats]
 
@@ -46,7 +46,7 @@ class Curve:
         return (draw.random(rows) >= self.bad(scores)).astype(np.float64), scores
 
     def bad_above(self, threshold: float) -> float:
-        """Return the true share of bad rows among those that a threshold keeps."""
+        """Return the true share of bad rows among those above a threshold."""
         middles = (np.arange(_FINE) + 0.5) / _FINE
         return float(self.bad(threshold + (1 - threshold) * middles).mean())
 
@@ -60,11 +60,11 @@ CURVES: Mapping[str, Callable[[float], Curve]] = {
     ),
     "its best rows just above the limit": lambda bad: Curve(lambda s: bad * 1.02 + (1 - s) * 0.3),
 }
-"""What is asked, as the share of bad rows, to a judge; the last three tempt to break a promise."""
+"""The promised share of bad rows, and a judge; the last three are hard to keep a promise for."""
 
 
 def levels_of(draw: Draw, rows: int, judges: int, levels: int, care: float) -> Floats:
-    """Draw levels, not all as frequent: each judge sees the true one, or guesses a near one."""
+    """Draw levels of unequal frequency: each judge sees the true one, or guesses a near one."""
     chances = np.arange(1, levels + 1) / np.arange(1, levels + 1).sum()
     truth = draw.choice(levels, rows, p=chances)
     guesses = draw.choice(levels, (judges, rows), p=chances)
@@ -74,22 +74,22 @@ def levels_of(draw: Draw, rows: int, judges: int, levels: int, care: float) -> F
 
 
 def true_kappa(levels: int, care: float, weights: Weights) -> float:
-    """Return kappa of very many rows."""
+    """Return the kappa of very many rows."""
     people, judge = levels_of(np.random.default_rng(1), _MANY, 2, levels, care)
     return kappa(people, judge, levels=range(levels), weights=weights).interval.estimate
 
 
 def true_alpha(judges: int, levels: int, care: float) -> float:
-    """Return alpha of very many rows."""
+    """Return the alpha of very many rows."""
     return alpha(levels_of(np.random.default_rng(1), _MANY, judges, levels, care)).interval.estimate
 
 
 def normal_scores(
     draw: Draw, rows: int, area: float, levels: int | None = None, tied: float = 0.0
 ) -> Floats:
-    """Draw scores of good rows and then as many bad ones, with about the given AUC.
+    """Draw scores of good rows and then of as many bad ones, with about the given AUC.
 
-    `tied` is how much of a score is that of the row, which a good and a bad copy have in common.
+    `tied` is the share of a score that a good and a bad copy of a row have in common.
     """
     apart = _NORMAL.inv_cdf(area) * np.sqrt(2)
     shared, own = draw.normal(size=rows), draw.normal(size=(2, rows))
@@ -98,7 +98,7 @@ def normal_scores(
 
 
 def _cut(scores: Floats, apart: float, levels: int | None) -> Floats:
-    """Round scores to levels, which lie around the middle between good and bad rows."""
+    """Round scores to levels around the middle between good and bad rows."""
     if levels is None:
         return scores
     edges = apart / 2 + np.linspace(-1, 1, levels - 1)
@@ -106,7 +106,7 @@ def _cut(scores: Floats, apart: float, levels: int | None) -> Floats:
 
 
 def true_area(area: float, levels: int | None) -> float:
-    """Return the AUC that scores have after rounding, untied."""
+    """Return the AUC of scores after rounding, untied."""
     if levels is None:
         return area
     apart = _NORMAL.inv_cdf(area) * np.sqrt(2)
@@ -118,9 +118,10 @@ def true_area(area: float, levels: int | None) -> float:
 def canary_scores(
     draw: Draw, rows: int, area: float | None, levels: int | None, blind: int
 ) -> tuple[Floats, dict[str, Floats]]:
-    """Draw scores of originals, and of each kind of canary; the first `blind` kinds score alike.
+    """Draw scores of originals, and of each kind of canary.
 
-    Without an area, every row has the same score.
+    The judge is blind to the first `blind` kinds: they score like originals. Without an AUC,
+    every row has the same score.
     """
     if area is None:
         return np.ones(rows), {kind: np.ones(rows) for kind in CANARIES}
@@ -134,7 +135,7 @@ def canary_scores(
 
 
 def pair_verdicts(draw: Draw, pairs: int, bias: float) -> tuple[Floats, Floats]:
-    """Draw verdicts on pairs in both orders; in the share `bias` the one shown first wins."""
+    """Draw verdicts on pairs in both orders; in a share `bias`, the answer shown first wins."""
     merit = draw.normal(size=pairs)
     forward, backward = np.sign(merit + draw.normal(size=(2, pairs)))
     taken = draw.random((2, pairs)) < bias
@@ -142,12 +143,12 @@ def pair_verdicts(draw: Draw, pairs: int, bias: float) -> tuple[Floats, Floats]:
 
 
 def share_above(strengths: Floats) -> float:
-    """Return the chance that the first item beats the second."""
+    """Return the probability that the first item beats the second."""
     return float(1 / (1 + np.exp(strengths[1] - strengths[0])))
 
 
 def wins_of(draw: Draw, strengths: Floats, meetings: int) -> tuple[list[int], list[int], Floats]:
-    """Draw who wins where each pair meets so often."""
+    """Draw the winners when each pair is compared several times."""
     first, second = np.triu_indices(len(strengths), 1)
     first, second = np.repeat(first, meetings), np.repeat(second, meetings)
     chance = 1 / (1 + np.exp(strengths[second] - strengths[first]))

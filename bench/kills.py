@@ -1,4 +1,4 @@
-"""Runs that are killed at a moment chosen by lot, and run again: what was paid for twice?"""
+"""Kill runs at random moments, and run them again: which calls were paid for twice?"""
 
 import hashlib
 import random
@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from loopback import Folder, Remote, Told, serving
+from loopback import Behaviour, Folder, Remote, serving
 
 IN_FLIGHT = 32
 ROWS = 150
@@ -17,20 +17,20 @@ ROWS = 150
 
 @dataclass(frozen=True)
 class Killed:
-    """What came of one run that was killed, and of the run after it."""
+    """The result of a killed run, and of the run after it."""
 
     asked: int
-    """How many calls had been asked when it was killed."""
+    """How many calls had been made when it was killed."""
     repeated: int
-    """How many of them were asked again."""
+    """How many of them were made again."""
     is_same: bool
-    """Whether rows and dataset are those of a run that nobody killed, byte for byte."""
+    """Whether rows and dataset equal those of an uninterrupted run, byte for byte."""
 
 
 def killed_runs(count: int) -> list[Killed]:
-    """Kill so many runs, each in a fresh project, and run each again to its end."""
+    """Kill `count` runs, each in a new project, and run each again to its end."""
     draw = random.Random(0)  # noqa: S311 - seeded, to be repeatable
-    with tempfile.TemporaryDirectory() as place, serving(Told(0.02, 0.01)) as server:
+    with tempfile.TemporaryDirectory() as place, serving(Behaviour(0.02, 0.01)) as server:
         folder = _folder(Path(place) / "whole", server)
         assert _start(folder).wait() == 0
         whole = digest(folder.root)
@@ -40,24 +40,24 @@ def killed_runs(count: int) -> list[Killed]:
 def _killed(draw: random.Random, whole: str) -> Killed:
     with (
         tempfile.TemporaryDirectory() as place,
-        serving(Told(0.02, 0.01, counts_questions=True)) as server,
+        serving(Behaviour(0.02, 0.01, counts_questions=True)) as server,
     ):
         folder = _folder(Path(place) / "project", server)
         process = _start(folder)
         moment = draw.randrange(1, 2 * ROWS + 1)
-        while server.seen().requests < moment and process.poll() is None:
+        while server.received().requests < moment and process.poll() is None:
             time.sleep(0.001)
-        # The last calls are followed by the writing of rows and dataset: kill in there too.
+        # After the last call, rows and dataset are written: kill at that time, too.
         time.sleep(draw.random() * (0.5 if moment > 2 * ROWS - IN_FLIGHT else 0.01))
         process.kill()
         process.wait()
-        asked = server.seen().requests
+        asked = server.received().requests
         assert _start(folder).wait() == 0
-        return Killed(asked, server.seen().repeated, digest(folder.root) == whole)
+        return Killed(asked, server.received().repeated, digest(folder.root) == whole)
 
 
 def _folder(root: Path, server: Remote) -> Folder:
-    # Settled, for each run else asks first how the server takes a schema: one call more.
+    # Set here, because each run would first ask how the server takes a schema: one more call.
     settings = {"concurrency": IN_FLIGHT, "structured_output": "json_schema"}
     folder = Folder(root, ROWS, server.base_url, settings=settings)
     folder.plan()

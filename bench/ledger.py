@@ -1,7 +1,7 @@
-"""Runs with a budget against a simulated server that keeps its own books, in virtual time.
+"""Run with budgets on a simulated server that keeps its own accounts, in virtual time.
 
-The server bills each request when it comes in: whatever becomes of the answer. So what it billed is
-the truth, and the budget holds if that never passes the limits.
+The server bills each request on arrival, whatever happens to the answer. So its bill is the truth,
+and the budget holds if the bill never exceeds the limits.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ CALLS = 400
 
 
 class _Selector(selectors.DefaultSelector):
-    """Lets time jump to the next timer when there is nothing else to do."""
+    """Lets time jump to the next timer when nothing else is to do."""
 
     now = 0.0
 
@@ -49,7 +49,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class Books(Transport):
-    """A server that answers, refuses, breaks down and falls silent by lot, and bills."""
+    """A server that randomly answers, refuses, fails or does not answer, and bills."""
 
     def __init__(self, draw: random.Random, price: Price) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Books(Transport):
         self._under_way = 0
 
     async def post(self, address: Address, call: Call) -> Answer:  # noqa: ARG002 - as the real one
-        """Answer after a while, or not at all."""
+        """Answer after a delay, or never."""
         self._under_way += 1
         self.most = max(self.most, self._under_way)
         try:
@@ -86,11 +86,11 @@ class Books(Transport):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one run."""
+    """The result of one run."""
 
     is_within: bool
     share: float
-    """How much of the tightest limit was billed."""
+    """The billed share of the tightest limit."""
     in_flight: int
 
 
@@ -151,6 +151,6 @@ async def _all(client: Client, calls: Sequence[Call], replies: list[Reply]) -> N
 
 
 def run(seed: int, folder: Path) -> Outcome:
-    """Do one run with limits chosen by lot."""
+    """Do one run with random limits."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(_run(seed, folder))

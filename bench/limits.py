@@ -1,8 +1,8 @@
-"""How well an adaptive limit finds what a server can do: a simulation in virtual time.
+"""Simulate, in virtual time, how well an adaptive limit finds a server's capacity.
 
-Run `python bench/limits.py`. A person always has more requests waiting; the server holds at most
-`capacity` of them and refuses the rest, or batches them like a GPU. Goodput is compared with an
-oracle that always keeps exactly as many in flight as the server holds.
+Run `python bench/limits.py`. More requests are always waiting; the server holds at most `capacity`
+of them and refuses the rest, or batches them like a GPU. Goodput is compared with an oracle that
+always keeps exactly as many in flight as the server holds.
 """
 
 import heapq
@@ -26,7 +26,7 @@ LATENCIES: dict[str, Latency] = {
 
 
 class Phase(NamedTuple):
-    """For how many seconds the server holds how many requests."""
+    """The seconds of a phase, and how many requests the server holds in it."""
 
     seconds: float
     capacity: int
@@ -39,14 +39,14 @@ class Server:
     latency: Latency
     phases: tuple[Phase, ...]
     refusal: float = 0.002
-    """Seconds until a refused request hears of it."""
+    """Seconds until a request is refused."""
     saturates_at: int | None = None
-    """From how many in flight on requests only wait for each other, as on a GPU."""
+    """The number in flight above which requests only wait for each other, as on a GPU."""
     retry_after: float | None = None
 
     @property
     def seconds(self) -> float:
-        """How long the simulation lasts."""
+        """The seconds of the whole simulation."""
         return sum(phase.seconds for phase in self.phases)
 
     def capacity(self, now: float) -> int:
@@ -58,12 +58,12 @@ class Server:
 
 @dataclass
 class Outcome:
-    """What came of a simulation."""
+    """The result of a simulation."""
 
     answered: int = 0
     refused: int = 0
     ideal: float = 0.0
-    """Answers that the oracle gets."""
+    """The answers that the oracle gets."""
     allowed: list[tuple[float, int]] = field(default_factory=list)
     """The limit over time."""
 
@@ -88,7 +88,7 @@ class Outcome:
         return area / (late[-1][0] - late[0][0])
 
     def reached(self, wanted: int) -> float:
-        """Return when the limit first was as high as `wanted`, in seconds."""
+        """Return the second at which the limit first reached `wanted`."""
         return next((at for at, allowed in self.allowed if allowed >= wanted), math.inf)
 
 
@@ -100,7 +100,7 @@ class _Event(NamedTuple):
 
 
 class _Simulation:
-    """The server's own time runs slower, the more requests share it (processor sharing)."""
+    """The more requests share the server, the slower its own time passes (processor sharing)."""
 
     def __init__(self, server: Server, limit: Limit, seed: int) -> None:
         self.server, self.limit = server, limit
@@ -112,7 +112,7 @@ class _Simulation:
         self.order = itertools.count()
 
     def run(self) -> Outcome:
-        """Let time pass until the server's phases are over."""
+        """Advance time until the server's phases are over."""
         self.send()
         while self.now < self.server.seconds:
             answer = self.now + self.left() / self.pace() if self.served else math.inf
@@ -131,7 +131,7 @@ class _Simulation:
         return self.outcome
 
     def left(self) -> float:
-        """Return how much of the next answer is still to be done, in the server's own time."""
+        """Return the server's own time until the next answer."""
         return max(0.0, self.served[0].at - self.own)
 
     def pace(self) -> float:
@@ -139,7 +139,7 @@ class _Simulation:
         return min(1.0, (self.server.saturates_at or math.inf) / max(1, len(self.served)))
 
     def pass_to(self, now: float) -> None:
-        """Let time pass."""
+        """Advance time."""
         self.own += (now - self.now) * self.pace()
         self.now = now
 
@@ -158,7 +158,7 @@ class _Simulation:
 
 
 def simulate(server: Server, limit: Limit | None = None, seed: int = 0) -> Outcome:
-    """Let a limit find its way with a server, and compare it with the oracle."""
+    """Simulate a limit with a server, and compare it with the oracle."""
     outcome = _Simulation(server, limit or Limit(), seed).run()
     draw = random.Random(seed)  # noqa: S311 - seeded, to be repeatable
     mean = sum(server.latency(draw) for _ in range(20_000)) / 20_000
@@ -184,7 +184,7 @@ def batching(latency: Latency) -> Server:
 
 
 def endless(latency: Latency) -> Server:
-    """Return a server that holds whatever it is sent; the oracle has 1,024 in flight."""
+    """Return a server that holds all requests; the oracle has 1,024 in flight."""
     return Server(latency, (Phase(60, 1024),))
 
 

@@ -1,4 +1,4 @@
-"""A model server in a process of its own, told and asked over a pipe; and projects that use it."""
+"""A model server in a process of its own, controlled over a pipe; and projects that use it."""
 
 import multiprocessing
 import random
@@ -29,7 +29,7 @@ steps:
     prompt: ask
     temperature: 1.0
 """
-# Peers ask for no log-probabilities either: with them each verdict is many times as long.
+# The peers ask for no log-probabilities either, which make a verdict many times longer.
 JUDGED = """\
   - judge: quality
     model: judge
@@ -55,14 +55,14 @@ class Folder:
     root: Path
     rows: int
     writer: str
-    """Where the writer's model answers."""
+    """The address of the writer's model."""
     judge: str | None = None
-    """Where the judge's does; None lets the writer's judge too."""
+    """The address of the judge's model. Default: the writer's."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """Further settings of the models."""
+    """More settings of the models."""
 
     def plan(self, *, is_judged: bool = True) -> Plan:
-        """Write the project and plan it; with its first step alone, if so wanted."""
+        """Write the project and plan it, on request with its first step alone."""
         judge = "judge" if self.judge else "writer"
         steps = JUDGED + PUBLISHED if is_judged else ""
         endpoints = {"writer": self.writer, "judge": self.judge or self.writer}
@@ -85,33 +85,33 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class Told:
+class Behaviour:
     """How a server behaves."""
 
     delay: float = 0.0
-    """Seconds that an answer takes."""
+    """The seconds of an answer."""
     jitter: float = 0.0
-    """By how much that varies."""
+    """By how much the seconds vary."""
     capacity: int | None = None
     errors: float = 0.0
-    """The share of requests, chosen by lot, that get a 500."""
+    """The share of requests, chosen at random, that get a 500."""
     lost: float = 0.0
     """The share of rows whose first question always gets a 500."""
     counts_questions: bool = False
-    """Whether it remembers how often each question came."""
+    """Whether to count how often each question was asked."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a server saw so far."""
+class Received:
+    """What a server has received so far."""
 
     requests: int
     refusals: int
     in_flight: int
     lost: int
-    """How many questions never got an answer, as told."""
+    """How many questions never got an answer, as configured."""
     repeated: int
-    """How many requests asked what had been asked before."""
+    """How many requests repeated an earlier one."""
 
 
 @dataclass(frozen=True)
@@ -126,19 +126,19 @@ class Remote:
         self.pipe.send(capacity)
         self.pipe.recv()
 
-    def seen(self) -> Seen:
-        """Ask what it saw."""
+    def received(self) -> Received:
+        """Return what it has received."""
         self.pipe.send(None)
-        seen: Seen = self.pipe.recv()
+        seen: Received = self.pipe.recv()
         return seen
 
 
 @contextmanager
-def serving(told: Told) -> Iterator[Remote]:
-    """Run a server for the time of a `with` statement."""
+def serving(behaviour: Behaviour) -> Iterator[Remote]:
+    """Run a server during a `with` statement."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(told, theirs))
+    process = context.Process(target=_serve, args=(behaviour, theirs))
     process.start()
     theirs.close()
     try:
@@ -148,13 +148,16 @@ def serving(told: Told) -> Iterator[Remote]:
         process.join()
 
 
-def _serve(told: Told, pipe: Connection) -> None:
-    shortest, longest = max(0.0, told.delay - told.jitter), told.delay + told.jitter
-    delay = between(shortest, longest) if told.jitter else told.delay
+def _serve(behaviour: Behaviour, pipe: Connection) -> None:
+    shortest, longest = (
+        max(0.0, behaviour.delay - behaviour.jitter),
+        behaviour.delay + behaviour.jitter,
+    )
+    delay = between(shortest, longest) if behaviour.jitter else behaviour.delay
     asked: Counter[str] = Counter()
     lost: set[str] = set()
-    with Server(delay=delay, capacity=told.capacity, record=False) as server:
-        server.fail(_faults(told, asked, lost))
+    with Server(delay=delay, capacity=behaviour.capacity, record=False) as server:
+        server.fail(_faults(behaviour, asked, lost))
         pipe.send(server.base_url)
         while True:
             try:
@@ -164,19 +167,21 @@ def _serve(told: Told, pipe: Connection) -> None:
             if capacity is not None:
                 server.capacity = capacity
             repeated = asked.total() - len(asked)
-            pipe.send(Seen(server.count, server.refusals, server.in_flight, len(lost), repeated))
+            pipe.send(
+                Received(server.count, server.refusals, server.in_flight, len(lost), repeated)
+            )
 
 
-def _faults(told: Told, asked: Counter[str], lost: set[str]) -> Any:
-    fails, broken = share(told.lost, error(500, "this row is lost")), error(500)
+def _faults(behaviour: Behaviour, asked: Counter[str], lost: set[str]) -> Any:
+    fails, broken = share(behaviour.lost, error(500, "this row is lost")), error(500)
     draw = random.Random(0)  # noqa: S311 - seeded, to be repeatable
 
     def fault(request: Request) -> Reply | None:
-        if told.counts_questions:
+        if behaviour.counts_questions:
             asked[request.key] += 1
-        if told.lost and request.prompt.startswith("Write") and (reply := fails(request)):
+        if behaviour.lost and request.prompt.startswith("Write") and (reply := fails(request)):
             lost.add(request.key)
             return reply
-        return broken if told.errors and draw.random() < told.errors else None
+        return broken if behaviour.errors and draw.random() < behaviour.errors else None
 
     return fault

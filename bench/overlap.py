@@ -1,4 +1,4 @@
-"""How long it takes to say what three datasets share: `python bench/overlap.py`."""
+"""Measure how long `overlap` takes for three datasets: `python bench/overlap.py`."""
 
 import argparse
 import json
@@ -23,11 +23,11 @@ DATASETS = 3
 SHARED = 0.1
 """The share of each dataset's rows that is the anchor."""
 PLANTED = 0.01
-"""The share that is nearly the same as a row of the dataset before."""
+"""The share of rows that are near-duplicates of the dataset before."""
 
 
 def main() -> None:
-    """Make datasets with an anchor and planted near copies, and count them."""
+    """Make datasets with an anchor and planted near-duplicates, and count them."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rows", type=int, default=100_000)
     options.add_argument("--words", type=int, default=120)
@@ -36,7 +36,7 @@ def main() -> None:
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as place:
         boilerplate = " ".join(WORDS[: chosen.boilerplate])
-        # In a process of its own, whose memory is not counted.
+        # In a process of its own, so that its memory is not counted.
         maker = Process(target=write, args=(Path(place), chosen.rows, chosen.words, boilerplate))
         maker.start()
         maker.join()
@@ -47,7 +47,7 @@ def main() -> None:
         found = overlap(corpora, embedder=Embedder(embed) if chosen.vectors else None)
         ended = time.monotonic()
     counts = sorted({(one.of[-1], one.within[-1], one.same, one.near) for one in found.crossings})
-    told = {
+    result = {
         "rows": [DATASETS, chosen.rows],
         "read": round(read - began, 1),
         "compare": round(ended - read, 1),
@@ -55,32 +55,34 @@ def main() -> None:
         "anchor": found.anchor_rows,
         "same and near": counts,
     }
-    print(json.dumps(told))
+    print(json.dumps(result))
 
 
 def embed(texts: Sequence[str]) -> Vectors:
-    """Draw vectors: how long it takes to compare them is what is measured."""
+    """Draw random vectors, as only the time to compare them is measured."""
     return np.random.default_rng(0).normal(size=(len(texts), 256)).astype(np.float32)
 
 
 def write(place: Path, rows: int, words: int, boilerplate: str) -> None:
     """Write the datasets."""
-    drawn = random.Random(0)  # noqa: S311 - words, no secret
+    draw = random.Random(0)  # noqa: S311 - words, no secret
     size = words - len(boilerplate.split())
 
     def made(number: int) -> list[str]:
-        return [f"{boilerplate} {' '.join(drawn.choices(WORDS, k=size))}" for _ in range(number)]
+        return [f"{boilerplate} {' '.join(draw.choices(WORDS, k=size))}" for _ in range(number)]
 
     anchor, before = made(int(rows * SHARED)), made(rows)
     for number in range(DATASETS):
         copies = [f"{text} indeed" for text in before[: int(rows * PLANTED)]]
         own = made(rows - len(anchor) - len(copies))
-        told = [
+        conversations = [
             [{"role": "user", "content": text[:60]}, {"role": "assistant", "content": text}]
             for text in (*anchor, *copies, *own)
         ]
         (place / str(number)).mkdir()
-        pl.DataFrame({"messages": told}).write_parquet(place / str(number) / "train.parquet")
+        pl.DataFrame({"messages": conversations}).write_parquet(
+            place / str(number) / "train.parquet"
+        )
         before = own
 
 

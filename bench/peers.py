@@ -1,4 +1,4 @@
-"""What others take to ask the same: two calls a row, the second about the first one's answer."""
+"""Make the same calls with other clients: two calls per row, the second about the first answer."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ import orjson
 
 Ask = Callable[[list[Any], Mapping[str, Any]], Awaitable[str]]
 Driver = Callable[[str, int, int], Coroutine[Any, Any, float]]
-"""Asks a server at a base URL for so many rows, with so many in flight; returns the seconds."""
+"""Makes the calls of `rows` rows at a base URL, with a limit in flight; returns the seconds."""
 
 _LEVEL = {
     "type": "object",
@@ -62,7 +62,7 @@ async def _drive(ask: Ask, rows: int, in_flight: int) -> float:
 
 
 async def raw_aiohttp(base_url: str, rows: int, in_flight: int) -> float:
-    """Use aiohttp with nothing around it: no keys, no retries, nothing kept."""
+    """Use bare aiohttp: no keys, no retries, no cache."""
     url, headers = f"{base_url}/chat/completions", {"Content-Type": "application/json"}
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
 
@@ -97,7 +97,7 @@ async def openai_on_aiohttp(base_url: str, rows: int, in_flight: int) -> float:
 
 
 async def openai_as_it_comes(base_url: str, rows: int, in_flight: int) -> float:
-    """Use the openai library as it is installed, on httpx."""
+    """Use the openai library with its default transport, httpx."""
     client = openai.AsyncOpenAI(base_url=base_url, api_key="none")
     return await _openai(client, rows, in_flight)
 

@@ -1,7 +1,7 @@
-"""Real English prose for the benchmarks, made anew from documents that any machine can have.
+"""Collect real English prose for the benchmarks, from documents that any machine can have.
 
-Essays, a handbook, a dictionary and quotations out of Debian packages (fetched once, where there
-is `apt-get`), and the documentation of Python and of the packages that are installed here.
+These are essays, a handbook, a dictionary and quotations from Debian packages (downloaded once, if
+`apt-get` exists), and the documentation of Python and of the installed packages.
 """
 
 import ast
@@ -21,18 +21,18 @@ from pathlib import Path
 from typing import Any
 
 FEWEST, MOST = 20, 400
-"""How many words a row has."""
+"""The words of a row."""
 
 _CACHE = Path(tempfile.gettempdir()) / "soupstock-bench-prose"
 _SHARE = 0.6
-"""How much of the rows may come from one source."""
+"""The largest share of rows from one source."""
 
 
 def rows(count: int) -> list[str]:
-    """Return so many different texts, always the same on one machine; fewer where there are not.
+    """Return different texts, always the same on one machine; fewer than wanted if prose runs out.
 
     Raises:
-        RuntimeError: There is next to nothing.
+        RuntimeError: There is almost no prose.
     """
     most = int(_SHARE * count)
     chosen: dict[str, None] = {}
@@ -40,12 +40,12 @@ def rows(count: int) -> list[str]:
         texts = {text for text in source() if FEWEST <= len(text.split()) <= MOST}
         chosen |= dict.fromkeys(sorted(texts, key=_place)[:most])
     if len(chosen) < FEWEST:
-        raise RuntimeError("no prose is found on this machine")
+        raise RuntimeError("no prose was found on this machine")
     return sorted(chosen, key=_place)[:count]
 
 
 def _place(text: str) -> bytes:
-    """Shuffle, the same way each time."""
+    """Shuffle, in the same way each time."""
     return hashlib.blake2b(text.encode(), digest_size=8).digest()
 
 
@@ -60,7 +60,7 @@ def _essays() -> Iterator[str]:
 
 def _handbook() -> Iterator[str]:
     for file in _package("debian-reference-en").rglob("*.en.txt.gz"):
-        # Its links have a space after the scheme.
+        # The links in it have a space after the scheme.
         text = re.sub(r"://\s", "://", gzip.decompress(file.read_bytes()).decode())
         yield from _paragraphs(text)
 
@@ -76,7 +76,7 @@ def _quotations() -> Iterator[str]:
             continue
         for text in file.read_text(encoding="utf-8", errors="replace").split("\n%\n"):
             said, _, _ = re.sub(r"(?m)^[ \t]+", "", text).partition("\n-- ")
-            # Typewriters' accents, people's addresses, and logs of chats.
+            # Accents typed as separate characters, people's addresses, and chat logs.
             if not re.search(r"\x08|\S@\S|(?m:^[<*=])", said):
                 yield said.strip()
 
@@ -87,7 +87,7 @@ def _manual() -> Iterator[str]:
 
 
 def _docstrings() -> Iterator[str]:
-    """Yield the paragraphs of what the standard library says of itself."""
+    """Yield the paragraphs of the standard library's docstrings."""
     for file in sorted(Path(sysconfig.get_path("stdlib")).glob("[a-z]*/*.py")):
         if "site-packages" in file.parts or "test" in file.parts:
             continue
@@ -98,7 +98,7 @@ def _docstrings() -> Iterator[str]:
 
 
 def _sections() -> Iterator[str]:
-    """Yield what is between two headings of the installed packages' descriptions."""
+    """Yield the sections of the installed packages' descriptions."""
     for package in metadata.distributions():
         described: Any = package.metadata
         kind = described.get("Description-Content-Type") or ""
@@ -133,13 +133,13 @@ def _flowed(text: str) -> str:
 
 
 def _package(name: str) -> Path:
-    """Fetch a Debian package, once, and unpack it; an empty folder where that cannot be."""
+    """Download a Debian package, once, and unpack it; on failure the folder stays empty."""
     place = _CACHE / name
     _CACHE.mkdir(exist_ok=True)
     if not place.is_dir() and shutil.which("apt-get") and shutil.which("dpkg-deb"):
         with tempfile.TemporaryDirectory() as folder:
             fetched = subprocess.run(  # noqa: S603 - names of our own
-                ["apt-get", "download", name],  # noqa: S607 - wherever it is
+                ["apt-get", "download", name],  # noqa: S607 - found in PATH
                 cwd=folder,
                 capture_output=True,
                 check=False,

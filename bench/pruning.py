@@ -1,8 +1,8 @@
-"""How fast a file is pruned, and what decontaminate and select find: docs/benchmarks.md.
+"""Measure how fast a file is pruned, and what decontaminate and select find: docs/benchmarks.md.
 
-Run `python bench/pruning.py` for all of it, or name some: `python bench/pruning.py file select`.
-Rows are those of bench/dedup.py. Times are by the clock and by the processor, which others on the
-machine disturb less; what they took meanwhile is said too.
+Run `python bench/pruning.py` for all parts, or name some: `python bench/pruning.py file select`.
+The rows are those of bench/dedup.py. Times are wall-clock and CPU time, which other processes
+disturb less; the share that other processes used is shown, too.
 """
 
 import argparse
@@ -40,7 +40,7 @@ OVERLAP, THRESHOLD, ASK_FROM = 0.5, 0.6, 0.45
 
 
 def file(options: argparse.Namespace) -> Iterator[str]:
-    """Prune a Parquet file from the disk to the disk."""
+    """Prune a Parquet file, from disk to disk."""
     rows = _parquet(options.rows)
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
@@ -54,7 +54,7 @@ def file(options: argparse.Namespace) -> Iterator[str]:
 
 
 def decontaminate(_: argparse.Namespace) -> Iterator[str]:
-    """Count what is found of edited items, and what of other prose is taken for an item."""
+    """Count the edited items that are found, and the other prose that is taken for an item."""
     texts = prose.rows(2 * OTHERS)
     items = [text for text in texts if len(text.split()) <= LONGEST_ITEM][:ITEMS]
     others = [text for text in texts if text not in set(items)][:OTHERS]
@@ -82,7 +82,7 @@ def decontaminate(_: argparse.Namespace) -> Iterator[str]:
 
 
 def choose(options: argparse.Namespace) -> Iterator[str]:
-    """Select a tenth of some rows by each method."""
+    """Select a tenth of the rows by each method."""
     texts = pl.read_parquet(_parquet(options.some), columns=["texts"])["texts"]
     rows = pl.DataFrame(
         {

@@ -1,7 +1,7 @@
-"""Recorded verdicts of judges, read from JSONL and scored by the code that scores our own.
+"""Score judges' recorded verdicts, read from JSONL, with the code that scores our own.
 
-The form is that of JudgeBench's outputs (Tan et al. 2024): one pair of answers a line, with what
-the judge decided on it in each order. docs/judging.md describes it.
+The format is that of JudgeBench's outputs (Tan et al. 2024): a pair of answers per line, with the
+judge's decision for each order. docs/judging.md describes it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,34 +27,34 @@ _FEWEST_ITEMS = 2
 
 @dataclass(frozen=True)
 class Recorded:
-    """A judge's verdicts, told of A and B whichever was shown first; NaN where there is none."""
+    """A judge's verdicts on A and B, whichever was shown first; NaN where there is none."""
 
     name: str
     labels: Floats
-    """Which is better in truth."""
+    """Which one is truly better."""
     forward: Floats
     backward: Floats
     margins: Floats
-    """How far the scores of A and B are apart, on average over the orders."""
+    """The difference between the scores of A and B, averaged over the orders."""
     models: list[tuple[str, str]]
-    """Who wrote A and B; empty names where the file does not say."""
+    """The models that wrote A and B; empty names where the file does not name them."""
 
 
 def read(path: Path) -> Recorded:
     """Read a file of verdicts.
 
     Raises:
-        MistakeError: It cannot be read, or a line is not a pair with its verdicts.
+        MistakeError: The file cannot be read, or a line is not a pair with its verdicts.
     """
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
-        raise MistakeError(f"it cannot be read: {error.strerror}", Place(path)) from error
+        raise MistakeError(f"the file cannot be read: {error.strerror}", Place(path)) from error
     pairs = [
         _pair(line, Place(path, number)) for number, line in enumerate(lines, 1) if line.strip()
     ]
     if not pairs:
-        raise MistakeError("it has no verdicts", Place(path))
+        raise MistakeError("the file has no verdicts", Place(path))
     labels, forward, backward, margins = np.array([pair[:4] for pair in pairs], dtype=np.float64).T
     return Recorded(path.name, labels, forward, backward, margins, [pair[4] for pair in pairs])
 
@@ -68,14 +68,14 @@ def _pair(
         raise MistakeError(f"this line is not JSON: {error.msg}", place) from error
     judgments = row.get("judgments") if isinstance(row, dict) else None
     if not isinstance(judgments, list) or not 1 <= len(judgments) <= _ORDERS:
-        raise MistakeError("a line has `judgments`, a list of one for each order", place)
+        raise MistakeError("a line should have `judgments`, a list with one for each order", place)
     verdicts = [_decision(one, "decision", place) for one in judgments]
     backward = verdicts[1] if len(verdicts) == _ORDERS else None
     gaps = [gap for one in judgments if (gap := _gap(one)) is not None]
     return (
         _decision(row, "label", place),
         verdicts[0],
-        # What was decided with B shown first calls B the first, A.
+        # With B shown first, the file names B as A.
         None if backward is None else -backward,
         sum(gaps) / len(gaps) if gaps else None,
         (str(row.get("model_a") or ""), str(row.get("model_b") or "")),
@@ -93,7 +93,7 @@ def _decision(row: object, key: str, place: Place) -> float | None:
 
 
 def _gap(judgment: Any) -> float | None:
-    """Return how far the two scores of a judgment are apart, if it has any."""
+    """Return the difference between the two scores of a judgment, if it has any."""
     if not isinstance(judgment, dict):
         return None
     inner = judgment.get("judgment")
@@ -106,7 +106,7 @@ def _gap(judgment: Any) -> float | None:
 
 
 def table(judges: Iterable[Recorded]) -> Iterator[str]:
-    """Say of each judge how it does, as a Markdown table and further lines under it."""
+    """Describe each judge, in a Markdown table and lines below it."""
     yield "| judge | pairs | right in both orders | in the first | same in both | flips | order |"
     yield "|---|---|---|---|---|---|---|"
     further: list[str] = []
@@ -130,7 +130,7 @@ def table(judges: Iterable[Recorded]) -> Iterator[str]:
 
 
 def _right(labels: Floats, verdicts: Floats) -> Interval:
-    """Return how often the verdict is the label; none counts as not right, for it helps nobody."""
+    """Return how often the verdict is the label; a missing verdict counts as wrong."""
     known = ~np.isnan(labels)
     return proportion(int((labels == verdicts)[known].sum()), int(known.sum()))
 

@@ -1,8 +1,8 @@
-"""Rows that repeat each other, and the truth about them: made anew from a seed, by the plain rules.
+"""Make rows that repeat each other, and the truth about them, from a seed and by exact methods.
 
-Sentences of the prose that a machine has (essays, handbooks, manual pages, docstrings, packages'
-descriptions) are put together into rows of about 100 words; three in ten rows are copies of
-another, edited. Nothing here uses the code that is measured.
+Sentences of the machine's prose (essays, handbooks, manual pages, docstrings, packages'
+descriptions) are combined into rows of about 100 words; three in ten rows are edited copies of
+others. Nothing here uses the measured code.
 """
 
 import gzip
@@ -22,13 +22,13 @@ import prose
 
 GRAM = 3
 PLANTED = 0.3
-"""How much of the rows repeats another."""
+"""The share of rows that repeat another."""
 
 _FEWEST, _MOST = 5, 60
-"""How many spaces a sentence has."""
+"""The spaces in a sentence."""
 
 _CROWD = 200
-"""How many rows are repeated again and again, by a tenth of the repeats."""
+"""How many rows are repeated many times, by a tenth of the repeats."""
 
 _ESCAPE = re.compile(r"\\f[A-Z]|\\f\([A-Z]{2}|\\[&|^/,]|\\\*?\[[^]]*\]|\\s[-+]?\d")
 
@@ -44,7 +44,7 @@ class Rows(NamedTuple):
 
 
 def rows(count: int, seed: int = 7) -> Rows:
-    """Make so many rows, in random order."""
+    """Make `count` rows, in random order."""
     draw = random.Random(seed)  # noqa: S311 - planted edits are no secret
     pool = _sentences()
     fresh = round(count * (1 - PLANTED))
@@ -137,7 +137,7 @@ _EDITS: dict[str, Callable[[str, random.Random], str]] = {
 
 @cache
 def _spaced(letter: str) -> str:
-    """Put spaces around an ideograph, and in place of what is neither letter, mark nor number."""
+    """Put spaces around ideographs, and replace all but letters, marks and numbers by spaces."""
     if unicodedata.category(letter)[0] not in "LMN":
         return " "
     unspaced = re.match(
@@ -147,19 +147,19 @@ def _spaced(letter: str) -> str:
 
 
 def shingled(text: str) -> Row:
-    """Return a text's word 3-grams; its words, where there are fewer than three."""
+    """Return a text's word 3-grams, or its words if it has fewer than three."""
     words = "".join(map(_spaced, unicodedata.normalize("NFKC", text).casefold())).split()
     size = GRAM if len(words) >= GRAM else 1
     return frozenset(tuple(words[n : n + size]) for n in range(len(words) - size + 1))
 
 
 def jaccard(one: Row, other: Row) -> float:
-    """Return what two texts share of all their shingles."""
+    """Return the Jaccard similarity of two texts' shingles."""
     return len(one & other) / max(1, len(one | other))
 
 
 def planted_pairs(made: Rows, threshold: float) -> list[tuple[int, int]]:
-    """Return the edited rows that are still similar to their source, each with that."""
+    """Return the edited rows that are still similar to their source, each with its source."""
     return [
         (row, source)
         for row, source in enumerate(made.sources)
@@ -171,8 +171,8 @@ def planted_pairs(made: Rows, threshold: float) -> list[tuple[int, int]]:
 def all_pairs(texts: Sequence[str], threshold: float) -> list[tuple[int, int]]:
     """Return every pair of similar texts: an exact join.
 
-    Two sets that share enough share one of the rarest of their members (Chaudhuri 2006): so many
-    that without these too few are left.
+    Two similar sets share one of their rarest members (prefix filtering, Chaudhuri 2006): only
+    pairs that do so are compared.
     """
     sets = [shingled(text) for text in texts]
     often = Counter(member for row in sets for member in row)
@@ -192,14 +192,14 @@ class Quality(NamedTuple):
     """How well duplicates were found."""
 
     recall: float
-    """Of the pairs that are similar, how many are not both kept."""
+    """The share of similar pairs that are not both kept."""
 
     precision: float
-    """Of the dropped rows, how many are similar to some other one."""
+    """The share of dropped rows that are similar to another row."""
 
 
 def judge(dropped: Iterable[int], pairs: Iterable[tuple[int, int]]) -> Quality:
-    """Compare what was dropped with the pairs that are similar."""
+    """Compare the dropped rows with the similar pairs."""
     gone, true = set(dropped), list(pairs)
     alike = {row for pair in true for row in pair}
     found = sum(one in gone or other in gone for one, other in true)

@@ -1,9 +1,9 @@
-"""How fast records go to Argilla and answers come back, beside Argilla's own client.
+"""Measure how fast records are sent to Argilla and answers fetched, beside Argilla's own client.
 
     python bench/review.py --sdk PYTHON [--push 400] [--pull 10000]
 
 PYTHON is an interpreter that has the package `argilla`, in an environment of its own. A real server
-is started as `make review` does it, once for each client, so that both begin with an empty one.
+is started as by `make review`, once for each client, so that both begin with an empty one.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from soupstock.review.form import Field, Form, FormRecord, Option, Question, Sug
 ROOT = Path(__file__).parents[1]
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
 BATCHES = (25, 50, 100, 256)
-"""What raw logging is tried with; the fastest counts."""
+"""The batch sizes to try for Argilla's client; the fastest counts."""
 
 LEVELS = tuple(Option(str(level), f"level {level}") for level in range(1, 5))
 FORM = Form(
@@ -72,7 +72,7 @@ print(json.dumps([time.perf_counter() - begun, len(records)]))
 
 
 def record(number: int) -> FormRecord:
-    """Make a record such as a run gives."""
+    """Make a record like those of a run."""
     draw = random.Random(number)  # noqa: S311 - a benchmark
     answer = " ".join(draw.choices(WORDS, k=80))
     turns = [
@@ -109,7 +109,7 @@ def serving() -> Iterator[ArgillaSettings]:
 def sdk(
     python: str, settings: ArgillaSettings, what: str, batch: int, given: list[Any]
 ) -> tuple[float, int]:
-    """Let Argilla's own client do it; returns seconds and records."""
+    """Use Argilla's own client; return seconds and records."""
     command = [python, "-c", SDK, settings.url, settings.key, what, str(batch)]
     done = subprocess.run(  # noqa: S603 - our own words
         command, input=json.dumps(given), capture_output=True, text=True, check=False
@@ -127,7 +127,7 @@ def as_data(one: FormRecord) -> dict[str, Any]:
 
 
 async def answer_some(settings: ArgillaSettings, share: float) -> None:
-    """Submit an answer to some of the records, as people would have."""
+    """Submit answers to some of the records, as people would."""
     async with Api(settings) as api:
         (dataset,) = (await api.get("me/datasets"))["items"]
         offset = 0
@@ -149,7 +149,7 @@ async def answer_some(settings: ArgillaSettings, share: float) -> None:
 
 
 def pushing(python: str, count: int) -> None:
-    """Compare pushing."""
+    """Compare the speed of sending."""
     records = [record(number) for number in range(count)]
     given = [as_data(one) for one in records]
     warming = [record(10**6 + number) for number in range(100)]
@@ -157,11 +157,11 @@ def pushing(python: str, count: int) -> None:
         sdk(python, settings, "log", 10, [as_data(one) for one in warming])
         raw = {batch: count / sdk(python, settings, "log", batch, given)[0] for batch in BATCHES}
     with serving() as settings:
-        desk = Argilla(settings, "bench", print)
-        # Raw logging, too, begins with a dataset that is there, on a server that has warmed up.
-        asyncio.run(desk.push(FORM, warming))
+        tool = Argilla(settings, "bench", print)
+        # Argilla's client, too, begins with an existing dataset, on a server that has warmed up.
+        asyncio.run(tool.push(FORM, warming))
         begun = time.perf_counter()
-        asyncio.run(desk.push(FORM, records))
+        asyncio.run(tool.push(FORM, records))
         own = count / (time.perf_counter() - begun)
     best = max(raw, key=lambda batch: raw[batch])
     tried = ", ".join(f"{batch}: {rate:.1f}" for batch, rate in raw.items())
@@ -170,22 +170,22 @@ def pushing(python: str, count: int) -> None:
 
 
 def pulling(python: str, count: int) -> None:
-    """Compare pulling, and pulling again where nothing or little has happened."""
+    """Compare the speed of fetching, and of fetching again after no or few changes."""
     with serving() as settings:
-        desk = Argilla(settings, "bench", print)
-        # Without suggestions the records are there sooner; nobody pulls those.
+        tool = Argilla(settings, "bench", print)
+        # Without suggestions the records are made faster; fetching ignores them.
         bare = [
             FormRecord(one.key, one.row, one.fields, (), one.metadata)
             for one in (record(number) for number in range(count))
         ]
-        asyncio.run(desk.push(FORM, bare))
+        asyncio.run(tool.push(FORM, bare))
         asyncio.run(answer_some(settings, 0.1))
         seconds, read = sdk(python, settings, "read", 0, [])
         begun = time.perf_counter()
-        pulled = asyncio.run(desk.pull(FORM, {}, {}))
+        pulled = asyncio.run(tool.pull(FORM, {}, {}))
         own = time.perf_counter() - begun
         begun = time.perf_counter()
-        asyncio.run(desk.pull(FORM, {}, pulled.cursors))
+        asyncio.run(tool.pull(FORM, {}, pulled.cursors))
         again = time.perf_counter() - begun
     found = len(pulled.answers)
     print(

@@ -1,4 +1,4 @@
-"""How long it takes to find which rows belong together: `python bench/splits.py`."""
+"""Measure how long it takes to find the rows that belong together: `python bench/splits.py`."""
 
 import argparse
 import json
@@ -13,15 +13,15 @@ WORDS = [f"word{number}" for number in range(20_000)]
 
 
 def main() -> None:
-    """Cluster texts that have nothing in common, and texts that are half boilerplate."""
+    """Cluster texts without anything in common, and texts that are half boilerplate."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rows", type=int, default=100_000)
     rows = options.parse_args().rows
-    drawn = random.Random(0)  # noqa: S311 - words, no secret
+    draw = random.Random(0)  # noqa: S311 - words, no secret
     for name, share in (("distinct", 0), ("a third is boilerplate", 40), ("half is", 60)):
         boilerplate = " ".join(WORDS[:share])
         texts = [
-            f"{boilerplate} {' '.join(drawn.choices(WORDS, k=120 - share))}" for _ in range(rows)
+            f"{boilerplate} {' '.join(draw.choices(WORDS, k=120 - share))}" for _ in range(rows)
         ]
         began = time.monotonic()
         found = len(set(clusters(pl.Series(texts)).tolist()))

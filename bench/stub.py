@@ -1,4 +1,4 @@
-"""A server within the process, that answers at once: what is measured is the engine alone."""
+"""A server inside the process that answers at once, to measure the engine alone."""
 
 import asyncio
 from contextlib import AbstractContextManager
@@ -16,12 +16,12 @@ class Stub(Transport):
     """Answers as soupstock.testing does, without HTTP."""
 
     async def post(self, address: Address, call: Call) -> Answer:  # noqa: ARG002 - as the real one
-        """Answer in the loop's next round, as soon as anything that is asked can be."""
+        """Answer in the event loop's next round, the soonest that is possible."""
         await asyncio.sleep(0)
         text = imitation.write(orjson.loads(call.body), 0)
         return Answer(text, "stop", len(call.body) // 4, len(text) // 4)
 
 
 def installed() -> AbstractContextManager[object]:
-    """Let every client of this process ask a stub, for the time of a `with` statement."""
+    """Let every client of this process ask a stub during a `with` statement."""
     return patch.object(client, "Transport", Stub)

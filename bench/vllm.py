@@ -1,9 +1,9 @@
-"""How near a run comes to what vLLM's own benchmark gets out of the same server.
+"""Compare a run's throughput with that of vLLM's own benchmark on the same server.
 
-`python bench/vllm.py` serves a small model on the CPU (in the environment of `make test-vllm`) and
-asks it in turns: `vllm bench serve`, then a pipeline with one step. Both send as many prompts, as
-long, as many at once, and both let every answer have its full length. It prints a line of
-docs/benchmarks.md.
+`python bench/vllm.py` serves a small model on the CPU (in the environment of `make test-vllm`), and
+runs `vllm bench serve` and a pipeline with one step by turns. Both send the same number of prompts
+of the same length, with the same concurrency, and every answer has its full length. It prints a
+line of docs/benchmarks.md.
 """
 
 import argparse
@@ -53,9 +53,9 @@ class Options:
 
     prompts: int
     length: int
-    """Tokens of a prompt."""
+    """The tokens of a prompt."""
     answer: int
-    """Tokens of an answer."""
+    """The tokens of an answer."""
     concurrency: int
     times: int
 
@@ -66,11 +66,11 @@ class Rate(NamedTuple):
     asking: float
     """From the first request to the last answer."""
     whole: float
-    """From the run's beginning to its end, with dataset, card and report."""
+    """From the run's start to its end, including dataset, card and report."""
 
 
 def served_by(place: Path, options: Options) -> Vllm:
-    """Say how the model is served."""
+    """Return how the model is served."""
     return Vllm(
         vllm=str(place / "model"),
         command=str(place / "env/bin/vllm"),
@@ -134,7 +134,7 @@ def ours(place: Path, base_url: str, options: Options, seed: int) -> Rate:
 
 
 def texts(place: Path, options: Options, seed: int) -> list[str]:
-    """Return prompts of as many tokens as wanted, no two of which begin alike."""
+    """Return prompts of the wanted length that all begin differently."""
     tokenizer = Tokenizer.from_file(str(place / "model/tokenizer.json"))
     draw = random.Random(seed)  # noqa: S311 - no secret
     found = []
@@ -147,7 +147,7 @@ def texts(place: Path, options: Options, seed: int) -> list[str]:
 
 
 async def measured(place: Path, options: Options) -> list[tuple[float, Rate]]:
-    """Serve the model and ask it in turns."""
+    """Serve the model, and measure by turns."""
     model = resolve("served", {"served": served_by(place, options)})
     with tempfile.TemporaryDirectory() as logs:
         async with Servers(Path(logs), print) as servers:
@@ -159,12 +159,12 @@ async def measured(place: Path, options: Options) -> list[tuple[float, Rate]]:
                 we = await asyncio.to_thread(ours, place, base_url, options, 1000 + seed)
                 print(f"vllm bench serve {they:.1f}, soupstock {we.asking:.1f} ({we.whole:.1f})")
                 found.append((they, we))
-    # In the first turn the server is cold.
+    # In the first turn the server is not warmed up.
     return found[1:]
 
 
 def line(options: Options, found: Sequence[tuple[float, Rate]]) -> str:
-    """Say what came out as a line of a table."""
+    """Return the results as a line of a table."""
     shares = [b.asking / a for a, b in found]
     they = statistics.median(a for a, _ in found)
     we = statistics.median(b.asking for _, b in found)
