@@ -197,9 +197,9 @@ def capacity(options: Options) -> Iterator[Figure]:
                 return calls
 
         answers = asyncio.run(answered())
-        seen = server.received()
+        received = server.received()
     oracle = sum(CAPACITIES) * options.phase / DELAY
-    refused = seen.refusals / seen.requests
+    refused = received.refusals / received.requests
     yield Figure(
         f"hidden capacity 4→32→8, {options.phase:g} s each: answers against an oracle's; refused",
         "≥ .95; ≤ 2 %",
@@ -296,12 +296,12 @@ def budget(options: Options) -> Iterator[Figure]:
 
 def memory(options: Options) -> Iterator[Figure]:
     """Many source rows and a stub instead of a server: does memory grow?"""
-    seen = grown(options.grown)
+    memory = grown(options.grown)
     yield Figure(
         f"{options.grown:,} source rows x 2 calls, a stub as server: memory at each quarter; peak",
         "flat; ≤ 1.5 GB",
-        f"{', '.join(f'{megabytes:,}' for megabytes in seen.quarters)} MB; {seen.peak:,} MB",
-        f"{seen.rate:,.0f} rows/s",
+        f"{', '.join(f'{megabytes:,}' for megabytes in memory.quarters)} MB; {memory.peak:,} MB",
+        f"{memory.rate:,.0f} rows/s",
     )
 
 

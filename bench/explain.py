@@ -60,14 +60,14 @@ def main() -> None:
         path = run.folder / "rows.parquet"
         save(path, plan.columns, (frame(block, plan.columns) for block in blocks))
         ids = pl.read_parquet(path, columns=["id"])["id"].to_list()
-        taken = []
+        milliseconds = []
         # As the command line does.
         with rarely_collected():
             for row_id in chance.sample(ids, arguments.times):
                 started = time.perf_counter()
                 explain(Project(root), "chat", row_id[:12])
-                taken.append((time.perf_counter() - started) * 1000)
-    centiles = statistics.quantiles(taken, n=100)
+                milliseconds.append((time.perf_counter() - started) * 1000)
+    centiles = statistics.quantiles(milliseconds, n=100)
     print(f"{arguments.rows:,} rows: median {centiles[49]:.1f} ms, p95 {centiles[94]:.1f} ms")
 
 

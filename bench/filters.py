@@ -39,12 +39,12 @@ def _best(times: int, work: Callable[[], object]) -> float:
     """Return the fewest seconds that the work took."""
     alone = os.environ.get("POLARS_MAX_THREADS") == "1"
     clock = time.process_time if alone else time.perf_counter
-    taken = []
+    seconds = []
     for _ in range(times):
         started = clock()
         work()
-        taken.append(clock() - started)
-    return min(taken)
+        seconds.append(clock() - started)
+    return min(seconds)
 
 
 def speeds(options: Options) -> dict[str, float]:

@@ -42,10 +42,10 @@ def grown(rows: int) -> Growth:
 
 
 def _run(rows: int, pipe: Connection) -> None:
-    seen: list[int] = []
+    quarters: list[int] = []
     progress: list[Progress] = []
     watch = _Watch(progress)
-    threading.Thread(target=_sample, args=(rows, progress, seen), daemon=True).start()
+    threading.Thread(target=_sample, args=(rows, progress, quarters), daemon=True).start()
     with tempfile.TemporaryDirectory() as place, installed():
         plan = Folder(Path(place), rows, "http://stub/v1", settings={"concurrency": 256}).plan()
         started = time.perf_counter()
@@ -53,7 +53,7 @@ def _run(rows: int, pipe: Connection) -> None:
         seconds = time.perf_counter() - started
         assert done.manifest.rows == rows
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    pipe.send(Growth(tuple(seen), peak, rows / seconds))
+    pipe.send(Growth(tuple(quarters), peak, rows / seconds))
 
 
 class _Watch:
@@ -73,13 +73,13 @@ class _Watch:
         pass
 
 
-def _sample(rows: int, progress: list[Progress], seen: list[int]) -> None:
+def _sample(rows: int, progress: list[Progress], quarters: list[int]) -> None:
     """Record the memory at each quarter of the rows."""
-    while len(seen) < QUARTERS:
+    while len(quarters) < QUARTERS:
         time.sleep(0.02)
         flow = progress[0].flow if progress else None
-        if flow is not None and flow.taken >= rows * (len(seen) + 1) / QUARTERS:
-            seen.append(_resident())
+        if flow is not None and flow.taken >= rows * (len(quarters) + 1) / QUARTERS:
+            quarters.append(_resident())
 
 
 def _resident() -> int:

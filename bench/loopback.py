@@ -129,8 +129,8 @@ class Remote:
     def received(self) -> Received:
         """Return what it has received."""
         self.pipe.send(None)
-        seen: Received = self.pipe.recv()
-        return seen
+        received: Received = self.pipe.recv()
+        return received
 
 
 @contextmanager

@@ -48,9 +48,9 @@ def file(options: argparse.Namespace) -> Iterator[str]:
         (root / "pipelines" / "big.yaml").write_text(PIPELINE, encoding="utf-8")
         pruning = Pruning(rows, root / "out.parquet", {"response": "texts"})
         done: list[Pruned] = []
-        told = _timed(lambda: done.append(prune(pruning, Project(root), "big")), options.rows)
+        took = _timed(lambda: done.append(prune(pruning, Project(root), "big")), options.rows)
     account = done[0].account
-    yield f"Four filters and dedup by minhash, {account.rows:,} rows, {account.kept:,} kept: {told}"
+    yield f"Four filters and dedup by minhash, {account.rows:,} rows, {account.kept:,} kept: {took}"
 
 
 def decontaminate(_: argparse.Namespace) -> Iterator[str]:
@@ -74,9 +74,10 @@ def decontaminate(_: argparse.Namespace) -> Iterator[str]:
     yield f"a model would be asked about {asked}"
     yield "\n| edit | canaries | found | by n-grams alone |\n|---|---|---|---|"
     for kind, edited in planted(items).items():
-        told = [set(one.stages) for one in detector.find(edited)]
+        found = [set(one.stages) for one in detector.find(edited)]
         share, grams = (
-            sum(map(bool, some)) / len(edited) for some in (told, [s - {"rephrased"} for s in told])
+            sum(map(bool, some)) / len(edited)
+            for some in (found, [s - {"rephrased"} for s in found])
         )
         yield f"| {kind} | {len(edited)} | {share:.3f} | {grams:.3f} |"
 
@@ -99,8 +100,8 @@ def choose(options: argparse.Namespace) -> Iterator[str]:
         Selection(rows=tenth, by="quality", clusters=100, column="text"),
     ):
         what = f"{step.method}, clusters" if step.clusters else step.method
-        told = _timed(lambda step=step: select(step, rows), len(texts))
-        yield f"{what}, {step.rows:,} of {len(texts):,} rows: {told}"
+        result = _timed(lambda step=step: select(step, rows), len(texts))
+        yield f"{what}, {step.rows:,} of {len(texts):,} rows: {result}"
 
 
 def _timed(work: Callable[[], object], rows: int) -> str:

@@ -47,10 +47,10 @@ given = json.load(sys.stdin)
 client = rg.Argilla(api_url=url, api_key=key)
 if what == "read":
     (dataset,) = list(client.datasets)
-    begun = time.perf_counter()
+    started = time.perf_counter()
     found = dataset.records(batch_size=1000, with_responses=True, with_suggestions=False)
     count = sum(1 for _ in found)
-    print(json.dumps([time.perf_counter() - begun, count]))
+    print(json.dumps([time.perf_counter() - started, count]))
     sys.exit()
 workspace = client.workspaces("raw") or rg.Workspace(name="raw", client=client).create()
 levels = {str(n): f"level {n}" for n in range(1, 5)}
@@ -65,9 +65,9 @@ dataset.create()
 records = [rg.Record(id=one["key"], fields=one["fields"], metadata=one["metadata"], suggestions=[
     rg.Suggestion(s["question"], s["value"], score=s["score"], agent=s["agent"])
     for s in one["suggestions"]]) for one in given]
-begun = time.perf_counter()
+started = time.perf_counter()
 dataset.records.log(records, batch_size=int(batch))
-print(json.dumps([time.perf_counter() - begun, len(records)]))
+print(json.dumps([time.perf_counter() - started, len(records)]))
 """
 
 
@@ -160,9 +160,9 @@ def pushing(python: str, count: int) -> None:
         tool = Argilla(settings, "bench", print)
         # Argilla's client, too, begins with an existing dataset, on a server that has warmed up.
         asyncio.run(tool.push(FORM, warming))
-        begun = time.perf_counter()
+        started = time.perf_counter()
         asyncio.run(tool.push(FORM, records))
-        own = count / (time.perf_counter() - begun)
+        own = count / (time.perf_counter() - started)
     best = max(raw, key=lambda batch: raw[batch])
     tried = ", ".join(f"{batch}: {rate:.1f}" for batch, rate in raw.items())
     print(f"push {count:,}: {own:.1f} records/s; raw {raw[best]:.1f} (batches of {tried})")
@@ -181,12 +181,12 @@ def pulling(python: str, count: int) -> None:
         asyncio.run(tool.push(FORM, bare))
         asyncio.run(answer_some(settings, 0.1))
         seconds, read = sdk(python, settings, "read", 0, [])
-        begun = time.perf_counter()
+        started = time.perf_counter()
         pulled = asyncio.run(tool.pull(FORM, {}, {}))
-        own = time.perf_counter() - begun
-        begun = time.perf_counter()
+        own = time.perf_counter() - started
+        started = time.perf_counter()
         asyncio.run(tool.pull(FORM, {}, pulled.cursors))
-        again = time.perf_counter() - begun
+        again = time.perf_counter() - started
     found = len(pulled.answers)
     print(
         f"pull {count:,}: {count / own:.0f} records/s ({found:,} answers); raw {read / seconds:.0f}"

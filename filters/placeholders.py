@@ -36,7 +36,7 @@ _PLACEHOLDER = "|".join(
             r"(?:[^(\[:]|$)"
         ),
         rf"<(?i:{_FILL})[ _-][^<>\n]{{1,60}}>|\((?i:insert|fill in|enter) [^()\n]{{1,60}}\)",
-        # A template that nobody rendered.
+        # A template that was not rendered.
         r"\{\{ ?[A-Za-z_][\w. |]{0,40}\}\}|\{% ?[a-z]+[^%\n]{0,60}%\}",
         rf"\{{(?i:{_FILL}[ _])?(?i:{_ANY})\}}",
         r"(?i)\blorem ipsum\b|\bdolor sit amet\b",

@@ -1,8 +1,9 @@
-"""A stand-in for Elasticsearch: the real Argilla server, searching documents in SQLite.
+"""A stand-in for Elasticsearch, so that a real Argilla server can search documents in SQLite.
 
-Argilla's own code still builds every query, mapping, sort and aggregation. Here documents are only
-kept, in a file that the server and its workers share, and the part of the query language that
-Argilla writes is read. Each search looks at every document of a dataset: fine up to some 20,000.
+Argilla's own code still builds every query, mapping, sort and aggregation. This module only stores
+documents, in a file that the server and its workers share, and interprets the part of the query
+language that Argilla uses. A search scans every document of a dataset, which suffices up to about
+20,000.
 """
 
 import dataclasses
@@ -41,12 +42,12 @@ Query = Mapping[str, Any]
 
 
 def tokens(text: object) -> list[str]:
-    """Take a text apart into words, as Elasticsearch's standard analyser does."""
+    """Split a text into words, as Elasticsearch's standard analyser does."""
     return TOKEN.findall(str(text).lower())
 
 
 def leaves(node: Any, path: Sequence[str]) -> list[Any]:
-    """Return all values at a path; lists count as their items."""
+    """Return all values at a path; lists are replaced by their items."""
     for place, part in enumerate(path):
         if isinstance(node, list):
             return [leaf for item in node for leaf in leaves(item, path[place:])]
@@ -57,7 +58,7 @@ def leaves(node: Any, path: Sequence[str]) -> list[Any]:
 
 
 def merged(base: Document, patch: Mapping[str, Any]) -> Document:
-    """Lay a part of a document over it."""
+    """Update a document in place with a patch, recursively."""
     for name, value in patch.items():
         is_inner = isinstance(value, dict) and isinstance(base.get(name), dict)
         base[name] = merged(base[name], value) if is_inner else value
@@ -65,7 +66,7 @@ def merged(base: Document, patch: Mapping[str, Any]) -> Document:
 
 
 def cast(kind: str | None, value: Any) -> Any:
-    """Make a value comparable with others of its kind."""
+    """Convert a value so that it can be compared with others of its kind."""
     if kind in NUMBERS:
         return float(value)
     if kind == "date_nanos":
@@ -76,7 +77,7 @@ def cast(kind: str | None, value: Any) -> Any:
 
 @dataclasses.dataclass(slots=True)
 class Entry:
-    """A document, its place in the order of writing, and its texts as words."""
+    """A document, its number in the order of writing, and its texts as words."""
 
     id: str
     number: int
@@ -116,7 +117,7 @@ class Documents:
         return self._known[name]
 
     def map(self, name: str, properties: Mapping[str, Any], *, is_new: bool = False) -> None:
-        """Note the kinds of an index's fields."""
+        """Store the kinds of an index's fields."""
         kinds = {} if is_new else dict(self.index(name)[0])
         kinds.update(flattened(properties))
         self._db.execute("INSERT OR REPLACE INTO kinds VALUES (?,?)", (name, json.dumps(kinds)))
@@ -129,7 +130,7 @@ class Documents:
         self._known.pop(name, None)
 
     def write(self, name: str, actions: Iterable[tuple[str, Document | None]]) -> list[str]:
-        """Write documents, or remove those that are None; return why some were refused."""
+        """Write documents, or delete those that are None; return the reasons of refusals."""
         kinds, entries = self.index(name)
         refused = []
         self._db.execute("BEGIN IMMEDIATE")
@@ -154,7 +155,7 @@ class Documents:
 
 
 def flattened(properties: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the fields of a mapping by their paths, each with its kind."""
+    """Yield the path and the kind of each field of a mapping."""
     for name, said in properties.items():
         if said.get("enabled", True) is not False:
             yield prefix + name, said.get("type", "object")
@@ -162,7 +163,7 @@ def flattened(properties: Mapping[str, Any], prefix: str = "") -> Iterator[tuple
 
 
 def refusal(kinds: Mapping[str, str], source: Document) -> str | None:
-    """Say why Elasticsearch would refuse a document that Argilla lets pass."""
+    """Return why Elasticsearch would refuse a document that Argilla accepts, or None."""
     for path, kind in kinds.items():
         values = leaves(source, path.split(".")) if kind in {"keyword", "dense_vector"} else []
         if kind == "keyword" and any(len(str(v).encode()) > LONGEST_KEYWORD for v in values):
@@ -173,7 +174,7 @@ def refusal(kinds: Mapping[str, str], source: Document) -> str | None:
 
 
 class Search:
-    """One search of one index. A query gives each document a score, or None where it misses."""
+    """A search of an index. A query gives each document a score, or None if it does not match."""
 
     def __init__(self, kinds: Mapping[str, str], entries: Mapping[str, Entry]) -> None:
         self.kinds = kinds
@@ -256,11 +257,11 @@ class Search:
     def _function_score(self, body: Any, entry: Entry) -> float | None:
         score = self.score(body["query"], entry)
         seed = f"{body['functions'][0]['random_score']['seed']}{entry.number}".encode()
-        drawn = int.from_bytes(hashlib.blake2b(seed, digest_size=4).digest(), "big") / 2**32
-        return None if score is None else score * drawn
+        random = int.from_bytes(hashlib.blake2b(seed, digest_size=4).digest(), "big") / 2**32
+        return None if score is None else score * random
 
     def _simple_query_string(self, body: Any, entry: Entry) -> float | None:
-        """Look for words: all of them, with | - "phrase" prefix*, from left to right."""
+        """Search for all words, with | - "phrase" prefix* evaluated from left to right."""
         paths = [
             path
             for path, kind in self.kinds.items()
@@ -292,7 +293,7 @@ class Search:
         best: float | None = None
         for path in paths:
             if path not in entry.words:
-                # Two blanks between words: a word is looked for with one on either side.
+                # Two spaces between words, because a word is searched with one on either side.
                 texts = leaves(entry.source, path.split("."))
                 entry.words[path] = "  ".join(f" {'  '.join(tokens(text))} " for text in texts)
             text = entry.words[path].replace("  ", " ") if is_phrase else entry.words[path]
@@ -304,7 +305,7 @@ class Search:
         return best
 
     def sorted(self, hits: list[tuple[float, Entry]], sort: Any) -> list[tuple[float, Entry]]:
-        """Put hits in order: by score, or as is asked; what lacks a value comes last."""
+        """Sort hits by score, or by `sort`; documents without a value come last."""
         if not sort:
             return sorted(hits, key=lambda hit: (-hit[0], hit[1].number))
         hits = sorted(hits, key=lambda hit: hit[1].number)
@@ -334,7 +335,7 @@ class Search:
         return max(values) if is_down else min(values)
 
     def aggregated(self, hits: Sequence[tuple[float, Entry]], asked: Query) -> Document:
-        """Count a field's values, or say how far they reach."""
+        """Return the counts, or the range, of a field's values."""
         ((kind, body),) = asked.items()
         each = [self.values(entry, body["field"]) for _, entry in hits]
         if self.kinds.get(body["field"]) == "keyword":
@@ -355,7 +356,7 @@ class Search:
 
 
 def inner(entry: Entry, path: str) -> list[Entry]:
-    """Return the parts of a document under a path as documents of their own."""
+    """Return the parts of a document under a path as separate documents."""
     parts = entry.source.get(path) or []
     return [Entry(entry.id, entry.number, {path: [one]}) for one in parts]
 
@@ -364,7 +365,7 @@ _open: dict[Path, Documents] = {}
 
 
 def documents() -> Documents:
-    """Open the file of documents, once for each process."""
+    """Open the file of documents, once per process."""
     path = Path(os.environ.get("ARGILLA_HOME_PATH") or settings.home_path) / "search.db"
     return _open.setdefault(path, Documents(path)) if path not in _open else _open[path]
 
@@ -372,7 +373,7 @@ def documents() -> Documents:
 @SearchEngine.register(engine_name="stand-in")
 @dataclasses.dataclass
 class StandIn(BaseElasticAndOpenSearchEngine):
-    """What Argilla asks of a search engine."""
+    """The interface that Argilla expects of a search engine."""
 
     @classmethod
     async def new_instance(cls) -> "StandIn":
@@ -381,14 +382,14 @@ class StandIn(BaseElasticAndOpenSearchEngine):
         return cls(number_of_shards=1, number_of_replicas=0)
 
     async def close(self) -> None:
-        """Leave the file open: others in the process may search."""
+        """Leave the file open, because others in the process may search."""
 
     async def ping(self) -> bool:
-        """Say that it is there."""
+        """Return that the index is available."""
         return True
 
     async def info(self) -> Document:
-        """Say what it is."""
+        """Return a description of the index."""
         said = "a stand-in in SQLite, not Elasticsearch"
         return {"name": "stand-in", "version": {"number": "8.17.0"}, "tagline": said}
 
@@ -400,7 +401,7 @@ class StandIn(BaseElasticAndOpenSearchEngine):
         self,
         index_name: str,
         mappings: Document,
-        settings: Document,  # noqa: ARG002 - shards and the like, of which there are none
+        settings: Document,  # noqa: ARG002 - shards and the like, which it has not
     ) -> None:
         documents().map(index_name, mappings["properties"], is_new=True)
 
@@ -442,18 +443,18 @@ class StandIn(BaseElasticAndOpenSearchEngine):
         if script is None:
             merged(source, json.loads(json.dumps(body["doc"], default=str)))
         elif isinstance(script, str):
-            # The script takes one suggestion away, by name.
+            # The script removes one suggestion, by name.
             gone = re.search(r'remove\("(.*)"\)', script)
             source.get("suggestions", {}).pop(gone[1] if gone else "", None)
         else:
-            # A response is added, in the place of an earlier one, or taken away.
+            # The script adds a response, replacing an earlier one, or removes it.
             said = json.loads(json.dumps(script["params"]["response"], default=str))
             rest = [r for r in source.get("responses") or [] if r["id"] != said["id"]]
             source["responses"] = rest + [said] * ("responses.add(" in script["source"])
         if refused := documents().write(index_name, [(id, source)]):
             raise ValueError(refused[0])
 
-    async def _index_search_request(  # noqa: PLR0913, PLR0917 - it is called so
+    async def _index_search_request(  # noqa: PLR0913, PLR0917 - Argilla's signature
         self,
         index: str,
         query: Query,
@@ -473,7 +474,7 @@ class StandIn(BaseElasticAndOpenSearchEngine):
             "aggregations": {name: search.aggregated(hits, how) for name, how in asked},
         }
 
-    async def _request_similarity_search(  # noqa: PLR0913, PLR0917 - it is called so
+    async def _request_similarity_search(  # noqa: PLR0913, PLR0917 - Argilla's signature
         self,
         index: str,
         vector_settings: VectorSettings,

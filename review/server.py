@@ -2,10 +2,10 @@
 
     python server.py HOME PORT
 
-It runs in the environment that .ci/argilla makes, with SQLite as its database, a Redis server of
-its own and the stand-in search index of search.py. All data stays in HOME. The user's password and
-API key are read from HOME/password and HOME/key. When the server is ready, HOME/server.json says
-where it is; on SIGTERM it stops, and Redis with it.
+It runs in the environment that .ci/argilla makes, with SQLite as its database, its own Redis
+server, and the stand-in search index of search.py. All data stays in HOME. The user's password and
+API key are read from HOME/password and HOME/key. When the server is ready, its address is in
+HOME/server.json; on SIGTERM it stops together with Redis.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ HOST = "127.0.0.1"
 
 
 def main(home: Path, port: int) -> None:
-    """Serve until somebody says stop."""
+    """Serve until the process gets SIGTERM."""
     home = home.resolve()
     key, password = ((home / name).read_text().strip() for name in ("key", "password"))
     redis_port = free_port()
@@ -54,8 +54,8 @@ def main(home: Path, port: int) -> None:
 
 
 def serve(home: Path, port: int, key: str, password: str) -> None:
-    """Bring the database up to date, see to the user, and serve."""
-    # These read the environment when they are imported.
+    """Migrate the database, create the user, and serve."""
+    # These modules read the environment on import.
     import search  # noqa: F401 - it registers the index
     import uvicorn
     from argilla_server.cli.database.migrate import migrate_db
@@ -64,11 +64,11 @@ def serve(home: Path, port: int, key: str, password: str) -> None:
 
     migrate_db("head")
 
-    async def see_to_the_user() -> None:
+    async def create_user() -> None:
         await _create_default(key, password, quiet=True)
         await async_engine.dispose()
 
-    asyncio.run(see_to_the_user())
+    asyncio.run(create_user())
     server = uvicorn.Server(
         uvicorn.Config("argilla_server:app", host=HOST, port=port, access_log=False)
     )
@@ -77,7 +77,7 @@ def serve(home: Path, port: int, key: str, password: str) -> None:
 
 
 def announce(server: object, home: Path, port: int) -> None:
-    """Say where the server is, once it is there."""
+    """Write server.json when the server has started."""
     while not getattr(server, "started", False):
         time.sleep(0.05)
     said = {
@@ -93,7 +93,7 @@ def announce(server: object, home: Path, port: int) -> None:
 
 
 def redis_server() -> str:
-    """Find a Redis server: the machine's, or that of the environment."""
+    """Return the path of a Redis server: the machine's, or the environment's."""
     found = shutil.which("redis-server") or shutil.which("valkey-server")
     if found:
         return found
@@ -103,7 +103,7 @@ def redis_server() -> str:
 
 
 def free_port() -> int:
-    """Find a port that nobody listens at."""
+    """Return a free port."""
     with socket.socket() as one:
         one.bind((HOST, 0))
         return int(one.getsockname()[1])

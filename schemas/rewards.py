@@ -46,11 +46,11 @@ class RewardTask(BaseModel):
         if not isinstance(row, dict) or "info" in row:
             return row
         checked, rubric = row.get("checked") or {}, (row.get("rubric") or {}).get("criteria")
-        told = {"reference": checked.get("shortest"), "rubric": rubric}
+        details = {"reference": checked.get("shortest"), "rubric": rubric}
         return {
             "prompt": [{"role": "user", "content": row.get("problem")}],
             "answer": str(row.get("answer")),
             "pass_rate": checked.get("pass_rate"),
-            "info": json.dumps(told, ensure_ascii=False),
-            **told,
+            "info": json.dumps(details, ensure_ascii=False),
+            **details,
         }

@@ -12,7 +12,7 @@ from soupstock.review.answers import (
     write_answers,
 )
 from soupstock.review.figures import agreement_records
-from soupstock.review.form import Form, FormReply, Option, Question, displayed, read_reply
+from soupstock.review.form import Form, FormReply, Option, Question, printable, read_reply
 
 
 def said(verdict: str | None, annotator: str, when: str = "", **more: str) -> ReviewAnswer:
@@ -68,9 +68,9 @@ def test_what_is_fetched_anew_takes_the_place_of_what_was_fetched_from_there_alo
     old = ReviewAnswers(
         (said("keep", "ann", source="argilla:1"), said("keep", "bob", source="file"))
     )
-    fresh = old.with_those([said("bad", "cid", source="argilla:1")], [("k", "argilla:1")])
+    fresh = old.updated([said("bad", "cid", source="argilla:1")], [("k", "argilla:1")])
     assert [one.annotator for one in fresh.given] == ["bob", "cid"]
-    assert old.with_those([], []) == old
+    assert old.updated([], []) == old
 
 
 def test_answers_are_read_back_as_they_were_written(tmp_path: Path) -> None:
@@ -127,8 +127,8 @@ def test_a_text_that_was_left_as_it_was_is_no_correction(correction: str) -> Non
 
 
 def test_what_a_page_would_not_show_is_shown_and_half_characters_are_replaced() -> None:
-    assert displayed("a\0b\x1b[31m\tc\n") == "a␀b␛[31m\tc\n"
-    assert displayed("a\ud800b").encode()
+    assert printable("a\0b\x1b[31m\tc\n") == "a␀b␛[31m\tc\n"
+    assert printable("a\ud800b").encode()
     # Left as it was shown, such a text is not corrected.
     reply = FormReply("k", "ann", {"correction": "a␀b"})
     assert read_reply(FORM, reply, "a\0b", "file").correction is None

@@ -21,20 +21,20 @@ class LabelledVerdicts:
     """A judge's verdicts and people's labels."""
 
     rubric: Rubric
-    given: Labels
+    labels: Labels
     verdicts: Mapping[str, Any]
     threshold: float
 
     @property
     def labelled(self) -> list[str]:
         """The labelled rows that have a verdict."""
-        return [row for row in self.given.rows if self.verdicts.get(row) is not None]
+        return [row for row in self.labels.rows if self.verdicts.get(row) is not None]
 
     def figures(self, bad: float, *, are_chosen: bool) -> dict[str, Any]:
         """Compute all fields of the calibration record that compare the judge with people."""
         criteria = tuple(self._criteria())
         found: dict[str, Any] = {"criteria": criteria}
-        keeps = self.given.keeps()
+        keeps = self.labels.keeps()
         if any(keep is not None for keep in keeps.values()):
             found |= self._overall(keeps, bad, are_chosen=are_chosen)
         weak = [one.name for one in criteria if not one.is_beyond_chance]
@@ -53,7 +53,7 @@ class LabelledVerdicts:
         apart = auc(people, scores)
         rate = self._rate(keeps, are_chosen=are_chosen)
         held = None if are_chosen else promise(people, scores, bad=bad)
-        among = alpha(self.given.by_annotator(), metric="nominal") if self._is_shared else None
+        among = alpha(self.labels.by_annotator(), metric="nominal") if self._is_shared else None
         results = [agreed, right, apart, errors(people, passes), held, rate]
         sentences = [one.sentence() for one in results if one is not None]
         if among is not None:
@@ -72,7 +72,7 @@ class LabelledVerdicts:
     @property
     def _is_shared(self) -> bool:
         """Whether several people labelled rows."""
-        return len(self.given.annotators) > 1
+        return len(self.labels.annotators) > 1
 
     def _rate(self, keeps: Mapping[str, float | None], *, are_chosen: bool) -> PassRate:
         passes: dict[str, float | None] = {
@@ -86,9 +86,9 @@ class LabelledVerdicts:
         return rogan_gladen(people, [passes[row] for row in self.labelled], others)
 
     def _criteria(self) -> Iterator[CriterionRecord]:
-        keeps = self.given.keeps()
+        keeps = self.labels.keeps()
         for name, one in self.rubric.criteria.items():
-            levels = self.given.levels(name)
+            levels = self.labels.levels(name)
             if isinstance(one, Criterion) and any(found is not None for found in levels.values()):
                 yield self._by_levels(name, len(one.levels), levels)
             elif any(keep is not None for keep in keeps.values()):

@@ -90,7 +90,7 @@ class ReviewAnswers:
         """Combine the answers about each text."""
         return {key: _settled(some, conflicts) for key, some in self.by_key.items()}
 
-    def with_those(
+    def updated(
         self, fresh: Iterable[ReviewAnswer], replacing: Iterable[KeyAndSource]
     ) -> "ReviewAnswers":
         """Add answers, and remove the earlier ones about the same texts from the same sources."""

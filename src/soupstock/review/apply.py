@@ -270,7 +270,7 @@ class _Applied:
         ]
 
     def record(self) -> ReviewRecord:
-        """Say what came of it."""
+        """Return the record of the review."""
         step, keys = self._step, self._rows.keys
         drawn = {place: keys[place] for place in self._chances}
         wanted = {key for key in drawn.values() if key is not None}

@@ -136,7 +136,7 @@ async def _exchanged(  # noqa: PLR0913, PLR0917 - what is exchanged, and between
         if (text := builder.text(row)) is not None
     }
     pulled = await tool.pull(form, texts, since)
-    answers = known.with_those(pulled.answers, pulled.places)
+    answers = known.updated(pulled.answers, pulled.places)
     keep(answers, pulled.cursors)
     waiting = _waiting(sample.keys, answers, form.annotators)
     records = [one for one in builder.records(sample.drawn, form) if one.key in waiting]

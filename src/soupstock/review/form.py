@@ -152,13 +152,15 @@ def read_reply(form: Form, reply: FormReply, shown: str | None, source: str) -> 
         if question.criterion is not None:
             criteria[question.criterion] = _option(question, value).text
         else:
-            said[name] = _option(question, value).value if question.options else whole(value)
+            said[name] = (
+                _option(question, value).value if question.options else without_surrogates(value)
+            )
     correction = said.get(CORRECTION)
     if correction is not None and shown is not None and _same(correction, shown):
         correction = None
     return ReviewAnswer(
         key=reply.key,
-        annotator=whole(reply.annotator),
+        annotator=without_surrogates(reply.annotator),
         status="discarded" if reply.is_discarded else "submitted",
         verdict=said.get(VERDICT),
         criteria=criteria,
@@ -186,14 +188,14 @@ def _same(one: str, other: str) -> bool:
 
 
 def _even(text: str) -> str:
-    return displayed(text).replace("\r\n", "\n").strip()
+    return printable(text).replace("\r\n", "\n").strip()
 
 
-def displayed(text: str) -> str:
+def printable(text: str) -> str:
     """Replace control characters, which pages and databases refuse, by their Unicode pictures."""
-    return _CONTROL.sub(lambda found: chr(_PICTURES + ord(found[0])), whole(text))
+    return _CONTROL.sub(lambda found: chr(_PICTURES + ord(found[0])), without_surrogates(text))
 
 
-def whole(text: str) -> str:
+def without_surrogates(text: str) -> str:
     """Replace half characters (lone surrogates), which no file can hold."""
     return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")

@@ -25,7 +25,7 @@ from soupstock.review.form import (
     FormRecord,
     Suggestion,
     Text,
-    displayed,
+    printable,
     questions_of,
 )
 from soupstock.rows.rows import AFTER, Row, flatten
@@ -154,7 +154,7 @@ class RecordBuilder:
     def _reasons(self, row: Row) -> Iterator[str]:
         for name, one in (self._verdict(row).get("criteria") or {}).items():
             if one and one["reason"]:
-                yield displayed(f"{name}: {one['reason']}")
+                yield printable(f"{name}: {one['reason']}")
 
     def _suggestions(self, row: Row, form: Form) -> Iterator[Suggestion]:
         verdict, agent = self._verdict(row), self._agent()
@@ -169,7 +169,7 @@ class RecordBuilder:
             if one and question.options:
                 yield _suggested(question.name, one, len(question.options), agent)
         if self.corrected is not None and form.question(CORRECTION) and row[self.corrected]:
-            yield Suggestion(CORRECTION, displayed(row[self.corrected]))
+            yield Suggestion(CORRECTION, printable(row[self.corrected]))
 
     def _agent(self) -> str | None:
         roles = self.judge.roles if self.judge else ()
@@ -181,7 +181,7 @@ class RecordBuilder:
         found = {
             "score": self._verdict(row).get("score"),
             "characters": len(subject) if isinstance(subject, str) else None,
-            "dropped_by": [displayed(why)[:_MOST_SHOWN] for why in self._reasons_before(row)],
+            "dropped_by": [printable(why)[:_MOST_SHOWN] for why in self._reasons_before(row)],
             "model": list(self._models()),
             "source": list(self._source(row)),
             "row": row["id"],
@@ -201,7 +201,7 @@ class RecordBuilder:
     def _source(self, row: Row) -> Iterator[str]:
         if isinstance(self.pipeline.source, spec.SampleSource):
             for name in self.pipeline.source.sample:
-                if (text := displayed(str(row.get(name)))) and len(text) <= _MOST_SHOWN:
+                if (text := printable(str(row.get(name)))) and len(text) <= _MOST_SHOWN:
                     yield f"{name}: {text}"
 
 
@@ -238,11 +238,11 @@ def _text(value: Any, kind: str) -> Text:
         return [_turn(str(turn.get("role")), _plain(turn.get("content"))) for turn in value]
     if kind == "chat":
         return [_turn("text", _plain(value))]
-    return displayed(_plain(value))
+    return printable(_plain(value))
 
 
 def _turn(role: str, content: str) -> dict[str, str]:
-    return {"role": displayed(role), "content": displayed(content)}
+    return {"role": printable(role), "content": printable(content)}
 
 
 def _plain(value: Any) -> str:

@@ -93,7 +93,7 @@ class Calibrated:
     """Fields of the label file that were ignored."""
 
 
-def calibrate(  # noqa: PLR0913 - each is a choice of the person who asks
+def calibrate(  # noqa: PLR0913 - each argument is one option
     project: Project,
     name: str,
     labels: Path | None = None,
