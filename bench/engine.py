@@ -296,12 +296,12 @@ def budget(options: Options) -> Iterator[Figure]:
 
 def memory(options: Options) -> Iterator[Figure]:
     """Many source rows and a stub instead of a server: does memory grow?"""
-    memory = grown(options.grown)
+    growth = grown(options.grown)
     yield Figure(
         f"{options.grown:,} source rows x 2 calls, a stub as server: memory at each quarter; peak",
         "flat; ≤ 1.5 GB",
-        f"{', '.join(f'{megabytes:,}' for megabytes in memory.quarters)} MB; {memory.peak:,} MB",
-        f"{memory.rate:,.0f} rows/s",
+        f"{', '.join(f'{megabytes:,}' for megabytes in growth.quarters)} MB; {growth.peak:,} MB",
+        f"{growth.rate:,.0f} rows/s",
     )
 
 
