@@ -1,6 +1,6 @@
-"""The schemas of rows that trainers read without conversion.
+"""The shapes of rows that trainers read as they are.
 
-Each is read from columns of its own names, or made from `system`, `instruction` and `response`.
+Each is taken from columns of its own names, or made of `system`, `instruction` and `response`.
 """
 
 from typing import Any, Literal
@@ -13,7 +13,7 @@ SPEAKERS = {"user": "human", "assistant": "gpt"}
 
 
 def _turns(row: dict[str, Any], columns: dict[str, str]) -> list[dict[str, Any]]:
-    """Make a message of each column that has a value, with the role from `columns`."""
+    """Make a message of each column that is there: of the role that `columns` says."""
     return [
         {"role": role, "content": row[column]}
         for column, role in columns.items()
@@ -22,7 +22,7 @@ def _turns(row: dict[str, Any], columns: dict[str, str]) -> list[dict[str, Any]]
 
 
 def _messages(value: Any, role: str) -> Any:
-    """Make a list of one message from a text."""
+    """Make a message of a text."""
     return [{"role": role, "content": value}] if isinstance(value, str) else value
 
 

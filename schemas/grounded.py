@@ -1,4 +1,4 @@
-"""Answers that are based on a document."""
+"""Answers that rest on a document."""
 
 from typing import Any, Literal
 

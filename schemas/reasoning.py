@@ -1,4 +1,4 @@
-"""Problems with checked solutions."""
+"""Problems and solutions that were checked."""
 
 from typing import Any, Literal
 

@@ -1,4 +1,4 @@
-"""Prompts for reinforcement learning, with the data that rewards are computed from."""
+"""Prompts for reinforcement learning, with what their answers are rewarded by."""
 
 import json
 from typing import Any, Literal
@@ -46,11 +46,11 @@ class RewardTask(BaseModel):
         if not isinstance(row, dict) or "info" in row:
             return row
         checked, rubric = row.get("checked") or {}, (row.get("rubric") or {}).get("criteria")
-        details = {"reference": checked.get("shortest"), "rubric": rubric}
+        told = {"reference": checked.get("shortest"), "rubric": rubric}
         return {
             "prompt": [{"role": "user", "content": row.get("problem")}],
             "answer": str(row.get("answer")),
             "pass_rate": checked.get("pass_rate"),
-            "info": json.dumps(details, ensure_ascii=False),
-            **details,
+            "info": json.dumps(told, ensure_ascii=False),
+            **told,
         }

@@ -1,7 +1,7 @@
-"""Conversations of specialists that will be merged: one schema and one system prompt for all.
+"""Conversations of specialists that are to be merged: one shape and one system prompt for all.
 
-A merged model has one system prompt, so all models that it is merged from must have the same.
-Change `SYSTEM` here to change it for every specialist and for their anchor.
+A merged model is asked in one way, and so must be all that it was merged from: change `SYSTEM`
+here, and it is another one in every specialist and in their anchor.
 """
 
 import json
@@ -34,12 +34,12 @@ class Specialist(BaseModel):
 
     @classmethod
     def asked(cls, row: dict[str, Any]) -> Any:
-        """Return the question."""
+        """Take what is asked."""
         return row.get("instruction")
 
     @classmethod
     def answered(cls, row: dict[str, Any]) -> Any:
-        """Return the answer."""
+        """Take the answer."""
         return row.get("response")
 
 
@@ -48,12 +48,12 @@ class Summarised(Specialist):
 
     @classmethod
     def asked(cls, row: dict[str, Any]) -> Any:
-        """Return the question, with the text below."""
+        """Put the text below what is asked."""
         return f"{row['ask']}\n\n{row['passage']}"
 
     @classmethod
     def answered(cls, row: dict[str, Any]) -> Any:
-        """Return the summary, with a full stop."""
+        """Take the summary, with a full stop."""
         return f"{row['summary'].strip().rstrip('.')}."
 
 
@@ -64,12 +64,12 @@ class Extracted(Specialist):
 
     @classmethod
     def asked(cls, row: dict[str, Any]) -> Any:
-        """Return the question, with the message below."""
+        """Put the message below what is asked."""
         return f"{row['ask']}\n\n{row['note']}"
 
     @classmethod
     def answered(cls, row: dict[str, Any]) -> Any:
-        """Return the data as JSON."""
+        """Write the data as JSON."""
         found = {name: row[name] for name in cls.fields} | {"number": int(row["number"])}
         return json.dumps(found, ensure_ascii=False)
 
@@ -79,10 +79,10 @@ class Calculated(Specialist):
 
     @classmethod
     def asked(cls, row: dict[str, Any]) -> Any:
-        """Return the problem."""
+        """Take the problem."""
         return row["problem"]
 
     @classmethod
     def answered(cls, row: dict[str, Any]) -> Any:
-        """Return the solution."""
+        """Take the solution."""
         return row["checked"]["shortest"]

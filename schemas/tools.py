@@ -47,8 +47,8 @@ class ToolConversation(BaseModel):
         if not isinstance(row, dict) or "messages" in row:
             return row
         found = row.get("called") or {}
-        value = json.loads(_FENCE.sub("", found["shortest"].strip()))
-        calls = value if isinstance(value, list) else [value]
+        told = json.loads(_FENCE.sub("", found["shortest"].strip()))
+        calls = told if isinstance(told, list) else [told]
         results = json.loads(found["results"][found["place"] - 1] or "[]")
         asked = [
             {"function": {"name": c["name"], "arguments": json.dumps(c.get("arguments") or {})}}
