@@ -33,7 +33,7 @@ from judges import (
 )
 
 from soupstock.errors import MistakeError
-from soupstock.judging.fitness import fitness, length_bias
+from soupstock.judging.sanity_check import length_bias, sanity_check
 from soupstock.stats.agreement import Weights, alpha, kappa
 from soupstock.stats.intervals import Interval
 from soupstock.stats.proportions import prediction_powered, proportion, rogan_gladen
@@ -224,7 +224,7 @@ def canaries(runs: int, draw: Draw) -> Iterator[Figure]:
             flagged = []
             for rows in (6, 8, 12, 20, 50):
                 found = (canary_scores(draw, rows, area, levels, blind) for _ in range(runs))
-                flagged.append(float(np.mean([not fitness(*one).is_fit for one in found])))
+                flagged.append(float(np.mean([not sanity_check(*one).is_passed for one in found])))
             scores = "continuous scores" if levels is None else f"{levels} levels"
             yield Figure(
                 f"canaries, {kinds} kinds of 6, 8, 12, 20 and 50 rows, {scores}, {what}: not fit",

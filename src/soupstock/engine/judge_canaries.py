@@ -1,4 +1,4 @@
-"""Ask a judge about known cases made from its own rows: what it scores, and whether it is fit."""
+"""Run a judge's sanity check: ask it about canaries made from the rows that it scored."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from soupstock.engine.stream import Indexed, Stream
 from soupstock.engine.tally import Tally
 from soupstock.inference.call import Answering
 from soupstock.judging.canaries import FEWEST, PADDED, score_of, spoiled
-from soupstock.judging.fitness import Fitness, LengthBias, fitness, length_bias
+from soupstock.judging.sanity_check import LengthBias, SanityCheck, length_bias, sanity_check
 from soupstock.rows.rows import Row
 from soupstock.rows.table import Table
 from soupstock.steps.judge import Judging, judge
@@ -22,55 +22,59 @@ Scores = list[float | None]
 
 @dataclass(frozen=True)
 class Examined:
-    """A judge's scores for rows as they are, and for the same rows spoiled."""
+    """A judge's scores of rows, and of corrupted copies of them."""
 
     originals: Scores
     canaries: Mapping[str, Scores]
-    """For each kind the score of each row spoiled so; None where there is none."""
+    """The scores of each kind of canary, by row; None where a score is missing."""
     padded: Scores
 
     @property
-    def fitness(self) -> Fitness:
-        """How well it tells them apart."""
-        return fitness(self.originals, self.canaries)
+    def sanity_check(self) -> SanityCheck:
+        """How well the judge tells originals from canaries."""
+        return sanity_check(self.originals, self.canaries)
 
     @property
     def length_bias(self) -> LengthBias:
-        """What padding does."""
+        """How padding an answer changes its score."""
         return length_bias(self.originals, self.padded)
 
     @property
-    def is_told(self) -> bool:
-        """Whether there are enough scores of both to tell anything."""
-        few = min(self.fitness.overall.good, self.fitness.overall.bad)
-        return few >= FEWEST and self.fitness.overall.auc.is_known
+    def is_decided(self) -> bool:
+        """Whether both have enough scores to decide."""
+        few = min(self.sanity_check.overall.good, self.sanity_check.overall.bad)
+        return few >= FEWEST and self.sanity_check.overall.auc.is_known
 
 
 @dataclass
 class Examination:
-    """The examination of one judge step: of the judge, or of a jury and each of its members."""
+    """The sanity check of one judge step: of the judge, or of a jury and each of its members."""
 
     step: Judging
     rows: int
-    """How many rows were spoiled."""
+    """How many rows were corrupted."""
     tally: Tally
-    """What it took, apart from the rows."""
+    """The calls that it made, counted apart from the rows'."""
     whole: Examined | None = None
     members: Mapping[str, Examined] = field(default_factory=dict)
-    """Each member of a jury by itself."""
+    """The results of each member of a jury."""
     why: str | None = None
-    """Why nothing can be told, where the reason is not the judge's."""
+    """Why there is no result, if the reason is not the judge."""
 
     @property
     def is_unfit(self) -> bool:
-        """Whether the judge is surely not fit."""
-        return self.whole is not None and self.whole.is_told and not self.whole.fitness.is_fit
+        """Whether the judge failed its sanity check."""
+        return (
+            self.whole is not None
+            and self.whole.is_decided
+            and not self.whole.sanity_check.is_passed
+        )
 
 
 def sample(step: Judging, table: Table, most: int, reads: Sequence[str]) -> list[Row]:
-    """Draw rows that the judge has scored: those with the lowest ids, which are hashes.
+    """Return rows that the judge has scored: those with the lowest ids, which are hashes.
 
-    So the same rows are drawn in every run, whatever their order.
+    So every run tests the same rows, whatever their order.
     """
     names = list(dict.fromkeys(["id", *(path.partition(".")[0] for path in reads), step.column]))
     scored = table.scan().filter(pl.col(step.column).is_not_null()).select(names)
@@ -80,21 +84,23 @@ def sample(step: Judging, table: Table, most: int, reads: Sequence[str]) -> list
 async def examine(
     step: Judging, rows: Sequence[Row], client: Answering, tally: Tally
 ) -> Examination:
-    """Ask about each row, spoiled in each way; the tally grows with the answers."""
-    told = Examination(step, len(rows), tally)
+    """Ask about each row, corrupted in each way, and count the calls in the tally."""
+    examination = Examination(step, len(rows), tally)
     if len(rows) < FEWEST:
         many = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
-        told.why = f"the judge scored {many}, and at least {FEWEST} are needed"
-        return told
+        examination.why = f"the judge scored {many}, and at least {FEWEST} are needed"
+        return examination
     known = spoiled(step.rubric, rows)
     verdicts = await _verdicts(step, known, client, tally)
     if not any(verdicts.values()):
-        told.why = client.stopped.message if client.stopped else "no corrupted copy has a verdict"
-        return told
-    told.whole = _examined(step, rows, known, verdicts)
+        examination.why = (
+            client.stopped.message if client.stopped else "no corrupted copy has a verdict"
+        )
+        return examination
+    examination.whole = _examined(step, rows, known, verdicts)
     roles = [member.role for member in step.members] if step.is_jury else []
-    told.members = {role: _examined(step, rows, known, verdicts, role) for role in roles}
-    return told
+    examination.members = {role: _examined(step, rows, known, verdicts, role) for role in roles}
+    return examination
 
 
 async def _verdicts(
@@ -103,8 +109,8 @@ async def _verdicts(
     client: Answering,
     tally: Tally,
 ) -> dict[str, Any]:
-    """Return the verdicts by the spoiled rows' ids."""
-    # What is judged by rules is not on trial, and would hide that the judge sees nothing.
+    """Return the verdicts by the canaries' ids."""
+    # Rules are not tested, and would hide that the judge notices nothing.
     bound = replace(step, rules=())
     fresh: Row = {step.column: None, "failures": [], "dropped_by": []}
     rows = [row | fresh for kind in known for row in known[kind] if row is not None]
@@ -129,7 +135,7 @@ def _examined(
     verdicts: Mapping[str, Any],
     role: str | None = None,
 ) -> Examined:
-    """Sort verdicts by kind: those of one member, where a role is named."""
+    """Sort verdicts by kind of canary; with `role`, those of one member of a jury."""
 
     def score(verdict: Any) -> float | None:
         own = (verdict or {}).get("members", {}).get(role) if role else verdict
@@ -141,26 +147,26 @@ def _examined(
     return Examined([score(row[step.column]) for row in rows], canaries, padded)
 
 
-def verdict_of(told: Examination) -> Fit:
-    """Say in a word whether a judge is fit."""
-    return fit_of(told.whole)
+def verdict_of(examination: Examination) -> Fit:
+    """Return the result of a sanity check in a word."""
+    return fit_of(examination.whole)
 
 
 def fit_of(whole: Examined | None) -> Fit:
-    """Say in a word whether a judge, or one of a jury, is fit."""
-    if whole is None or not whole.is_told:
+    """Return the result for a judge, or for a member of a jury, in a word."""
+    if whole is None or not whole.is_decided:
         return "cannot tell"
-    return "fit" if whole.fitness.is_fit else "not fit"
+    return "fit" if whole.sanity_check.is_passed else "not fit"
 
 
-def sentence(told: Examination) -> str:
+def sentence(examination: Examination) -> str:
     """Say in plain words whether a judge passed its sanity check, and why."""
-    if told.whole is None:
-        return f"The judge's sanity check could not decide: {told.why}."
-    if not told.whole.is_told:
-        found = told.whole.fitness.overall
+    if examination.whole is None:
+        return f"The judge's sanity check could not decide: {examination.why}."
+    if not examination.whole.is_decided:
+        found = examination.whole.sanity_check.overall
         return (
             "The judge's sanity check could not decide: only"
             f" {found.good} originals and {found.bad} corrupted copies have a score."
         )
-    return told.whole.fitness.sentence()
+    return examination.whole.sanity_check.sentence()

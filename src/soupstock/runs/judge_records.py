@@ -19,7 +19,7 @@ from soupstock.artifacts.judges import (
     mean,
 )
 from soupstock.engine.judge_canaries import Examination, Examined, fit_of, sentence, verdict_of
-from soupstock.judging.fitness import CanaryKind, LengthBias
+from soupstock.judging.sanity_check import CanaryKind, LengthBias
 from soupstock.rows.table import Table
 from soupstock.stats.agreement import alpha
 from soupstock.stats.ranking import both_orders
@@ -41,7 +41,7 @@ def fitness_record(examination: Examination, cost: float | None) -> FitnessRecor
         return FitnessRecord(
             verdict=verdict, sentence=sentence(examination), rows=examination.rows, **paid
         )
-    found = whole.fitness
+    found = whole.sanity_check
     return FitnessRecord(
         verdict=verdict,
         sentence=sentence(examination),
@@ -150,7 +150,7 @@ def _member(role: str, place: int, scores: Any, examined: Examined | None) -> Me
         scores=int((~np.isnan(scores[place])).sum()),
         agreement=_alpha(np.stack([scores[place], means])),
         fit=fit_of(examined),
-        auc=interval(examined.fitness.overall.auc) if examined else None,
+        auc=interval(examined.sanity_check.overall.auc) if examined else None,
     )
 
 

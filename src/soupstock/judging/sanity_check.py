@@ -48,7 +48,7 @@ class CanaryKind(NamedTuple):
         return max(self.apart.auc.high, self.within.high) < bar
 
 
-class Fitness(NamedTuple):
+class SanityCheck(NamedTuple):
     """How well a judge tells originals from canaries."""
 
     overall: Separation
@@ -56,7 +56,7 @@ class Fitness(NamedTuple):
     bar: float
 
     @property
-    def is_fit(self) -> bool:
+    def is_passed(self) -> bool:
         """Whether the judge passes: it reaches the bar, beats chance, and is blind to no kind.
 
         A judge that is not provably better than chance fails, whatever the estimate.
@@ -77,7 +77,7 @@ class Fitness(NamedTuple):
 
     def sentence(self) -> str:
         """Return the result in plain words; names of kinds are not escaped."""
-        outcome = f"The judge {'passed' if self.is_fit else 'failed'} its sanity check"
+        outcome = f"The judge {'passed' if self.is_passed else 'failed'} its sanity check"
         canaries = times(self.overall.bad, "corrupted copy", "corrupted copies")
         counts = f"{times(self.overall.good, 'original')} and {canaries}"
         missing = besides(self.overall.missing)
@@ -129,13 +129,13 @@ def _signed(change: float) -> str:
     return f"{change:+.2f}" if abs(change) >= 0.005 else "0.00"  # noqa: PLR2004 - half a digit
 
 
-def fitness(
+def sanity_check(
     originals: Values,
     canaries: Mapping[str, Values],
     *,
     bar: float = BAR,
     level: float = LEVEL,
-) -> Fitness:
+) -> SanityCheck:
     """Compare the scores of originals with those of each kind of canary, row by row.
 
     `canaries[kind][i]` is the score of the canary made from the row of `originals[i]`; it is
@@ -153,7 +153,7 @@ def fitness(
         name: CanaryKind(_apart(scores, [values], level), _within(scores, values, level))
         for name, values in kinds.items()
     }
-    return Fitness(_apart(scores, list(kinds.values()), level), found, bar)
+    return SanityCheck(_apart(scores, list(kinds.values()), level), found, bar)
 
 
 def _apart(originals: Floats, corrupted: Sequence[Floats], level: float) -> Separation:
