@@ -330,7 +330,7 @@ def test_the_answers_to_canaries_are_not_pruned(folder: Folder, tmp_path: Path) 
         folder.run()
     command = ["--project", str(folder.root), "cache", "--prune", "--yes"]
     ended = CliRunner().invoke(main, command)
-    assert "0 answers are led to by no pipeline" in ended.output
+    assert "0 cached answers are unused by any pipeline or past run" in ended.output
 
 
 def test_the_examination_of_a_judge_is_shown_while_it_goes_on(folder: Folder) -> None:

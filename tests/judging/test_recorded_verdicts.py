@@ -57,8 +57,8 @@ def test_both_orders_flips_margins_and_ranks_are_told(tmp_path: Path) -> None:
     ("line", "problem"),
     [
         (b"{", "verdicts.jsonl:2: this line is not JSON"),
-        (b"[]", "verdicts.jsonl:2: a line has `judgments`"),
-        (pair("A>B"), "verdicts.jsonl:2: a line has `judgments`"),
+        (b"[]", "verdicts.jsonl:2: a line should have `judgments`"),
+        (pair("A>B"), "verdicts.jsonl:2: a line should have `judgments`"),
         (
             pair("A>B", "A"),
             "verdicts.jsonl:2: decision is 'A'; it is one of A>B, B>A, A=B, or null",
@@ -79,4 +79,4 @@ def test_a_file_that_is_not_there_or_empty_is_named(tmp_path: Path) -> None:
     ended = scored(tmp_path / "nothing.jsonl")
     assert (ended.returncode, "cannot be read" in ended.stderr) == (2, True)
     (tmp_path / "empty.jsonl").touch()
-    assert "it has no verdicts" in scored(tmp_path / "empty.jsonl").stderr
+    assert "the file has no verdicts" in scored(tmp_path / "empty.jsonl").stderr

@@ -79,7 +79,7 @@ def test_a_veto_drops_the_row_a_correction_replaces_its_text_and_no_model_is_ask
     answer(folder, says)
     result = review(folder)
     assert "waiting: 0 of 20" in result.stdout
-    assert "run it again" in result.stdout
+    assert "run the pipeline again to use them" in result.stdout
     after = folder.run()
     assert server.count == asked
     assert after.folder != before.folder
