@@ -108,8 +108,9 @@ Ask = Callable[[Sequence[Call]], Awaitable[list[Reply]]]
 class Answering(Protocol):
     """Whoever has answers: the client, or the store alone."""
 
-    stopped: Failure | None
-    """Why nothing more is asked, where that is so."""
+    @property
+    def stopped(self) -> Failure | None:
+        """Why nothing more is asked, where that is so."""
 
     def found(self, calls: Sequence[Call]) -> dict[bytes, Answer]:
         """Return those answers that are there already, by the call's key."""

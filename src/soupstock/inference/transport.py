@@ -1,6 +1,6 @@
-"""Sends one request to one server, and names what goes wrong as the openai library names it.
+"""Sends one call to one server, and names what goes wrong as the openai library names it.
 
-Knows no store, no budget and no second try: what to do about a trouble, the client decides.
+Knows no cache, no budget and no second try: what to do about a trouble, `retry` decides.
 """
 
 import resource
@@ -18,37 +18,12 @@ from yarl import URL
 from soupstock.errors import ModelError, quoted, shown
 from soupstock.inference.call import CHAT, Answer, Call, Failure
 from soupstock.inference.completion import READERS
+from soupstock.inference.retry import CAUSES, Trouble
 from soupstock.inference.servers.model import Model
 
-CAUSES = {
-    400: "BadRequestError",
-    401: "AuthenticationError",
-    403: "PermissionDeniedError",
-    404: "NotFoundError",
-    408: "APITimeoutError",
-    409: "ConflictError",
-    422: "UnprocessableEntityError",
-    429: "RateLimitError",
-}
-"""The openai library's names of errors, by status."""
+CONNECT_SECONDS = 15.0
+"""How long a connection may take to come about, in seconds."""
 
-REFUSALS = frozenset({429, 503})
-"""Statuses by which a server says that it has too much to do; the call was not carried out."""
-
-REJECTIONS = frozenset({401, 402, 403, 404})
-"""Statuses that are about the key, the account or the model: hardly ever about one call."""
-
-PASSING = frozenset({408, 409, 425, 429})
-"""Statuses below 500 that are worth another try."""
-
-GATEWAY = frozenset({502, 504, 520, 522, 524})
-"""Statuses of a gateway that had no answer from the server behind it, which may be at work."""
-
-NO_CREDIT = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
-"""Error codes that come with a 429, though no waiting helps."""
-
-_UNWEIGHED = frozenset({400, 403, 422})
-_CONNECT_SECONDS = 15.0
 _IDLE_SECONDS = 4.0
 """Servers close idle connections too, some after 5 seconds: who comes first is not in doubt."""
 
@@ -58,48 +33,6 @@ _LONGEST_MESSAGE = 300
 _SHORTEST_SECRET = 8
 _OK = 200
 _SERVER_ERROR = 500
-
-
-class Trouble(Exception):  # noqa: N818 - it is caught by the client, always
-    """A request that brought no answer."""
-
-    def __init__(
-        self,
-        failure: Failure,
-        *,
-        status: int | None = None,
-        code: str | None = None,
-        retry_after: float | None = None,
-        is_unreachable: bool = False,
-    ) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
-        self.status = status
-        self.retry_after = retry_after
-        """How many seconds the server asks to wait."""
-        self.is_unreachable = is_unreachable
-        """Whether not even a connection came about."""
-        self.is_rejection = status in REJECTIONS or code in NO_CREDIT
-        """Whether most likely every other call would fail too."""
-        self.is_refusal = status in REFUSALS and not self.is_rejection
-        """Whether the server has too much to do."""
-
-    @property
-    def is_passing(self) -> bool:
-        """Whether another try may help."""
-        if self.is_rejection:
-            return False
-        return self.status is None or self.status in PASSING or self.status >= _SERVER_ERROR
-
-    @property
-    def is_about_logprobs(self) -> bool:
-        """Whether the server will not tell log-probabilities."""
-        return self.status in _UNWEIGHED and "logprobs" in self.failure.message
-
-    @property
-    def may_be_billed(self) -> bool:
-        """Whether the server may have worked on the request although no answer came."""
-        return self.status in GATEWAY or (self.status is None and not self.is_unreachable)
 
 
 @dataclass(frozen=True)
@@ -121,11 +54,11 @@ class Address:
             headers["Authorization"] = f"Bearer {key}"
         base = _url(model, base_url)
         url = base / CHAT
-        connect = min(_CONNECT_SECONDS, model.timeout)
+        connect = min(CONNECT_SECONDS, model.timeout)
         timeout = aiohttp.ClientTimeout(total=model.timeout, sock_connect=connect)
         return cls(base, url, headers, timeout, _proxy(url))
 
-    def told(self, message: str) -> str:
+    def redacted(self, message: str) -> str:
         """Make a server's message fit to be shown and kept: one short line without the key."""
         for value in self.headers.values():
             secret = value.removeprefix("Bearer ")
@@ -156,31 +89,19 @@ class Transport:
     async def post(self, address: Address, call: Call) -> Answer:
         """Send one call and read its answer; raises Trouble."""
         url = address.url if call.path == CHAT else address.base_url / call.path
-        raw = await self._exchange(address, "POST", url, call.body)
+        raw = await self._exchange(address, url, call.body)
         try:
             return READERS[call.path](raw)
         except ValueError as error:
-            message = address.told(str(error))
+            message = address.redacted(str(error))
             raise Trouble(Failure("APIResponseValidationError", message)) from None
 
-    async def request(
-        self, address: Address, method: str, path: str, data: aiohttp.FormData | bytes | None = None
-    ) -> bytes:
-        """Send a request to any path under the server's base URL; raises Trouble."""
-        return await self._exchange(address, method, URL(f"{address.base_url}/{path}"), data)
-
-    async def _exchange(
-        self, address: Address, method: str, url: URL, data: aiohttp.FormData | bytes | None
-    ) -> bytes:
-        headers = address.headers
-        if isinstance(data, aiohttp.FormData):
-            headers = {name: headers[name] for name in headers if name != "Content-Type"}
+    async def _exchange(self, address: Address, url: URL, body: bytes) -> bytes:
         try:
-            async with self._http.request(
-                method,
+            async with self._http.post(
                 url,
-                data=data,
-                headers=headers,
+                data=body,
+                headers=address.headers,
                 timeout=address.timeout,
                 proxy=address.proxy,
             ) as response:
@@ -188,15 +109,15 @@ class Transport:
             if response.status == _OK:
                 return raw
         except aiohttp.ClientConnectorError as error:
-            raise _unreachable(address, error.strerror or "no connection") from None
+            raise unreachable(address, error.strerror or "no connection") from None
         except aiohttp.ConnectionTimeoutError:
-            raise _unreachable(address, "no connection in time") from None
+            raise unreachable(address, "no connection in time") from None
         except TimeoutError:
             seconds = address.timeout.total
             failure = Failure("APITimeoutError", f"no answer within {seconds:g} seconds")
             raise Trouble(failure) from None
         except (aiohttp.ClientError, OSError) as error:
-            message = address.told(str(error) or type(error).__name__)
+            message = address.redacted(str(error) or type(error).__name__)
             raise Trouble(Failure("APIConnectionError", message)) from None
         raise refused(address, response.status, response.headers, raw)
 
@@ -233,9 +154,10 @@ def _proxy(url: URL) -> str | None:
     return proxies.get(url.scheme) or proxies.get("all")
 
 
-def _unreachable(address: Address, why: str) -> Trouble:
+def unreachable(address: Address, why: str) -> Trouble:
+    """Say that no connection to a server could be made."""
     message = f"nothing answers at {address.url} ({why})"
-    return Trouble(Failure("APIConnectionError", address.told(message)), is_unreachable=True)
+    return Trouble(Failure("APIConnectionError", address.redacted(message)), is_unreachable=True)
 
 
 def refused(address: Address, status: int, headers: Mapping[str, str], raw: bytes) -> Trouble:
@@ -243,7 +165,7 @@ def refused(address: Address, status: int, headers: Mapping[str, str], raw: byte
     default = "InternalServerError" if status >= _SERVER_ERROR else "APIStatusError"
     message, code = _read_error(raw)
     return Trouble(
-        Failure(CAUSES.get(status, default), f"{status}: {address.told(message)}"),
+        Failure(CAUSES.get(status, default), f"{status}: {address.redacted(message)}"),
         status=status,
         code=code,
         retry_after=_retry_after(headers),

@@ -30,7 +30,9 @@ from soupstock.artifacts.review import ReviewRecord
 from soupstock.engine.flow import UNFIT, Flow
 from soupstock.engine.plan import Plan
 from soupstock.inference.client import Client
-from soupstock.inference.model_queue import Lane
+from soupstock.inference.model_queue import ModelAccount
+from soupstock.inference.servers.endpoint import PICO
+from soupstock.inference.servers.model import Model
 from soupstock.inference.servers.weights import SMOLLM2
 from soupstock.judging.same_question import SameQuestion
 from soupstock.rows.table import Table
@@ -224,7 +226,7 @@ def _shortfall(flow: Flow, client: Client) -> str | None:
 
 def _paid(flow: Flow, client: Client) -> PaidRecord:
     usage = client.usage
-    servers = tuple(_server(lane) for lane in client.lanes.values())
+    servers = tuple(_server(one) for one in client.account().models)
     examined = [told.tally for told in flow.examinations.values()]
     examined += [told.tally for told in flow.detections.values()]
     answers = sum(tally.spent.answers for tally in (*flow.tallies, *examined))
@@ -244,30 +246,31 @@ def _paid(flow: Flow, client: Client) -> PaidRecord:
     )
 
 
-def _server(lane: Lane) -> ServerRecord:
+def _server(account: ModelAccount) -> ServerRecord:
+    model, usage, hits = account.model, account.usage, account.prefix_hits
     tokens = TokenRecord(
-        prompt=lane.prompt_tokens, cached=lane.cached_tokens, completion=lane.tokens
+        prompt=usage.prompt_tokens, cached=usage.cached_tokens, completion=usage.completion_tokens
     )
     return ServerRecord(
-        model=lane.model.reference,
-        served=tuple(sorted(lane.served)),
-        calls=lane.answered,
+        model=model.reference,
+        served=tuple(sorted(usage.served)),
+        calls=usage.calls,
         tokens=tokens,
-        cost=cost_at(lane.model, tokens),
-        seconds=round(lane.seconds, 3),
-        prefix_hits=None if lane.prefix_hits is None else round(lane.prefix_hits, _DIGITS),
-        structured_output=None if lane.model.structured_output else lane.schema_mode,
-        addresses=_addresses(lane),
+        cost=cost_at(model, tokens),
+        seconds=round(usage.seconds, 3),
+        prefix_hits=None if hits is None else round(hits, _DIGITS),
+        structured_output=None if model.structured_output else account.schema_mode,
+        addresses=_addresses(account),
     )
 
 
-def _addresses(lane: Lane) -> tuple[AddressRecord, ...]:
+def _addresses(account: ModelAccount) -> tuple[AddressRecord, ...]:
     """Say what each address did, where there are several."""
-    if len(lane.replicas) == 1:
+    if len(account.addresses) == 1:
         return ()
     return tuple(
-        AddressRecord(base_url=one.base_url or "", calls=one.answered, failed=one.failed)
-        for one in lane.replicas
+        AddressRecord(base_url=one.base_url, calls=one.answered, failed=one.failed)
+        for one in account.addresses
     )
 
 

@@ -7,14 +7,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import orjson
-
 from soupstock.errors import MistakeError, ModelError, hint, quoted
 from soupstock.inference.call import Answer, Call, Failure, Form, Reply
 from soupstock.inference.embeddings import EmbeddingForm
 from soupstock.inference.probe import Probe
+from soupstock.inference.retry import Trouble
 from soupstock.inference.servers.model import EMBEDDED, Model, resolve
-from soupstock.inference.transport import Address, Transport, Trouble
+from soupstock.inference.transport import Address, Transport
 from soupstock.project.project import Project
 from soupstock.spec.loader import load
 from soupstock.spec.pipeline import Pipeline
@@ -127,7 +126,7 @@ async def _look_at(
         except ModelError as error:
             finding.missing.append(error.message)
             continue
-        finding.places[url], is_usable = await _place(model, address, transport, unlisted)
+        finding.places[url], is_usable = await _place(model, address, unlisted)
         if is_usable:
             usable.append(address)
     if model.addresses and not usable:
@@ -141,12 +140,13 @@ async def _look_at(
         finding.missing += unlisted
 
 
-async def _place(
-    model: Model, address: Address, transport: Transport, unlisted: list[str]
-) -> tuple[str, bool]:
+async def _place(model: Model, address: Address, unlisted: list[str]) -> tuple[str, bool]:
     """Say what is at an address, and whether it makes sense to ask there."""
+    # The openai library takes most of a second to import.
+    from soupstock.inference.openai_client import model_names
+
     try:
-        names = _names(await transport.request(address, "GET", "models"))
+        names = await model_names(address)
     except Trouble as trouble:
         if trouble.status in _UNLISTED:
             return "answers, but lists no models", True
@@ -161,14 +161,6 @@ async def _place(
     if problem not in unlisted:
         unlisted.append(problem)
     return "answers, but does not list the model", True
-
-
-def _names(raw: bytes) -> list[str] | None:
-    """Read the models that a server lists; None where it lists them in no known way."""
-    try:
-        return [str(entry["id"]) for entry in orjson.loads(raw)["data"]]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return None
 
 
 class _Questions:
@@ -216,7 +208,7 @@ class _Questions:
             return f"{self._model.structured_output}, as set"
         probe = Probe(self._model)
         while probe.mode is None and probe.failure is None:
-            probe.told(await self._reply(probe.call))
+            probe.note(await self._reply(probe.call))
         return "no, said in the prompt" if probe.mode == "prompt" else probe.mode or "not known"
 
     async def _logprobs(self) -> str:

@@ -15,6 +15,10 @@ from aiohttp import web
 
 from soupstock.testing.replies import Reply, error
 
+_PAGE = 20
+_MOST_LISTED = 100
+"""How many batches are listed at once: unless asked otherwise, and at most."""
+
 Carry = Callable[[str, Mapping[str, str], bytes], tuple[int, bytes]]
 """Answers one call: path, headers and body, to status and body."""
 
@@ -54,7 +58,7 @@ class Batches:
             case "POST", ["batches"]:
                 return self._begun(orjson.loads(await http.read()), http.headers)
             case "GET", ["batches"]:
-                return self._made({"object": "list", "data": list(self.batches.values())})
+                return self._listed(http.query)
             case "GET", ["batches", name] if name in self.batches:
                 self.looks += 1
                 batch = self.batches[name]
@@ -64,6 +68,22 @@ class Batches:
             case _:
                 unknown = error(404, f"Unknown request URL: {http.method} {http.path}")
                 return unknown, unknown.body or b""
+
+    def _listed(self, query: Mapping[str, str]) -> tuple[Reply, bytes]:
+        """List batches as OpenAI does: the newest first, page by page."""
+        newest = list(self.batches.values())[::-1]
+        ids = [batch["id"] for batch in newest]
+        start = ids.index(query["after"]) + 1 if query.get("after") in ids else 0
+        page = newest[start : start + min(int(query.get("limit", _PAGE)), _MOST_LISTED)]
+        return self._made(
+            {
+                "object": "list",
+                "data": page,
+                "first_id": page[0]["id"] if page else None,
+                "last_id": page[-1]["id"] if page else None,
+                "has_more": start + len(page) < len(newest),
+            }
+        )
 
     def _made(self, told: Mapping[str, Any]) -> tuple[Reply, bytes]:
         return Reply(), orjson.dumps(told)

@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +45,10 @@ class Batch:
     keys: frozenset[bytes]
     """The calls' keys."""
 
+    def identified(self, batch: str) -> "Batch":
+        """Return the same batch with its id."""
+        return replace(self, batch=batch)
+
 
 class Result(NamedTuple):
     """What came of one call of a batch."""
@@ -64,7 +68,8 @@ class Ledger:
     """Which batches are under way, in the store's file."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
+        """The cache's file."""
 
     def under_way(self, server: str, model: str) -> list[Batch]:
         """Return the batches that were handed in for a model and are not settled, oldest first."""
@@ -90,12 +95,12 @@ class Ledger:
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        with closing(connect(self._path)) as db:
+        with closing(connect(self.path)) as db:
             try:
                 db.execute(_TABLE)
                 yield db
             except sqlite3.Error as error:
-                raise StoreError(f"the store {self._path} cannot be used: {error}") from error
+                raise StoreError(f"the store {self.path} cannot be used: {error}") from error
 
 
 def _cut(keys: bytes) -> Iterator[bytes]:
