@@ -4,7 +4,6 @@ Importing it takes most of a second, so this module is imported where it is used
 to a server what `Address` says, and nothing else of the environment; its errors become `Trouble`.
 """
 
-import json
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,7 +75,8 @@ def troubles(address: Address) -> Iterator[None]:
         if isinstance(error.__cause__, httpx2.ConnectError):
             raise unreachable(address, why) from None
         raise Trouble(Failure("APIConnectionError", address.redacted(why))) from None
-    except (openai.OpenAIError, json.JSONDecodeError) as error:
+    except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
+        # What is no JSON, or JSON of another form, meets the client unprepared.
         raise _misshapen(address, str(error)) from None
 
 

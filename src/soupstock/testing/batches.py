@@ -1,10 +1,12 @@
 """A provider's batch API, without a provider: files, batches and their results, in memory.
 
-Part of soupstock.testing: a server's `batches`. Batches end when they are looked at, unless they
-are held.
+Part of soupstock.testing: a server's `batches`. A batch ends when it is looked at, unless batches
+are held. Lists come in pages, as OpenAI's do.
 """
 
+import asyncio
 import itertools
+import time
 from collections.abc import Callable, Mapping
 from email.parser import BytesParser
 from email.policy import HTTP
@@ -34,6 +36,7 @@ class Batches:
         self._carry = carry
         self._ids = itertools.count(1)
         self._is_held = False
+        self._is_silent = False
         self._ending: tuple[str, int | None] = ("completed", None)
 
     def hold(self) -> None:
@@ -43,6 +46,10 @@ class Batches:
     def release(self) -> None:
         """Let batches end."""
         self._is_held = False
+
+    def fall_silent(self, *, is_silent: bool = True) -> None:
+        """Create batches, and never say so: the reply does not come, as if it were lost."""
+        self._is_silent = is_silent
 
     def end_as(self, status: str, answered: int | None = None) -> None:
         """End batches as `completed`, `failed` or `expired`, with so many answers; None is all."""
@@ -56,7 +63,10 @@ class Batches:
             case "GET", ["files", name, "content"] if name in self.files:
                 return Reply(), self.files[name]
             case "POST", ["batches"]:
-                return self._begun(orjson.loads(await http.read()), http.headers)
+                begun = self._begun(orjson.loads(await http.read()))
+                if self._is_silent:
+                    await asyncio.Event().wait()
+                return begun
             case "GET", ["batches"]:
                 return self._listed(http.query)
             case "GET", ["batches", name] if name in self.batches:
@@ -91,10 +101,11 @@ class Batches:
     def _filed(self, content: bytes) -> dict[str, Any]:
         name = f"file-{next(self._ids)}"
         self.files[name] = content
-        return {"id": name, "object": "file", "bytes": len(content), "purpose": "batch"}
+        told = {"id": name, "object": "file", "bytes": len(content), "purpose": "batch"}
+        return told | {"created_at": 0, "filename": f"{name}.jsonl", "status": "processed"}
 
-    def _begun(self, told: Mapping[str, Any], _: Mapping[str, str]) -> tuple[Reply, bytes]:
-        file = told.get("input_file_id")
+    def _begun(self, asked: Mapping[str, Any]) -> tuple[Reply, bytes]:
+        file = asked.get("input_file_id")
         if file not in self.files:
             refused = error(400, f"no file is called {file!r}", param="input_file_id")
             return refused, refused.body or b""
@@ -103,7 +114,8 @@ class Batches:
         self.batches[name] = {
             "id": name,
             "object": "batch",
-            **told,
+            "created_at": int(time.time()),
+            **asked,
             "status": "in_progress",
             "output_file_id": None,
             "error_file_id": None,

@@ -2,7 +2,7 @@
 
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -36,9 +36,12 @@ With 16 the pipeline `chat` takes no less time, and half as much memory again.
 _NO_RUNTIME = "xllamacpp is not installed: pip install 'soupstock[embedded]'"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
-    """What a model's reference stands for, before anything runs."""
+    """What a model's reference stands for, before anything runs.
+
+    Compared by identity: a plan resolves each reference once, and its roles share the model.
+    """
 
     reference: str
     name: str
@@ -72,8 +75,8 @@ class Model:
     tokens_per_minute: int | None = None
     structured_output: Mode | None = None
     """How its server holds it to a JSON Schema; None where that must be found out."""
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
-    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of each request's body."""
     launch: Launch | None = None
     """How a run starts its server, where it is vLLM."""
@@ -87,6 +90,20 @@ class Model:
     def price(self) -> Price:
         """What its tokens cost."""
         return Price(self.input_price, self.output_price, self.cached_price)
+
+
+def resolve_all(
+    references: Mapping[str, str],
+    endpoints: Mapping[str, Endpoint | Vllm],
+    place: Callable[[str], Place | None],
+    root: Path,
+) -> dict[str, Model]:
+    """Find the model of each role; roles of one reference share it. Raises MistakeError."""
+    models: dict[str, Model] = {}
+    for role, reference in references.items():
+        if reference not in models:
+            models[reference] = resolve(reference, endpoints, place(role), root)
+    return {role: models[reference] for role, reference in references.items()}
 
 
 def resolve(
