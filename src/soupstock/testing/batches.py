@@ -37,6 +37,7 @@ class Batches:
         self._ids = itertools.count(1)
         self._is_held = False
         self._is_silent = False
+        self._failures: list[Callable[[str], Reply | None]] = []
         self._ending: tuple[str, int | None] = ("completed", None)
 
     def hold(self) -> None:
@@ -51,12 +52,19 @@ class Batches:
         """Create batches, and never say so: the reply does not come, as if it were lost."""
         self._is_silent = is_silent
 
+    def fail(self, when: Callable[[str], Reply | None]) -> None:
+        """Fail the requests, by method and path, for which `when` returns a reply."""
+        self._failures.append(when)
+
     def end_as(self, status: str, answered: int | None = None) -> None:
         """End batches as `completed`, `failed` or `expired`, with so many answers; None is all."""
         self._ending = status, answered
 
     async def handle(self, http: web.BaseRequest) -> tuple[Reply, bytes]:
         """Answer a request under /v1/files or /v1/batches."""
+        for when in self._failures:
+            if (failed := when(f"{http.method} {http.path}")) is not None:
+                return failed, failed.body or failed.text.encode()
         match http.method, http.path.split("/")[2:]:
             case "POST", ["files"]:
                 return self._made(self._filed(await _uploaded(http)))
