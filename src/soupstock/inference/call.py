@@ -4,13 +4,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from hashlib import blake2b
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import orjson
 
 from soupstock.inference.servers.endpoint import MODES, Mode
 from soupstock.inference.servers.model import Model
 from soupstock.inference.structured import fields, instructed, instruction
+
+if TYPE_CHECKING:
+    from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 
 Alternatives = Sequence[tuple[str, float]]
 """What could have stood in a token's place: tokens and the natural logarithms of their chances."""
@@ -251,12 +254,15 @@ class Form:
         return b"\0" + (self.model.revision or "").encode()
 
     def _head(self, way: Way, changes: Mapping[str, Any]) -> bytes:
-        body: dict[str, Any] = {"model": self.model.name, **self.sampling, **changes}
+        asked: CompletionCreateParamsNonStreaming = {"model": self.model.name, "messages": ()}
+        if way.is_weighed:
+            asked["logprobs"], asked["top_logprobs"] = True, self.top_logprobs
+        body: dict[str, Any] = {**asked, **self.sampling, **changes}
         body[self.model.length_field] = body.pop("max_tokens")
         if self.schema is not None:
             body |= fields(way.mode, self.schema, self.schema_name)
-        if way.is_weighed:
-            body |= {"logprobs": True, "top_logprobs": self.top_logprobs}
+        # Each call has its own.
+        del body["messages"]
         return orjson.dumps(body | dict(self.model.extra), option=orjson.OPT_SORT_KEYS)[:-1]
 
 

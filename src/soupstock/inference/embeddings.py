@@ -1,12 +1,13 @@
-"""Texts into vectors by a model's `/v1/embeddings`: through the store, as every other call.
+"""How a model's `/v1/embeddings` is asked for a text's vector, and how the answer is read.
 
-One call for each text, so that a text that was embedded once never is again, whatever stands beside
-it. Knows no rows and no steps.
+One call for each text: a text that was embedded once is found in the cache, whatever other texts
+are asked for beside it. Knows no rows and no steps.
 """
 
 import base64
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 
 from soupstock.inference.call import EMBEDDINGS, Answer, Call
 from soupstock.inference.servers.model import Model
+
+if TYPE_CHECKING:
+    from openai.types import EmbeddingCreateParams
 
 Vectors = NDArray[np.float32]
 
@@ -28,7 +32,10 @@ class EmbeddingForm:
     _head: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        head = {**dict(self.model.extra), "model": self.model.name}
+        asked: EmbeddingCreateParams = {"model": self.model.name, "input": ""}
+        head: dict[str, Any] = {**self.model.extra, **asked}
+        # Each call has its own.
+        del head["input"]
         object.__setattr__(self, "_head", orjson.dumps(head, option=orjson.OPT_SORT_KEYS)[:-1])
 
     def call(self, text: str) -> Call:

@@ -139,7 +139,9 @@ def test_what_is_missing_is_said_in_words(
     assert served(root, "vllm/./models/none").missing == "there is no folder ./models/none"
     assert served(root, "m", command="serve-it").missing is None
     assert served(root, "m", command="./serve").missing == "its command './serve' is not there"
-    line = "vllm is not installed: pip install vllm, or say where it is by `command` in "
+    line = (
+        "vllm is not installed: pip install 'soupstock[vllm]', or say where it is by `command` in "
+    )
     line += "[tool.soupstock.models.NAME]"
     assert served(root, "vllm/m").missing == line
     folder.replace("pipelines/mine.yaml", "writer: test, judge: test", "writer: vllm/m")

@@ -228,7 +228,7 @@ def missing(told: Vllm, root: Path) -> str | None:
         name = shlex.split(told.command)[0]
         if name == VLLM:
             return (
-                "vllm is not installed: pip install vllm, or say where it is by "
+                "vllm is not installed: pip install 'soupstock[vllm]', or say where it is by "
                 "`command` in [tool.soupstock.models.NAME]"
             )
         return f"its command {quoted(name)} is not there"
