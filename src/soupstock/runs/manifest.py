@@ -31,8 +31,6 @@ from soupstock.engine.flow import UNFIT, Flow
 from soupstock.engine.plan import Plan
 from soupstock.inference.client import Client
 from soupstock.inference.model_queue import ModelAccount
-from soupstock.inference.servers.endpoint import PICO
-from soupstock.inference.servers.model import Model
 from soupstock.inference.servers.weights import SMOLLM2
 from soupstock.judging.same_question import SameQuestion
 from soupstock.rows.table import Table
