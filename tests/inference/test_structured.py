@@ -13,7 +13,7 @@ from soupstock.inference.budget import Budget
 from soupstock.inference.call import Answer, Failure, Form
 from soupstock.inference.probe import LONG, VALUE, Probe
 from soupstock.inference.servers.model import Model
-from soupstock.inference.structured import instructed
+from soupstock.inference.structured import with_instruction
 from soupstock.runs.cache import unused
 from soupstock.runs.lookup import look
 from soupstock.runs.run import Run
@@ -224,7 +224,7 @@ def test_a_probe_without_an_answer_knows_nothing() -> None:
 )
 def test_a_schema_is_said_once_and_where_templates_take_it(roles: list[str], place: int) -> None:
     messages = [{"role": role, "content": f"text {n}"} for n, role in enumerate(roles)]
-    said = instructed(messages, "words")
+    said = with_instruction(messages, "words")
     assert [message["role"] for message in said] == roles
     assert [n for n, message in enumerate(said) if "words" in message["content"]] == [place]
     assert said[place]["content"] == f"text {place}\n\nwords"

@@ -282,7 +282,7 @@ class LiveQueue:
             attempts=job.attempts + (not trouble.is_refusal),
             most_attempts=min(PROBES, most) if job.is_probe else most,
             is_other_address_free=self.replicas.is_other_free(replica, trouble, now),
-            can_drop_logprobs=job.call.is_weighed and job.call.otherwise is not None,
+            can_drop_logprobs=job.call.has_logprobs and job.call.otherwise is not None,
             has_answered=self.usage.calls > 0,
             rejections=self._rejections + trouble.is_rejection,
             refused_for=now - (now if self._refused_since is None else self._refused_since),

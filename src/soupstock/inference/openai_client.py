@@ -15,7 +15,7 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from soupstock.inference.call import Failure
 from soupstock.inference.retry import Trouble
-from soupstock.inference.transport import CONNECT_SECONDS, Address, refused, unreachable
+from soupstock.inference.transport import CONNECT_SECONDS, Address, status_trouble, unreachable
 
 MISSHAPEN = "APIResponseValidationError"
 """The cause of a failure where a reply is of no known form."""
@@ -64,7 +64,9 @@ def troubles(address: Address) -> Iterator[None]:
         yield
     except openai.APIStatusError as error:
         response = error.response
-        raise refused(address, error.status_code, response.headers, response.content) from None
+        raise status_trouble(
+            address, error.status_code, response.headers, response.content
+        ) from None
     except openai.APITimeoutError as error:
         if isinstance(error.__cause__, httpx2.ConnectTimeout):
             raise unreachable(address, "no connection in time") from None

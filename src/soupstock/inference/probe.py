@@ -98,7 +98,7 @@ class SchemaGate:
         self._shared = shared
         self._send = send
         self._admit = admit
-        self._has_logprobs = True
+        self._gives_logprobs = True
         self._parked: list[Job] = []
         self._is_probing = False
 
@@ -110,13 +110,13 @@ class SchemaGate:
                 if not self._is_probing:
                     self._ask(Probe(self._model))
                 return
-            job.call = job.call.put(Way(self.mode, job.call.is_weighed and self._has_logprobs))
+            job.call = job.call.put(Way(self.mode, job.call.has_logprobs and self._gives_logprobs))
         self._admit(job)
 
     def drop_logprobs(self, job: Job) -> None:
         """Put a call, and all that follow, without log-probabilities: the server refused them."""
         # It says nothing else of the server, and no other call need find it out again.
-        self._has_logprobs = False
+        self._gives_logprobs = False
         job.call = job.call.put(Way(job.call.ways[0].mode))
 
     def stop(self, why: Failure) -> None:

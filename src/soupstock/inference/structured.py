@@ -1,6 +1,6 @@
 """How a model is held to a JSON Schema: by its server, or else by words in the prompt.
 
-Pure functions over a request's fields and messages. Which way a server takes, `probe` finds out.
+Pure functions over a request's fields and messages. `probe` finds out which way a server takes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,11 +34,11 @@ def fields(mode: Mode, schema: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def instruction(schema: Mapping[str, Any]) -> str:
-    """Say a schema in words, for a model whose server knows of none."""
+    """Put a schema in words, for a model whose server takes none."""
     return _INSTRUCTION + orjson.dumps(schema).decode()
 
 
-def instructed(messages: Sequence[Message], words: str) -> list[Message]:
+def with_instruction(messages: Sequence[Message], words: str) -> list[Message]:
     """Add words to a system message that comes first, or else to the last message.
 
     Not as a further system message, which many chat templates refuse.

@@ -25,7 +25,7 @@ CONNECT_SECONDS = 15.0
 """How long a connection may take to come about, in seconds."""
 
 _IDLE_SECONDS = 4.0
-"""Servers close idle connections too, some after 5 seconds: who comes first is not in doubt."""
+"""Some servers close idle connections after 5 seconds; this side closes them before."""
 
 _OPEN_FILES = 8192
 _LONGEST_RETRY_AFTER = 3600.0
@@ -48,7 +48,7 @@ class Address:
 
     @classmethod
     def of(cls, model: Model, base_url: str, key: str | None) -> "Address":
-        """Return a model's address at a base URL; raises ModelError where that is none."""
+        """Return a model's address at a base URL; raises ModelError if that is none."""
         headers = {"Content-Type": "application/json", **model.headers}
         if key:
             headers["Authorization"] = f"Bearer {key}"
@@ -62,7 +62,7 @@ class Address:
         """Make a server's message fit to be shown and kept: one short line without the key."""
         for value in self.headers.values():
             secret = value.removeprefix("Bearer ")
-            # Shorter ones are words, not keys.
+            # Shorter values are words, not keys.
             if len(secret) >= _SHORTEST_SECRET:
                 message = message.replace(secret, "[key]")
         line = " ".join(message.split())
@@ -119,7 +119,7 @@ class Transport:
         except (aiohttp.ClientError, OSError) as error:
             message = address.redacted(str(error) or type(error).__name__)
             raise Trouble(Failure("APIConnectionError", message)) from None
-        raise refused(address, response.status, response.headers, raw)
+        raise status_trouble(address, response.status, response.headers, raw)
 
 
 def _url(model: Model, base_url: str) -> URL:
@@ -130,13 +130,13 @@ def _url(model: Model, base_url: str) -> URL:
     if url.scheme not in {"http", "https"} or not url.host:
         raise ModelError(
             f"{shown(model.reference)}: its base_url {quoted(base_url)} is no address of a server; "
-            "one begins with http:// or https://"
+            "let it begin with http:// or https://"
         )
     return url
 
 
 def _allow_connections() -> None:
-    """Ask for enough open files: a connection is one, and many systems give 1,024 unasked."""
+    """Ask for enough open files: each connection is one, and many systems allow only 1,024."""
     given, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = resource.RLIM_INFINITY
     wanted = _OPEN_FILES if most == unlimited else min(_OPEN_FILES, most)
@@ -147,7 +147,7 @@ def _allow_connections() -> None:
 def _proxy(url: URL) -> str | None:
     """Find the proxy that the environment names for a server: HTTPS_PROXY, NO_PROXY."""
     host = url.host or ""
-    # A proxy does not know what is on this machine.
+    # A proxy cannot reach this machine's own servers.
     if host in {"localhost", "127.0.0.1", "::1"} or proxy_bypass(host):
         return None
     proxies = getproxies()
@@ -160,8 +160,10 @@ def unreachable(address: Address, why: str) -> Trouble:
     return Trouble(Failure("APIConnectionError", address.redacted(message)), is_unreachable=True)
 
 
-def refused(address: Address, status: int, headers: Mapping[str, str], raw: bytes) -> Trouble:
-    """Say what a server that answered with an error means by it."""
+def status_trouble(
+    address: Address, status: int, headers: Mapping[str, str], raw: bytes
+) -> Trouble:
+    """Return the trouble that a server's error means."""
     default = "InternalServerError" if status >= _SERVER_ERROR else "APIStatusError"
     message, code = _read_error(raw)
     return Trouble(

@@ -32,7 +32,7 @@ class Batches:
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict[str, Any]] = {}
         self.looks = 0
-        """How often somebody asked how far a batch is."""
+        """How often a client asked how far a batch is."""
         self._carry = carry
         self._ids = itertools.count(1)
         self._is_held = False
@@ -57,7 +57,7 @@ class Batches:
         self._failures.append(when)
 
     def end_as(self, status: str, answered: int | None = None) -> None:
-        """End batches as `completed`, `failed` or `expired`, with so many answers; None is all."""
+        """End batches as `completed`, `failed` or `expired`, with `answered` answers; None: all."""
         self._ending = status, answered
 
     async def handle(self, http: web.BaseRequest) -> tuple[Reply, bytes]:
@@ -67,14 +67,14 @@ class Batches:
                 return failed, failed.body or failed.text.encode()
         match http.method, http.path.split("/")[2:]:
             case "POST", ["files"]:
-                return self._made(self._filed(await _uploaded(http)))
+                return self._reply(self._filed(await _uploaded(http)))
             case "GET", ["files", name, "content"] if name in self.files:
                 return Reply(), self.files[name]
             case "POST", ["batches"]:
-                begun = self._begun(orjson.loads(await http.read()))
+                created = self._create(orjson.loads(await http.read()))
                 if self._is_silent:
                     await asyncio.Event().wait()
-                return begun
+                return created
             case "GET", ["batches"]:
                 return self._listed(http.query)
             case "GET", ["batches", name] if name in self.batches:
@@ -82,7 +82,7 @@ class Batches:
                 batch = self.batches[name]
                 if not self._is_held and batch["status"] == "in_progress":
                     self._end(batch, http.headers)
-                return self._made(batch)
+                return self._reply(batch)
             case _:
                 unknown = error(404, f"Unknown request URL: {http.method} {http.path}")
                 return unknown, unknown.body or b""
@@ -93,7 +93,7 @@ class Batches:
         ids = [batch["id"] for batch in newest]
         start = ids.index(query["after"]) + 1 if query.get("after") in ids else 0
         page = newest[start : start + min(int(query.get("limit", _PAGE)), _MOST_LISTED)]
-        return self._made(
+        return self._reply(
             {
                 "object": "list",
                 "data": page,
@@ -103,16 +103,16 @@ class Batches:
             }
         )
 
-    def _made(self, told: Mapping[str, Any]) -> tuple[Reply, bytes]:
-        return Reply(), orjson.dumps(told)
+    def _reply(self, body: Mapping[str, Any]) -> tuple[Reply, bytes]:
+        return Reply(), orjson.dumps(body)
 
     def _filed(self, content: bytes) -> dict[str, Any]:
         name = f"file-{next(self._ids)}"
         self.files[name] = content
-        told = {"id": name, "object": "file", "bytes": len(content), "purpose": "batch"}
-        return told | {"created_at": 0, "filename": f"{name}.jsonl", "status": "processed"}
+        file = {"id": name, "object": "file", "bytes": len(content), "purpose": "batch"}
+        return file | {"created_at": 0, "filename": f"{name}.jsonl", "status": "processed"}
 
-    def _begun(self, asked: Mapping[str, Any]) -> tuple[Reply, bytes]:
+    def _create(self, asked: Mapping[str, Any]) -> tuple[Reply, bytes]:
         file = asked.get("input_file_id")
         if file not in self.files:
             refused = error(400, f"no file is called {file!r}", param="input_file_id")
@@ -129,7 +129,7 @@ class Batches:
             "error_file_id": None,
             "request_counts": {"total": total, "completed": 0, "failed": 0},
         }
-        return self._made(self.batches[name])
+        return self._reply(self.batches[name])
 
     def _end(self, batch: dict[str, Any], headers: Mapping[str, str]) -> None:
         status, most = self._ending
@@ -139,8 +139,9 @@ class Batches:
             asked = orjson.loads(line)
             code, body = self._carry(asked["url"], headers, orjson.dumps(asked["body"]))
             response = {"status_code": code, "request_id": "r", "body": orjson.loads(body)}
-            told = {"id": "l", "custom_id": asked["custom_id"], "response": response, "error": None}
-            (good if code == 200 else bad).append(orjson.dumps(told))  # noqa: PLR2004 - HTTP's own
+            line_id = {"id": "l", "custom_id": asked["custom_id"]}
+            result = line_id | {"response": response, "error": None}
+            (good if code == 200 else bad).append(orjson.dumps(result))  # noqa: PLR2004 - HTTP's own
         batch["status"] = status
         batch["request_counts"] |= {"completed": len(good), "failed": len(bad)}
         for key, lines in (("output_file_id", good), ("error_file_id", bad)):

@@ -220,7 +220,7 @@ class BatchQueue:
         if reservation is not None:
             self._shared.budget.settle(reservation, *tokens)
         else:
-            self._shared.budget.owe(self._model.price, *tokens)
+            self._shared.budget.charge(self._model.price, *tokens)
         self._shared.free_budget()
 
     def _retry(self, key: bytes, trouble: Trouble) -> None:
@@ -232,7 +232,7 @@ class BatchQueue:
         if job is None:
             return
         job.attempts += 1
-        can_drop_logprobs = job.call.is_weighed and job.call.otherwise is not None
+        can_drop_logprobs = job.call.has_logprobs and job.call.otherwise is not None
         situation = Situation(
             job.attempts, self._model.attempts, can_drop_logprobs=can_drop_logprobs
         )

@@ -1,7 +1,7 @@
-"""Calls that were handed in together and are under way elsewhere: their lines, and a ledger.
+"""Batches as data: the lines of their files, and a ledger of those that are under way.
 
-The ledger is a table beside the answers, so that a run that was left, or killed, is picked up by
-the next one, and nothing is handed in twice. Knows no HTTP and no event loop.
+The ledger is a table beside the answers, so that the next run takes over the batches of a run that
+was left or killed, and nothing is handed in twice. Knows no HTTP and no event loop.
 """
 
 import sqlite3
@@ -33,12 +33,12 @@ _TABLE = """CREATE TABLE IF NOT EXISTS batches (
 
 @dataclass(frozen=True)
 class Batch:
-    """Calls that were handed in together."""
+    """Calls that are handed in together."""
 
     file: str
     """The id of the file that holds them, or its path."""
     batch: str | None
-    """The batch's id; None where the run ended before it was known."""
+    """The batch's id; None if the run ended before it was known."""
     server: str
     """Where it was handed in."""
     model: str
@@ -65,7 +65,7 @@ class Result(NamedTuple):
 
 
 class Ledger:
-    """Which batches are under way, in the store's file."""
+    """Which batches are under way, in the cache's file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -82,14 +82,14 @@ class Ledger:
         ]
 
     def note(self, batch: Batch) -> None:
-        """Note a batch, or what came to be known of it."""
+        """Note a batch, or its id."""
         keys = b"".join(sorted(batch.keys))
         row = (batch.file, batch.batch, batch.server, batch.model, keys, int(time.time()))
         with self._opened() as db:
             db.execute("INSERT OR REPLACE INTO batches VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def settle(self, batch: Batch) -> None:
-        """Strike a batch out: all that came of it is kept."""
+        """Strike a batch out: all its answers are kept."""
         with self._opened() as db:
             db.execute("DELETE FROM batches WHERE file = ?", (batch.file,))
 
@@ -100,7 +100,7 @@ class Ledger:
                 db.execute(_TABLE)
                 yield db
             except sqlite3.Error as error:
-                raise StoreError(f"the store {self.path} cannot be used: {error}") from error
+                raise StoreError(f"the cache {self.path} cannot be used: {error}") from error
 
 
 def _cut(keys: bytes) -> Iterator[bytes]:
@@ -117,7 +117,7 @@ def lines(calls: Iterable[Call]) -> bytes:
 
 
 def groups(calls: Sequence[Call]) -> Iterator[list[Call]]:
-    """Cut calls into as few batches as the limits allow; one batch has calls of one kind."""
+    """Divide calls into as few batches as the limits allow; one batch has calls of one kind."""
     for path in sorted({call.path for call in calls}):
         group: list[Call] = []
         size = 0
@@ -132,14 +132,14 @@ def groups(calls: Sequence[Call]) -> Iterator[list[Call]]:
 
 
 def read_results(raw: bytes) -> Iterator[Result]:
-    """Read a batch's output or error file; lines that tell nothing are passed over."""
+    """Read a batch's output or error file; lines that are no result are skipped."""
     for line in raw.splitlines():
         try:
-            told = orjson.loads(line)
-            key = bytes.fromhex(told["custom_id"])
-            response = told.get("response") or {}
+            read = orjson.loads(line)
+            key = bytes.fromhex(read["custom_id"])
+            response = read.get("response") or {}
             status = int(response.get("status_code") or 0)
-            body = response.get("body") if status else {"error": told.get("error")}
+            body = response.get("body") if status else {"error": read.get("error")}
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
         yield Result(key, status or 500, orjson.dumps(body))

@@ -8,7 +8,7 @@ from soupstock.inference.batch.ledger import Batch, Result
 from soupstock.inference.call import CHAT, COMPLETIONS, EMBEDDINGS
 from soupstock.inference.openai_client import client, field, troubles
 from soupstock.inference.retry import Trouble
-from soupstock.inference.transport import Address, refused
+from soupstock.inference.transport import Address, status_trouble
 
 if TYPE_CHECKING:
     from openai.types import BatchCreateParams
@@ -79,7 +79,7 @@ class Provider:
 
     def trouble(self, result: Result) -> Trouble:
         """Read the error that the provider gives in place of an answer."""
-        return refused(self._address, result.status, {}, result.body)
+        return status_trouble(self._address, result.status, {}, result.body)
 
     def advice(self, batch: Batch) -> str | None:  # noqa: ARG002 - as a folder's
         """Say that waiting is all."""
