@@ -6,7 +6,7 @@ no HTTP.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Self
+from typing import Self
 
 from soupstock.inference.batch.batch_queue import BatchQueue
 from soupstock.inference.batch.ledger import Ledger
@@ -14,9 +14,9 @@ from soupstock.inference.budget import Budget
 from soupstock.inference.call import Answer, Call, Failure, Reply, decode, look_up
 from soupstock.inference.live_queue import LiveQueue
 from soupstock.inference.model_queue import (
+    Account,
     Job,
     Keeper,
-    ModelAccount,
     ModelQueue,
     Shared,
     Shutdown,
@@ -26,15 +26,6 @@ from soupstock.inference.servers.model import Model
 from soupstock.inference.servers.pool import Servers
 from soupstock.inference.store import Store
 from soupstock.inference.transport import Transport
-
-
-class Account(NamedTuple):
-    """What a client did: with each model, and in all."""
-
-    models: Sequence[ModelAccount]
-    usage: Usage
-    stopped: Failure | None
-    """Why nothing more is asked, where that is so."""
 
 
 class Client:

@@ -167,6 +167,15 @@ class ModelAccount(NamedTuple):
         return self.model.price.cost(used.prompt_tokens, used.completion_tokens, used.cached_tokens)
 
 
+class Account(NamedTuple):
+    """What a client did: with each model, and in all."""
+
+    models: Sequence[ModelAccount]
+    usage: Usage
+    stopped: Failure | None
+    """Why nothing more is asked, where that is so."""
+
+
 class Shutdown:
     """Whether the run still asks, and if not, why; `stop` is called once, when that changes."""
 
