@@ -1,5 +1,8 @@
 """Batches and lists of models go through the official client, which says and shows nothing more."""
 
+import subprocess
+import sys
+
 import pytest
 from clients import model_at
 from openai import types
@@ -35,6 +38,16 @@ def _planted(monkeypatch: pytest.MonkeyPatch) -> None:
 def address(base_url: str, key: str | None = None, timeout: float = 30.0) -> Address:
     headers = {"X-Secret": HEADER}
     return Address.of(model_at(base_url, headers=headers, timeout=timeout), base_url, key)
+
+
+def test_a_run_without_batches_does_not_import_the_openai_library() -> None:
+    code = "import soupstock.runs.run, soupstock.runs.survey, sys; print(*sys.modules)"
+    ended = subprocess.run(  # noqa: S603 - our own interpreter and words
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded = set(ended.stdout.split())
+    assert "soupstock.inference.batch.batch_queue" in loaded
+    assert not loaded & {"openai", "httpx2"}
 
 
 @pytest.mark.usefixtures("_planted")
