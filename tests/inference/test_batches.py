@@ -235,6 +235,42 @@ async def test_a_live_call_that_waits_for_a_batch_s_budget_goes_on_when_the_batc
     assert all(isinstance(reply, Answer) for reply in replies)
 
 
+async def test_a_batch_that_waits_for_another_s_budget_is_handed_in_when_that_is_over(
+    tmp_path: Path,
+) -> None:
+    with Server() as server:
+        server.batches.hold()
+        models = [
+            model_at(server.base_url, mode="batch", poll=0.01, revision=revision)
+            for revision in ("one", "other")
+        ]
+        first, second = (calls_to(model, 4) for model in models)
+        most = prompt_bound(len(first[0].body), first[0].messages) + first[0].max_tokens
+        replies: list[Reply] = []
+        done = asyncio.Event()
+
+        def receive(reply: Reply) -> None:
+            replies.append(reply)
+            if len(replies) == len(first) + len(second):
+                done.set()
+
+        async with opened(tmp_path, Budget(max_tokens=4 * most + most // 2)) as client:
+            for call in first:
+                client.ask(call, 0, receive)
+            client.rest()
+            while not server.batches.looks:  # noqa: ASYNC110 - the server is in a thread
+                await asyncio.sleep(0.001)
+            for call in second:
+                client.ask(call, 0, receive)
+            client.rest()
+            server.batches.release()
+            async with asyncio.timeout(30):
+                await done.wait()
+    assert all(isinstance(reply, Answer) for reply in replies)
+    assert sizes(server)[0] == 4
+    assert sum(sizes(server)) == 8
+
+
 async def test_a_batch_whose_server_refuses_log_probabilities_is_asked_again_without(
     tmp_path: Path,
 ) -> None:

@@ -262,8 +262,7 @@ class LiveQueue:
         situation = self._situation(replica, job, trouble)
         decision = decide(trouble, situation)
         if decision not in {Decision.ELSEWHERE, Decision.WITHOUT_LOGPROBS}:
-            job.attempts, self._rejections = situation.attempts, situation.rejections
-            job.refusals += trouble.is_refusal
+            self._count(job, trouble)
         if decision is Decision.GIVE_UP:
             self._shared.shutdown.fail(ModelError(self._despair(trouble)))
         if decision is Decision.FAIL or (decision is Decision.GIVE_UP and trouble.is_rejection):
@@ -274,10 +273,17 @@ class LiveQueue:
         self._again(job, trouble, decision)
         return None
 
+    def _count(self, job: Job, trouble: Trouble) -> None:
+        self._rejections += trouble.is_rejection
+        if not trouble.is_refusal:
+            job.attempts += 1
+            return
+        job.refusals += 1
+        if self._refused_since is None:
+            self._refused_since = self._now()
+
     def _situation(self, replica: Replica, job: Job, trouble: Trouble) -> Situation:
-        now, most = self._now(), self.model.attempts
-        if trouble.is_refusal and self._refused_since is None:
-            self._refused_since = now
+        now, most, since = self._now(), self.model.attempts, self._refused_since
         return Situation(
             attempts=job.attempts + (not trouble.is_refusal),
             most_attempts=min(PROBES, most) if job.is_probe else most,
@@ -285,7 +291,7 @@ class LiveQueue:
             can_drop_logprobs=job.call.has_logprobs and job.call.otherwise is not None,
             has_answered=self.usage.calls > 0,
             rejections=self._rejections + trouble.is_rejection,
-            refused_for=now - (now if self._refused_since is None else self._refused_since),
+            refused_for=0.0 if since is None else now - since,
         )
 
     def _again(self, job: Job, trouble: Trouble, decision: Decision) -> None:

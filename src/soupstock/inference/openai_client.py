@@ -2,6 +2,7 @@
 
 Importing it takes most of a second, so this module is imported where it is used. The client sends
 to a server what `Address` says, and nothing else of the environment; its errors become `Trouble`.
+Which HTTP library it uses depends on its version, so that library's errors are known by name.
 """
 
 import ssl
@@ -9,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import httpx2
 import openai
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
@@ -25,7 +25,8 @@ class _Client(AsyncOpenAI):
     """The official client without the headers that it makes of the environment by itself.
 
     They name an account's organisation and project, and hold whatever OPENAI_CUSTOM_HEADERS says,
-    which is meant for OpenAI and not for every server; and they describe this machine.
+    which is meant for OpenAI and not for every server; and they describe this machine. The key is
+    among the headers of the address.
     """
 
     sent_headers: dict[str, str]
@@ -33,6 +34,13 @@ class _Client(AsyncOpenAI):
     @property
     def default_headers(self) -> dict[str, Any]:
         return {"Accept": "application/json", "User-Agent": "soupstock", **self.sent_headers}
+
+    @property
+    def auth_headers(self) -> dict[str, str]:
+        return {}
+
+    def _auth_headers(self, security: object) -> dict[str, str]:  # noqa: ARG002 - as the client's
+        return {}
 
     def _validate_headers(self, headers: object, custom_headers: object) -> None:
         """Let requests to servers go without a key."""
@@ -46,10 +54,10 @@ def client(address: Address) -> AsyncOpenAI:
         verify=ssl.create_default_context(), proxy=address.proxy, trust_env=False
     )
     made = _Client(
-        api_key="",
-        admin_api_key="",
+        # Never sent; without one, the client would take a key from the environment.
+        api_key="none",
         base_url=str(address.base_url),
-        timeout=httpx2.Timeout(timeout, connect=address.timeout.sock_connect or CONNECT_SECONDS),
+        timeout=openai.Timeout(timeout, connect=address.timeout.sock_connect or CONNECT_SECONDS),
         max_retries=0,
         http_client=http,
     )
@@ -68,13 +76,13 @@ def troubles(address: Address) -> Iterator[None]:
             address, error.status_code, response.headers, response.content
         ) from None
     except openai.APITimeoutError as error:
-        if isinstance(error.__cause__, httpx2.ConnectTimeout):
+        if type(error.__cause__).__name__ == "ConnectTimeout":
             raise unreachable(address, "no connection in time") from None
         failure = Failure("APITimeoutError", f"no answer within {address.timeout.total:g} seconds")
         raise Trouble(failure) from None
     except openai.APIConnectionError as error:
         why = str(error.__cause__ or error) or type(error.__cause__).__name__
-        if isinstance(error.__cause__, httpx2.ConnectError):
+        if type(error.__cause__).__name__ == "ConnectError":
             raise unreachable(address, why) from None
         raise Trouble(Failure("APIConnectionError", address.redacted(why))) from None
     except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:

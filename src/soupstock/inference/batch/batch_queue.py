@@ -33,6 +33,8 @@ class BatchQueue:
         """Sends the probes, and knows the server."""
         self._waiting: dict[bytes, Job] = {}
         self._reserved: dict[bytes, Reservation] = {}
+        self._is_starved = False
+        """Whether calls wait for the budget that others have reserved."""
         self._work: asyncio.Task[None] | None = None
         self.add = self._live.add
         """Takes a call; the reply comes sooner or later."""
@@ -97,7 +99,10 @@ class BatchQueue:
             self._work = None
             self._shared.free_budget()
         # What failed for a passing reason waits for the next batch.
-        self._shared.hand_in()
+        if self._is_starved and self._shared.budget.reserved.calls:
+            self._shared.wait_for_budget(self._shared.hand_in)
+        else:
+            self._shared.hand_in()
 
     async def _open(self) -> Backend:
         """Find where the model's batches are handed in; raises Trouble and ModelError."""
@@ -128,7 +133,8 @@ class BatchQueue:
     async def _created(self, backend: Backend, calls: Sequence[Call]) -> list[Batch]:
         """Hand in as many calls as the budget allows."""
         affordable = [call for call in calls if self._reserve(call)]
-        if calls and not affordable and self._is_spent(calls[0]):
+        self._is_starved = bool(calls) and not affordable
+        if self._is_starved and self._is_spent(calls[0]):
             self._shared.shutdown.begin(Failure("Budget", "the budget is spent"))
         batches = []
         for group in groups(affordable):
