@@ -15,11 +15,12 @@ from typing import Any
 from soupstock.inference.budget import Amount, Budget
 from soupstock.inference.call import Answer, Call, Failure, Form, Reply
 from soupstock.inference.client import Client
+from soupstock.inference.retry import Trouble
 from soupstock.inference.servers.endpoint import Price
 from soupstock.inference.servers.model import Model
 from soupstock.inference.servers.pool import Servers
 from soupstock.inference.store import Store
-from soupstock.inference.transport import Address, Transport, Trouble
+from soupstock.inference.transport import Address, Transport
 
 CALLS = 400
 

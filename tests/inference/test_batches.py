@@ -1,17 +1,19 @@
 """Calls that are handed in together: by a provider's batch API, and as files for vLLM."""
 
+import asyncio
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
 import pytest
+from clients import calls_to, model_at, opened
 
 from conftest import Folder, running, until
 from soupstock.errors import ModelError
 from soupstock.inference.batch.ledger import groups, lines, read_results
-from soupstock.inference.budget import Budget
-from soupstock.inference.call import Call, Form
+from soupstock.inference.budget import Budget, prompt_bound
+from soupstock.inference.call import Answer, Call, Form, Reply
 from soupstock.inference.servers.model import Model
 from soupstock.inference.store import connect
 from soupstock.runs.run import Run, preview
@@ -56,7 +58,7 @@ def test_a_run_that_was_left_is_picked_up_and_nothing_is_handed_in_twice(
         until(lambda: batched.batches.looks > 0, process)
         process.send_signal(signal.SIGINT)
         told = process.communicate()[1]
-    assert "picked up by the next" in told
+    assert "the next one takes it over" in told
     assert batched.count == 0
     batched.batches.release()
     run = folder.run()
@@ -87,6 +89,43 @@ def test_a_batch_whose_id_was_never_heard_is_found_by_its_file(
     batched.batches.release()
     folder.run()
     assert sizes(batched) == [20, 20, 20]
+
+
+def test_a_run_that_is_killed_while_its_batch_is_created_finds_it_among_all_of_the_account(
+    folder: Folder, batched: Server
+) -> None:
+    batches = batched.batches
+    batches.fall_silent()
+    with running(folder) as process:
+        until(lambda: batches.batches, process)
+        process.kill()
+    batches.fall_silent(is_silent=False)
+    for number in range(250):
+        batches.batches[f"other_{number}"] = {
+            **next(iter(batches.batches.values())),
+            "id": f"other_{number}",
+            "input_file_id": f"other-{number}",
+        }
+    run = folder.run()
+    own = [one for name, one in batches.batches.items() if not name.startswith("other")]
+    assert [one["request_counts"]["total"] for one in own] == [20, 20, 20]
+    assert len({one["input_file_id"] for one in own}) == 3
+    assert batched.count == run.manifest.paid.calls == 60
+
+
+def test_a_run_that_is_killed_before_its_batch_is_created_hands_it_in_within_the_budget(
+    folder: Folder, batched: Server
+) -> None:
+    batched.batches.fall_silent()
+    with running(folder) as process:
+        until(lambda: batched.batches.batches, process)
+        process.kill()
+    batched.batches.fall_silent(is_silent=False)
+    # As if the request to create it had never come.
+    batched.batches.batches.clear()
+    run = folder.run(budget=Budget(max_calls=7))
+    assert batched.count == run.manifest.paid.calls == 7
+    assert folder.run().manifest.paid.calls == 53
 
 
 def test_answers_of_a_batch_are_kept_even_if_no_row_wants_them_any_more(
@@ -163,6 +202,100 @@ def test_a_budget_is_never_overshot_by_a_batch(folder: Folder, batched: Server) 
     assert batched.count == run.manifest.paid.calls == 7
     assert run.manifest.reason == "stopped: the budget is spent"
     assert folder.run().manifest.paid.calls == 53
+
+
+async def test_a_live_call_that_waits_for_a_batch_s_budget_goes_on_when_the_batch_is_over(
+    tmp_path: Path,
+) -> None:
+    with Server() as server:
+        server.batches.hold()
+        by_batch = calls_to(model_at(server.base_url, mode="batch", poll=0.01), 4)
+        (live_call,) = calls_to(model_at(server.base_url), 5)[4:]
+        most = prompt_bound(len(live_call.body), live_call.messages) + live_call.max_tokens
+        replies: list[Reply] = []
+        done = asyncio.Event()
+
+        def receive(reply: Reply) -> None:
+            replies.append(reply)
+            if len(replies) == len(by_batch) + 1:
+                done.set()
+
+        # All calls of the batch have room together, and the live one only beside what they used.
+        async with opened(tmp_path, Budget(max_tokens=4 * most + most // 2)) as client:
+            for call in by_batch:
+                client.ask(call, 0, receive)
+            client.rest()
+            while not server.batches.looks:  # noqa: ASYNC110 - the server is in a thread
+                await asyncio.sleep(0.001)
+            client.ask(live_call, 0, receive)
+            client.rest()
+            server.batches.release()
+            async with asyncio.timeout(30):
+                await done.wait()
+    assert all(isinstance(reply, Answer) for reply in replies)
+
+
+async def test_a_batch_that_waits_for_another_s_budget_is_handed_in_when_that_is_over(
+    tmp_path: Path,
+) -> None:
+    with Server() as server:
+        server.batches.hold()
+        models = [
+            model_at(server.base_url, mode="batch", poll=0.01, revision=revision)
+            for revision in ("one", "other")
+        ]
+        first, second = (calls_to(model, 4) for model in models)
+        most = prompt_bound(len(first[0].body), first[0].messages) + first[0].max_tokens
+        replies: list[Reply] = []
+        done = asyncio.Event()
+
+        def receive(reply: Reply) -> None:
+            replies.append(reply)
+            if len(replies) == len(first) + len(second):
+                done.set()
+
+        async with opened(tmp_path, Budget(max_tokens=4 * most + most // 2)) as client:
+            for call in first:
+                client.ask(call, 0, receive)
+            client.rest()
+            while not server.batches.looks:  # noqa: ASYNC110 - the server is in a thread
+                await asyncio.sleep(0.001)
+            for call in second:
+                client.ask(call, 0, receive)
+            client.rest()
+            server.batches.release()
+            async with asyncio.timeout(30):
+                await done.wait()
+    assert all(isinstance(reply, Answer) for reply in replies)
+    assert sizes(server)[0] == 4
+    assert sum(sizes(server)) == 8
+
+
+async def test_a_batch_whose_server_refuses_log_probabilities_is_asked_again_without(
+    tmp_path: Path,
+) -> None:
+    with Server(refuses=["logprobs"]) as server:
+        model = model_at(server.base_url, mode="batch", poll=0.01, structured_output="json_schema")
+        schema = {"type": "object", "properties": {}}
+        form = Form(model, {"max_tokens": 32}, schema, top_logprobs=5)
+        calls = [form.call([{"role": "user", "content": str(n)}], str(n)) for n in range(3)]
+        replies: list[Reply] = []
+        done = asyncio.Event()
+
+        def receive(reply: Reply) -> None:
+            replies.append(reply)
+            if len(replies) == len(calls):
+                done.set()
+
+        async with opened(tmp_path) as client:
+            for call in calls:
+                client.ask(call, 0, receive)
+            client.rest()
+            async with asyncio.timeout(30):
+                await done.wait()
+            assert client.found(calls).keys() == {call.key for call in calls}
+    assert all(isinstance(reply, Answer) for reply in replies)
+    assert sizes(server) == [3, 3]
 
 
 def test_a_preview_asks_live(folder: Folder, batched: Server) -> None:

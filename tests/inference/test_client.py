@@ -17,10 +17,11 @@ from soupstock import testing
 from soupstock.errors import ModelError
 from soupstock.inference.budget import prompt_bound
 from soupstock.inference.call import Answer, Call, Failure, Form, Reply
-from soupstock.inference.client import REFUSED_AFTER, REJECTED_AFTER, Client
+from soupstock.inference.client import Client
+from soupstock.inference.retry import REFUSED_AFTER, REJECTED_AFTER, Trouble
 from soupstock.inference.servers.model import Model
 from soupstock.inference.servers.pool import Servers
-from soupstock.inference.transport import Address, Transport, Trouble
+from soupstock.inference.transport import Address, Transport
 from soupstock.spec.prompt import parse_prompt
 from soupstock.testing import Server
 from soupstock.testing.replies import Request

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from soupstock.inference.call import Answer, decode, encode
-from soupstock.inference.completion import read_completion, think_apart
+from soupstock.inference.completion import read_completion, split_reasoning
 from soupstock.testing.imitation import completion
 
 
@@ -41,7 +41,7 @@ def test_reasoning_is_kept_apart_from_the_answer() -> None:
 def test_think_tags_at_the_beginning_are_reasoning_and_those_in_a_text_are_text(
     content: str, text: str | None, reasoning: str | None
 ) -> None:
-    assert think_apart(content) == (content if text is None else text, reasoning)
+    assert split_reasoning(content) == (content if text is None else text, reasoning)
 
 
 def test_tokens_that_the_server_had_in_its_cache_are_counted() -> None:

@@ -18,10 +18,11 @@ from soupstock import testing
 from soupstock.errors import ModelError
 from soupstock.inference.call import Answer, Call, Failure, Reply
 from soupstock.inference.client import Client
+from soupstock.inference.retry import Trouble
 from soupstock.inference.servers.model import Model
 from soupstock.inference.servers.pool import Servers
 from soupstock.inference.store import Entry, Store
-from soupstock.inference.transport import Address, Transport, Trouble
+from soupstock.inference.transport import Address, Transport
 from soupstock.testing import Server
 
 NAMES = ("a", "b", "c")
@@ -224,10 +225,10 @@ async def test_a_server_that_dies_leaves_its_calls_to_the_other(tmp_path: Path) 
             before = one.count
             one.stop()
             replies = await ask(client, calls[20:])
-            (lane,) = client.lanes.values()
+            (account,) = client.account().models
         assert all(isinstance(reply, Answer) for reply in replies)
-        assert [replica.answered for replica in lane.replicas] == [before, 80 - before]
-        assert lane.failed == 0
+        assert [one.answered for one in account.addresses] == [before, 80 - before]
+        assert account.usage.failed == 0
 
 
 async def test_calls_keep_to_a_quota_over_all_addresses(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from clients import ask, calls_to, model_at, opened
 
 from soupstock import testing
 from soupstock.inference.call import Answer
-from soupstock.inference.transport import Address, Transport, Trouble
+from soupstock.inference.retry import Trouble
+from soupstock.inference.transport import Address, Transport
 from soupstock.testing import Reply, Request, Server
 
 SECONDS = 0.4

@@ -13,7 +13,7 @@ from soupstock.inference.budget import Budget
 from soupstock.inference.call import Answer, Failure, Form
 from soupstock.inference.probe import LONG, VALUE, Probe
 from soupstock.inference.servers.model import Model
-from soupstock.inference.structured import instructed
+from soupstock.inference.structured import with_instruction
 from soupstock.runs.cache import unused
 from soupstock.runs.lookup import look
 from soupstock.runs.run import Run
@@ -183,38 +183,38 @@ def test_a_server_that_breaks_over_a_schema_is_asked_in_the_prompt(folder: Folde
 def test_a_probe_takes_a_right_answer_for_heeding_and_any_other_for_not() -> None:
     for wrong in ("", "hello", "{}", '"soup-4711"', '{"stock": "hello"}', "[" * 9):
         probe = Probe(MODEL)
-        probe.told(CHAT._replace(text=wrong))
+        probe.note(CHAT._replace(text=wrong))
         assert probe.mode is None
         assert b"structured_outputs" in probe.call.body
-        probe.told(HEEDED)
+        probe.note(HEEDED)
         assert probe.mode == "structured_outputs"
 
 
 def test_a_model_that_thinks_for_long_is_asked_again_with_more_room() -> None:
     probe = Probe(MODEL)
-    probe.told(CHAT._replace(text="", finish="length"))
+    probe.note(CHAT._replace(text="", finish="length"))
     assert probe.call.max_tokens == LONG
     assert b"response_format" in probe.call.body
-    probe.told(HEEDED)
+    probe.note(HEEDED)
     assert probe.mode == "json_schema"
     endless = Probe(MODEL)
     for _ in range(4):
         assert endless.mode is None
-        endless.told(CHAT._replace(text="", finish="length"))
+        endless.note(CHAT._replace(text="", finish="length"))
     assert endless.mode == "prompt"
 
 
 def test_a_probe_is_over_when_a_server_refuses_every_way() -> None:
     probe = Probe(MODEL)
-    probe.told(REFUSED)
-    probe.told(REFUSED)
+    probe.note(REFUSED)
+    probe.note(REFUSED)
     assert (probe.mode, probe.failure) == ("prompt", None)
 
 
 def test_a_probe_without_an_answer_knows_nothing() -> None:
     probe = Probe(MODEL)
     failure = Failure("APITimeoutError", "no answer within 600 seconds")
-    probe.told(failure)
+    probe.note(failure)
     assert (probe.mode, probe.failure) == (None, failure)
 
 
@@ -224,7 +224,7 @@ def test_a_probe_without_an_answer_knows_nothing() -> None:
 )
 def test_a_schema_is_said_once_and_where_templates_take_it(roles: list[str], place: int) -> None:
     messages = [{"role": role, "content": f"text {n}"} for n, role in enumerate(roles)]
-    said = instructed(messages, "words")
+    said = with_instruction(messages, "words")
     assert [message["role"] for message in said] == roles
     assert [n for n, message in enumerate(said) if "words" in message["content"]] == [place]
     assert said[place]["content"] == f"text {place}\n\nwords"

@@ -151,7 +151,7 @@ def test_texts_of_one_meaning_are_twins_by_a_static_model(folder: Folder) -> Non
             "no column is called 'tex' (in rows.jsonl); did you mean 'text'?",
         ),
         ("dedup: text\n    against: [{run: none}]", "no run is called 'none'; there are none"),
-        ("dedup: text\n    method: semantic", "which embedding model?"),
+        ("dedup: text\n    method: semantic", "no embedding model is named"),
         ("dedup: text\n    method: semantic\n    embedder: ./no", "there is no folder './no'"),
         ("dedup: text\n    embedder: ./no", "an embedder is for `method: semantic`"),
         ("dedup: text\n    method: exact\n    threshold: 0.5", "exact needs no threshold"),

@@ -39,7 +39,7 @@ def models(*arguments: str) -> Result:
 def test_a_model_that_answers_is_shown_with_all_that_it_can(folder: Folder, server: Server) -> None:
     finding = found(folder)
     assert finding.roles == ("writer", "judge")
-    assert finding.places == {server.base_url: "answers"}
+    assert finding.addresses == {server.base_url: "answers"}
     assert finding.abilities == {
         "embeddings": "yes",
         "structured output": "json_schema",
@@ -58,7 +58,7 @@ def test_a_model_that_answers_is_shown_with_all_that_it_can(folder: Folder, serv
         (
             {"refuses": ["response_format", "structured_outputs"]},
             "structured output",
-            "no, said in the prompt",
+            "no, by the prompt",
         ),
         ({"ignores": ["logprobs"]}, "log-probabilities", "no"),
         ({"refuses": ["logprobs"]}, "log-probabilities", "no"),
@@ -90,7 +90,7 @@ def test_a_server_of_embeddings_alone_can_be_used(folder: Folder, server: Server
 def test_nothing_is_asked_without_probes(folder: Folder, server: Server) -> None:
     finding = found(folder, is_probed=False)
     assert server.count == 0
-    assert finding.places == {server.base_url: "answers"}
+    assert finding.addresses == {server.base_url: "answers"}
     assert finding.abilities == {}
 
 
@@ -110,14 +110,14 @@ def test_a_model_that_is_not_listed_but_answers_can_be_used(folder: Folder) -> N
     with Server() as server:
         folder.point_at(server.base_url)
         finding = found(folder)
-    assert finding.places == {server.base_url: "answers, but does not list the model"}
+    assert finding.addresses == {server.base_url: "answers, but does not list the model"}
     assert not finding.missing
 
 
 def test_a_server_that_is_not_there_is_said_to_be_so(folder: Folder) -> None:
     folder.point_at("http://127.0.0.1:9/v1")
     finding = found(folder)
-    (what,) = finding.places.values()
+    (what,) = finding.addresses.values()
     assert what.startswith("nothing answers (")
     assert finding.missing == [f"http://127.0.0.1:9/v1: {what}"]
 
@@ -126,8 +126,8 @@ def test_one_address_of_several_is_enough(folder: Folder, server: Server) -> Non
     folder.point_at(["http://127.0.0.1:9/v1", server.base_url])
     finding = found(folder)
     assert not finding.missing
-    assert finding.places["http://127.0.0.1:9/v1"].startswith("nothing answers (")
-    assert finding.places[server.base_url] == "answers"
+    assert finding.addresses["http://127.0.0.1:9/v1"].startswith("nothing answers (")
+    assert finding.addresses[server.base_url] == "answers"
 
 
 def test_a_key_is_wanted_refused_or_not_set(
@@ -173,11 +173,11 @@ def test_a_model_that_a_run_would_serve_is_not_started(folder: Folder, tmp_path:
     entry = f'\ncommand = "{program}"\n'
     folder.replace("pyproject.toml", '8B"\n', f'8B"{entry}')
     finding = found(folder)
-    assert (finding.begun, finding.missing) == ("vLLM", [])
+    assert (finding.started, finding.missing) == ("vLLM", [])
     assert not (folder.root / "started").exists()
     program.unlink()
     (missing,) = found(folder).missing
-    assert missing.endswith("is not there")
+    assert missing.endswith("is not found")
 
 
 def test_another_model_may_be_tried_for_a_role(server: Server) -> None:
@@ -225,4 +225,4 @@ def test_a_list_of_models_that_is_none_is_no_list(folder: Folder) -> None:
             server.listing = listed
             folder.point_at(server.base_url)
             finding = found(folder, is_probed=False)
-        assert (list(finding.places.values()), finding.missing) == (["answers"], [])
+        assert (list(finding.addresses.values()), finding.missing) == (["answers"], [])

@@ -65,7 +65,6 @@ class Tally:
     first: float | None = None
     last: float | None = None
     """When the first row came and the last one left, in seconds of the loop's clock."""
-    _latest: tuple[Model, Spent] | None = None
 
     @property
     def spent(self) -> Spent:
@@ -88,10 +87,10 @@ class Tally:
 
     def spent_by(self, model: Model) -> Spent:
         """Return what a model's answers took, to add to it."""
-        # Models are compared by all that is said of them, which takes longer than all else here.
-        if self._latest is None or self._latest[0] is not model:
-            self._latest = (model, self.by_model.setdefault(model, Spent()))
-        return self._latest[1]
+        spent = self.by_model.get(model)
+        if spent is None:
+            spent = self.by_model[model] = Spent()
+        return spent
 
     def add(self, other: "Tally") -> None:
         """Add what another tally says of further rows in the same step."""
@@ -111,7 +110,7 @@ class Tally:
 
     def take_spent(self) -> dict[Model, Spent]:
         """Take what answers took out of the accounts."""
-        taken, self.by_model, self._latest = self.by_model, {}, None
+        taken, self.by_model = self.by_model, {}
         return taken
 
     def add_dropped(self, other: "Tally") -> None:

@@ -1,4 +1,4 @@
-"""What a run may spend. Reserved before a request is sent, so it is never overshot; asks nothing.
+"""What a run may spend: reserved before a request is sent, so no limit is ever overshot.
 
 A request first reserves the most it can cost. When its answer has come the reservation is settled
 at what was used and the rest comes back. So at any moment, whatever is in flight: spent + reserved
@@ -100,7 +100,7 @@ class Budget:
         self._open: set[Reservation] = set()
 
     def reserve(self, prompt_bound: int, completion_bound: int, price: Price) -> Reservation | None:
-        """Make room for one request; None where there is none just now (see `exhausted`).
+        """Make room for one request; None if there is none just now (see `exhausted`).
 
         The bounds are the most tokens that the request can come to: `prompt_bound` of its
         messages, and its `max_tokens`.
@@ -116,7 +116,7 @@ class Budget:
     def exhausted(self, prompt_bound: int, completion_bound: int, price: Price) -> bool:
         """Tell whether a request never fits again, even if all in flight came back at nothing.
 
-        Where `reserve` returns None and this is false, waiting for a reservation may help.
+        If `reserve` returns None and this is false, waiting for a reservation may help.
         """
         return not self._fits(self.spent.plus(_amount(prompt_bound, completion_bound, price)))
 
@@ -129,14 +129,14 @@ class Budget:
     ) -> None:
         """Count what an answer used, and give the rest back.
 
-        A server that reports more than the bounds is believed: `spent` says what is owed.
+        If a server reports more than the bounds, `spent` counts what it reports.
         """
         used = _amount(prompt_tokens, completion_tokens, reservation.price, cached_tokens)
         self._close(reservation)
         self.spent = self.spent.plus(used)
 
-    def owe(self, price: Price, prompt: int, completion: int, cached: int = 0) -> None:
-        """Count an answer that an earlier run asked for; it came, whatever the limits."""
+    def charge(self, price: Price, prompt: int, completion: int, cached: int = 0) -> None:
+        """Count an answer that an earlier run asked for, whatever the limits."""
         self.spent = self.spent.plus(_amount(prompt, completion, price, cached))
 
     def release(self, reservation: Reservation) -> None:
@@ -144,7 +144,7 @@ class Budget:
         self._close(reservation)
 
     def forfeit(self, reservation: Reservation) -> None:
-        """Count all of a reservation as spent: nobody knows what was billed (a time-out)."""
+        """Count all of a reservation as spent: what was billed is not known (a time-out)."""
         self._close(reservation)
         self.spent = self.spent.plus(reservation.amount)
 

@@ -1,16 +1,19 @@
-"""What is asked and what is answered, as data: forms, calls, answers and failures. Asks nothing."""
+"""What is asked and answered, as data: forms, calls, answers and failures. Asks nothing."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from hashlib import blake2b
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import orjson
 
 from soupstock.inference.servers.endpoint import MODES, Mode
 from soupstock.inference.servers.model import Model
-from soupstock.inference.structured import fields, instructed, instruction
+from soupstock.inference.structured import fields, instruction, with_instruction
+
+if TYPE_CHECKING:
+    from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 
 Alternatives = Sequence[tuple[str, float]]
 """What could have stood in a token's place: tokens and the natural logarithms of their chances."""
@@ -24,7 +27,7 @@ class Way(NamedTuple):
 
     mode: Mode
     """How its server is held to the schema."""
-    is_weighed: bool = False
+    has_logprobs: bool = False
     """Whether it asks for log-probabilities."""
 
 
@@ -42,14 +45,14 @@ class Call(NamedTuple):
     path: str = CHAT
     """What is asked for, as the address under the server's base URL."""
     ways: tuple[Way, ...] = (Way(MODES[0]),)
-    """How it is put, and then how else it may be, in the order in which answers are looked up."""
+    """How it is put, then how else it may be put, in the order in which answers are looked up."""
     otherwise: Callable[[Way], "Call"] | None = None
-    """Puts the same question in another way; None where there is but one."""
+    """Puts the same question in another way; None if there is only one."""
 
     @property
-    def is_weighed(self) -> bool:
+    def has_logprobs(self) -> bool:
         """Whether it asks for log-probabilities."""
-        return self.ways[0].is_weighed
+        return self.ways[0].has_logprobs
 
     def put(self, way: Way) -> "Call":
         """Put the question in a way; it can be put in others still."""
@@ -67,14 +70,14 @@ class Answer(NamedTuple):
     prompt_tokens: int
     completion_tokens: int
     reasoning: str | None = None
-    """What the model thought before it answered, where that is told apart."""
+    """What the model thought before it answered, if the server separates that."""
     served: str | None = None
     """The model's name as the server gives it."""
     cached_tokens: int = 0
     """Those of the prompt's tokens that the server had computed before."""
     numbers: Sequence[tuple[int, Alternatives]] | None = None
     """Where the text has a token that is a whole number, counted in characters, and what else
-    could have stood there. None where the server tells no log-probabilities."""
+    could have stood in its place. None if the server gives no log-probabilities."""
 
 
 class Failure(NamedTuple):
@@ -91,7 +94,7 @@ T = TypeVar("T")
 
 
 def taken(reply: Reply, read: Callable[[Answer], T | str]) -> T | Failure:
-    """Read an answer; `read` says in a sentence why it cannot be read, where that is so."""
+    """Read an answer; if it cannot be read, `read` returns a sentence that says why."""
     if not isinstance(reply, Answer):
         return reply
     found = read(reply)
@@ -106,19 +109,20 @@ Ask = Callable[[Sequence[Call]], Awaitable[list[Reply]]]
 
 
 class Answering(Protocol):
-    """Whoever has answers: the client, or the store alone."""
+    """A source of answers: the client, or the cache alone."""
 
-    stopped: Failure | None
-    """Why nothing more is asked, where that is so."""
+    @property
+    def stopped(self) -> Failure | None:
+        """Why nothing more is asked; None as long as it is."""
 
     def found(self, calls: Sequence[Call]) -> dict[bytes, Answer]:
-        """Return those answers that are there already, by the call's key."""
+        """Return those answers that are cached, by the call's key."""
 
     def ask(self, call: Call, rank: int, done: Callable[[Reply], None]) -> None:
         """Call `done` with the reply to a call, sooner or later; a higher rank goes first."""
 
     def rest(self) -> None:
-        """Hear that nothing more is asked before an answer comes."""
+        """Note that nothing more is asked before an answer comes."""
 
     def is_unasked(self, cause: str) -> bool:
         """Tell whether a failure of this cause means that the call was never sent."""
@@ -127,8 +131,8 @@ class Answering(Protocol):
         """Ask nothing more."""
 
 
-WARMTH = 0.7
-"""The temperature of a second try, where the first took only the likeliest tokens."""
+RETRY_TEMPERATURE = 0.7
+"""The temperature of a further try, if the first one always took the likeliest token."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,7 @@ class Form:
     """The schema in words."""
 
     def __post_init__(self) -> None:
-        further = {"temperature": WARMTH} if self.is_greedy else {}
+        further = {"temperature": RETRY_TEMPERATURE} if self.is_greedy else {}
         heads = {way: (self._head(way, {}), self._head(way, further)) for way in self._all_ways()}
         object.__setattr__(self, "_heads", heads)
         words = "" if self.schema is None else instruction(self.schema)
@@ -160,7 +164,7 @@ class Form:
     def _all_ways(self) -> tuple[Way, ...]:
         modes = MODES if self.schema is not None else MODES[:1]
         weighed = (True, False) if self.top_logprobs else (False,)
-        return tuple(Way(mode, is_weighed) for is_weighed in weighed for mode in modes)
+        return tuple(Way(mode, has_logprobs) for has_logprobs in weighed for mode in modes)
 
     @cached_property
     def _ways(self) -> tuple[Way, ...]:
@@ -186,8 +190,8 @@ class Form:
         """Fill the form in. `purpose` (a row's id and a column) makes equal questions differ.
 
         A greedy first try has one seed for all purposes: rows that look the same share one answer.
-        Where several ways are open it is put in the first one, and can be put otherwise; with a
-        `mode` it is asked in that one.
+        If several ways are open, it is put in the first one and can be put in the others; with a
+        `mode` it is put in that one.
         """
         seed = self._seed(purpose, sample, attempt)
         ways = self._ways if mode is None else (Way(mode, bool(self.top_logprobs)),)
@@ -209,7 +213,7 @@ class Form:
     ) -> Call:
         way = ways[0]
         if way.mode == "prompt":
-            messages = instructed(messages, self._words)
+            messages = with_instruction(messages, self._words)
         head = self._heads[way][attempt > 0]
         body = b'%b,"messages":%b,"seed":%d}' % (head, orjson.dumps(messages), seed)
         key = blake2b(body + self._revision, digest_size=20).digest()
@@ -239,7 +243,7 @@ class Form:
     def identity(self) -> bytes:
         """Say in bytes everything that the form adds to a question.
 
-        In which mode a server was found to take it, is not among it: nobody knows before.
+        The mode in which a server takes it is no part of that: it is not known before a run.
         """
         head = self._heads[self._ways[0]][0]
         words = self._words.encode() if self.model.structured_output == "prompt" else b""
@@ -250,32 +254,37 @@ class Form:
         return b"\0" + (self.model.revision or "").encode()
 
     def _head(self, way: Way, changes: Mapping[str, Any]) -> bytes:
-        body: dict[str, Any] = {"model": self.model.name, **self.sampling, **changes}
+        asked: CompletionCreateParamsNonStreaming = {"model": self.model.name, "messages": ()}
+        if way.has_logprobs:
+            asked["logprobs"], asked["top_logprobs"] = True, self.top_logprobs
+        body: dict[str, Any] = {**asked, **self.sampling, **changes}
         body[self.model.length_field] = body.pop("max_tokens")
         if self.schema is not None:
             body |= fields(way.mode, self.schema, self.schema_name)
-        if way.is_weighed:
-            body |= {"logprobs": True, "top_logprobs": self.top_logprobs}
+        # Each call has its own.
+        del body["messages"]
         return orjson.dumps(body | dict(self.model.extra), option=orjson.OPT_SORT_KEYS)[:-1]
 
 
-class Stored(NamedTuple):
-    """An answer that the store has."""
+class CachedAnswer(NamedTuple):
+    """An answer in the cache."""
 
     key: bytes
-    """The key under which it is, which is that of the way in which it was asked."""
+    """Its key in the cache: that of the way in which it was asked."""
     answer: bytes
 
 
 def look_up(
     get: Callable[[Sequence[bytes]], Mapping[bytes, bytes]], calls: Sequence[Call]
-) -> dict[bytes, Stored]:
-    """Find answers in a store, by the key of each call, in whatever way each was asked.
+) -> dict[bytes, CachedAnswer]:
+    """Find answers in the cache, by the key of each call, in whatever way each was asked.
 
-    So a run finds its answers again without knowing what its server takes; and as the ways have
-    an order, it always finds the same.
+    So a run finds its answers again without knowing what its server takes. The ways have an
+    order, so it always finds the same answers.
     """
-    found = {key: Stored(key, answer) for key, answer in get([call.key for call in calls]).items()}
+    found = {
+        key: CachedAnswer(key, answer) for key, answer in get([call.key for call in calls]).items()
+    }
     open_ = [call for call in calls if call.otherwise is not None and call.key not in found]
     for place in range(1, max((len(call.ways) for call in open_), default=0)):
         asked = {
@@ -283,8 +292,8 @@ def look_up(
             for call in open_
             if call.otherwise is not None and place < len(call.ways)
         }
-        stored = get(list(asked))
-        found.update({asked[key]: Stored(key, answer) for key, answer in stored.items()})
+        cached = get(list(asked))
+        found.update({asked[key]: CachedAnswer(key, answer) for key, answer in cached.items()})
         open_ = [call for call in open_ if call.key not in found]
     return found
 
@@ -301,10 +310,10 @@ def seed_of(start: int, purpose: str, sample: int = 0, attempt: int = 0) -> int:
 
 
 def encode(answer: Answer) -> bytes:
-    """Write an answer as the store keeps it."""
+    """Write an answer as the cache keeps it."""
     return orjson.dumps(tuple(answer))
 
 
-def decode(stored: bytes) -> Answer:
-    """Read an answer as the store keeps it."""
-    return Answer(*orjson.loads(stored))
+def decode(cached: bytes) -> Answer:
+    """Read an answer as the cache keeps it."""
+    return Answer(*orjson.loads(cached))

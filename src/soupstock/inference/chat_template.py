@@ -1,9 +1,9 @@
 """How chat templates frame a turn, for texts that are completed past them.
 
-Magpie has a model write the user's turn: it is shown the conversation so far and the head of a
-user's turn, and completes it. A server's chat endpoint cannot be asked for that, so the text is put
-together here, for the two families of templates that most open models use. The token that begins
-every text is left to the server, which adds it to any prompt.
+With Magpie a model writes the user's turn: it gets the conversation so far and the beginning of a
+user's turn, and completes it. A server's chat endpoint cannot do that, so the text is put together
+here, for the two families of templates that most open models use. The server itself adds the token
+that begins every text.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,16 +11,16 @@ from typing import NamedTuple
 
 
 class Framing(NamedTuple):
-    """What stands before and after what somebody says."""
+    """What a template puts before and after a turn."""
 
     head: str
-    """With `{role}` in it, in place of the role."""
+    """Holds `{role}` in place of the role."""
     end: str
 
     def opened(self, messages: Sequence[Mapping[str, str]], role: str = "user") -> str:
         """Write the conversation, and the head of the turn that comes next."""
-        told = [f"{self._head(one['role'])}{one['content']}{self.end}" for one in messages]
-        return "".join([*told, self._head(role)])
+        turns = [f"{self._head(one['role'])}{one['content']}{self.end}" for one in messages]
+        return "".join([*turns, self._head(role)])
 
     def _head(self, role: str) -> str:
         return self.head.replace("{role}", role)

@@ -1,4 +1,4 @@
-"""Read what a server answers: a text, the reasoning apart from it, or a vector."""
+"""Read what a server answers: a text and the reasoning before it, or a vector."""
 
 import base64
 from array import array
@@ -12,15 +12,15 @@ from soupstock.inference.call import CHAT, COMPLETIONS, EMBEDDINGS, Alternatives
 _BEGIN, _END = "<think>", "</think>"
 
 
-class Thought(NamedTuple):
-    """An answer, and what was thought before it."""
+class SplitAnswer(NamedTuple):
+    """An answer, and the reasoning before it."""
 
     text: str
     reasoning: str | None
 
 
 def read_completion(raw: bytes) -> Answer:
-    """Read a chat completion's body; raises ValueError where it is none."""
+    """Read a chat completion's body; raises ValueError if it is none."""
     try:
         body = orjson.loads(raw)
         choice = body["choices"][0]
@@ -42,7 +42,7 @@ def read_completion(raw: bytes) -> Answer:
 
 
 def read_continuation(raw: bytes) -> Answer:
-    """Read how a text was completed; raises ValueError where it was not."""
+    """Read how a text was completed; raises ValueError if it was not."""
     try:
         body = orjson.loads(raw)
         choice = body["choices"][0]
@@ -60,14 +60,15 @@ def read_continuation(raw: bytes) -> Answer:
 
 
 def read_embedding(raw: bytes) -> Answer:
-    """Read the embedding of one text; raises ValueError where there is none.
+    """Read the embedding of one text; raises ValueError if there is none.
 
     The answer's text is the vector: little-endian float32 in base64.
     """
     try:
         body = orjson.loads(raw)
-        told = body["data"][0]["embedding"]
-        packed = base64.b64decode(told) if isinstance(told, str) else array("f", told).tobytes()
+        vector = body["data"][0]["embedding"]
+        is_packed = isinstance(vector, str)
+        packed = base64.b64decode(vector) if is_packed else array("f", vector).tobytes()
         array("f").frombytes(packed or b"no vector")
         usage = body.get("usage") or {}
         return Answer(
@@ -89,26 +90,26 @@ READERS: Mapping[str, Callable[[bytes], Answer]] = {
 """How to read a reply, by the path of what was asked."""
 
 
-def think_apart(text: str) -> Thought:
-    """Take what stands in think tags at the beginning out of an answer.
+def split_reasoning(text: str) -> SplitAnswer:
+    """Separate the reasoning in think tags at the beginning of an answer from the answer.
 
-    Some templates write the opening tag themselves, so that an answer has the closing one alone;
-    and an answer that was cut off may never have come to that.
+    Some templates write the opening tag themselves, so that an answer has the closing one alone.
+    An answer that was cut off may lack the closing one.
     """
     before, closed, after = text.partition(_END)
     opened = before.lstrip().startswith(_BEGIN)
     if opened or (closed and _BEGIN not in before):
         reasoning = before.lstrip().removeprefix(_BEGIN).strip()
-        return Thought(after.lstrip(), reasoning or None)
-    return Thought(text, None)
+        return SplitAnswer(after.lstrip(), reasoning or None)
+    return SplitAnswer(text, None)
 
 
-def _apart(message: Mapping[str, Any]) -> Thought:
+def _apart(message: Mapping[str, Any]) -> SplitAnswer:
     content = message.get("content") or ""
     if not isinstance(content, str):
         raise TypeError("its content is no text")
-    told = _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
-    return Thought(content, told) if told else think_apart(content)
+    reasoning = _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
+    return SplitAnswer(content, reasoning) if reasoning else split_reasoning(content)
 
 
 def _cached(usage: Mapping[str, Any]) -> int:
@@ -117,13 +118,13 @@ def _cached(usage: Mapping[str, Any]) -> int:
 
 
 def _numbers(text: str, logprobs: object) -> list[tuple[int, Alternatives]] | None:
-    """Find the text's tokens that are whole numbers; None where no log-probabilities are told."""
+    """Find the text's tokens that are whole numbers; None if there are no log-probabilities."""
     content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
     if not content:
         return None
     pieces = [_bytes(token) for token in content]
     wanted = text.encode()
-    # Before the text may stand the reasoning's tokens, and after it the one that ends an answer.
+    # The reasoning's tokens may come before the text, and the token that ends an answer after it.
     start = b"".join(pieces).rfind(wanted)
     if start < 0:
         return None
@@ -146,9 +147,9 @@ def _located(
 
 
 def _bytes(token: Mapping[str, Any]) -> bytes:
-    """Return what a token stands for; its text alone cannot tell half of a letter."""
-    told = token.get("bytes")
-    return bytes(told) if told is not None else str(token["token"]).encode(errors="replace")
+    """Return a token's bytes; its text alone cannot show half of a letter."""
+    raw = token.get("bytes")
+    return bytes(raw) if raw is not None else str(token["token"]).encode(errors="replace")
 
 
 def _text(value: object) -> str | None:

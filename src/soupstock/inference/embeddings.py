@@ -1,22 +1,23 @@
-"""Texts into vectors by a model's `/v1/embeddings`: through the store, as every other call.
+"""How a model's `/v1/embeddings` is asked for a text's vector, and how the answer is read.
 
-One call for each text, so that a text that was embedded once never is again, whatever stands beside
-it. Knows no rows and no steps.
+One call for each text: a text that was embedded once is found in the cache, whatever other texts
+are asked for beside it. Knows no rows and no steps.
 """
 
-import asyncio
 import base64
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from soupstock.errors import ModelError
-from soupstock.inference.call import EMBEDDINGS, Answer, Answering, Call, Failure, Reply
+from soupstock.inference.call import EMBEDDINGS, Answer, Call
 from soupstock.inference.servers.model import Model
+
+if TYPE_CHECKING:
+    from openai.types import EmbeddingCreateParams
 
 Vectors = NDArray[np.float32]
 
@@ -31,7 +32,10 @@ class EmbeddingForm:
     _head: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        head = {**dict(self.model.extra), "model": self.model.name}
+        asked: EmbeddingCreateParams = {"model": self.model.name, "input": ""}
+        head: dict[str, Any] = {**self.model.extra, **asked}
+        # Each call has its own.
+        del head["input"]
         object.__setattr__(self, "_head", orjson.dumps(head, option=orjson.OPT_SORT_KEYS)[:-1])
 
     def call(self, text: str) -> Call:
@@ -49,43 +53,6 @@ class EmbeddingForm:
         )
 
 
-async def embed(form: EmbeddingForm, texts: Sequence[str], answering: Answering) -> Vectors:
-    """Return a vector for each text, in a row each.
-
-    Raises:
-        ModelError: a text got no vector, or vectors are of several lengths.
-    """
-    found: list[Vectors] = []
-    for start in range(0, len(texts), _AT_ONCE):
-        calls = [form.call(text) for text in texts[start : start + _AT_ONCE]]
-        found += [_vector(form.model, reply) for reply in await _replies(calls, answering)]
-    if len({len(vector) for vector in found}) > 1:
-        raise ModelError(f"{form.model.reference} gives vectors of several lengths")
-    return np.stack(found) if found else np.empty((0, 0), np.float32)
-
-
-async def _replies(calls: Sequence[Call], answering: Answering) -> list[Reply]:
-    """Take what the store has, and ask for the rest at once."""
-    loop = asyncio.get_running_loop()
-    replies: dict[bytes, Reply] = dict(answering.found(calls))
-    missing = {call.key: call for call in calls if call.key not in replies}
-    waiting = {key: loop.create_future() for key in missing}
-    for key, call in missing.items():
-        answering.ask(call, 0, waiting[key].set_result)
-    answering.rest()
-    for key, reply in waiting.items():
-        replies[key] = await reply
-    return [replies[call.key] for call in calls]
-
-
 def vector_of(answer: Answer) -> Vectors:
     """Read the vector that an answer holds."""
     return np.frombuffer(base64.b64decode(answer.text), "<f4")
-
-
-def _vector(model: Model, reply: Reply) -> Vectors:
-    match reply:
-        case Answer():
-            return vector_of(reply)
-        case Failure(message=message):
-            raise ModelError(f"{model.reference} gave no vector: {message}")

@@ -1,4 +1,4 @@
-"""How many requests one server may have in flight: found by trying, for no server says it.
+"""How many requests one server may have in flight: found by trying, as no server says it.
 
 Knows no clock, no loop and no requests: times are passed in, so that it can be simulated
 (bench/limits.py). It climbs until one of two things stands in the way, and remembers where:
@@ -11,7 +11,7 @@ Knows no clock, no loop and no requests: times are passed in, so that it can be 
   (Vegas, Gradient2), misleads here: it varies with the answers' lengths, and batching servers trade
   it for throughput.
 
-At such a ceiling the limit rests, and now and then looks whether there is more.
+At such a ceiling the limit rests, and now and then tries whether there is room for more.
 """
 
 import math
@@ -21,7 +21,7 @@ PATIENCE = 10
 """Latencies to rest at a ceiling before looking past it."""
 
 RARELY = 50
-"""Answers between two looks past a ceiling of refusals: refusals stay below 1 in so many."""
+"""Answers between two looks past a ceiling of refusals: refusals stay below 1 in this many."""
 
 _LONGEST_PATIENCE = 160.0
 _SHORTEST_REST = 1.0
@@ -144,13 +144,13 @@ class Limit:
         self._rest(now)
 
     def failed(self, now: float) -> None:
-        """Note any other failure. A few say nothing of the load; where most fail, it is halved."""
+        """Note any other failure. A few say nothing about the load; if most fail, it is halved."""
         self._measured(now).failures += 1
         self._ended()
         self._judge(now)
 
     def ended(self, now: float) -> None:
-        """Note a reply that says nothing of the load: the request itself was at fault."""
+        """Note a reply that says nothing about the load: the request itself was at fault."""
         self._measured(now)
         self._ended()
 

@@ -1,30 +1,27 @@
-"""Before each model's servers a lane: what waits for them, what is under way, and at which address.
+"""What the queues before models have in common: jobs, what they share, and how answers are kept.
 
-A model may answer at several addresses. A call goes where least is in flight; an address that fails
-is left out, tried again with one call after a growing pause, and full again at the first answer.
-When all fail, none is left out: then the model fails as one with a single address does. Sends
-nothing.
+Two kinds of queue stand behind one protocol: `live_queue` sends calls one by one, `batch` hands
+them in together. Both keep answers through the same `Keeper`. Sends nothing.
 """
 
 import asyncio
-import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from soupstock.inference.call import Call, Reply
-from soupstock.inference.limits import Limit
-from soupstock.inference.probe import Probe
-from soupstock.inference.quota import Quota
-from soupstock.inference.servers.endpoint import Mode, Price
+from soupstock.inference.budget import Budget
+from soupstock.inference.call import Answer, Call, Failure, Reply, decode, encode
+from soupstock.inference.servers.endpoint import Mode
 from soupstock.inference.servers.model import Model
-from soupstock.inference.transport import Address, Trouble
+from soupstock.inference.servers.pool import Servers
+from soupstock.inference.store import Entry, Store, StoreError
+from soupstock.inference.transport import Transport
 
 T = TypeVar("T")
 
 
-class Waiting(Generic[T]):
+class PriorityQueue(Generic[T]):
     """Items with ranks, in the order they came.
 
     The highest rank goes first: rows leave before more come in. When few are left it is the other
@@ -66,19 +63,12 @@ class Waiting(Generic[T]):
         return self._ranks[choose(rank for rank, line in self._ranks.items() if line)]
 
 
-OUT_AFTER = 3
-"""Troubles on end, with no answer between, after which an address is left out."""
-
-_LONGEST_OUT = 60.0
-_FORBIDDEN = 403
-
-
 @dataclass(slots=True, eq=False)
 class Job:
     """A call that is to be answered, and who waits for it."""
 
     key: bytes
-    """By which equal questions are known, whatever the mode they are asked in."""
+    """Identifies equal questions, whatever the mode they are asked in."""
     call: Call
     done: list[Callable[[Reply], None]]
     rank: int = 0
@@ -88,165 +78,209 @@ class Job:
     refusals: int = 0
 
 
-@dataclass(eq=False)
-class Replica:
-    """One address at which a model answers."""
+@dataclass(slots=True, eq=False)
+class Usage:
+    """What calls took."""
 
-    limit: Limit
-    base_url: str | None = None
-    """Where it is; None for a server that the run starts."""
-    address: Address | None = None
-    """How to ask there; None where that must be found out (again)."""
-    active: int = 0
-    sent: int = 0
-    answered: int = 0
-    failed: int = 0
-    """Requests without an answer, refused ones not among them."""
-    troubles: int = 0
-    """Troubles since the last answer."""
-    outs: int = 0
-    """How often it was left out since the last answer; 0 where it is not."""
-    out_until: float = 0.0
-
-    @property
-    def is_well(self) -> bool:
-        """Whether it is not left out."""
-        return self.outs == 0
-
-    def has_room(self, now: float) -> bool:
-        """Tell whether one more call may be sent there."""
-        return self.active < self.limit.allowed and self.limit.resume_at <= now
-
-    def is_due(self, now: float) -> bool:
-        """Tell whether it is time to try it again, with one call."""
-        return self.active == 0 and self.out_until <= now and self.limit.resume_at <= now
-
-    def recovered(self) -> None:
-        """Note an answer: whatever troubles there were are over."""
-        self.troubles = self.outs = 0
-        self.out_until = 0.0
-
-    def leave_out(self, now: float) -> None:
-        """Send nothing there for a while: twice as long each time."""
-        # What was under way together fails together.
-        if now >= self.out_until:
-            longest = min(_LONGEST_OUT, 2.0**self.outs)
-            self.outs += 1
-            self.out_until = now + longest * random.uniform(0.5, 1)  # noqa: S311 - no secret
-
-
-@dataclass(eq=False)
-class Lane:
-    """The calls to one model: those that wait, and those under way."""
-
-    model: Model
-    replicas: list[Replica]
-    price: Price
-    """What the server takes for tokens."""
-    quota: Quota | None = None
-    """What may be asked in a minute."""
-    waiting: Waiting[Job] = field(default_factory=Waiting)
-    parked: list[Job] = field(default_factory=list)
-    """What waits until the server's mode is known."""
-    schema_mode: Mode | None = None
-    """How the server holds the model to a JSON Schema; None as long as that is not known."""
-    probe: Probe | None = None
-    """Finds the mode, just now."""
-    is_unweighed: bool = False
-    """Whether the server refused to tell log-probabilities."""
-    answered: int = 0
+    calls: int = 0
+    """Answers, those to probes included."""
+    probes: int = 0
+    """Answers that only tell what a server can do."""
     failed: int = 0
     refused: int = 0
+    retried: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
-    tokens: int = 0
-    """Tokens asked, those of them that the server had computed before, and tokens answered."""
+    """Those of the prompts that the server had computed before."""
+    completion_tokens: int = 0
     served: set[str] = field(default_factory=set)
     """The model's names as the server gives them."""
-    prefix_hits: float | None = None
-    """The share of prompt tokens that the server's prefix cache had, where that is known."""
     began: float | None = None
     """When the first request was sent, in seconds of a clock that never goes back."""
     ended: float | None = None
     """When the last answer came."""
-    rejected: int = 0
-    """Rejections since the last answer."""
-    refused_since: float | None = None
-    """When the first refusal since the last answer was."""
-    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
-    waking: asyncio.TimerHandle | None = None
-
-    @classmethod
-    def to(cls, model: Model) -> "Lane":
-        """Return an empty lane to a model."""
-        urls = model.addresses or (None,)
-        has_quota = model.requests_per_minute or model.tokens_per_minute
-        return cls(
-            model,
-            [Replica(Limit(fixed=model.concurrency), url) for url in urls],
-            model.price,
-            Quota(model.requests_per_minute, model.tokens_per_minute) if has_quota else None,
-            schema_mode=model.structured_output,
-        )
 
     @property
     def seconds(self) -> float:
         """How long the server was asked: from the first request to the last answer."""
         return 0.0 if self.began is None or self.ended is None else self.ended - self.began
 
+    def start(self, now: float) -> None:
+        """Note that a request was sent."""
+        if self.began is None:
+            self.began = now
+
+    def add(self, answer: Answer, now: float) -> None:
+        """Count an answer."""
+        self.calls += 1
+        self.ended = now
+        self.prompt_tokens += answer.prompt_tokens
+        self.cached_tokens += answer.cached_tokens
+        self.completion_tokens += answer.completion_tokens
+        if answer.served is not None:
+            self.served.add(answer.served)
+
+    @classmethod
+    def total(cls, usages: Iterable["Usage"]) -> "Usage":
+        """Add up what calls to several models took; when that was is left out."""
+        total = cls()
+        for usage in usages:
+            total.calls += usage.calls
+            total.probes += usage.probes
+            total.failed += usage.failed
+            total.refused += usage.refused
+            total.retried += usage.retried
+            total.prompt_tokens += usage.prompt_tokens
+            total.cached_tokens += usage.cached_tokens
+            total.completion_tokens += usage.completion_tokens
+            total.served |= usage.served
+        return total
+
+
+class AddressAccount(NamedTuple):
+    """What one address of a model did."""
+
+    base_url: str
+    answered: int
+    failed: int
+
+
+class ModelAccount(NamedTuple):
+    """What a model's queue did so far, and does now."""
+
+    model: Model
+    usage: Usage
+    active: int
+    """How many calls are under way."""
+    allowed: int
+    """How many may be under way at once."""
+    schema_mode: Mode | None
+    """How the server holds the model to a JSON Schema; None as long as that is not known."""
+    addresses: Sequence[AddressAccount]
+    prefix_hits: float | None = None
+    """The share of prompt tokens that the server's prefix cache had, where that is known."""
+
     @property
     def cost(self) -> int:
         """What the answers cost, in pico-dollars."""
-        return self.price.cost(self.prompt_tokens, self.tokens, self.cached_tokens)
+        used = self.usage
+        return self.model.price.cost(used.prompt_tokens, used.completion_tokens, used.cached_tokens)
+
+
+class Account(NamedTuple):
+    """What a client did: with each model, and in all."""
+
+    models: Sequence[ModelAccount]
+    usage: Usage
+    stopped: Failure | None
+    """Why nothing more is asked, where that is so."""
+
+
+class Shutdown:
+    """Whether the run still asks, and if not, why; `stop` is called once, when that changes."""
+
+    def __init__(self, stop: Callable[[Failure], None]) -> None:
+        self.why: Failure | None = None
+        """Why nothing more is asked; None as long as it is."""
+        self.error: Exception | None = None
+        """The error that ended the run early, where it was one."""
+        self._stop = stop
+
+    def begin(self, why: Failure) -> None:
+        """Ask nothing more."""
+        if self.why is None:
+            self.why = why
+            self._stop(why)
+
+    def fail(self, error: Exception) -> None:
+        """Ask nothing more, because going on makes no sense."""
+        self.error = self.error or error
+        self.begin(Failure(type(error).__name__, str(error)))
+
+
+class Keeper:
+    """Keeps answers: each is counted and committed to the cache before it is given out."""
+
+    def __init__(self, store: Store, shutdown: Shutdown) -> None:
+        self.store = store
+        self._shutdown = shutdown
+        self._now = asyncio.get_running_loop().time
+        self._latest: asyncio.Future[bytes] | None = None
+
+    def count(self, usage: Usage, answer: Answer) -> None:
+        """Count an answer that is not kept: a probe's."""
+        usage.add(answer, self._now())
+
+    async def keep(self, usage: Usage, model: Model, key: bytes, answer: Answer) -> Answer:
+        """Count an answer and have it committed; returns the one that the cache holds."""
+        usage.add(answer, self._now())
+        entry = Entry(key, model.name, encode(answer))
+        committing = self._latest = self.store.put(entry)
+        try:
+            kept = await committing
+        except StoreError as error:
+            self._shutdown.fail(error)
+            return answer
+        # Another run may have had an answer first. With its own, this run could not be repeated.
+        return answer if kept is entry.answer else decode(kept)
+
+    async def wait(self) -> None:
+        """Wait until the answers so far are committed.
+
+        A failure that overtook them would make it seem that all calls fail.
+        """
+        if self._latest is not None and not self._latest.done():
+            await asyncio.wait([self._latest])
+
+
+@dataclass(eq=False)
+class Shared:
+    """What the queues of one client share."""
+
+    servers: Servers
+    transport: Transport
+    budget: Budget
+    keeper: Keeper
+    shutdown: Shutdown
+    finish: Callable[[Job, Reply], None]
+    """Gives a reply to everyone who waits for it."""
+    hand_in: Callable[[], None]
+    """Lets batches be handed in, if whoever asks waits and nothing is under way."""
+    _starved: list[Callable[[], None]] = field(default_factory=list)
+
+    def wait_for_budget(self, go_on: Callable[[], None]) -> None:
+        """Call a function when the budget may have room again."""
+        if go_on not in self._starved:
+            self._starved.append(go_on)
+
+    def free_budget(self) -> None:
+        """Let those go on who wait for room in the budget."""
+        starved, self._starved = self._starved, []
+        for go_on in starved:
+            go_on()
+
+
+class ModelQueue(Protocol):
+    """The calls to one model: those that wait, and those under way."""
 
     @property
-    def active(self) -> int:
-        """How many calls are under way."""
-        return sum(replica.active for replica in self.replicas)
+    def is_idle(self) -> bool:
+        """Whether nothing comes of it before `rest` is called."""
 
-    @property
-    def allowed(self) -> int:
-        """How many calls may be under way at once."""
-        if len(self.replicas) == 1:
-            return self.replicas[0].limit.allowed
-        well = [replica.limit.allowed for replica in self.replicas if replica.is_well]
-        return sum(well) or sum(replica.limit.allowed for replica in self.replicas)
+    def add(self, job: Job) -> None:
+        """Take a call; the reply comes sooner or later."""
 
-    def free(self, now: float) -> Replica | None:
-        """Return where the next call goes; None where nothing has room just now."""
-        if len(self.replicas) == 1:
-            return self.replicas[0] if self.replicas[0].has_room(now) else None
-        is_any_well = any(replica.is_well for replica in self.replicas)
-        free = [
-            replica
-            for replica in self.replicas
-            if (replica.has_room if replica.is_well or not is_any_well else replica.is_due)(now)
-        ]
-        return min(free, key=lambda replica: (replica.active, replica.sent), default=None)
+    def rest(self) -> None:
+        """Note that nothing more is asked before an answer comes."""
 
-    def resumes_at(self, now: float) -> float | None:
-        """Say when a pause ends; None where nothing pauses."""
-        pauses = [max(one.limit.resume_at, one.out_until) for one in self.replicas]
-        return min((until for until in pauses if until > now), default=None)
+    def forget_address(self) -> None:
+        """Ask again where the server is, if the run starts it."""
 
-    def goes_elsewhere(self, replica: Replica, trouble: Trouble, now: float) -> bool:
-        """Note a trouble at an address, and tell whether its call should go to another at once."""
-        if len(self.replicas) == 1:
-            return False
-        others = [other for other in self.replicas if other is not replica and other.is_well]
-        if trouble.is_refusal:
-            return any(other.limit.resume_at <= now for other in others)
-        if not (trouble.is_passing or trouble.is_rejection):
-            return False
-        replica.troubles += 1
-        if _is_down(trouble) or replica.outs or replica.troubles >= OUT_AFTER:
-            replica.leave_out(now)
-        return not replica.is_well and bool(others)
+    def stop(self, why: Failure) -> None:
+        """Answer all that wait with a reason; what is under way is finished and kept."""
 
+    async def close(self) -> None:
+        """End what is under way."""
 
-def _is_down(trouble: Trouble) -> bool:
-    """Tell whether one trouble is enough to know that an address is of no use for now."""
-    if trouble.is_rejection:
-        # A 403 may be about what one call asks.
-        return trouble.status != _FORBIDDEN
-    return trouble.status is None and trouble.failure.cause == "APIConnectionError"
+    def account(self) -> ModelAccount:
+        """Say what it did so far, and does now."""

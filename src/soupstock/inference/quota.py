@@ -1,7 +1,7 @@
-"""How much a server may be asked in a minute, as its owner says. Knows no clock: times are given.
+"""How much a server may be asked in a minute, by its owner's settings. Knows no clock.
 
-Two token buckets. They hold little, so that requests come evenly spread and not a minute's worth at
-once: many servers look at shorter spans than the minute that they name.
+Two token buckets. They hold little, so that requests are spread evenly: many servers measure
+shorter spans than the minute that they name. Times are passed in.
 """
 
 BURST = 0.5
@@ -12,7 +12,7 @@ _LITTLE = 1e-6
 
 
 class Bucket:
-    """So many in a minute: never more in any minute, unless one alone is more than it holds."""
+    """A number in any minute, never more, unless one request alone is more than it holds."""
 
     def __init__(self, per_minute: int) -> None:
         self._most = self._level = max(1.0, per_minute / _MINUTE * BURST)
@@ -21,15 +21,15 @@ class Bucket:
         self._seen = 0.0
 
     def ready_at(self, now: float, amount: float) -> float:
-        """Say from when on so many may be taken: `now`, or later."""
+        """Return when an amount may be taken: `now`, or later."""
         self._fill(now)
         lack = min(amount, self._most) - self._level
         return now if lack <= _LITTLE else now + lack / self._rate
 
     def take(self, now: float, amount: float) -> None:
-        """Take so many out (put back, where it is less than nothing).
+        """Take an amount out; a negative one is put back.
 
-        What is more than the bucket holds is owed, and waited for afterwards.
+        What is more than the bucket holds is a debt, which the next requests wait for.
         """
         self._fill(now)
         self._level = min(self._most, self._level - amount)
@@ -47,20 +47,20 @@ class Quota:
         self._tokens = Bucket(tokens) if tokens else None
 
     def ready_at(self, now: float, tokens: int) -> float:
-        """Say from when on a request that may come to so many tokens may be sent."""
+        """Return when a request of at most `tokens` may be sent."""
         return max(
             self._requests.ready_at(now, 1) if self._requests else now,
             self._tokens.ready_at(now, tokens) if self._tokens else now,
         )
 
     def sent(self, now: float, tokens: int) -> None:
-        """Note a request that may come to so many tokens."""
+        """Note a request of at most `tokens`."""
         if self._requests:
             self._requests.take(now, 1)
         if self._tokens:
             self._tokens.take(now, tokens)
 
     def settle(self, now: float, tokens: int, used: int) -> None:
-        """Note what a request came to that was taken for `tokens`."""
+        """Note what a request used that was counted as `tokens`."""
         if self._tokens:
             self._tokens.take(now, used - tokens)

@@ -1,4 +1,4 @@
-"""Static embedding models: which one a step means, and texts into vectors by it.
+"""Static embedding models: find the one that a step means, and turn texts into vectors.
 
 Knows no rows and no servers. model2vec is imported where a model is loaded, not before.
 """
@@ -44,16 +44,16 @@ def find_embedder(name: str | None, root: Path, place: Place | None) -> StaticMo
     """Find the model that a step names; raises MistakeError."""
     if name is None:
         raise MistakeError(
-            "which embedding model? Name one with `embedder:` here, or for all steps in"
-            " [tool.soupstock] of pyproject.toml: a folder of model2vec, or an id on the Hub",
+            "no embedding model is named: set `embedder:` here, or for all steps in"
+            " [tool.soupstock] of pyproject.toml, to a folder of model2vec or an id on the Hub",
             place,
         )
     path = resolved(name, root)
-    is_there = path is not None and path.is_dir()
-    if name.startswith((".", "/", "~")) and not is_there:
+    is_folder = path is not None and path.is_dir()
+    if name.startswith((".", "/", "~")) and not is_folder:
         raise MistakeError(f"there is no folder {quoted(name)} in {shown(root)}", place)
     _library(place)
-    if path is not None and is_there:
+    if path is not None and is_folder:
         return StaticModel(name, str(path), folder_hash(path))
     return StaticModel(name, name, name)
 
@@ -70,7 +70,7 @@ def _library(place: Place | None) -> Any:
 def _encoder(path: str, name: str) -> "Callable[[Sequence[str]], Vectors]":
     try:
         model = _library(None).StaticModel.from_pretrained(path, force_download=False)
-    # Whatever is wrong with a model or the way to it, dozens of kinds of errors say so.
+    # Dozens of kinds of errors say that a model, or the way to it, is broken.
     except Exception as error:
         reason = shown(" ".join(str(error).split())[:300])
         raise MistakeError(f"the embedder {quoted(name)} cannot be loaded: {reason}") from error
@@ -78,7 +78,7 @@ def _encoder(path: str, name: str) -> "Callable[[Sequence[str]], Vectors]":
     def encode(texts: Sequence[str]) -> Vectors:
         if not texts:
             return np.empty((0, model.dim), np.float32)
-        # Processes of its own would each load the model again.
+        # Each process of its own would load the model again.
         return np.asarray(model.encode(list(texts), use_multiprocessing=False), np.float32)
 
     return encode

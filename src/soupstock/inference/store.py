@@ -1,8 +1,8 @@
-"""Calls that were answered, by what was asked: the reason that nothing is paid for twice.
+"""The cache: all answers by what was asked, so that nothing is paid for twice.
 
 A SQLite file in WAL mode that any number of runs may share. One thread writes, in group commits: it
-takes whatever waits, commits it at once, and begins again. An answer counts as had only when it is
-committed. Failures are never stored. Knows keys and bytes; what an answer is, the client knows.
+takes whatever waits, commits it together, and begins again. An answer counts only when it is
+committed. Failures are never kept. Knows keys and bytes, and not what an answer is.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from typing import NamedTuple, Self
 from soupstock.errors import SoupstockError
 
 BALLAST = 8 << 20
-"""Bytes kept free beside the store, so that a full disk cannot lose the answers in flight."""
+"""Bytes kept free beside the cache, so that a full disk cannot lose the answers in flight."""
 
 _STATEMENT = 512
 _GROUP = 4096
@@ -31,7 +31,7 @@ _TABLE = """CREATE TABLE IF NOT EXISTS calls (
 
 
 class StoreError(SoupstockError):
-    """The store cannot be read or written."""
+    """The cache cannot be read or written."""
 
 
 class Entry(NamedTuple):
@@ -56,7 +56,7 @@ class _Put(NamedTuple):
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the store's file for one thread, making it where it is not there."""
+    """Open the cache's file for one thread, making it if it is missing."""
     try:
         with contextlib.ExitStack() as stack:
             db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
@@ -70,7 +70,7 @@ def connect(path: Path) -> sqlite3.Connection:
             db.execute(_TABLE)
             stack.pop_all()
     except sqlite3.Error as error:
-        raise StoreError(f"the store {path} cannot be opened: {error}") from error
+        raise StoreError(f"the cache {path} cannot be opened: {error}") from error
     return db
 
 
@@ -78,18 +78,18 @@ class Reader:
     """The answers of all runs, to be read by one thread."""
 
     def __init__(self, path: Path) -> None:
-        """Open the store's file, making it where it is not there; raises StoreError."""
+        """Open the cache's file, making it if it is missing; raises StoreError."""
         self.path = path
         self._db = connect(path)
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Return the answers that are there, by key; raises StoreError."""
+        """Return those answers that are cached, by key; raises StoreError."""
         found: dict[bytes, bytes] = {}
         try:
             for start in range(0, len(keys), _STATEMENT):
                 found.update(_select(self._db, keys[start : start + _STATEMENT]))
         except sqlite3.Error as error:
-            raise StoreError(f"the store {self.path} cannot be read: {error}") from error
+            raise StoreError(f"the cache {self.path} cannot be read: {error}") from error
         return found
 
     def close(self) -> None:
@@ -117,13 +117,13 @@ class Store:
         await self.close()
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Return the answers that are there, by key."""
+        """Return those answers that are cached, by key."""
         return self._reader.get(keys)
 
     def put(self, entry: Entry) -> asyncio.Future[bytes]:
         """Queue an answer; the future fails with a StoreError, or is done when it is committed.
 
-        It gives the answer that is kept: an earlier one, where another run had one first.
+        Its result is the answer that is kept: an earlier one, if another run was first.
         """
         done: asyncio.Future[bytes] = self._loop.create_future()
         self._queue.put(_Put(entry, done))
@@ -167,7 +167,7 @@ class Store:
             return _insert(db, entries)
         except sqlite3.Error as error:
             if error.sqlite_errorcode not in _NO_ROOM:
-                return StoreError(f"the store {self.path} cannot be written: {error}")
+                return StoreError(f"the cache {self.path} cannot be written: {error}")
             return self._commit_at_last(db, entries, error)
 
     def _commit_at_last(
@@ -178,10 +178,10 @@ class Store:
             self._ballast.unlink(missing_ok=True)
             _insert(db, entries)
         except (OSError, sqlite3.Error):
-            return StoreError(f"the store {self.path} cannot be written: {why}")
+            return StoreError(f"the cache {self.path} cannot be written: {why}")
         return StoreError(
-            f"the store {self.path} is out of room ({why}); what was answered is kept, "
-            "and nothing more is asked: free some space and run again"
+            f"the cache {self.path} is out of room ({why}): free some space and run again; "
+            "all answers so far are kept, and nothing more is asked"
         )
 
     def _keep_ballast(self) -> None:
@@ -193,11 +193,11 @@ class Store:
             with contextlib.suppress(OSError):
                 self._ballast.unlink(missing_ok=True)
             reason = error.strerror or error
-            raise StoreError(f"the store {self.path} cannot be kept: {reason}") from error
+            raise StoreError(f"the cache {self.path} cannot be kept: {reason}") from error
 
 
 def sizes(path: Path) -> list[Size]:
-    """Return how many answers of each model the store holds, the largest first."""
+    """Return how many answers of each model the cache holds, the largest first."""
     query = "SELECT model, count(*), sum(length(answer)) FROM calls GROUP BY model ORDER BY 3 DESC"
     with _opened(path) as db:
         return [Size(*row) for row in db.execute(query)]
@@ -232,11 +232,11 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         try:
             yield db
         except sqlite3.Error as error:
-            raise StoreError(f"the store {path} cannot be used: {error}") from error
+            raise StoreError(f"the cache {path} cannot be used: {error}") from error
 
 
 def _insert(db: sqlite3.Connection, entries: Sequence[Entry]) -> dict[bytes, bytes]:
-    """Insert and commit answers; returns those that were there already, by key.
+    """Insert and commit answers; returns those that others had committed before, by key.
 
     As few statements as can be, each its own transaction: after each the thread has to wait until
     the event loop lets it run Python again.

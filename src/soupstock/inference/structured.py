@@ -1,14 +1,17 @@
 """How a model is held to a JSON Schema: by its server, or else by words in the prompt.
 
-Pure functions over a request's fields and messages. Which way a server takes, `probe` finds out.
+Pure functions over a request's fields and messages. `probe` finds out which way a server takes.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from soupstock.inference.servers.endpoint import Mode
+
+if TYPE_CHECKING:
+    from openai.types.shared_params import ResponseFormatJSONSchema
 
 Message = Mapping[str, str]
 
@@ -19,8 +22,11 @@ def fields(mode: Mode, schema: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return the fields of a request by which its server holds the model to a schema."""
     match mode:
         case "json_schema":
-            shape = {"name": name, "strict": True, "schema": schema}
-            return {"response_format": {"type": "json_schema", "json_schema": shape}}
+            form: ResponseFormatJSONSchema = {
+                "type": "json_schema",
+                "json_schema": {"name": name, "strict": True, "schema": dict(schema)},
+            }
+            return {"response_format": form}
         case "structured_outputs":
             return {"structured_outputs": {"json": schema}}
         case "prompt":
@@ -28,11 +34,11 @@ def fields(mode: Mode, schema: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def instruction(schema: Mapping[str, Any]) -> str:
-    """Say a schema in words, for a model whose server knows of none."""
+    """Put a schema in words, for a model whose server takes none."""
     return _INSTRUCTION + orjson.dumps(schema).decode()
 
 
-def instructed(messages: Sequence[Message], words: str) -> list[Message]:
+def with_instruction(messages: Sequence[Message], words: str) -> list[Message]:
     """Add words to a system message that comes first, or else to the last message.
 
     Not as a further system message, which many chat templates refuse.

@@ -1,4 +1,4 @@
-"""A flow and its client, turned into the manifest."""
+"""Turns what a flow did, and what its client's calls took, into the manifest."""
 
 import math
 import platform
@@ -29,8 +29,7 @@ from soupstock.artifacts.manifest import (
 from soupstock.artifacts.review import ReviewRecord
 from soupstock.engine.flow import UNFIT, Flow
 from soupstock.engine.plan import Plan
-from soupstock.inference.client import Client
-from soupstock.inference.model_queue import Lane
+from soupstock.inference.model_queue import Account, ModelAccount
 from soupstock.inference.servers.weights import SMOLLM2
 from soupstock.judging.same_question import SameQuestion
 from soupstock.rows.table import Table
@@ -72,7 +71,7 @@ def waits(plan: Plan, told: ReviewRecord | None) -> bool:
     return bool(told and told.waiting and any(step.wait for step in steps))
 
 
-def manifest_of(flow: Flow, client: Client, timing: TimingRecord, table: Table) -> Manifest:
+def manifest_of(flow: Flow, account: Account, timing: TimingRecord, table: Table) -> Manifest:
     """Put together what a run says of itself, but for its dataset and its files."""
     plan, tallies = flow.plan, flow.tallies
     failures = _failures(table)
@@ -80,7 +79,7 @@ def manifest_of(flow: Flow, client: Client, timing: TimingRecord, table: Table) 
         step_record(number, tally, step, failures.get(tally.label, ()))
         for number, (tally, step) in enumerate(zip_longest(tallies, plan.steps), 1)
     )
-    reason = _shortfall(flow, client)
+    reason = _shortfall(flow, account)
     return Manifest(
         soupstock=__version__,
         name=plan.name,
@@ -105,7 +104,7 @@ def manifest_of(flow: Flow, client: Client, timing: TimingRecord, table: Table) 
         diversity=tuple(diversities(plan, table)),
         topics=tuple(topics(plan, table)),
         versions=package_versions(),
-        paid=_paid(flow, client),
+        paid=_paid(flow, account),
         timing=timing,
         **_totals(steps),
     )
@@ -198,19 +197,19 @@ def _spread(numbers: pl.Series) -> SpreadRecord | None:
     return SpreadRecord(rows=len(numbers), mean=round(mean, _DIGITS), **rounded)
 
 
-def _shortfall(flow: Flow, client: Client) -> str | None:
+def _shortfall(flow: Flow, account: Account) -> str | None:
     """Say why the dataset is not all that was asked for; None where it is."""
     wanted, tallies = flow.plan.pipeline.target, flow.tallies
     told = review_of(flow)
-    if client.stopped is None and told is not None and waits(flow.plan, told):
+    if account.stopped is None and told is not None and waits(flow.plan, told):
         return (
             f"no dataset is written before people have answered: {told.waiting} of "
             f"{told.answered + told.waiting} texts wait (soupstock review {flow.plan.name})"
         )
-    if client.stopped is not None and client.stopped.cause == UNFIT:
-        return client.stopped.message
-    if client.stopped is not None:
-        return f"stopped: {client.stopped.message}"
+    if account.stopped is not None and account.stopped.cause == UNFIT:
+        return account.stopped.message
+    if account.stopped is not None:
+        return f"stopped: {account.stopped.message}"
     if wanted is None or tallies[-1].kept >= wanted:
         return None
     kept = tallies[-1].kept
@@ -222,9 +221,9 @@ def _shortfall(flow: Flow, client: Client) -> str | None:
     )
 
 
-def _paid(flow: Flow, client: Client) -> PaidRecord:
-    usage = client.usage
-    servers = tuple(_server(lane) for lane in client.lanes.values())
+def _paid(flow: Flow, account: Account) -> PaidRecord:
+    usage = account.usage
+    servers = tuple(_server(one) for one in account.models)
     examined = [told.tally for told in flow.examinations.values()]
     examined += [told.tally for told in flow.detections.values()]
     answers = sum(tally.spent.answers for tally in (*flow.tallies, *examined))
@@ -244,30 +243,31 @@ def _paid(flow: Flow, client: Client) -> PaidRecord:
     )
 
 
-def _server(lane: Lane) -> ServerRecord:
+def _server(account: ModelAccount) -> ServerRecord:
+    model, usage, hits = account.model, account.usage, account.prefix_hits
     tokens = TokenRecord(
-        prompt=lane.prompt_tokens, cached=lane.cached_tokens, completion=lane.tokens
+        prompt=usage.prompt_tokens, cached=usage.cached_tokens, completion=usage.completion_tokens
     )
     return ServerRecord(
-        model=lane.model.reference,
-        served=tuple(sorted(lane.served)),
-        calls=lane.answered,
+        model=model.reference,
+        served=tuple(sorted(usage.served)),
+        calls=usage.calls,
         tokens=tokens,
-        cost=cost_at(lane.model, tokens),
-        seconds=round(lane.seconds, 3),
-        prefix_hits=None if lane.prefix_hits is None else round(lane.prefix_hits, _DIGITS),
-        structured_output=None if lane.model.structured_output else lane.schema_mode,
-        addresses=_addresses(lane),
+        cost=cost_at(model, tokens),
+        seconds=round(usage.seconds, 3),
+        prefix_hits=None if hits is None else round(hits, _DIGITS),
+        structured_output=None if model.structured_output else account.schema_mode,
+        addresses=_addresses(account),
     )
 
 
-def _addresses(lane: Lane) -> tuple[AddressRecord, ...]:
+def _addresses(account: ModelAccount) -> tuple[AddressRecord, ...]:
     """Say what each address did, where there are several."""
-    if len(lane.replicas) == 1:
+    if len(account.addresses) == 1:
         return ()
     return tuple(
-        AddressRecord(base_url=one.base_url or "", calls=one.answered, failed=one.failed)
-        for one in lane.replicas
+        AddressRecord(base_url=one.base_url, calls=one.answered, failed=one.failed)
+        for one in account.addresses
     )
 
 

@@ -41,7 +41,7 @@ def write_results(
     with ThreadPoolExecutor(2) as beside:
         saved = beside.submit(table.save, fresh / run_folder.ROWS)
         dataset = beside.submit(_dataset, flow, table, fresh / run_folder.DATASET)
-        said = _calibrated(manifest_of(flow, client, timing, table), flow.plan)
+        said = _calibrated(manifest_of(flow, client.account(), timing, table), flow.plan)
         said = _with_card(said, dataset.result(), fresh / run_folder.DATASET)
         saved.result()
     rows = pl.scan_parquet(fresh / run_folder.ROWS, glob=False)

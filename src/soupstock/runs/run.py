@@ -176,8 +176,6 @@ async def _run(plan: Plan, way: _Way, into: Path | None = None) -> Run:
                 _raise_broken(client, flow)
             # Its file is tidied up while results are written.
             store.finish()
-            for lane in client.lanes.values():
-                lane.prefix_hits = servers.prefix_hits(lane.model)
             timing = TimingRecord(
                 started=started.isoformat(timespec="seconds"),
                 seconds=round(time.monotonic() - clock, 3),

@@ -1,4 +1,4 @@
-"""What models are there: each reference resolved, its server looked at, and asked what it can.
+"""Surveys models: resolves each reference, looks at its server, and asks what it can do.
 
 Starts no server, keeps no answer and shows nothing.
 """
@@ -7,14 +7,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import orjson
-
 from soupstock.errors import MistakeError, ModelError, hint, quoted
 from soupstock.inference.call import Answer, Call, Failure, Form, Reply
 from soupstock.inference.embeddings import EmbeddingForm
 from soupstock.inference.probe import Probe
+from soupstock.inference.retry import Trouble
 from soupstock.inference.servers.model import EMBEDDED, Model, resolve
-from soupstock.inference.transport import Address, Transport, Trouble
+from soupstock.inference.transport import Address, Transport
 from soupstock.project.project import Project
 from soupstock.spec.loader import load
 from soupstock.spec.pipeline import Pipeline
@@ -24,24 +23,24 @@ PATIENCE = 60.0
 
 _REFUSED = frozenset({401, 403})
 _UNLISTED = frozenset({404, 405, 501})
-_OF_THE_RUN = {"structured output": "json_schema", "log-probabilities": "yes"}
+_STARTED_BY_RUN = {"structured output": "json_schema", "log-probabilities": "yes"}
 
 
 @dataclass
 class Finding:
-    """What there is to say of one model."""
+    """What was found about one model."""
 
     reference: str
     roles: tuple[str, ...] = ()
     model: Model | None = None
-    places: dict[str, str] = field(default_factory=dict)
-    """For each address what was found there, in words."""
-    begun: str | None = None
-    """What a run starts for it."""
+    addresses: dict[str, str] = field(default_factory=dict)
+    """For each address what was found at it, in words."""
+    started: str | None = None
+    """Which server a run starts for it, in words."""
     abilities: dict[str, str] = field(default_factory=dict)
-    """What it can, each with how: `json_schema`, `yes`, `no`."""
+    """What it can do, each with how: `json_schema`, `yes`, `no`."""
     missing: list[str] = field(default_factory=list)
-    """What stands in the way of asking it."""
+    """What keeps it from being asked."""
     advice: list[str] = field(default_factory=list)
     calls: int = 0
     tokens: int = 0
@@ -57,7 +56,7 @@ def survey(
 ) -> list[Finding]:
     """Look at a pipeline's models, or at all that the project declares and the embedded one.
 
-    `roles` stand in for what the pipeline says. Raises MistakeError where a file cannot be read.
+    `roles` replace what the pipeline says. Raises MistakeError if a file cannot be read.
     """
     findings = [
         _resolved(project, reference, names)
@@ -93,8 +92,8 @@ def _resolved(project: Project, reference: str, roles: tuple[str, ...]) -> Findi
     if model.missing:
         finding.missing.append(model.missing)
     if model.base_url is None:
-        finding.begun = "vLLM" if model.launch else "the embedded server (llama.cpp)"
-        finding.abilities |= _OF_THE_RUN
+        finding.started = "vLLM" if model.launch else "the embedded server (llama.cpp)"
+        finding.abilities |= _STARTED_BY_RUN
     return finding
 
 
@@ -127,12 +126,12 @@ async def _look_at(
         except ModelError as error:
             finding.missing.append(error.message)
             continue
-        finding.places[url], is_usable = await _place(model, address, transport, unlisted)
+        finding.addresses[url], is_usable = await _place(model, address, unlisted)
         if is_usable:
             usable.append(address)
     if model.addresses and not usable:
-        places = (f"{url}: {what}" for url, what in finding.places.items())
-        finding.missing.append("; ".join(places))
+        found = (f"{url}: {what}" for url, what in finding.addresses.items())
+        finding.missing.append("; ".join(found))
     elif usable and is_probed:
         answers = await _Questions(finding, model, transport, usable[0]).ask()
         if not answers:
@@ -141,19 +140,20 @@ async def _look_at(
         finding.missing += unlisted
 
 
-async def _place(
-    model: Model, address: Address, transport: Transport, unlisted: list[str]
-) -> tuple[str, bool]:
-    """Say what is at an address, and whether it makes sense to ask there."""
+async def _place(model: Model, address: Address, unlisted: list[str]) -> tuple[str, bool]:
+    """Say what is at an address, and whether it can be asked."""
+    # The openai library takes most of a second to import.
+    from soupstock.inference.openai_client import model_names
+
     try:
-        names = _names(await transport.request(address, "GET", "models"))
+        names = await model_names(address)
     except Trouble as trouble:
         if trouble.status in _UNLISTED:
             return "answers, but lists no models", True
         if trouble.status in _REFUSED:
             why = "the key is refused" if model.api_key else "it wants a key: set api_key_env"
             return f"{why} ({trouble.failure.message})", False
-        # The address stands beside it already.
+        # The address is shown beside it.
         return trouble.failure.message.replace(f" at {address.url}", ""), False
     if names is None or model.name in names:
         return "answers", True
@@ -163,16 +163,8 @@ async def _place(
     return "answers, but does not list the model", True
 
 
-def _names(raw: bytes) -> list[str] | None:
-    """Read the models that a server lists; None where it lists them in no known way."""
-    try:
-        return [str(entry["id"]) for entry in orjson.loads(raw)["data"]]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return None
-
-
 class _Questions:
-    """Small questions to one server, and what they took."""
+    """Small questions to one server."""
 
     def __init__(
         self, finding: Finding, model: Model, transport: Transport, address: Address
@@ -183,14 +175,14 @@ class _Questions:
         self._address = address
 
     async def ask(self) -> bool:
-        """Find out what the model can; whether it answers at all."""
+        """Find out what the model can do; returns whether it answers at all."""
         can, model = self._finding.abilities, self._model
         vector = await self._reply(EmbeddingForm(model).call("stock"))
         can["embeddings"] = "yes" if isinstance(vector, Answer) else "no"
         chat = await self._reply(self._chat(8, "hello", "hello"))
         if isinstance(chat, Failure):
             if isinstance(vector, Failure):
-                self._finding.advice.append(f"asked to chat, it said: {chat.message}")
+                self._finding.advice.append(f"a chat failed: {chat.message}")
                 can.clear()
             return isinstance(vector, Answer)
         can["structured output"] = await self._structured()
@@ -216,8 +208,8 @@ class _Questions:
             return f"{self._model.structured_output}, as set"
         probe = Probe(self._model)
         while probe.mode is None and probe.failure is None:
-            probe.told(await self._reply(probe.call))
-        return "no, said in the prompt" if probe.mode == "prompt" else probe.mode or "not known"
+            probe.note(await self._reply(probe.call))
+        return "no, by the prompt" if probe.mode == "prompt" else probe.mode or "not known"
 
     async def _logprobs(self) -> str:
         reply = await self._reply(self._chat(8, "Reply with the number 7.", "logprobs", 5))

@@ -15,7 +15,7 @@ from soupstock.artifacts.review import ReviewRecord
 from soupstock.errors import MistakeError, Place, UnknownNameError
 from soupstock.inference.call import Ask
 from soupstock.inference.embeddings import EmbeddingForm
-from soupstock.inference.servers.model import Model, resolve
+from soupstock.inference.servers.model import Model, resolve_all
 from soupstock.inference.servers.vllm import Launch
 from soupstock.inference.static_embeddings import StaticModel, find_embedder
 from soupstock.project.project import Project
@@ -222,11 +222,9 @@ def models_of(
     pipeline: spec.Pipeline, project: Project, places: Places = lambda *_: None
 ) -> Mapping[str, Model]:
     """Resolve a pipeline's models, by role; raises MistakeError."""
-    endpoints = project.endpoints()
-    return {
-        role: resolve(reference, endpoints, places("models", role), project.root)
-        for role, reference in pipeline.models.items()
-    }
+    return resolve_all(
+        pipeline.models, project.endpoints(), lambda role: places("models", role), project.root
+    )
 
 
 def typed(names: Iterable[str], columns: Columns) -> Columns:

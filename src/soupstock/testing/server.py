@@ -167,7 +167,7 @@ class Server:
             case _, _ if path.startswith(("/v1/files", "/v1/batches")):
                 if self._has_wrong_key(http.headers):
                     return _response(unauthorized(), unauthorized().body or b"")
-                return _response(*await self.batches.handle(http))
+                return await _deliver(http, *await self.batches.handle(http))
             case "GET", "/health":
                 return _response(Reply(), b'{"status":"ok"}')
             case "GET", "/v1/models":
@@ -199,13 +199,7 @@ class Server:
         if reply is None:
             wait = self.delay(request) if callable(self.delay) else self.delay
             reply = self._reply(request)
-        wait += reply.after
-        if wait > 0:
-            await asyncio.sleep(wait)
-        body = self._body(request, reply)
-        if reply.is_reset or reply.drip:
-            return await _trickle(http, reply, body)
-        return _response(reply, body)
+        return await _deliver(http, reply, self._body(request, reply), wait)
 
     def _batch_answer(self, path: str, headers: Mapping[str, str], raw: bytes) -> tuple[int, bytes]:
         """Answer one call of a batch; return its status and body."""
@@ -284,6 +278,18 @@ class Server:
 def _response(reply: Reply, body: bytes) -> web.Response:
     headers = {"Content-Type": "application/json", **reply.headers}
     return web.Response(body=body, status=reply.status, headers=headers)
+
+
+async def _deliver(
+    http: web.BaseRequest, reply: Reply, body: bytes, wait: float = 0.0
+) -> web.StreamResponse:
+    """Send a body when its time has come, whole or as the reply says."""
+    wait += reply.after
+    if wait > 0:
+        await asyncio.sleep(wait)
+    if reply.is_reset or reply.drip:
+        return await _trickle(http, reply, body)
+    return _response(reply, body)
 
 
 async def _trickle(http: web.BaseRequest, reply: Reply, body: bytes) -> web.StreamResponse:

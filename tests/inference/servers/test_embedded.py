@@ -19,7 +19,7 @@ from soupstock.inference.servers import embedded_process
 from soupstock.inference.servers.embedded import CONTEXT
 from soupstock.inference.servers.model import resolve
 from soupstock.inference.servers.pool import Servers
-from soupstock.inference.servers.weights import SMOLLM2, fetched
+from soupstock.inference.servers.weights import SMOLLM2, fetch
 from soupstock.runs import run as runs
 from soupstock.runs.run import Run
 
@@ -62,7 +62,7 @@ def stories(tmp_path: Path) -> Folder:
 
 @pytest.fixture(scope="module", autouse=True)
 def _weights() -> None:
-    asyncio.run(fetched(SMOLLM2, lambda _: None))
+    asyncio.run(fetch(SMOLLM2, lambda _: None))
 
 
 def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:

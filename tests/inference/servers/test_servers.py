@@ -1,4 +1,4 @@
-"""What a model's reference stands for, and what is said where it stands for nothing."""
+"""What a model's reference means, and what is said if it means nothing."""
 
 import json
 import os
@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from conftest import Folder
-from soupstock.errors import MistakeError, ModelError
+from soupstock.errors import MistakeError, ModelError, Place
 from soupstock.inference.call import Form
 from soupstock.inference.servers import embedded
 from soupstock.inference.servers.endpoint import Endpoint
-from soupstock.inference.servers.model import Model, resolve
+from soupstock.inference.servers.model import Model, resolve, resolve_all
 from soupstock.inference.servers.pool import Servers
 from soupstock.inference.servers.weights import SMOLLM2
 from soupstock.runs.run import Progress
@@ -42,6 +42,23 @@ def test_an_endpoint_is_found_by_its_name_and_asked_for_its_model() -> None:
 def test_an_endpoint_is_asked_for_the_model_that_is_named_after_it() -> None:
     model = resolve("router/some/model", ENDPOINTS)
     assert (model.base_url, model.name) == ("https://router.example/v1", "some/model")
+
+
+def test_roles_of_one_reference_share_a_model_and_others_have_their_own() -> None:
+    references = {"writer": "local", "judge": "local", "critic": "router/m"}
+    models = resolve_all(references, ENDPOINTS, lambda _: None, Path())
+    assert list(models) == ["writer", "judge", "critic"]
+    assert models["writer"] is models["judge"]
+    assert models["writer"] is not models["critic"]
+    # A key can change between two plans, so equal settings are not the same model.
+    assert models["writer"] != resolve("local", ENDPOINTS)
+
+
+def test_a_reference_that_means_nothing_is_a_mistake_at_the_first_role_that_names_it() -> None:
+    places = {"writer": Place(Path("p.yaml"), 2), "judge": Place(Path("p.yaml"), 3)}
+    with pytest.raises(MistakeError) as raised:
+        resolve_all(dict.fromkeys(places, "lokal"), ENDPOINTS, places.get, Path())
+    assert raised.value.place == places["writer"]
 
 
 def test_a_key_is_read_from_the_environment_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,9 +138,11 @@ def test_what_is_missing_is_said_in_words(
     monkeypatch.setattr(sys, "executable", str(root / "bin" / "python"))
     assert served(root, "vllm/./models/none").missing == "there is no folder ./models/none"
     assert served(root, "m", command="serve-it").missing is None
-    assert served(root, "m", command="./serve").missing == "its command './serve' is not there"
-    line = "vllm is not installed: pip install 'soupstock[vllm]', or say where it is by "
-    line += "`command` in [tool.soupstock.models.NAME]"
+    assert served(root, "m", command="./serve").missing == "its command './serve' is not found"
+    line = (
+        "vllm is not installed: pip install 'soupstock[vllm]', or say where it is by `command` in "
+    )
+    line += "[tool.soupstock.models.NAME]"
     assert served(root, "vllm/m").missing == line
     folder.replace("pipelines/mine.yaml", "writer: test, judge: test", "writer: vllm/m")
     folder.replace("pipelines/mine.yaml", "model: judge", "model: writer")
@@ -157,7 +159,7 @@ def test_servers_on_gpus_of_their_own_do_not_crowd_each_other(tmp_path: Path) ->
     assert crowding(apart) is None
     assert crowding([apart[0], apart[0]]) is None
     assert crowding([*apart, launch_of(launch("c", "1"), tmp_path)]) == (
-        "of the memory of the same GPUs b 0.9 and c 0.9 are wanted at once: set "
+        "the models need more memory than the same GPUs have (b 0.9 and c 0.9): set "
         "gpu_memory_utilization of each in [tool.soupstock.models], together below 1, "
         "or run with --one-model-at-a-time"
     )
@@ -201,7 +203,7 @@ CAUSES = [
         ),
         Reason(
             "other",
-            "the model is not on this machine, and the Hub may not be asked (HF_HUB_OFFLINE)",
+            "the model is not on this machine, and HF_HUB_OFFLINE forbids to ask the Hub",
         ),
     ),
     (

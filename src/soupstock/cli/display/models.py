@@ -29,9 +29,9 @@ def show_models(findings: Sequence[Finding], *, is_probed: bool) -> None:
 
 def _lines(finding: Finding) -> Iterator[tuple[str, str]]:
     model = finding.model
-    if finding.begun:
-        yield "starts", f"a run starts {finding.begun} for it when it is first needed"
-    for url, what in finding.places.items():
+    if finding.started:
+        yield "starts", f"a run starts {finding.started} for it when it is first needed"
+    for url, what in finding.addresses.items():
         yield "at", f"{url}: {what}"
     if model is not None:
         yield from _settings(model)

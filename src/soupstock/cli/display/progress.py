@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from soupstock.inference.servers.endpoint import PICO
 from soupstock.steps.step import Step
 
 if TYPE_CHECKING:
-    from soupstock.inference.model_queue import Lane
+    from soupstock.inference.model_queue import ModelAccount
     from soupstock.runs.run import Progress
 
 PLAIN_EVERY = 10.0
@@ -92,25 +92,25 @@ class Board:
         steps = (f"{t.label} {t.ended:,} of {t.rows_in:,}" for t in shown_tallies if t.rows_in)
         return f"{', '.join(steps)}; {self._closing()}"
 
-    def _queues(self) -> "list[Lane]":
+    def _models(self) -> "Sequence[ModelAccount]":
         client = self._progress.client
-        return list(client.lanes.values()) if client else []
+        return client.account().models if client else []
 
     def _servers(self) -> Table:
         right = ("in flight", "allowed", "answered", "tokens/s", "refused", "failed")
         table = new_table("server", *right, right=right)
-        for queue in self._queues():
-            numbers = (queue.active, queue.allowed, queue.answered, round(self._rate(queue)))
-            cells = (*numbers, queue.refused, queue.failed)
-            table.add_row(cell(queue.model.reference), *(f"{n:,}" if n else "" for n in cells))
+        for one in self._models():
+            numbers = (one.active, one.allowed, one.usage.calls, round(self._rate(one)))
+            cells = (*numbers, one.usage.refused, one.usage.failed)
+            table.add_row(cell(one.model.reference), *(f"{n:,}" if n else "" for n in cells))
         return table
 
-    def _rate(self, queue: "Lane") -> float:
-        return queue.tokens / max(1.0, time.monotonic() - self._started)
+    def _rate(self, model: "ModelAccount") -> float:
+        return model.usage.completion_tokens / max(1.0, time.monotonic() - self._started)
 
     def _closing(self) -> str:
         elapsed = time.monotonic() - self._started
-        rate = sum(self._rate(queue) for queue in self._queues())
+        rate = sum(self._rate(one) for one in self._models())
         share = self._share()
         parts = [f"{elapsed:.0f} s", f"{rate:.0f} tokens/s", *self._costs(share), *self._yield()]
         if share is not None:
@@ -122,8 +122,7 @@ class Board:
 
     def _costs(self, share: float | None) -> Iterator[str]:
         """Say what this run has cost so far, and what it will cost in all."""
-        queues = self._queues()
-        cost = sum(queue.cost for queue in queues) / PICO
+        cost = sum(one.cost for one in self._models()) / PICO
         if cost:
             yield f"${cost:.4f} so far" + (f", about ${cost / share:.2f} in all" if share else "")
 

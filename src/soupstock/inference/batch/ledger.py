@@ -1,14 +1,14 @@
-"""Calls that were handed in together and are under way elsewhere: their lines, and a ledger.
+"""Batches as data: the lines of their files, and a ledger of those that are under way.
 
-The ledger is a table beside the answers, so that a run that was left, or killed, is picked up by
-the next one, and nothing is handed in twice. Knows no HTTP and no event loop.
+The ledger is a table beside the answers, so that the next run takes over the batches of a run that
+was left or killed, and nothing is handed in twice. Knows no HTTP and no event loop.
 """
 
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,17 +33,21 @@ _TABLE = """CREATE TABLE IF NOT EXISTS batches (
 
 @dataclass(frozen=True)
 class Batch:
-    """Calls that were handed in together."""
+    """Calls that are handed in together."""
 
     file: str
     """The id of the file that holds them, or its path."""
     batch: str | None
-    """The batch's id; None where the run ended before it was known."""
+    """The batch's id; None if the run ended before it was known."""
     server: str
     """Where it was handed in."""
     model: str
     keys: frozenset[bytes]
     """The calls' keys."""
+
+    def identified(self, batch: str) -> "Batch":
+        """Return the same batch with its id."""
+        return replace(self, batch=batch)
 
 
 class Result(NamedTuple):
@@ -61,10 +65,11 @@ class Result(NamedTuple):
 
 
 class Ledger:
-    """Which batches are under way, in the store's file."""
+    """Which batches are under way, in the cache's file."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
+        """The cache's file."""
 
     def under_way(self, server: str, model: str) -> list[Batch]:
         """Return the batches that were handed in for a model and are not settled, oldest first."""
@@ -77,25 +82,25 @@ class Ledger:
         ]
 
     def note(self, batch: Batch) -> None:
-        """Note a batch, or what came to be known of it."""
+        """Note a batch, or its id."""
         keys = b"".join(sorted(batch.keys))
         row = (batch.file, batch.batch, batch.server, batch.model, keys, int(time.time()))
         with self._opened() as db:
             db.execute("INSERT OR REPLACE INTO batches VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def settle(self, batch: Batch) -> None:
-        """Strike a batch out: all that came of it is kept."""
+        """Strike a batch out: all its answers are kept."""
         with self._opened() as db:
             db.execute("DELETE FROM batches WHERE file = ?", (batch.file,))
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        with closing(connect(self._path)) as db:
+        with closing(connect(self.path)) as db:
             try:
                 db.execute(_TABLE)
                 yield db
             except sqlite3.Error as error:
-                raise StoreError(f"the store {self._path} cannot be used: {error}") from error
+                raise StoreError(f"the cache {self.path} cannot be used: {error}") from error
 
 
 def _cut(keys: bytes) -> Iterator[bytes]:
@@ -112,7 +117,7 @@ def lines(calls: Iterable[Call]) -> bytes:
 
 
 def groups(calls: Sequence[Call]) -> Iterator[list[Call]]:
-    """Cut calls into as few batches as the limits allow; one batch has calls of one kind."""
+    """Divide calls into as few batches as the limits allow; one batch has calls of one kind."""
     for path in sorted({call.path for call in calls}):
         group: list[Call] = []
         size = 0
@@ -127,14 +132,14 @@ def groups(calls: Sequence[Call]) -> Iterator[list[Call]]:
 
 
 def read_results(raw: bytes) -> Iterator[Result]:
-    """Read a batch's output or error file; lines that tell nothing are passed over."""
+    """Read a batch's output or error file; lines that are no result are skipped."""
     for line in raw.splitlines():
         try:
-            told = orjson.loads(line)
-            key = bytes.fromhex(told["custom_id"])
-            response = told.get("response") or {}
+            read = orjson.loads(line)
+            key = bytes.fromhex(read["custom_id"])
+            response = read.get("response") or {}
             status = int(response.get("status_code") or 0)
-            body = response.get("body") if status else {"error": told.get("error")}
+            body = response.get("body") if status else {"error": read.get("error")}
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
         yield Result(key, status or 500, orjson.dumps(body))

@@ -15,7 +15,7 @@ from soupstock.errors import ModelError, shown
 from soupstock.inference.servers.model import SLOTS
 
 CONTEXT = 2048
-"""How many tokens a question and its answer may have together."""
+"""How many tokens a prompt and its answer may have together."""
 
 
 _START_SECONDS = 120.0
@@ -25,7 +25,7 @@ _STOP_SECONDS = 2.0
 
 
 class Embedded:
-    """The embedded server's process. It ends when the pipe to it closes, whoever closes it."""
+    """The embedded server's process. It ends when the pipe to it closes, for whatever reason."""
 
     def __init__(self, process: asyncio.subprocess.Process, port: int, key: str) -> None:
         self._process = process
@@ -46,17 +46,17 @@ class Embedded:
     async def started(cls, weights: Path, log: Path) -> Self:
         """Start a process, and wait until it listens; raises ModelError."""
         key = secrets.token_urlsafe(24)
-        told = {"path": str(weights), "key": key, "slots": SLOTS, "context": CONTEXT}
-        with _fresh(log) as sink:
-            process = await _spawned(sink)
+        settings = {"path": str(weights), "key": key, "slots": SLOTS, "context": CONTEXT}
+        with _new_log(log) as sink:
+            process = await _spawn(sink)
             try:
                 async with asyncio.timeout(_START_SECONDS):
-                    port = await _port(process, told)
+                    port = await _port(process, settings)
             except BaseException as error:
-                # A pipe that closed early is the sign of a process that ends by itself.
+                # If the pipe closed early, the process ends by itself.
                 await _end(process, _STOP_SECONDS if isinstance(error, ValueError) else 0.0)
                 if isinstance(error, (TimeoutError, OSError, ValueError)):
-                    reason = f"{_complaint(sink) or _why(error, process)}; its log is {shown(log)}"
+                    reason = f"{_error_in(sink) or _why(error, process)}; its log is {shown(log)}"
                     raise ModelError(f"the embedded model did not start: {reason}") from error
                 raise
         return cls(process, port, key)
@@ -68,14 +68,14 @@ class Embedded:
         await _end(self._process, _STOP_SECONDS)
 
 
-def _fresh(log: Path) -> IO[bytes]:
-    """Open an empty log; another run that writes to one of this name keeps its own."""
+def _new_log(log: Path) -> IO[bytes]:
+    """Open an empty log; another run that writes to a file of this name keeps its own."""
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
     return log.open("w+b")
 
 
-async def _spawned(log: IO[bytes]) -> asyncio.subprocess.Process:
+async def _spawn(log: IO[bytes]) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -83,20 +83,20 @@ async def _spawned(log: IO[bytes]) -> asyncio.subprocess.Process:
         stdin=PIPE,
         stdout=PIPE,
         stderr=log,
-        # A session of its own: Ctrl-C in the terminal is for the run, which stops it in order.
+        # A session of its own: Ctrl-C in the terminal reaches the run alone, which stops in order.
         start_new_session=True,
     )
 
 
-async def _port(process: asyncio.subprocess.Process, told: Mapping[str, object]) -> int:
-    """Tell the server what to do, and read the port that it answers with."""
+async def _port(process: asyncio.subprocess.Process, settings: Mapping[str, object]) -> int:
+    """Send the server its settings, and read the port that it answers with."""
     assert process.stdin and process.stdout  # noqa: S101, PT018 - both are pipes
-    process.stdin.write(json.dumps(told).encode() + b"\n")
+    process.stdin.write(json.dumps(settings).encode() + b"\n")
     return int(await process.stdout.readline())
 
 
 async def _end(process: asyncio.subprocess.Process, patience: float) -> None:
-    """Wait for a process to end by itself, so many seconds, and then end it."""
+    """Wait up to `patience` seconds for a process to end by itself, and then kill it."""
     try:
         async with asyncio.timeout(patience):
             await process.wait()
@@ -115,12 +115,12 @@ def _ending(process: asyncio.subprocess.Process) -> str:
 
 
 def _why(error: BaseException, process: asyncio.subprocess.Process) -> str:
-    """Say why a server without a last word did not start."""
-    late = isinstance(error, TimeoutError)
-    return f"it was not ready after {_START_SECONDS:.0f} s" if late else _ending(process)
+    """Say why a server that logged no error did not start."""
+    is_late = isinstance(error, TimeoutError)
+    return f"it was not ready after {_START_SECONDS:.0f} s" if is_late else _ending(process)
 
 
-def _complaint(log: IO[bytes]) -> str:
+def _error_in(log: IO[bytes]) -> str:
     """Find the line of a log that says why: llama.cpp's first error, or else the last line."""
     log.seek(0)
     lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]

@@ -1,4 +1,4 @@
-"""A model server that is there already, as pyproject.toml declares it. Keys are never in it."""
+"""A model server that runs already, as pyproject.toml declares it. Keys are never in it."""
 
 import json
 import math
@@ -18,16 +18,16 @@ PICO = 10**12
 
 
 class Price(NamedTuple):
-    """What tokens cost, in US dollars per million; what nobody said counts as nothing."""
+    """What tokens cost, in US dollars per million; a price that is not set counts as 0."""
 
     input: float | None = None
     output: float | None = None
     cached: float | None = None
-    """Of a prompt's tokens that the server had computed before; as `input` where it is None."""
+    """For prompt tokens that the server had computed before. None: as `input`."""
 
     @property
     def is_known(self) -> bool:
-        """Whether somebody said what tokens cost."""
+        """Whether prices are set."""
         return self.input is not None and self.output is not None
 
     def cost(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> int:
@@ -44,7 +44,7 @@ def exactly(number: float) -> Fraction:
 
 @lru_cache
 def _pico(dollars_per_million: float | None) -> int:
-    """Return the price of one token in pico-dollars, rounded up: never less than what is owed."""
+    """Return the price of one token in pico-dollars, rounded up, so never less than is billed."""
     if dollars_per_million is None:
         return 0
     return math.ceil(exactly(dollars_per_million) * PICO / 10**6)
@@ -52,11 +52,11 @@ def _pico(dollars_per_million: float | None) -> int:
 
 Mode = Literal["json_schema", "structured_outputs", "prompt"]
 """`json_schema`: OpenAI's `response_format`. `structured_outputs`: vLLM's own field. `prompt`: the
-schema is said in the prompt, and nothing holds the model to it."""
+schema is put in words in the prompt, and nothing holds the model to it."""
 
 
 MODES: tuple[Mode, ...] = ("json_schema", "structured_outputs", "prompt")
-"""All, in the order in which they are tried, in the store as well as at a server."""
+"""All, in the order in which they are tried, in the cache as well as at a server."""
 
 
 def _address(url: str) -> str:
@@ -66,7 +66,7 @@ def _address(url: str) -> str:
         is_address = is_address and parts.port != 0 and url.isprintable() and " " not in url
     except ValueError:
         is_address = False
-    # What stands before an @ or after a ? may be a secret, and is not shown.
+    # The part before an @ or after a ? may be a secret, and is not shown.
     if "@" in url or "?" in url or "#" in url:
         raise ValueError(
             "base_url holds more than an address; a key goes into the environment variable "
@@ -126,66 +126,68 @@ Extra = Annotated[dict[str, JsonValue], AfterValidator(_extra)]
 
 
 class Endpoint(Spec):
-    """A model server that is there already: `[tool.soupstock.models.NAME]` in pyproject.toml."""
+    """A model server that runs already: `[tool.soupstock.models.NAME]` in pyproject.toml."""
 
     base_url: Annotated[str | tuple[str, ...], AfterValidator(_addresses)] = (
         "https://api.openai.com/v1"
     )
-    """Where it answers, with the version: `http://localhost:8000/v1`; or a list of such, where
-    several servers answer for the same model."""
+    """Where it answers, with the version: `http://localhost:8000/v1`; or a list, if several
+    servers answer for the same model. Default: OpenAI's."""
 
     model: str | None = None
-    """The model's name there; the entry's own name where it is left out."""
+    """The model's name at that server. Default: the entry's own name."""
 
     api_key_env: Annotated[str, AfterValidator(_variable)] | None = None
     """The environment variable that holds the key."""
 
     revision: str | None = None
-    """The model's revision. It is part of what was asked: another revision is asked anew."""
+    """The model's revision. It is part of each call's key: another one is asked anew."""
 
     license: str | None = None
     """The model's licence, for the card."""
 
     length_field: Literal["max_tokens", "max_completion_tokens"] | None = None
-    """Which field says how long an answer may be. Where it is left out: `max_completion_tokens` at
+    """Which field says how long an answer may be. Default: `max_completion_tokens` at
     api.openai.com, whose reasoning models take no other, and `max_tokens` elsewhere."""
 
     mode: Literal["live", "batch", "batch_file"] = "live"
-    """`batch`: calls are handed in together by the provider's batch API, for half the price, and
-    answered within a day. `batch_file`: they are written to a file for `vllm run-batch`."""
+    """`live`: calls are sent one by one. `batch`: they are handed in together by the provider's
+    batch API, for half the price, and answered within a day. `batch_file`: they are written to a
+    file for `vllm run-batch`. Default: `live`."""
 
     poll: Annotated[float, Field(gt=0)] = 60.0
-    """Seconds between two looks at a batch that is under way."""
+    """Seconds between two looks at a batch that is under way. Default: 60."""
 
     concurrency: Annotated[int, Field(gt=0)] | None = None
-    """How many requests at once at each address; found by trying where it is left out."""
+    """How many requests to send at once to each address. Default: found by trying."""
 
     requests_per_minute: Annotated[int, Field(gt=0)] | None = None
-    """How many requests in any minute, at all addresses together."""
+    """How many requests to send in any minute, to all addresses together. Default: no limit."""
 
     tokens_per_minute: Annotated[int, Field(gt=0)] | None = None
-    """How many tokens in any minute, asked and answered, at all addresses together."""
+    """How many tokens to use in any minute, of prompts and answers, at all addresses together.
+    Default: no limit."""
 
     timeout: Annotated[float, Field(gt=0)] = 600.0
-    """How long one request may take, in seconds."""
+    """How long one request may take, in seconds. Default: 600."""
 
     attempts: Annotated[int, Field(gt=0)] = 6
-    """How often a request is sent before its failure counts."""
+    """How often to send a request before its failure counts. Default: 6."""
 
     input_price: Annotated[float, Field(ge=0)] | None = None
-    """US dollars per million tokens asked."""
+    """US dollars per million prompt tokens."""
 
     output_price: Annotated[float, Field(ge=0)] | None = None
-    """US dollars per million tokens answered."""
+    """US dollars per million answered tokens."""
 
     cached_price: Annotated[float, Field(ge=0)] | None = None
-    """US dollars per million tokens asked that the server had computed before, where it says so;
-    as input_price where it is left out."""
+    """US dollars per million prompt tokens that the server says it had computed before.
+    Default: input_price."""
 
     structured_output: Mode | None = None
     """How the server holds an answer to a JSON Schema: `json_schema` (as OpenAI does),
-    `structured_outputs` (as vLLM does) or `prompt` (it does not). Found out by a small question
-    where it is left out."""
+    `structured_outputs` (as vLLM does) or `prompt` (it does not). Default: found out by a small
+    question."""
 
     headers: Annotated[dict[str, str], AfterValidator(_headers)] = {}
     """Further headers of each request."""

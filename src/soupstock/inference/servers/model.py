@@ -1,8 +1,8 @@
-"""What a model reference stands for, before anything runs."""
+"""What a model's reference means, before anything runs."""
 
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -36,9 +36,12 @@ With 16 the pipeline `chat` takes no less time, and half as much memory again.
 _NO_RUNTIME = "xllamacpp is not installed: pip install 'soupstock[embedded]'"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
-    """What a model's reference stands for, before anything runs."""
+    """What a model's reference means, before anything runs.
+
+    Compared by identity: a plan resolves each reference once, and its roles share the model.
+    """
 
     reference: str
     name: str
@@ -46,7 +49,7 @@ class Model:
     revision: str | None = None
     license: str | None = None
     base_url: str | None = None
-    """Where it answers; None for a server that the run starts."""
+    """Where it answers; None if the run starts its server."""
     replicas: tuple[str, ...] = ()
     """Where else it answers."""
     api_key: str | None = field(default=None, repr=False)
@@ -55,9 +58,9 @@ class Model:
     length_field: str = "max_tokens"
     """Which field of a request says how long an answer may be."""
     missing: str | None = None
-    """What must be mended before it can be asked, in words."""
+    """What to mend before it can be asked, in words."""
     mode: Literal["live", "batch", "batch_file"] = "live"
-    """Whether calls are sent one by one, or handed in together."""
+    """Whether calls are sent one by one or handed in together."""
     poll: float = 60.0
     """Seconds between two looks at a batch that is under way."""
     concurrency: int | None = None
@@ -71,12 +74,12 @@ class Model:
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     structured_output: Mode | None = None
-    """How its server holds it to a JSON Schema; None where that must be found out."""
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
-    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """How its server holds it to a JSON Schema; None if that must be found out."""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of each request's body."""
     launch: Launch | None = None
-    """How a run starts its server, where it is vLLM."""
+    """How a run starts its server, if that is vLLM."""
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -89,13 +92,27 @@ class Model:
         return Price(self.input_price, self.output_price, self.cached_price)
 
 
+def resolve_all(
+    references: Mapping[str, str],
+    endpoints: Mapping[str, Endpoint | Vllm],
+    place: Callable[[str], Place | None],
+    root: Path,
+) -> dict[str, Model]:
+    """Find the model of each role; roles of one reference share it. Raises MistakeError."""
+    models: dict[str, Model] = {}
+    for role, reference in references.items():
+        if reference not in models:
+            models[reference] = resolve(reference, endpoints, place(role), root)
+    return {role: models[reference] for role, reference in references.items()}
+
+
 def resolve(
     reference: str,
     endpoints: Mapping[str, Endpoint | Vllm],
     place: Place | None = None,
     root: Path = Path(),
 ) -> Model:
-    """Find what a reference stands for, in a project's folder; raises MistakeError."""
+    """Find what a reference means, in a project's folder; raises MistakeError."""
     if reference in endpoints:
         return _declared(reference, None, endpoints[reference], root)
     if reference == EMBEDDED:
@@ -130,21 +147,21 @@ def resolve(
 def _declared(reference: str, name: str | None, entry: Endpoint | Vllm, root: Path) -> Model:
     """Return a model as the settings have it; `name` is another model of the same settings."""
     if isinstance(entry, Vllm):
-        told = entry if name is None else entry.model_copy(update={"vllm": name})
-        return _from_vllm(reference, told, root)
+        own = entry if name is None else entry.model_copy(update={"vllm": name})
+        return _from_vllm(reference, own, root)
     return _from_endpoint(reference, name or entry.model or reference, entry)
 
 
-def _from_vllm(reference: str, told: Vllm, root: Path) -> Model:
+def _from_vllm(reference: str, entry: Vllm, root: Path) -> Model:
     shared = {"license", "concurrency", "timeout", "attempts", "input_price", "output_price"}
     return Model(
         reference,
-        name_of(told, root),
-        revision=revision_of(told, root),
-        missing=missing(told, root),
-        launch=launch_of(told, root),
+        name_of(entry, root),
+        revision=revision_of(entry, root),
+        missing=missing(entry, root),
+        launch=launch_of(entry, root),
         structured_output="json_schema",
-        **told.model_dump(include=shared | {"extra"}),
+        **entry.model_dump(include=shared | {"extra"}),
     )
 
 
@@ -162,7 +179,7 @@ def _from_endpoint(reference: str, name: str, endpoint: Endpoint) -> Model:
     key = os.environ.get(variable) if variable else None
     missing = _missing(variable, key) if variable else None
     first, *further = endpoint.addresses
-    # Where batches are files, nobody is there to be probed; what reads them is vLLM.
+    # No server can be probed for files; they are for vLLM, which takes a schema so.
     assumed: Mode | None = "json_schema" if endpoint.mode == "batch_file" else None
     return Model(
         reference,
@@ -183,7 +200,7 @@ def _length_field(base_url: str) -> str:
 
 
 def _missing(variable: str, key: str | None) -> str | None:
-    """Say what is wrong with a key; never what it is."""
+    """Say what is wrong with a key, and never what it is."""
     if not key:
         return f"the environment variable {variable} is not set"
     if not (key.isascii() and key.isprintable()) or " " in key:

@@ -1,4 +1,4 @@
-"""Servers that answer for models: the embedded one, started and stopped by a run; and endpoints."""
+"""The servers of a run's models: those that it starts and stops, and those that run already."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from soupstock.errors import ModelError, shown
 from soupstock.inference.servers.embedded import Embedded
 from soupstock.inference.servers.model import Model
 from soupstock.inference.servers.vllm_server import VllmServers
-from soupstock.inference.servers.weights import SMOLLM2, fetched
+from soupstock.inference.servers.weights import SMOLLM2, fetch
 
 _MOST_RESTARTS = 3
 
@@ -19,7 +19,7 @@ class Servers:
 
     def __init__(self, logs: Path, notify: Callable[[str], None]) -> None:
         self.notify = notify
-        """Tells the person who waits."""
+        """Shows a sentence to the person who waits."""
         self._log = logs / "embedded.log"
         self._starting = asyncio.Lock()
         self._crashes = 0
@@ -36,17 +36,17 @@ class Servers:
         self._vllm.close()
 
     async def stop_vllm(self) -> None:
-        """Stop what takes GPUs; a model that is asked for again is started again."""
+        """Stop all vLLM servers, to free the GPUs; each is started again when it is needed."""
         await self._vllm.stop()
 
     def prefix_hits(self, model: Model) -> float | None:
-        """Return the share of prompt tokens that a server's prefix cache had, once it ended."""
+        """Return the share of prompt tokens that a stopped server had in its prefix cache."""
         return None if model.launch is None else self._vllm.prefix_hits(model.launch)
 
     async def address(self, model: Model) -> tuple[str, str | None]:
         """Return a model's base URL and key, with its server up; raises ModelError.
 
-        A server that ended is started again, a few times, and then answers elsewhere.
+        A server that ended is started again, a few times, and may then have another address.
         """
         if model.missing:
             raise ModelError(f"{shown(model.reference)}: {model.missing}")
@@ -62,7 +62,7 @@ class Servers:
     async def _started(self, before: "Embedded | None") -> "Embedded":
         if before is not None:
             self._count(before)
-        weights = await fetched(SMOLLM2, self.notify)
+        weights = await fetch(SMOLLM2, self.notify)
         return await Embedded.started(weights, self._log)
 
     def _count(self, ended: "Embedded") -> None:

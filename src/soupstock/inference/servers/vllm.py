@@ -1,6 +1,6 @@
-"""A model that a run serves itself with vLLM, as pyproject.toml declares it, and how it is begun.
+"""A model that a run serves itself with vLLM, as pyproject.toml declares it, and how it is started.
 
-Knows no processes; `serving` runs them.
+Knows no processes; `vllm_server` runs them.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ _FIELDS = (
     "gpu_memory_utilization",
 )
 _SHARE = 0.9
-"""Which share of a GPU's memory vLLM takes where it is not told, about."""
+"""Which share of a GPU's memory vLLM takes where it is not entry, about."""
 
 _SHARE_ARGUMENT = re.compile(r"--gpu[-_]memory[-_]utilization[= ](\d*\.?\d+)")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -45,7 +45,7 @@ def _model(name: str) -> str:
 
 def _arguments(arguments: tuple[str, ...]) -> tuple[str, ...]:
     for argument in arguments:
-        # What stands after the = may be a key, and is not shown.
+        # The part after the = may be a key, and is not shown.
         name = argument.partition("=")[0].replace("_", "-")
         if name in OWN:
             raise ValueError(f"args holds {quoted(name)}, which soupstock itself sets")
@@ -84,19 +84,19 @@ class Vllm(Spec):
     """The model: `Qwen/Qwen3-8B`, or a folder, relative to the project."""
 
     tensor_parallel: Annotated[int, Field(gt=0)] | None = None
-    """Over how many GPUs each layer is spread."""
+    """Over how many GPUs to spread each layer."""
 
     data_parallel: Annotated[int, Field(gt=0)] | None = None
-    """How many copies of the model answer side by side, each with GPUs of its own."""
+    """How many copies of the model to serve, each on GPUs of its own."""
 
     dtype: Literal["auto", "half", "float16", "bfloat16", "float", "float32"] | None = None
-    """The numbers to compute with; as the model's files say where it is left out."""
+    """The type of numbers to compute with. Default: as the model's files say."""
 
     max_model_len: Annotated[int, Field(gt=0)] | None = None
-    """How many tokens a question and its answer may have together."""
+    """How many tokens a prompt and its answer may have together."""
 
     quantization: str | None = None
-    """How weights are quantised: `fp8`, `awq`. It is part of what was asked."""
+    """How to quantise weights: `fp8`, `awq`. It is part of each call's key."""
 
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
     """Which share of each GPU's memory to take."""
@@ -108,31 +108,32 @@ class Vllm(Spec):
     """Further environment variables: `{CUDA_VISIBLE_DEVICES: "0,1"}`."""
 
     command: Annotated[str, AfterValidator(_command)] = VLLM
-    """What to run; a path where vLLM is in another environment, relative to the project."""
+    """The command to run. If vLLM is in another environment, a path, relative to the project."""
 
     startup_timeout: Annotated[float, Field(gt=0)] = 1800.0
-    """How long it may take to be ready, the model's download included, in seconds."""
+    """How long it may take to be ready, the model's download included, in seconds.
+    Default: 1800."""
 
     revision: str | None = None
-    """The model's revision on the Hub. It is part of what was asked: another is asked anew."""
+    """The model's revision on the Hub. It is part of each call's key: another one is asked anew."""
 
     license: str | None = None
     """The model's licence, for the card."""
 
     concurrency: Annotated[int, Field(gt=0)] | None = None
-    """How many requests at once; found by trying where it is left out."""
+    """How many requests to send at once. Default: found by trying."""
 
     timeout: Annotated[float, Field(gt=0)] = 600.0
-    """How long one request may take, in seconds."""
+    """How long one request may take, in seconds. Default: 600."""
 
     attempts: Annotated[int, Field(gt=0)] = 6
-    """How often a request is sent before its failure counts."""
+    """How often to send a request before its failure counts. Default: 6."""
 
     input_price: Annotated[float, Field(ge=0)] = 0.0
-    """US dollars per million tokens asked."""
+    """US dollars per million prompt tokens. Default: 0."""
 
     output_price: Annotated[float, Field(ge=0)] = 0.0
-    """US dollars per million tokens answered."""
+    """US dollars per million answered tokens. Default: 0."""
 
     extra: Extra = {}
     """Further fields of each request's body: `{chat_template_kwargs: {enable_thinking: false}}`."""
@@ -140,7 +141,7 @@ class Vllm(Spec):
 
 @dataclass(frozen=True)
 class Launch:
-    """How one server is begun. Models of one launch share the server."""
+    """How one server is started. Models of one launch share the server."""
 
     name: str
     """What the model is called, by people and by the server."""
@@ -158,32 +159,32 @@ class Launch:
         return dict(self.env).get("CUDA_VISIBLE_DEVICES")
 
 
-def launch_of(told: Vllm, root: Path) -> Launch:
-    """Return how a model's server is begun."""
-    folder = folder_of(told, root)
-    values = {name: getattr(told, name) for name in _FIELDS}
+def launch_of(entry: Vllm, root: Path) -> Launch:
+    """Return how a model's server is started."""
+    folder = folder_of(entry, root)
+    values = {name: getattr(entry, name) for name in _FIELDS}
     if folder is None:
-        values["revision"] = told.revision
+        values["revision"] = entry.revision
     given = [
         part
         for name, value in values.items()
         if value is not None
         for part in (_flag(name), str(value))
     ]
-    first, *words = shlex.split(told.command)
-    name = name_of(told, root)
+    first, *words = shlex.split(entry.command)
+    name = name_of(entry, root)
     command = (
-        _executable(told, root) or first,
+        _executable(entry, root) or first,
         *words,
-        *("serve", str(folder or told.vllm)),
+        *("serve", str(folder or entry.vllm)),
         *("--served-model-name", name, "--host", "127.0.0.1"),
         # A line in the log for each request is of no use.
         *("--uvicorn-log-level", "warning"),
         *given,
-        *told.args,
+        *entry.args,
     )
-    share = told.gpu_memory_utilization or _share_in(told.args)
-    return Launch(name, command, tuple(sorted(told.env.items())), told.startup_timeout, share)
+    share = entry.gpu_memory_utilization or _share_in(entry.args)
+    return Launch(name, command, tuple(sorted(entry.env.items())), entry.startup_timeout, share)
 
 
 def _flag(name: str) -> str:
@@ -192,58 +193,58 @@ def _flag(name: str) -> str:
 
 
 def _share_in(arguments: tuple[str, ...]) -> float:
-    """Find the share of memory where it is told by an argument."""
+    """Find the share of memory that an argument sets, if one does."""
     found = _SHARE_ARGUMENT.search(" ".join(arguments))
     return float(found[1]) if found else _SHARE
 
 
-def _executable(told: Vllm, root: Path) -> str | None:
+def _executable(entry: Vllm, root: Path) -> str | None:
     """Find the command: in the project, in this environment, or on the PATH."""
-    name = shlex.split(told.command)[0]
+    name = shlex.split(entry.command)[0]
     if "/" in name:
         return shutil.which(str(root / Path(name).expanduser()))
     beside = str(Path(sys.executable).parent)
     return shutil.which(name, path=os.pathsep.join([beside, os.environ.get("PATH", os.defpath)]))
 
 
-def folder_of(told: Vllm, root: Path) -> Path | None:
-    """Return the model's folder where it is one on this machine."""
-    folder = root / Path(told.vllm).expanduser()
+def folder_of(entry: Vllm, root: Path) -> Path | None:
+    """Return the model's folder, if it is one on this machine."""
+    folder = root / Path(entry.vllm).expanduser()
     return folder if folder.is_dir() else None
 
 
-def name_of(told: Vllm, root: Path) -> str:
+def name_of(entry: Vllm, root: Path) -> str:
     """Return what a model is called: a folder somewhere on this machine by its own name."""
-    folder = folder_of(told, root)
-    if folder is None or not told.vllm.startswith((".", "/", "~")):
-        return told.vllm
+    folder = folder_of(entry, root)
+    if folder is None or not entry.vllm.startswith((".", "/", "~")):
+        return entry.vllm
     return folder.resolve().name
 
 
-def missing(told: Vllm, root: Path) -> str | None:
+def missing(entry: Vllm, root: Path) -> str | None:
     """Say what must be mended before the model can be served, in words."""
-    if told.vllm.startswith((".", "/", "~")) and folder_of(told, root) is None:
-        return f"there is no folder {shown(told.vllm)}"
-    if _executable(told, root) is None:
-        name = shlex.split(told.command)[0]
+    if entry.vllm.startswith((".", "/", "~")) and folder_of(entry, root) is None:
+        return f"there is no folder {shown(entry.vllm)}"
+    if _executable(entry, root) is None:
+        name = shlex.split(entry.command)[0]
         if name == VLLM:
             return (
                 "vllm is not installed: pip install 'soupstock[vllm]', or say where it is by "
                 "`command` in [tool.soupstock.models.NAME]"
             )
-        return f"its command {quoted(name)} is not there"
+        return f"its command {quoted(name)} is not found"
     return None
 
 
-def revision_of(told: Vllm, root: Path) -> str | None:
-    """Name what is served, beyond the model's name: it is part of what is asked.
+def revision_of(entry: Vllm, root: Path) -> str | None:
+    """Name what is served, beyond the model's name: it is part of each call's key.
 
-    A folder is named by its files' names, sizes and times, unless the settings name it.
+    A folder without a revision in the settings is identified by its files' names, sizes and times.
     """
-    revision, folder = told.revision, folder_of(told, root)
+    revision, folder = entry.revision, folder_of(entry, root)
     if folder is not None and revision is None:
         revision = f"files:{_digest(folder)}"
-    parts = [revision, told.quantization and f"quantization:{told.quantization}"]
+    parts = [revision, entry.quantization and f"quantization:{entry.quantization}"]
     return ", ".join(part for part in parts if part) or None
 
 
@@ -257,7 +258,7 @@ def _digest(folder: Path) -> str:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield a model's files; what begins with a dot is a download's own bookkeeping."""
+    """Yield a model's files; names that begin with a dot belong to a download."""
     for path in folder.rglob("*"):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if path.is_file() and not hidden:
@@ -265,14 +266,14 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def crowding(launches: Collection[Launch]) -> str | None:
-    """Say so where servers want more of the same GPUs than there is."""
+    """Return a warning if servers want more memory of the same GPUs than there is."""
     by_gpus: dict[str | None, list[Launch]] = {}
     for launch in dict.fromkeys(launches):
         by_gpus.setdefault(launch.gpus, []).append(launch)
     for beside in by_gpus.values():
         if len(beside) > 1 and sum(launch.share for launch in beside) > 1:
             shares = " and ".join(f"{shown(one.name)} {one.share:g}" for one in beside)
-            return f"of the memory of the same GPUs {shares} are wanted at once: {ADVICE}"
+            return f"the models need more memory than the same GPUs have ({shares}): {ADVICE}"
     return None
 
 

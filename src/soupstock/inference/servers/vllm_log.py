@@ -1,4 +1,4 @@
-"""What vLLM's log tells: how far a server that starts has come, and why one did not start."""
+"""Reads vLLM's log: how far a starting server has come, and why one did not start."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -15,12 +15,12 @@ _PREFIX = re.compile(
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 STAGES = (
-    (r"Starting to load model", "finding the model's files (what is not here yet is fetched)"),
+    (r"Starting to load model", "finding the model's files (missing ones are downloaded)"),
     (r"Loading .* checkpoint shards|Loading weights took", "loading weights"),
     (r"Dynamo bytecode transform|Compiling a graph for", "compiling"),
     (r"Capturing CUDA graphs|Graph capturing", "capturing CUDA graphs"),
 )
-"""What vLLM writes when it comes to a stage, and what a person is told; in their order."""
+"""What vLLM writes when it reaches a stage, and how it is shown, in their order."""
 
 _KNOWN: tuple[tuple[Kind, str, str], ...] = (
     ("other", r"error: (unrecognized arguments: .+)", r"\1"),
@@ -35,7 +35,7 @@ _KNOWN: tuple[tuple[Kind, str, str], ...] = (
     (
         "other",
         r"LocalEntryNotFoundError: .*",
-        "the model is not on this machine, and the Hub may not be asked (HF_HUB_OFFLINE)",
+        "the model is not on this machine, and HF_HUB_OFFLINE forbids to ask the Hub",
     ),
     (
         "other",
@@ -45,7 +45,7 @@ _KNOWN: tuple[tuple[Kind, str, str], ...] = (
     (
         "other",
         r"(?:GatedRepoError|.*gated repo).*",
-        "the model's owner must let you in first: accept its terms on the Hub and set HF_TOKEN",
+        "the model's owner must give you access: accept its terms on the Hub and set HF_TOKEN",
     ),
     ("other", r"(No space left on device)", "the disk is full"),
     ("memory", r"((?:CUDA|HIP) out of memory\.(?: Tried to allocate [\d.]+ \w+\.)?)", r"\1"),
@@ -58,7 +58,7 @@ _KNOWN: tuple[tuple[Kind, str, str], ...] = (
     ("memory", r"(To serve at least one request with .* available KV cache memory[^)]*\))", r"\1"),
     ("port", r"([Aa]ddress already in use)", r"\1"),
 )
-"""Causes, as vLLM writes them, and what a person is told."""
+"""Causes, as vLLM writes them, and how they are shown."""
 
 _GENERIC = ("root cause", "initialization failed", "Engine process failed to start")
 _ERROR = re.compile(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception)): (.+)$")
@@ -73,7 +73,7 @@ class Reason(NamedTuple):
 
 
 def stage(line: str, after: int) -> int:
-    """Return the number of the stage that a line tells of; `after` where it tells of no later."""
+    """Return the number of the stage that a line reports; `after` if it reports no later one."""
     for number in range(len(STAGES) - 1, after, -1):
         if re.search(STAGES[number][0], line):
             return number
@@ -81,7 +81,7 @@ def stage(line: str, after: int) -> int:
 
 
 def reason(log: str) -> Reason | None:
-    """Find why a server ended: a cause that is known, or else the first error of its log."""
+    """Find why a server ended: a known cause, or else the first error of its log."""
     lines = [_PREFIX.sub("", _COLOUR.sub("", line)).rstrip() for line in log.splitlines()]
     for line in lines:
         for kind, pattern, words in _KNOWN:
@@ -94,12 +94,12 @@ def reason(log: str) -> Reason | None:
 
 
 def _errors(lines: Sequence[str]) -> Iterator[str]:
-    """Yield the errors of a log, without those that say no more than that there was one."""
+    """Yield the errors of a log, without those that only say that there was one."""
     for number, line in enumerate(lines):
         found = _ERROR.match(line)
         if found is None or any(words in line for words in _GENERIC):
             continue
-        # What pydantic found stands in the next line.
+        # The next line has what pydantic found.
         further = _INVALID.match(lines[number + 1]) if number + 1 < len(lines) else None
         yield further[1] if further else f"{found[1]}: {found[2]}"
 

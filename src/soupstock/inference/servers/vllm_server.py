@@ -1,4 +1,4 @@
-"""The vLLM servers of a run: begun on first need, shared, begun anew once if they die, and stopped.
+"""The vLLM servers of a run: started on first need, shared, restarted once if they die, stopped.
 
 Each runs under a watchdog in a process group of its own, so it lives no longer than the run.
 """
@@ -29,33 +29,33 @@ from soupstock.spec.pipeline import slug
 Notify = Callable[[str], None]
 
 _MOST_PORTS = 3
-"""How many ports are tried: between the choice and its use another process may take one."""
+"""How many ports to try: another process may take one between its choice and its use."""
 
 _EVERY = 0.1
 """Seconds between two looks at a server that starts or ends."""
 
 _DYING = 15.0
-"""How long a server that answers no more may take to end, in seconds."""
+"""How long a server that stopped answering may take to end, in seconds."""
 
-_LAST_WORDS = 20_000
-"""In how many characters at a log's end the reason is looked for why a server died."""
+_LOG_END = 20_000
+"""How many characters at a log's end are searched for the reason why a server died."""
 
 _ANSWER = 5.0
 """How long an answer about its health or its counters may take, in seconds."""
 
 _QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-"""A run asks model servers alone, so vLLM does not report what it is used for."""
+"""A run talks to model servers alone, so vLLM must not report how it is used."""
 
 _COUNTER = re.compile(r"^vllm:prefix_cache_(queries|hits)_total(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 _OK = 200
 _UNAVAILABLE = 503
 
 
-class Cached(NamedTuple):
-    """Tokens of prompts that a server looked up in its prefix cache, and found there."""
+class PrefixCache(NamedTuple):
+    """Prompt tokens that a server looked up in its prefix cache, and those found in it."""
 
-    asked: float = 0.0
-    found: float = 0.0
+    queries: float = 0.0
+    hits: float = 0.0
 
 
 class VllmServers:
@@ -67,19 +67,19 @@ class VllmServers:
         self._running: dict[Launch, _Server] = {}
         self._files: dict[Launch, _LogFile] = {}
         self._deaths: Counter[Launch] = Counter()
-        self._cached: dict[Launch, Cached] = {}
+        self._cached: dict[Launch, PrefixCache] = {}
         # One after the other: each measures how much of the GPUs' memory is free.
         self._starting = asyncio.Lock()
 
     async def address(self, launch: Launch) -> tuple[str, str]:
         """Return a server's base URL and key, with the server up; raises ModelError.
 
-        Whoever asks again, because the server answered no more, gets it begun anew, once.
+        If it is asked again because the server stopped answering, it restarts the server, once.
         """
         async with self._starting:
             server = self._running.get(launch)
-            if server is not None and not await server.is_fit():
-                await self._bury(launch, server)
+            if server is not None and not await server.is_healthy():
+                await self._note_death(launch, server)
                 server = None
             if server is None:
                 server = self._running[launch] = await self._started(launch)
@@ -87,15 +87,15 @@ class VllmServers:
 
     def prefix_hits(self, launch: Launch) -> float | None:
         """Return the share of prompt tokens that the prefix cache had, of servers that ended."""
-        cached = self._cached.get(launch, Cached())
-        return cached.found / cached.asked if cached.asked else None
+        cached = self._cached.get(launch, PrefixCache())
+        return cached.hits / cached.queries if cached.queries else None
 
     async def stop(self) -> None:
-        """Stop all servers; each may be begun again."""
+        """Stop all servers; each may be started again."""
         for launch, server in list(self._running.items()):
-            asked, found = self._cached.get(launch, Cached())
+            queries, hits = self._cached.get(launch, PrefixCache())
             more = await server.cached()
-            self._cached[launch] = Cached(asked + more.asked, found + more.found)
+            self._cached[launch] = PrefixCache(queries + more.queries, hits + more.hits)
             await server.stop()
             del self._running[launch]
 
@@ -109,31 +109,31 @@ class VllmServers:
         self._notify(f"{name}: starting vLLM; its log is {shown(file.path)}")
         for left in reversed(range(_MOST_PORTS)):
             server = _Server(launch, file)
-            why = await self._awaited(launch, server)
+            why = await self._wait_for(launch, server)
             if why is None:
                 self._notify(f"{name}: ready after {time.monotonic() - began:.0f} s")
                 return server
             if why.kind != "port" or not left:
-                raise ModelError(f"{name} did not start: {self._told(launch, why)}")
+                raise ModelError(f"{name} did not start: {self._with_advice(launch, why)}")
         raise AssertionError
 
-    async def _awaited(self, launch: Launch, server: "_Server") -> Reason | None:
+    async def _wait_for(self, launch: Launch, server: "_Server") -> Reason | None:
         """Wait for a server; returns why it ended, if it did."""
         name, is_ready = _title(launch), False
         try:
             async with asyncio.timeout(launch.patience):
-                why = await server.ready(lambda said: self._notify(f"{name}: {said}"))
+                why = await server.ready(lambda words: self._notify(f"{name}: {words}"))
             is_ready = why is None
         except TimeoutError:
-            late = f"it was not ready after {launch.patience:g} s (startup_timeout)"
-            return Reason("other", late)
+            words = f"it was not ready after {launch.patience:g} s (startup_timeout)"
+            return Reason("other", words)
         finally:
             if not is_ready:
                 await server.stop()
         return why
 
-    def _told(self, launch: Launch, why: Reason) -> str:
-        """Complete a reason: what to do about memory, and where the log is."""
+    def _with_advice(self, launch: Launch, why: Reason) -> str:
+        """Add to a reason what to do about memory, and where the log is."""
         beside = [shown(other.name) for other in self._running if other.gpus == launch.gpus]
         log = f"its log is {shown(self._files[launch].path)}"
         if why.kind != "memory":
@@ -141,12 +141,12 @@ class VllmServers:
         if beside:
             return f"{why.text}; it does not fit beside {', '.join(beside)}: {ADVICE}; {log}"
         return (
-            f"{why.text}; lower max_model_len, spread it over more GPUs (tensor_parallel) or look "
-            f"for what else is on them; {log}"
+            f"{why.text}; lower max_model_len, use more GPUs (tensor_parallel), or stop what else "
+            f"runs on them; {log}"
         )
 
     def _file(self, launch: Launch) -> "_LogFile":
-        """Return the log of a launch: one file for a run, whatever it begins anew."""
+        """Return the log of a launch: one file for a run, however often the server is started."""
         if launch not in self._files:
             taken = {file.path for file in self._files.values()}
             stem, number = f"{VLLM}-{slug(launch.name).lower()}", 1
@@ -155,15 +155,15 @@ class VllmServers:
             self._files[launch] = _LogFile.fresh(path)
         return self._files[launch]
 
-    async def _bury(self, launch: Launch, server: "_Server") -> None:
-        """Note that a server died; raises ModelError when it is not the first time."""
+    async def _note_death(self, launch: Launch, server: "_Server") -> None:
+        """Note that a server died; raises ModelError if it is not the first time."""
         how = server.ending
         await server.stop()
         self._deaths[launch] += 1
-        # Who is killed leaves no word, and what went wrong earlier is not why.
-        why = None if how == "SIGKILL" else reason(server.said()[-_LAST_WORDS:])
-        told = f"{how}: {why.text}" if why else how
-        how = f"{_title(launch)}: the server ended early ({told})"
+        # A killed server logs no reason, and earlier errors in its log are not the reason.
+        why = None if how == "SIGKILL" else reason(server.log_text()[-_LOG_END:])
+        cause = f"{how}: {why.text}" if why else how
+        how = f"{_title(launch)}: the server ended early ({cause})"
         if self._deaths[launch] > 1:
             raise ModelError(f"{how} for the second time; its log is {shown(server.log)}")
         del self._running[launch]
@@ -180,7 +180,7 @@ class _LogFile(NamedTuple):
 
     @classmethod
     def fresh(cls, path: Path) -> Self:
-        """Open an empty log; another run that writes to one of this name keeps its own."""
+        """Open an empty log; another run that writes to a file of this name keeps its own."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         return cls(path, path.open("a+b", buffering=0))
@@ -195,10 +195,10 @@ class _Server:
         self._sink = file.sink
         self._from = file.sink.seek(0, os.SEEK_END)
         self._port = _free_port()
-        # vLLM's processes talk over sockets in a folder, and leave them there.
+        # vLLM's processes talk over sockets in a folder, and do not remove them.
         self._sockets = tempfile.mkdtemp(prefix="soupstock-")
         own = {"VLLM_API_KEY": self.key, "VLLM_RPC_BASE_PATH": self._sockets}
-        self._process = _begun(launch, self._port, own, file.sink)
+        self._process = _start(launch, self._port, own, file.sink)
 
     @property
     def base_url(self) -> str:
@@ -213,14 +213,14 @@ class _Server:
                 return signal.Signals(status - 128).name
         return "it answered no more" if status is None else f"exit status {status}"
 
-    def said(self) -> str:
+    def log_text(self) -> str:
         """Return what the server wrote into its log, without its key."""
         size = self._sink.seek(0, os.SEEK_END)
         raw = os.pread(self._sink.fileno(), size - self._from, self._from)
         return raw.decode(errors="replace").replace(self.key, "[key]")
 
     async def ready(self, notify: Notify) -> Reason | None:
-        """Wait until the server answers, telling of each stage; returns why it ended, if it did."""
+        """Wait until the server answers, and report each stage; returns why it ended, if it did."""
         reached, read = -1, self._from
         while self._process.poll() is None:
             chunk = os.pread(self._sink.fileno(), 1 << 20, read)
@@ -233,15 +233,15 @@ class _Server:
             if await _status(self._port) == _OK:
                 return None
             await asyncio.sleep(_EVERY)
-        said = self.said()
-        return reason(said) or Reason("other", last_line(said) or self.ending)
+        text = self.log_text()
+        return reason(text) or Reason("other", last_line(text) or self.ending)
 
-    async def is_fit(self) -> bool:
-        """Tell whether the server can answer; one that is dying is given the time to end."""
+    async def is_healthy(self) -> bool:
+        """Tell whether the server can answer; one that is dying gets the time to end."""
         deadline = time.monotonic() + _DYING
         while self._process.poll() is None:
             status = await _status(self._port)
-            # A server that takes long to say how it is has a lot to do.
+            # A server that takes long to answer about its health is busy.
             if status not in (None, _UNAVAILABLE):
                 return True
             if time.monotonic() > deadline:
@@ -249,10 +249,10 @@ class _Server:
             await asyncio.sleep(_EVERY)
         return False
 
-    async def cached(self) -> Cached:
-        """Ask the server how much of its prompts it found in its prefix cache."""
+    async def cached(self) -> PrefixCache:
+        """Ask the server how many prompt tokens it found in its prefix cache."""
         _, body = await _get(self._port, "/metrics") if self._process.poll() is None else (0, "")
-        return read_cached(body)
+        return read_prefix_cache(body)
 
     async def stop(self) -> None:
         """End the server with all that it started; returns when they are gone."""
@@ -270,11 +270,11 @@ class _Server:
             shutil.rmtree(self._sockets, ignore_errors=True)
 
 
-def _begun(
+def _start(
     launch: Launch, port: int, own: Mapping[str, str], log: IO[bytes]
 ) -> "subprocess.Popen[bytes]":
-    """Start a server; its key goes by the environment, for everybody sees a command line."""
-    # Safe path: no file of the folder where the run is stands in for one of Python's modules.
+    """Start a server; its key goes into the environment, as command lines are visible to all."""
+    # -P: no file in the current folder can stand in for one of Python's modules.
     watchdog = (sys.executable, "-P", "-m", "soupstock.inference.servers.watchdog")
     environment = {**_QUIET, **os.environ, **dict(launch.env), **own}
     return subprocess.Popen(  # noqa: S603 - the command of the user's own settings
@@ -283,7 +283,7 @@ def _begun(
         stdout=log,
         stderr=log,
         env=environment,
-        # A session of its own: Ctrl-C in the terminal is for the run, which stops it in order.
+        # A session of its own: Ctrl-C in the terminal reaches the run alone, which stops in order.
         start_new_session=True,
     )
 
@@ -315,10 +315,10 @@ async def _get(port: int, path: str) -> tuple[int | None, str]:
         return None, ""
 
 
-def read_cached(metrics: str) -> Cached:
+def read_prefix_cache(metrics: str) -> PrefixCache:
     """Read a server's counters, of all its engines together."""
     sums = Counter[str]()
     for name, value in _COUNTER.findall(metrics):
         with contextlib.suppress(ValueError):
             sums[name] += float(value)  # type: ignore[assignment]  # a Counter holds any number
-    return Cached(sums["queries"], sums["hits"])
+    return PrefixCache(sums["queries"], sums["hits"])

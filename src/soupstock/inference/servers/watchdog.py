@@ -1,10 +1,10 @@
-"""Run a server no longer than whoever started it lives.
+"""Run a server that lives no longer than the run that started it.
 
 `python -m soupstock.inference.servers.watchdog COMMAND…` runs it.
 
 The command gets a process group of its own. Standard input is a pipe from the run: when it closes,
-because the run is done or was killed, however, the whole group is ended: kindly, then by force. The
-exit status is the command's, as a shell gives it (128 and the signal's number where one ended it).
+because the run is done or was killed, the whole group is ended, first by SIGTERM, then by SIGKILL.
+The exit status is the command's, as a shell gives it (128 + the signal that ended it).
 """
 
 import contextlib
@@ -18,25 +18,25 @@ import time
 from collections.abc import Sequence
 
 PATIENCE = 5.0
-"""How long a command has to end by itself once it is told to, in seconds."""
+"""How long a command may take to end after SIGTERM, in seconds."""
 
 GRACE = 3.0
-"""How long what a command left has to end, in seconds."""
+"""How long processes that a command left may take to end, in seconds."""
 
 NOT_FOUND = 127
-"""The exit status where the command cannot be run at all."""
+"""The exit status if the command cannot be run at all."""
 
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _NONE = 0
-"""No signal at all: asks whether there is anybody to get one."""
+"""No signal at all: asks whether any process would get one."""
 
 
 def main(command: Sequence[str]) -> int:
     """Run a command until it ends, standard input closes or a signal comes; returns its status."""
     woken = _signals()
-    # Whoever loses its parent becomes a child of this process, which then knows of its end.
+    # Orphans become children of this process, which then learns when they end.
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     try:
         process = subprocess.Popen(  # noqa: S603 - the run's own command
@@ -53,13 +53,13 @@ def main(command: Sequence[str]) -> int:
             if _is_over(woken):
                 _end(process)
     finally:
-        _sweep(process)
+        _end_group(process)
     status = process.returncode
     return status if status >= 0 else 128 - status
 
 
 def _die_with_parent() -> None:
-    """Have Linux kill this process when the watchdog dies, itself killed by force."""
+    """Have Linux kill this process if the watchdog itself is killed."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -80,7 +80,7 @@ def _signals() -> int:
 
 
 def _is_over(woken: int) -> bool:
-    """Wait until something happens; tell whether it means that the command should end."""
+    """Wait until something happens; tell whether the command should end."""
     stdin = sys.stdin.fileno()
     ready, _, _ = select.select([stdin, woken], [], [])
     came = os.read(woken, 64) if woken in ready else b""
@@ -90,33 +90,33 @@ def _is_over(woken: int) -> bool:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    _tell(process, signal.SIGTERM)
+    _signal(process, signal.SIGTERM)
     try:
         process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
-        _tell(process, signal.SIGKILL)
+        _signal(process, signal.SIGKILL)
         process.wait()
 
 
-def _sweep(process: "subprocess.Popen[bytes]") -> None:
-    """End what the command started and left: at first kindly, for some of it cleans up."""
+def _end_group(process: "subprocess.Popen[bytes]") -> None:
+    """End the processes that the command left, first by SIGTERM: some of them clean up."""
     deadline = time.monotonic() + GRACE
-    _tell(process, signal.SIGTERM)
-    while _reaped(process) and time.monotonic() < deadline:
+    _signal(process, signal.SIGTERM)
+    while _is_any_left(process) and time.monotonic() < deadline:
         time.sleep(0.02)
-    _tell(process, signal.SIGKILL)
+    _signal(process, signal.SIGKILL)
 
 
-def _reaped(process: "subprocess.Popen[bytes]") -> bool:
-    """Take note of who ended; tell whether there is anybody left of the command."""
+def _is_any_left(process: "subprocess.Popen[bytes]") -> bool:
+    """Reap processes that ended; tell whether any of the command's is left."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
-    return _tell(process, _NONE)
+    return _signal(process, _NONE)
 
 
-def _tell(process: "subprocess.Popen[bytes]", number: int) -> bool:
-    """Send a signal to the command and to all that it started; tell whether there is any of it."""
+def _signal(process: "subprocess.Popen[bytes]", number: int) -> bool:
+    """Send a signal to the command and all that it started; tell whether any process is left."""
     try:
         os.killpg(process.pid, number)
     except (ProcessLookupError, PermissionError):

