@@ -1,4 +1,4 @@
-"""The store shows what it holds, and gives up only what no pipeline leads to."""
+"""The cache shows what it holds, and gives up only answers that no pipeline uses."""
 
 import pytest
 from click.testing import CliRunner
@@ -81,7 +81,7 @@ def test_the_command_asks_before_it_removes(folder: Folder) -> None:
     folder.replace("prompts/reply.md", "Answer well.", "Answer badly.")
     command = ["--project", str(folder.root), "cache", "--prune"]
     refused = CliRunner().invoke(main, command, input="n\n")
-    assert "40 answers are led to by no pipeline" in refused.output
+    assert "40 cached answers are unused by any pipeline or past run" in refused.output
     assert answers(folder) == 60
     assert CliRunner().invoke(main, command, input="y\n").exit_code == 0
     assert answers(folder) == 20

@@ -369,7 +369,7 @@ def test_plan_and_estimate_count_the_calls_that_may_come(folder: Folder, server:
     change(folder, "    canaries: 8\n")
     told = CliRunner().invoke(main, ["--project", str(folder.root), "plan", "mine"])
     assert "calls: at most 249" in told.output
-    assert "which show what decontaminate finds: at most 42" in told.output
+    assert "to measure what decontaminate finds: at most 42" in told.output
     assert server.count == 0
     folder.write("rows.jsonl", jsonl(texts(SAID, OTHER, *ROWS * 30)))
     before = estimate(folder.plan())

@@ -266,7 +266,7 @@ def _write_dataset(
 
 
 def _table(pool: _Pool, quotas: Sequence[int], place: Path) -> Table:
-    """Put the rows that are taken into a table, as a run has them."""
+    """Put the taken rows into a table, in the form that a run has."""
     chosen = pool.chosen(quotas)
     rows = pool.rows[chosen]
     if "id" not in rows.columns:

@@ -1,4 +1,4 @@
-"""Tables and texts for a terminal, or as plain lines where there is none.
+"""Tables and texts for a terminal, or plain lines if there is none.
 
 Generated text is hostile here too: it goes through `shown`, so no control character gets out.
 """
