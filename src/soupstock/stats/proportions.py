@@ -5,7 +5,7 @@ few corrects what it says of the many.
 """
 
 import math
-from typing import Literal, NamedTuple, assert_never
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,14 +20,10 @@ from soupstock.stats.intervals import (
     complete,
     normal_quantile,
     numbers,
-    score_limits,
     student_quantile,
     times,
     unknown,
 )
-
-Proportion = Literal["jeffreys", "wilson", "exact"]
-"""Jeffreys covers as often as it says on average, exact (Clopper-Pearson) at the least."""
 
 _VERDICTS = (0.0, 1.0, math.nan)
 
@@ -82,13 +78,10 @@ class Errors(NamedTuple):
         )
 
 
-def proportion(
-    count: int, of: int, *, method: Proportion = "jeffreys", level: float = LEVEL
-) -> Interval:
-    """Return a share and its interval: Jeffreys', Wilson's, or the exact one.
+def proportion(count: int, of: int, *, level: float = LEVEL) -> Interval:
+    """Return a share and Jeffreys' interval of it, which covers the truth as often as it says.
 
-    See Brown, Cai and DasGupta (2001). Jeffreys' ends at 0 and 1 where nothing or everything is
-    counted.
+    See Brown, Cai and DasGupta (2001). The interval ends at 0 if `count` is 0, at 1 if it is `of`.
 
     Raises:
         ValueError: `count` is not from 0 to `of`.
@@ -97,19 +90,11 @@ def proportion(
         raise ValueError(f"{count} of {of} is no share")
     if not of:
         return unknown(level)
-    share, tail = count / of, (1 - level) / 2
-    match method:
-        case "jeffreys":
-            before = after = 0.5
-        case "exact":
-            before, after = 0.0, 1.0
-        case "wilson":
-            return score_limits(share, lambda p: p * (1 - p) / of, (0, 1), level)
-        case _:
-            assert_never(method)
-    low = beta_quantile(tail, count + before, of - count + after) if count else 0.0
-    high = beta_quantile(1 - tail, count + after, of - count + before) if count < of else 1.0
-    return Interval(share, low, high, level)
+    tail = (1 - level) / 2
+    a, b = count + 0.5, of - count + 0.5
+    low = beta_quantile(tail, a, b) if count else 0.0
+    high = beta_quantile(1 - tail, a, b) if count < of else 1.0
+    return Interval(count / of, low, high, level)
 
 
 def net_share(up: int, down: int, of: int, *, level: float = LEVEL) -> Interval:

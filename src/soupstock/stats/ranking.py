@@ -5,14 +5,13 @@ where there is none. It is always told of a and b, whichever was shown first.
 """
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from soupstock.stats.intervals import (
     LEVEL,
-    Flags,
     Floats,
     Interval,
     Values,
@@ -66,16 +65,6 @@ class Orders(NamedTuple):
             f"The verdict is the same in both orders for {self.same.percent()} of {over}; {flips},"
             f" and {bias}."
         )
-
-
-class Band(NamedTuple):
-    """Pairs whose margins lie from `low` to `high`."""
-
-    low: float
-    high: float
-    pairs: int
-    flips: Interval
-    """The share of them that flips."""
 
 
 class Ranking(NamedTuple):
@@ -138,29 +127,6 @@ def _verdicts(values: Values) -> Floats:
     if not np.isin(found[~np.isnan(found)], (-1, 0, 1)).all():
         raise ValueError("a verdict on a pair is 1, 0 or -1")
     return found
-
-
-def flips_by_margin(
-    forward: Values, backward: Values, margins: Values, *, bands: int = 4, level: float = LEVEL
-) -> list[Band]:
-    """Say for bands of margins, each of about as many pairs, how often verdicts flip.
-
-    A margin is how sure the judge was: the difference of two scores, say, whatever its sign. Where
-    wide margins flip as often as narrow ones, it was not sure of anything.
-    """
-    (ahead, behind, sizes), _ = complete(_verdicts(forward), _verdicts(backward), margins)
-    is_flip, width = ahead * behind < 0, np.abs(sizes)
-    return list(_bands(width, is_flip, bands, level)) if len(width) else []
-
-
-def _bands(width: Floats, is_flip: Flags, bands: int, level: float) -> Iterator[Band]:
-    edges = np.unique(np.quantile(width, np.linspace(0, 1, bands + 1)))
-    places = np.searchsorted(edges[1:-1], width, side="right")
-    for place in np.unique(places):
-        chosen = places == place
-        flips = proportion(int(is_flip[chosen].sum()), int(chosen.sum()), level=level)
-        low, high = width[chosen].min(), width[chosen].max()
-        yield Band(float(low), float(high), int(chosen.sum()), flips)
 
 
 def bradley_terry(
