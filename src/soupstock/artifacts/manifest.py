@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from soupstock.artifacts.dataset import DatasetRecord, DiversityRecord, TopicRecord
 from soupstock.artifacts.decontamination import DecontaminationRecord
+from soupstock.artifacts.files import written_whole
 from soupstock.artifacts.judges import JudgeRecord
 from soupstock.artifacts.review import ReviewRecord
 from soupstock.artifacts.terms import TermsRecord
@@ -276,6 +277,5 @@ def read(folder: Path) -> Manifest:
 
 def write(folder: Path, manifest: Manifest) -> None:
     """Write a run's manifest whole or not at all."""
-    partial = folder / f".{MANIFEST}.partial"
-    partial.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / MANIFEST)
+    with written_whole(folder / MANIFEST) as file:
+        file.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")

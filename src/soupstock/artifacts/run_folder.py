@@ -1,7 +1,6 @@
 """The folder of a run: named by what the run is, worked in by one process at a time."""
 
 import errno
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from soupstock.artifacts.files import sha256
 from soupstock.artifacts.manifest import MANIFEST
 from soupstock.errors import MistakeError, SoupstockError
 from soupstock.spec.pipeline import slug, unslugged
@@ -143,7 +143,5 @@ def hashes(folder: Path) -> dict[str, str]:
     found = {}
     for path in files:
         if path.is_file():
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            found[path.relative_to(folder).as_posix()] = digest
+            found[path.relative_to(folder).as_posix()] = sha256(path)
     return found

@@ -15,8 +15,9 @@ from pydantic import BaseModel, ValidationError
 from soupstock import spec
 from soupstock.artifacts import run_folder
 from soupstock.artifacts.dataset import ConfigRecord
+from soupstock.artifacts.files import sha256
 from soupstock.dataset.leaks import SchemaOf, leaks, rows_of, shards_of
-from soupstock.dataset.release import Release, sha256
+from soupstock.dataset.release import Release
 from soupstock.errors import MistakeError
 from soupstock.project.project import Project
 from soupstock.project.recorded import RecordedProject

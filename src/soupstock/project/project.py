@@ -1,7 +1,6 @@
 """Finds everything by name: in the user's project first, then in the standard one."""
 
 import functools
-import hashlib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
+from soupstock.artifacts.files import sha256
 from soupstock.artifacts.manifest import PartRecord
 from soupstock.errors import MistakeError, Place, UnknownNameError, shown
 from soupstock.inference.servers.endpoint import Endpoint
@@ -99,14 +99,10 @@ class Project:
         wanted = {record.file: record.sha256 for record in records}
 
         def is_same(file: Path) -> bool:
-            return wanted.get(self._where(file)) == _sha256(file)
+            return wanted.get(self._where(file)) == sha256(file)
 
         found = self._definitions("filters", inspect.isfunction, is_same)
         return {name: definition.value for name, definition in found.items()}
-
-    def filter_names(self) -> tuple[str, ...]:
-        """Return the names of all filters, sorted."""
-        return tuple(sorted(self._filters))
 
     def endpoints(self) -> dict[str, Endpoint | Vllm]:
         """Return the model servers of `[tool.soupstock.models]` in the project's pyproject.toml."""
@@ -163,7 +159,7 @@ class Project:
         return PartRecord(
             name=name,
             file=self._where(file),
-            sha256=_sha256(file),
+            sha256=sha256(file),
             text=read_text(file),
         )
 
@@ -180,10 +176,6 @@ def name_of(pipeline: str) -> str:
     """Return a pipeline's name, where its file may stand for it: `drafts/mine.yaml` is `mine`."""
     path = Path(pipeline)
     return path.stem if path.suffix in _SUFFIXES else pipeline
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _is_model(value: object) -> bool:

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from soupstock import errors
 from soupstock.artifacts import manifest, run_folder
+from soupstock.artifacts.files import written_whole
 from soupstock.artifacts.manifest import Manifest
 from soupstock.errors import MistakeError, shown
 from soupstock.project.project import Project, name_of
@@ -189,6 +190,5 @@ def _read_seen(path: Path) -> dict[str, str]:
 
 
 def _write_seen(path: Path, seen: Mapping[str, str]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(_SEEN.dump_json(dict(seen)))
-    partial.replace(path)
+    with written_whole(path) as file:
+        file.write_bytes(_SEEN.dump_json(dict(seen)))

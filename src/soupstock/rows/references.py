@@ -14,7 +14,9 @@ import polars as pl
 
 from soupstock import spec
 from soupstock.artifacts import run_folder
+from soupstock.artifacts.files import sha256
 from soupstock.errors import MistakeError, Place, UnknownNameError, quoted, shown
+from soupstock.rows.rows import KEPT
 from soupstock.rows.sources import folder_hash, loaded, resolved, scanned
 from soupstock.text.measures import read_texts
 
@@ -71,7 +73,7 @@ def find_there(
         # A run's rows are counted before those that it dropped are left out.
         frame = frame.with_row_index(_NUMBER, offset=1)
         if isinstance(there, spec.RunThere):
-            frame = frame.filter(pl.col("dropped_by").list.len() == 0)
+            frame = frame.filter(KEPT)
         rows = frame.select(pl.len()).collect().item()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         reason = shown(str(error).split("\n", 1)[0])
@@ -85,12 +87,7 @@ def _file(written: str, root: Path, place: Place | None) -> tuple[str, pl.LazyFr
     path = resolved(written, root)
     if path is None or not path.is_file():
         raise MistakeError(f"there is no file {quoted(written)} in {shown(root)}", place)
-    return _sha256(path), scanned(path, place)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256(path), scanned(path, place)
 
 
 def _dataset(there: spec.DatasetThere, root: Path, place: Place | None) -> tuple[str, pl.LazyFrame]:
@@ -109,7 +106,7 @@ def _dataset(there: spec.DatasetThere, root: Path, place: Place | None) -> tuple
         source = spec.DatasetSource(**there.model_dump(exclude={"column"}))
         data = loaded(source, str(path), place)
         return folder_hash(path), pl.DataFrame(data.with_format("arrow")[:]).lazy()
-    digest = hashlib.sha256("".join(map(_sha256, files)).encode()).hexdigest()
+    digest = hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
     return digest, pl.scan_parquet(files, glob=False)
 
 
@@ -140,7 +137,7 @@ def _run(
         raise MistakeError(f"several runs are called {quoted(written)}", place)
     path = found[0] / run_folder.ROWS
     label = run_folder.run_name(found[0])
-    return label, _sha256(path), pl.scan_parquet(path, glob=False)
+    return label, sha256(path), pl.scan_parquet(path, glob=False)
 
 
 def _run_folders(runs: Path, written: str) -> Iterator[Path]:

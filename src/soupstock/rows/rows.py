@@ -68,8 +68,12 @@ class Ids:
         return digest.hex()
 
 
+KEPT = pl.col("dropped_by").list.len() == 0
+"""Whether a row is kept: nothing dropped it so far."""
+
+
 def is_kept(row: Row) -> bool:
-    """Say whether nothing dropped a row so far."""
+    """Tell whether a row is kept: nothing dropped it so far."""
     return not row["dropped_by"]
 
 

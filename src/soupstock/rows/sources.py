@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import polars as pl
 from polars.datatypes import DataTypeClass
 
+from soupstock.artifacts.files import sha256
 from soupstock.errors import MistakeError, Place, quoted, shown
 from soupstock.rows.jsonl import check_csv, check_jsonl
 from soupstock.rows.rows import Columns
@@ -144,10 +145,9 @@ def read_file(source: FileSource, root: Path, place: Place | None) -> Source:
         raise MistakeError(f"it cannot be read: {reason}", Place(path)) from error
     if not rows:
         raise MistakeError("it has no rows", Place(path))
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256(path)
     rows = min(rows, source.rows or rows)
-    return Source("file", columns, rows, sha256, _Scanned(frame), sha256)
+    return Source("file", columns, rows, digest, _Scanned(frame), digest)
 
 
 def resolved(written: str, root: Path) -> Path | None:
@@ -227,8 +227,7 @@ def folder_hash(folder: Path) -> str:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             digest.update(path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape"))
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            digest.update(bytes.fromhex(sha256(path)))
     return digest.hexdigest()
 
 

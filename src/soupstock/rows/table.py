@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 
+from soupstock.artifacts.files import written_whole
 from soupstock.rows.rows import Columns, RecordsError, Row, frame
 
 ROW_GROUP = 2048
@@ -149,14 +150,16 @@ class Gatherer:
 
 def save(path: Path, columns: Columns, frames: Iterable[pl.DataFrame]) -> None:
     """Write frames into one Parquet file, whole or not at all: same rows, same bytes."""
-    partial = path.with_name(f".{path.name}.partial")
     plain = pl.CompatLevel.oldest()
     schema = pl.DataFrame(schema=dict(columns)).to_arrow(compat_level=plain).schema
-    with _writing(path), pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+    with (
+        written_whole(path) as file,
+        _writing(path),
+        pq.ParquetWriter(file, schema, compression="zstd") as writer,
+    ):
         for part in frames:
             arrow = part.to_arrow(compat_level=plain).cast(schema)
             writer.write_table(arrow, row_group_size=ROW_GROUP)
-    partial.replace(path)
 
 
 @contextmanager
