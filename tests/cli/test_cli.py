@@ -202,7 +202,7 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
         swap("- score: {column: quality, min: 0.5}", "- 3"),
         (
             "pipelines/mine.yaml:19: a filter is a name, or one name with its arguments: "
-            "`length: {column: response}`; '3' is none"
+            "`length: {column: response}`; '3' is neither"
         ),
     ),
     "a filter on a column that is not there": (
@@ -219,7 +219,7 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     ),
     "a reserved column": (
         swap("generate: question", "generate: twin"),
-        "pipelines/mine.yaml:8: the column 'twin' is kept by soupstock itself; choose another name",
+        "pipelines/mine.yaml:8: the column 'twin' is reserved by soupstock; choose another name",
     ),
     "a column with a space": (
         swap("generate: question", "generate: my question"),

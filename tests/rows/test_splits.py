@@ -247,7 +247,7 @@ def test_datasets_loads_the_splits_and_the_card_says_what_is_in_them(
 @pytest.mark.parametrize(
     ("old", "new", "line", "said"),
     [
-        ("test: 0.3", "train: 0.3", 7, "`train` takes what the other splits leave"),
+        ("test: 0.3", "train: 0.3", 7, "`train` gets the remaining rows"),
         ("test: 0.3", "test: 0.8", 7, "the splits take all rows"),
         ("test: 0.3", "Test: 0.3", 7, "Test"),
         ("    splits", "    stratify: colour\n    splits", 7, "no column is called 'colour'"),

@@ -11,7 +11,7 @@ from pydantic import Discriminator, Field, StringConstraints, Tag, model_validat
 
 from soupstock.errors import quoted
 from soupstock.judging.logprobs import Numbers, chances, entropy
-from soupstock.spec.fields import Name, Path_, Spec
+from soupstock.spec.fields import ColumnPath, Name, Spec
 from soupstock.spec.pruning import Use
 
 MAX_REASON = 200
@@ -57,13 +57,13 @@ class Rubric(Spec):
     description: str = ""
     """What is judged, in a sentence; the judge reads it too."""
 
-    columns: Annotated[tuple[Path_, ...], Field(min_length=1, validate_default=False)] = ()
+    columns: Annotated[tuple[ColumnPath, ...], Field(min_length=1, validate_default=False)] = ()
     """Which columns the judge is shown, in order; nothing else of the row but `context`."""
 
-    context: tuple[Path_, ...] = ()
+    context: tuple[ColumnPath, ...] = ()
     """Columns that the judge is shown to hold the others against: a source, a reference."""
 
-    answer: Path_ | None = None
+    answer: ColumnPath | None = None
     """Which of the columns is judged: the last, where it is left out. Canaries spoil it."""
 
     prompt: Name = "judge"

@@ -1,4 +1,4 @@
-"""What a person writes, as frozen data, with the line of every mistake.
+"""What a person writes, as frozen data, with the line of each mistake.
 
 Knows no rows and no models.
 """
@@ -7,12 +7,12 @@ from soupstock.spec.fields import (
     MAX_ROWS,
     RESERVED,
     Column,
+    ColumnPath,
     ModelName,
     Name,
-    Path_,
     Repository,
     Role,
-    Texts,
+    TextPath,
 )
 from soupstock.spec.generation import Converse, Generate, Sampling, Task
 from soupstock.spec.judging import Judge, Verify
@@ -51,6 +51,7 @@ __all__ = [
     "Amount",
     "Best",
     "Column",
+    "ColumnPath",
     "Config",
     "Converse",
     "DatasetSource",
@@ -67,7 +68,6 @@ __all__ = [
     "Mask",
     "ModelName",
     "Name",
-    "Path_",
     "Pipeline",
     "Publish",
     "Repository",
@@ -80,7 +80,7 @@ __all__ = [
     "Step",
     "Stratified",
     "Task",
-    "Texts",
+    "TextPath",
     "There",
     "Use",
     "Verify",

@@ -49,8 +49,8 @@ def _pattern(kind: Any) -> str:
 
 _NAMES = {
     _pattern(spec.Column): "a name of letters, digits and underscores that begins with a letter",
-    _pattern(spec.Path_): "a column's name, or a field of a column: `answer`, `item.question`",
-    _pattern(spec.Texts): (
+    _pattern(spec.ColumnPath): "a column's name, or a field of a column: `answer`, `item.question`",
+    _pattern(spec.TextPath): (
         "a column's name, a field of one or a role of one: `answer`, `item.question`,"
         " `messages::user`"
     ),
@@ -189,7 +189,7 @@ def _say(same: Sequence[_Finding]) -> str:
     finding = same[0]
     value, label = finding.error["input"], _label(finding)
     if finding.holder is spec.FilterUse and finding.key != "arguments":
-        return f"{_FILTER}; {_said(value)} is none"
+        return f"{_FILTER}; {_said(value)} is neither"
     if finding.kind in _TYPES:
         words = " or ".join(dict.fromkeys(_TYPES[one.kind] for one in same))
         return f"{label} should be {words}, not {_said(value)}{_quotes(finding)}"
