@@ -133,7 +133,7 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
         swap("models:", "description: 3\nmodels:"),
         (
             "pipelines/mine.yaml:1: description should be text, not 3; "
-            "as text it is written '3', with quotes"
+            "to write it as text, use quotes: '3'"
         ),
     ),
     "a number beyond its limit": (
@@ -253,12 +253,12 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
         (
             "pipelines/mine.yaml:8: not YAML: while scanning for the next token: found character "
             "'\\t' that cannot start any token "
-            "(indent with spaces, and put a text that begins so in quotes)"
+            "(indent with spaces; put quotes around a text that begins so)"
         ),
     ),
     "a key that comes twice": (
         swap("models:", "seed: 1\nseed: 2\nmodels:"),
-        "pipelines/mine.yaml:2: the key 'seed' is in line 1 already",
+        "pipelines/mine.yaml:2: the key 'seed' is already in line 1",
     ),
     "a tag": (
         swap("rows: 20", "rows: !!python/object/apply:os.system [ls]"),
@@ -299,14 +299,14 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     "a hostile name": (
         swap("rubric: plain", 'rubric: "plain\\u202e\\nx"'),
         (
-            "pipelines/mine.yaml:16: rubric should be a name of letters, digits, `_`, `.`, `-`, "
+            "pipelines/mine.yaml:16: rubric should be a name of letters, digits, `_`, `.` and `-`, "
             "with `/` between folders, not 'plain\\u202e\\nx'"
         ),
     ),
     "a name that leads out of its folder": (
         swap("prompt: ask", "prompt: ../../etc/passwd"),
         (
-            "pipelines/mine.yaml:10: prompt should be a name of letters, digits, `_`, `.`, `-`, "
+            "pipelines/mine.yaml:10: prompt should be a name of letters, digits, `_`, `.` and `-`, "
             "with `/` between folders, not '../../etc/passwd'"
         ),
     ),
@@ -316,13 +316,13 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     ),
     "a prompt's front matter without end": (
         put("prompts/ask.md", "---\nsystem: Be kind.\nhello"),
-        "prompts/ask.md:1: the front matter that begins here has no second '---' line",
+        "prompts/ask.md:1: the front matter that begins here has no closing '---' line",
     ),
     "a prompt's broken front matter": (
         put("prompts/ask.md", "---\ndescription: Ask.\nsystem: Be: kind\n---\nhello"),
         (
             "prompts/ask.md:3: not YAML: mapping values are not allowed here "
-            "(a text with `: ` in it needs quotes)"
+            "(put quotes around a text that contains `: `)"
         ),
     ),
     "a prompt's broken template": (
@@ -368,7 +368,7 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     ),
     "an empty prompt": (
         put("prompts/ask.md", "---\nsystem: Be kind.\n---\n\n"),
-        "prompts/ask.md: the prompt asks nothing: it has no text",
+        "prompts/ask.md: the prompt has no text; write what to ask",
     ),
     "a prompt that is not UTF-8": (
         put("prompts/ask.md", b"Ask.\ncaf\xe9"),
@@ -397,7 +397,7 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
         swap("[rude, kind]", "[1, kind]", RUBRIC),
         (
             "prompts/rubrics/plain.yaml:4: item 1 of levels should be text, not 1; "
-            "as text it is written '1', with quotes"
+            "to write it as text, use quotes: '1'"
         ),
     ),
     "a rubric's column that is not there": (
