@@ -445,14 +445,14 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     ),
     "a filter in a file that cannot be imported by its name": (
         put("filters/my-own.py", ""),
-        "filters/my-own.py: a Python file's name is letters, digits and underscores",
+        "filters/my-own.py: rename it: a Python file's name is letters, digits and underscores",
     ),
     "two filters of one name": (
         both(
             put("filters/one.py", FILTER + "return pl.col(column).is_null()\n"),
             put("filters/two.py", FILTER + "return pl.col(column).is_null()\n"),
         ),
-        "filters/two.py:4: 'own' is defined in filters/one.py:4 already",
+        "filters/two.py:4: 'own' is already defined in filters/one.py:4",
     ),
     "a filter that gives no expression": (
         own("return len(column) > 3"),

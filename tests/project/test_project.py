@@ -92,7 +92,7 @@ def test_a_current_folder_that_is_gone_is_one_line(
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    with pytest.raises(MistakeError, match=r"the folder \. is not there any more"):
+    with pytest.raises(MistakeError, match=r"the folder \. does not exist any more"):
         Project.at(Path())
 
 
