@@ -13,7 +13,7 @@ from pruned_rows import jsonl, texts
 
 from conftest import Folder
 from soupstock import testing
-from soupstock.artifacts.decontamination import SamenessRecord
+from soupstock.artifacts.decontamination import SameQuestionRecord
 from soupstock.artifacts.mix import Mixture
 from soupstock.cli.main import main
 from soupstock.dataset.mix import mix
@@ -85,7 +85,7 @@ def change(folder: Folder, steps: str) -> None:
     folder.replace("pipelines/mine.yaml", "    canaries: false\n", steps)
 
 
-def asked(run: Run) -> SamenessRecord:
+def asked(run: Run) -> SameQuestionRecord:
     record = run.manifest.decontamination[0].question
     assert record is not None
     return record

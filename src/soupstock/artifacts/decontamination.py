@@ -25,7 +25,7 @@ class RecallRecord(Record):
     """The interval of the share that is found, for nineteen in twenty."""
 
 
-class SamenessRecord(Record):
+class SameQuestionRecord(Record):
     """What a model said of rows that only resemble an item, and what its word is worth."""
 
     role: str
@@ -77,7 +77,7 @@ class DecontaminationRecord(Record):
     column: str
     sets: tuple[EvaluationRecord, ...]
     canaries: tuple[RecallRecord, ...]
-    question: SamenessRecord | None = None
+    question: SameQuestionRecord | None = None
     """Null where no model was asked."""
     is_unasked: bool = False
     """Whether a run asks a model, and here nobody was asked: what resembles an item is dropped."""

@@ -22,7 +22,7 @@ from soupstock.errors import MistakeError
 from soupstock.project.project import Project
 from soupstock.project.recorded import RecordedProject
 from soupstock.rows import features
-from soupstock.rows.pii_scan import NAMES, counted
+from soupstock.rows.pii_scan import NAMES, count_identifiers
 from soupstock.spec.pruning import Kind
 from soupstock.text.pii import IDENTIFIERS
 
@@ -126,7 +126,7 @@ def _identifiers(release: Release, kinds: Sequence[Kind]) -> Iterator[str]:
                 what = f"{part.file}, which is pushed too, has secrets"
                 yield f"{what}: remove them, or --allow secrets"
     for shard in release.dataset.shards:
-        for kind, count in counted(release.place / shard.file, kinds).items():
+        for kind, count in count_identifiers(release.place / shard.file, kinds).items():
             if count:
                 what = f"{shard.file} has {NAMES[kind]} ({count:,})"
                 yield f"{what}: mask or filter them, or --allow {kind}"

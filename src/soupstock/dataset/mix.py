@@ -41,7 +41,7 @@ from soupstock.steps.decontaminate import Decontamination, find_items
 from soupstock.steps.dedup import Deduplication, duplicates
 from soupstock.steps.publish import Publication, write
 
-_SIMILAR = spec.SIMILAR["minhash"]
+_SIMILAR = spec.DEFAULT_THRESHOLDS["minhash"]
 _PART = 8192
 
 

@@ -19,7 +19,7 @@ from soupstock.errors import MistakeError, Place, quoted, shown
 from soupstock.rows.sources import BLOCK, Block, Source, resolved
 from soupstock.spec.source import DocumentSource
 
-KINDS = (".txt", ".md", ".markdown", ".html", ".htm", ".pdf")
+SUFFIXES = (".txt", ".md", ".markdown", ".html", ".htm", ".pdf")
 
 COLUMNS = {
     "document": pl.String(),
@@ -66,7 +66,7 @@ def read_documents(source: DocumentSource, roots: Sequence[Path], place: Place |
         raise MistakeError(f"there is no file {quoted(source.documents)} in {where}", place)
     files = [found] if found.is_file() else sorted(_documents_in(found))
     if not files or (found.is_file() and not _is_document(found)):
-        kinds = ", ".join(KINDS)
+        kinds = ", ".join(SUFFIXES)
         what = "is of no kind that is read" if found.is_file() else "holds no documents"
         raise MistakeError(f"{quoted(source.documents)} {what}: {kinds}", place)
     start = found if found.is_dir() else found.parent
@@ -95,7 +95,7 @@ def _documents_in(folder: Path) -> Iterator[Path]:
 
 
 def _is_document(path: Path) -> bool:
-    return path.suffix.lower() in KINDS
+    return path.suffix.lower() in SUFFIXES
 
 
 def _rows(file: Path, start: Path, source: DocumentSource) -> Block:

@@ -24,7 +24,7 @@ NAMES: dict[Kind, str] = {
 _BATCH = 4096
 
 
-def counted(file: Path, kinds: Sequence[Kind] = KINDS) -> dict[Kind, int]:
+def count_identifiers(file: Path, kinds: Sequence[Kind] = KINDS) -> dict[Kind, int]:
     """Count the identifiers of each kind in all texts of a Parquet file."""
     found: Counter[Kind] = Counter()
     with ThreadPoolExecutor() as pool:
@@ -41,11 +41,11 @@ def _number(asked: tuple[Kind, pl.Series]) -> int:
     return int(IDENTIFIERS[kind].count(texts).sum() or 0)
 
 
-def scanned(place: Path, files: Sequence[str]) -> dict[str, int]:
+def count_in_files(place: Path, files: Sequence[str]) -> dict[str, int]:
     """Count the identifiers of each kind in a dataset's files."""
     found: Counter[str] = Counter(dict.fromkeys(KINDS, 0))
     for file in files:
-        found.update(counted(place / file))
+        found.update(count_identifiers(place / file))
     return dict(found)
 
 

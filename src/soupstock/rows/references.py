@@ -17,7 +17,7 @@ from soupstock.artifacts import run_folder
 from soupstock.artifacts.files import sha256
 from soupstock.errors import MistakeError, Place, UnknownNameError, quoted, shown
 from soupstock.rows.rows import KEPT
-from soupstock.rows.sources import folder_hash, loaded, resolved, scanned
+from soupstock.rows.sources import folder_hash, load_split, resolved, scanned
 from soupstock.text.measures import read_texts
 
 _NUMBER = "\0number"
@@ -94,7 +94,7 @@ def _dataset(there: spec.DatasetThere, root: Path, place: Place | None) -> tuple
     name = there.dataset
     if not name.startswith((".", "/", "~")):
         source = spec.DatasetSource(**there.model_dump(exclude={"column"}))
-        data = loaded(source, name, place)
+        data = load_split(source, name, place)
         # Its own fingerprint would be another one wherever else the same data lies.
         frame = pl.DataFrame(data.with_format("arrow")[:])
         return _content(frame), frame.lazy()
@@ -104,7 +104,7 @@ def _dataset(there: spec.DatasetThere, root: Path, place: Place | None) -> tuple
     files = sorted(path.rglob(f"{there.split}-*.parquet"))
     if there.config or len({file.parent for file in files}) != 1:
         source = spec.DatasetSource(**there.model_dump(exclude={"column"}))
-        data = loaded(source, str(path), place)
+        data = load_split(source, str(path), place)
         return folder_hash(path), pl.DataFrame(data.with_format("arrow")[:]).lazy()
     digest = hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
     return digest, pl.scan_parquet(files, glob=False)

@@ -19,7 +19,7 @@ import pyarrow as pa
 from soupstock.errors import SoupstockError
 
 
-class RecordsError(SoupstockError):
+class WriteError(SoupstockError):
     """Rows that cannot be written."""
 
 

@@ -21,7 +21,7 @@ from polars.datatypes import DataTypeClass
 
 from soupstock.artifacts.files import sha256
 from soupstock.errors import MistakeError, Place, quoted, shown
-from soupstock.rows.jsonl import check_csv, check_jsonl
+from soupstock.rows.line_checks import check_csv, check_jsonl
 from soupstock.rows.rows import Columns
 from soupstock.spec.fields import RESERVED, Scalar
 from soupstock.spec.source import DatasetSource, FileSource, SampleSource
@@ -193,7 +193,7 @@ def read_dataset(source: DatasetSource, root: Path, place: Place | None) -> Sour
         folder = resolved(name, root)
         if folder is None or not folder.is_dir():
             raise MistakeError(f"there is no folder {quoted(name)} in {shown(root)}", place)
-    data = loaded(source, str(folder or name), place)
+    data = load_split(source, str(folder or name), place)
     columns = dict(pl.DataFrame(data.with_format("arrow")[:0]).schema)
     _check_columns(columns, place)
     # Its own fingerprint would be another one wherever else the same folder lies.
@@ -203,7 +203,7 @@ def read_dataset(source: DatasetSource, root: Path, place: Place | None) -> Sour
     return Source("dataset", columns, rows, what, _Loaded(data))
 
 
-def loaded(source: DatasetSource, name: str, place: Place | None) -> Any:
+def load_split(source: DatasetSource, name: str, place: Place | None) -> Any:
     """Load a split with the `datasets` library; raises MistakeError."""
     from datasets import disable_progress_bars, load_dataset
 
@@ -211,7 +211,7 @@ def loaded(source: DatasetSource, name: str, place: Place | None) -> Any:
     # What it tells of its retries comes in a dozen lines, and again in its error.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
-        with offline_where_unreachable():
+        with offline_if_unreachable():
             return load_dataset(name, source.config, split=source.split, revision=source.revision)
     # Whatever is wrong there, datasets raises dozens of kinds of errors for it.
     except Exception as error:
@@ -261,7 +261,7 @@ _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY
 
 
 @contextmanager
-def offline_where_unreachable() -> Iterator[None]:
+def offline_if_unreachable() -> Iterator[None]:
     """Let the `datasets` library look at its cache alone, where the Hub has no address here."""
     from datasets import config
     from huggingface_hub import constants

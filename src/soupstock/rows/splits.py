@@ -17,7 +17,7 @@ import orjson
 import polars as pl
 
 from soupstock.rows.rows import Row
-from soupstock.similarity.clusters import clusters, connected
+from soupstock.similarity.clusters import connected_components, near_duplicate_clusters
 from soupstock.similarity.minhash import Counts
 
 TRAIN = "train"
@@ -122,7 +122,7 @@ def groups(texts: Sequence[Sequence[Texts | None]], sources: Sequence[bytes] | N
     """
     height = len(texts[0])
     links = [
-        clusters(pl.Series([one and one[which] for one in some], dtype=pl.String))
+        near_duplicate_clusters(pl.Series([one and one[which] for one in some], dtype=pl.String))
         for some in texts
         for which in range(len(Texts._fields))
     ]
@@ -131,7 +131,7 @@ def groups(texts: Sequence[Sequence[Texts | None]], sources: Sequence[bytes] | N
         same = (first.setdefault(source, row) for row, source in enumerate(sources))
         links.append(np.fromiter(same, np.int64, height))
     rows = np.tile(np.arange(height), len(links))
-    return connected(height, rows, np.concatenate(links))
+    return connected_components(height, rows, np.concatenate(links))
 
 
 def source_of(row: Row, columns: Sequence[str]) -> bytes:

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from soupstock.artifacts.files import written_whole
-from soupstock.rows.rows import Columns, RecordsError, Row, frame
+from soupstock.rows.rows import Columns, Row, WriteError, frame
 
 ROW_GROUP = 2048
 """How many rows of a file are compressed together: one row is read with so many others."""
@@ -168,4 +168,4 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pl.exceptions.ComputeError) as error:
-        raise RecordsError(f"{path} cannot be written: {error}; every answer is kept") from error
+        raise WriteError(f"{path} cannot be written: {error}; every answer is kept") from error

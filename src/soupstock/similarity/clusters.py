@@ -31,7 +31,7 @@ _CHUNK_CHARACTERS = 1 << 19
 _ROUNDING = 1e-9
 
 
-def clusters(texts: pl.Series) -> Counts:
+def near_duplicate_clusters(texts: pl.Series) -> Counts:
     """Return for each text the index of the first one of its cluster; null is by itself."""
     there = texts.is_not_null().arg_true().to_numpy().astype(np.int64)
     found = np.arange(len(texts))
@@ -40,7 +40,7 @@ def clusters(texts: pl.Series) -> Counts:
     return found
 
 
-def connected(height: int, one: Counts, other: Counts) -> Counts:
+def connected_components(height: int, one: Counts, other: Counts) -> Counts:
     """Return for each of `height` things the least one that pairs connect it with."""
     root = np.arange(height)
     while True:
@@ -56,7 +56,7 @@ def connected(height: int, one: Counts, other: Counts) -> Counts:
 
 
 def _clusters(texts: pl.Series) -> Counts:
-    sets = sets_of(texts)
+    sets = shingle_sets(texts)
     _, first, copies = np.unique(identities(sets), return_index=True, return_inverse=True)
     originals = np.sort(first)
     place = np.searchsorted(originals, first)
@@ -100,7 +100,7 @@ def _joined_up(members: Members, sets: Shingles) -> Counts:
     height, buckets, rows = len(sets.sizes), members.buckets, members.rows
     is_crowded = np.bincount(buckets)[buckets] > CROWD if buckets.size else np.empty(0, bool)
     crowd = np.flatnonzero(is_crowded[1:] & (buckets[1:] == buckets[:-1]))
-    root = connected(height, rows[crowd], rows[crowd + 1])
+    root = connected_components(height, rows[crowd], rows[crowd + 1])
     buckets, rows = buckets[~is_crowded], rows[~is_crowded]
     for apart in range(1, CROWD):
         near = np.flatnonzero(buckets[apart:] == buckets[:-apart])
@@ -112,7 +112,9 @@ def _joined_up(members: Members, sets: Shingles) -> Counts:
         alike = _are_alike(sets, pairs[:, 0], pairs[:, 1])
         one, other = pairs[alike, 0], pairs[alike, 1]
         everybody = np.arange(height)
-        root = connected(height, np.concatenate((everybody, one)), np.concatenate((root, other)))
+        root = connected_components(
+            height, np.concatenate((everybody, one)), np.concatenate((root, other))
+        )
     return root
 
 
@@ -125,7 +127,7 @@ def _are_alike(sets: Shingles, one: Counts, other: Counts) -> npt.NDArray[np.boo
     return alike
 
 
-def sets_of(texts: pl.Series) -> Shingles:
+def shingle_sets(texts: pl.Series) -> Shingles:
     """Hash each text's shingles, sorted and each once."""
     sizes = texts.str.len_chars().to_numpy().astype(np.int64) + 1
     parts = [

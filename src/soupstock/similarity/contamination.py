@@ -10,13 +10,19 @@ from typing import NamedTuple
 import numpy as np
 
 from soupstock.similarity.cosine import Vectors
-from soupstock.similarity.minhash import Shingles, digest, folded, grams, words
-from soupstock.similarity.tfidf import Bags, Weights, bags_of, letters, sketch
+from soupstock.similarity.minhash import Shingles, digest, folded, ngrams, word_hashes
+from soupstock.similarity.tfidf import (
+    FeatureCounts,
+    Weights,
+    character_ngrams,
+    count_features,
+    hashed_vectors,
+)
 
 STAGES = ("exact", "13-gram", "8-gram", "rephrased")
 """What tells that a text is contaminated, the surest first."""
 
-COMMON = 10
+MAX_ITEMS_PER_NGRAM = 10
 """An n-gram that more items have than this is no sign of one of them (GPT-3, Brown et al. 2020)."""
 
 _WIDTH = 512
@@ -43,11 +49,11 @@ def surest(found: Sequence[Contamination]) -> int:
     return min(range(len(found)), key=rank)
 
 
-class _Grams:
+class _NgramIndex:
     """Which items have an n-gram."""
 
     def __init__(self, items: Shingles, size: int) -> None:
-        bags = bags_of(grams(items, size))
+        bags = count_features(ngrams(items, size))
         self.size = size
         self.sizes = np.diff(bags.starts)
         order = np.lexsort((bags.texts, bags.flat))
@@ -55,11 +61,11 @@ class _Grams:
         self._keys, self._starts, often = np.unique(
             bags.flat[order], return_index=True, return_counts=True
         )
-        self._often = np.where(often <= COMMON, often, 0)
+        self._often = np.where(often <= MAX_ITEMS_PER_NGRAM, often, 0)
 
     def shares(self, texts: Shingles) -> Iterator[tuple[int, int, float]]:
         """Yield for texts and items the share of the item's n-grams that the text has."""
-        bags = bags_of(grams(texts, self.size))
+        bags = count_features(ngrams(texts, self.size))
         if not (self._keys.size and bags.flat.size):
             return
         place = np.minimum(np.searchsorted(self._keys, bags.flat), len(self._keys) - 1)
@@ -73,16 +79,18 @@ class _Grams:
             yield text, which, held / int(self.sizes[which])
 
 
-class _Texts(NamedTuple):
+class _WeightedTexts(NamedTuple):
     """Texts as bags of weighed features."""
 
-    bags: Bags
+    bags: FeatureCounts
     weights: Weights
     lengths: Weights
 
     @classmethod
-    def of(cls, texts: Sequence[str], weigh: Callable[[Bags], Weights]) -> "_Texts":
-        bags = bags_of(letters(texts))
+    def of(
+        cls, texts: Sequence[str], weigh: Callable[[FeatureCounts], Weights]
+    ) -> "_WeightedTexts":
+        bags = count_features(character_ngrams(texts))
         weights = weigh(bags)
         return cls(bags, weights, _lengths(bags, weights))
 
@@ -97,9 +105,9 @@ class Detector:
         self._firsts = [
             self._exact.setdefault(digest(folded(item)), place) for place, item in enumerate(items)
         ]
-        hashed = words([folded(item) for item in items])
-        self._eight, self._thirteen = _Grams(hashed, 8), _Grams(hashed, 13)
-        self._bags = bags_of(letters(items))
+        hashed = word_hashes([folded(item) for item in items])
+        self._eight, self._thirteen = _NgramIndex(hashed, 8), _NgramIndex(hashed, 13)
+        self._bags = count_features(character_ngrams(items))
         self._known, self._seen = np.unique(self._bags.flat, return_counts=True)
         self._weights = self._weigh(self._bags)
         self._lengths = _lengths(self._bags, self._weights)
@@ -125,7 +133,7 @@ class Detector:
         if not items:
             return []
         own = [self._exact[digest(folded(item))] for item in items]
-        texts = _Texts.of(items, self._weigh)
+        texts = _WeightedTexts.of(items, self._weigh)
         products = self._rounded(texts.bags, texts.weights) @ self._sketches.T
         products[np.array(own)[:, None] == np.array(self._firsts)[None, :]] = -np.inf
         for text, item, _, _ in self._quoted(items):
@@ -139,14 +147,14 @@ class Detector:
 
     def _quoted(self, texts: Sequence[str]) -> Iterator[tuple[int, int, str, float]]:
         """Yield texts and items that share runs of words, with the stage that tells so."""
-        hashed = words([folded(text) for text in texts])
+        hashed = word_hashes([folded(text) for text in texts])
         for grams_, least in ((self._thirteen, 0.0), (self._eight, self._overlap)):
             for text, item, share in grams_.shares(hashed):
                 if share >= least:
                     yield text, item, f"{grams_.size}-gram", share
 
     def _rephrased(self, texts: Sequence[str]) -> Iterator[tuple[int, int, float]]:
-        weighed = _Texts.of(texts, self._weigh)
+        weighed = _WeightedTexts.of(texts, self._weigh)
         products = self._rounded(weighed.bags, weighed.weights) @ self._sketches.T
         near = np.argwhere(products >= (self._threshold - _SLACK) * _ROUND**2)
         for text, item in near.tolist():
@@ -154,7 +162,7 @@ class Detector:
             if cosine >= self._threshold:
                 yield text, item, cosine
 
-    def _cosine(self, texts: "_Texts", text: int, item: int) -> float:
+    def _cosine(self, texts: "_WeightedTexts", text: int, item: int) -> float:
         own = slice(texts.bags.starts[text], texts.bags.starts[text + 1])
         other = slice(self._bags.starts[item], self._bags.starts[item + 1])
         _, one, two = np.intersect1d(
@@ -163,7 +171,7 @@ class Detector:
         product = (texts.weights[own][one] * self._weights[other][two]).sum()
         return min(float(product / max(texts.lengths[text] * self._lengths[item], 1e-300)), 1.0)
 
-    def _weigh(self, bags: Bags) -> Weights:
+    def _weigh(self, bags: FeatureCounts) -> Weights:
         """Weigh features: those count more that are frequent in the text and rare among items."""
         seen = np.zeros(len(bags.flat), np.int64)
         if self._known.size:
@@ -173,13 +181,13 @@ class Detector:
         weights: Weights = (1 + np.log(bags.counts)) * (np.log((1 + items) / (1 + seen)) + 1)
         return weights
 
-    def _rounded(self, bags: Bags, weights: Weights) -> Vectors:
+    def _rounded(self, bags: FeatureCounts, weights: Weights) -> Vectors:
         # Products of integers are exact, whatever the order in which a machine adds them up.
-        rounded: Vectors = np.rint(sketch(bags, weights, _WIDTH) * _ROUND)
+        rounded: Vectors = np.rint(hashed_vectors(bags, weights, _WIDTH) * _ROUND)
         return rounded
 
 
-def _lengths(bags: Bags, weights: Weights) -> Weights:
+def _lengths(bags: FeatureCounts, weights: Weights) -> Weights:
     return np.sqrt(np.bincount(bags.texts, np.square(weights), len(bags.starts) - 1))
 
 

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from soupstock.similarity.buckets import Found, Similarities
-from soupstock.similarity.minhash import Counts, Words, mixed
+from soupstock.similarity.minhash import Counts, Words, mix_bits
 
 Vectors = npt.NDArray[np.float32]
-Centre = npt.NDArray[np.float64]
+Mean = npt.NDArray[np.float64]
 
 EXHAUSTIVE = 1 << 15
 """Up to how many rows every pair is compared; from there on those in neighbouring cells are."""
@@ -43,7 +43,7 @@ class Embedder:
     embed: Callable[[Sequence[str]], Vectors]
     """Returns an array of texts by dimensions."""
 
-    mean: Centre | None = None
+    mean: Mean | None = None
     """What the vectors of all texts have in common, where that is known."""
 
 
@@ -64,7 +64,7 @@ def similar(
     vectors: Vectors,
     threshold: float,
     settled: int = 0,
-    mean: Centre | None = None,
+    mean: Mean | None = None,
     *,
     is_settled_only: bool = False,
 ) -> Found:
@@ -110,12 +110,12 @@ def directions(vectors: Vectors) -> Vectors:
 
 def _identity(vectors: Vectors) -> Words:
     """Hash each vector's bits."""
-    weights = mixed(np.arange(1, vectors.shape[1] + 1, dtype=np.uint64)) | np.uint64(1)
+    weights = mix_bits(np.arange(1, vectors.shape[1] + 1, dtype=np.uint64)) | np.uint64(1)
     identity = np.empty(len(vectors), np.uint64)
     for start, end in _blocks(len(vectors)):
         bits = vectors[start:end].view(np.uint32) * weights
         identity[start:end] = bits.sum(axis=1, dtype=np.uint64)
-    return mixed(identity)
+    return mix_bits(identity)
 
 
 def _firsts(identity: Words) -> Counts:
@@ -124,7 +124,7 @@ def _firsts(identity: Words) -> Counts:
     return first[same].astype(np.int64)
 
 
-def _mean(vectors: Vectors) -> Centre:
+def _mean(vectors: Vectors) -> Mean:
     """Average, as if there were one vector of zeros more: so that two that are alike stay so.
 
     Of two vectors alone, less their mean, each would be the other's opposite. Integers are added,
@@ -134,7 +134,7 @@ def _mean(vectors: Vectors) -> Centre:
     total = np.zeros(vectors.shape[1], np.int64)
     for start, end in _blocks(len(vectors)):
         total += np.rint(vectors[start:end] * scale).astype(np.int64).sum(axis=0)
-    mean: Centre = total / (scale * (len(vectors) + 1))
+    mean: Mean = total / (scale * (len(vectors) + 1))
     return mean
 
 
@@ -148,13 +148,13 @@ class _Space:
 
     vectors: Vectors
     rows: Counts
-    mean: Centre
-    lengths: Centre
+    mean: Mean
+    lengths: Mean
     rounded: Vectors
     """The directions, as integers: rows by dimensions."""
 
     @classmethod
-    def around(cls, vectors: Vectors, rows: Counts, mean: Centre) -> "_Space":
+    def around(cls, vectors: Vectors, rows: Counts, mean: Mean) -> "_Space":
         """Look from `mean` at those vectors that are `rows`."""
         lengths = np.empty(len(rows))
         rounded = np.empty((len(rows), vectors.shape[1]), np.float32)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from soupstock.similarity.buckets import Members, Similarities, shared_buckets
-from soupstock.similarity.clusters import sets_of
+from soupstock.similarity.clusters import shingle_sets
 from soupstock.similarity.cosine import Vectors, similar
 from soupstock.similarity.minhash import (
     Bands,
@@ -35,14 +35,14 @@ _CHUNK_CHARACTERS = 1 << 19
 _PAIRS = 1 << 18
 
 
-class Crossed(NamedTuple):
+class CrossMatches(NamedTuple):
     """For each text (by sets) the index of one like it in that set, -1 where there is none."""
 
     twin: Counts
     similarity: Similarities
 
     @classmethod
-    def nothing(cls, shape: tuple[int, int]) -> "Crossed":
+    def nothing(cls, shape: tuple[int, int]) -> "CrossMatches":
         """Say of so many texts and sets that there is nothing."""
         return cls(np.full(shape, -1, np.int64), np.zeros(shape))
 
@@ -51,7 +51,7 @@ class Crossed(NamedTuple):
         self.twin[texts, which], self.similarity[texts, which] = twins, similarity
 
 
-def nearly_same(texts: pl.Series, member: Flags, threshold: float) -> Crossed:
+def minhash_matches(texts: pl.Series, member: Flags, threshold: float) -> CrossMatches:
     """Find for each text the sets that have one with a Jaccard similarity of their word 3-grams.
 
     `texts` are different from each other and none is null, `member` says which set each is in
@@ -60,11 +60,11 @@ def nearly_same(texts: pl.Series, member: Flags, threshold: float) -> Crossed:
     `threshold`; of those at the threshold about one in a hundred is missed, of more similar ones
     hardly any. Of the texts of a set that share a band the first `CROWD` are compared.
     """
-    found = Crossed.nothing(member.shape)
+    found = CrossMatches.nothing(member.shape)
     if len(texts):
         members = _across(shared_buckets(_keys(texts, threshold), np.arange(len(texts))), member)
         candidates = np.unique(members.rows)
-        sets = sets_of(texts.gather(candidates))
+        sets = shingle_sets(texts.gather(candidates))
         members = Members(members.buckets, np.searchsorted(candidates, members.rows))
         for which in range(member.shape[1]):
             near = _near(members, sets, member[candidates, which], threshold)
@@ -98,9 +98,9 @@ def _across(members: Members, member: Flags) -> Members:
     return Members(buckets[wanted], rows[wanted])
 
 
-def _near(members: Members, sets: Shingles, is_in: Flags, threshold: float) -> Crossed:
+def _near(members: Members, sets: Shingles, is_in: Flags, threshold: float) -> CrossMatches:
     """Compare the texts that are not in a set with those of it that they share a bucket with."""
-    found = Crossed.nothing((len(is_in), 1))
+    found = CrossMatches.nothing((len(is_in), 1))
     own = is_in[members.rows]
     there = Members(members.buckets[own], members.rows[own])
     buckets, rows = members.buckets[~own], members.rows[~own]
@@ -114,7 +114,7 @@ def _near(members: Members, sets: Shingles, is_in: Flags, threshold: float) -> C
     return found
 
 
-def _compare(pairs: Counts, sets: Shingles, threshold: float, found: Crossed) -> None:
+def _compare(pairs: Counts, sets: Shingles, threshold: float, found: CrossMatches) -> None:
     sizes = sets.sizes
     texts, twins = pairs[:, 0], pairs[:, 1]
     small = np.minimum(sizes[texts], sizes[twins])
@@ -125,12 +125,12 @@ def _compare(pairs: Counts, sets: Shingles, threshold: float, found: Crossed) ->
     found.note(0, texts[near[alike]], twins[near[alike]], similarity[alike])
 
 
-def same_meaning(vectors: Vectors, member: Flags, threshold: float) -> Crossed:
+def cosine_matches(vectors: Vectors, member: Flags, threshold: float) -> CrossMatches:
     """Find for each text the sets that have one whose embedding points nearly the same way.
 
     As `semantic.similar` does it, whatever else is like the text in its own set.
     """
-    found = Crossed.nothing(member.shape)
+    found = CrossMatches.nothing(member.shape)
     for which in range(member.shape[1]):
         own, others = np.flatnonzero(member[:, which]), np.flatnonzero(~member[:, which])
         order = np.concatenate((own, others))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from soupstock.similarity.cosine import UNIT, Vectors, directions
-from soupstock.similarity.minhash import folded, grams, words
+from soupstock.similarity.minhash import folded, ngrams, word_hashes
 from soupstock.similarity.tfidf import sketched
 
 OPENING = 3
@@ -23,7 +23,7 @@ OPENING = 3
 PHRASE = 6
 """How many words make a phrase."""
 
-FEWEST = 30
+MIN_TEXTS = 30
 """Of fewer texts nothing is said to have collapsed."""
 
 # What prose by people, and that of models that are asked different things, stays clear of:
@@ -32,7 +32,7 @@ _OPENING_SHARE, _PHRASE_SHARE, _REPEAT_SHARE = 0.25, 0.25, 0.1
 _COMPRESSION, _DIFFERENT = 5.0, 0.05
 
 
-class Common(NamedTuple):
+class CommonPhrase(NamedTuple):
     """Words that many texts have in common, and the share of the texts that do."""
 
     words: str
@@ -49,16 +49,16 @@ class Diversity(NamedTuple):
     """How many times smaller zlib makes them: the more alike, the more (Shaib et al. 2024)."""
     vendi: float
     """How many texts that have nothing in common are as diverse (Friedman and Dieng 2023)."""
-    opening: Common
+    opening: CommonPhrase
     """The commonest first words."""
-    phrase: Common
+    phrase: CommonPhrase
     """The commonest run of words, anywhere."""
     repeats: float
     """The share of the texts that nearly repeat another one."""
 
     def alarms(self) -> list[str]:
         """Say in plain words what looks as if a model had fallen into one way of answering."""
-        if self.texts < FEWEST:
+        if self.texts < MIN_TEXTS:
             return []
         found = []
         if self.opening.share >= _OPENING_SHARE:
@@ -111,7 +111,7 @@ def _draw(text: str) -> bytes:
 
 def distinct(texts: Sequence[str], size: int) -> float:
     """Return how many different runs of `size` words there are, as a share of all; 1 of none."""
-    runs = grams(words([folded(text) for text in texts]), size).flat
+    runs = ngrams(word_hashes([folded(text) for text in texts]), size).flat
     return len(np.unique(runs)) / len(runs) if len(runs) else 1.0
 
 
@@ -150,13 +150,13 @@ def effective(counts: Iterable[int]) -> float:
     return math.exp(-math.fsum(n / total * math.log(n / total) for n in there)) if there else 0.0
 
 
-def commonest(phrases: Iterable[str], of: int) -> Common:
+def commonest(phrases: Iterable[str], of: int) -> CommonPhrase:
     """Return the commonest phrase, the first in the alphabet of several, with its share."""
     counts = Counter(phrase for phrase in phrases if phrase)
     if not counts:
-        return Common("", 0.0)
+        return CommonPhrase("", 0.0)
     phrase, count = min(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return Common(phrase, count / of)
+    return CommonPhrase(phrase, count / of)
 
 
 def _split(text: str) -> list[str]:
@@ -168,9 +168,9 @@ def _opening(text: str) -> str:
     return " ".join(own[:OPENING]) if len(own) > OPENING else ""
 
 
-def _commonest_phrase(texts: Sequence[str]) -> Common:
+def _commonest_phrase(texts: Sequence[str]) -> CommonPhrase:
     """Find the run of words that most texts have; each text counts once."""
-    hashed = grams(words([folded(text) for text in texts]), PHRASE)
+    hashed = ngrams(word_hashes([folded(text) for text in texts]), PHRASE)
     owner = np.repeat(np.arange(len(texts)), hashed.sizes)
     order = np.lexsort((owner, hashed.flat))
     runs, owners = hashed.flat[order], owner[order]
@@ -178,16 +178,16 @@ def _commonest_phrase(texts: Sequence[str]) -> Common:
     first[1:] = (runs[1:] != runs[:-1]) | (owners[1:] != owners[:-1])
     values, places, counts = np.unique(runs[first], return_index=True, return_counts=True)
     if not len(values) or counts.max() < 2:  # noqa: PLR2004 - one text alone shares nothing
-        return Common("", 0.0)
+        return CommonPhrase("", 0.0)
     best = int(np.flatnonzero(counts == counts.max())[0])
     text = int(owners[first][places[best]])
     place = int(np.flatnonzero(hashed.flat[hashed.starts[text] :] == values[best])[0])
-    return Common(_words_at(texts[text], place), float(counts[best]) / len(texts))
+    return CommonPhrase(_words_at(texts[text], place), float(counts[best]) / len(texts))
 
 
 def _words_at(text: str, place: int) -> str:
     """Return the words of a run, as nearly as words between spaces tell."""
-    ends = np.cumsum(words([folded(part) for part in text.split()]).sizes)
+    ends = np.cumsum(word_hashes([folded(part) for part in text.split()]).sizes)
     parts = text.split()
     first = int(np.searchsorted(ends, place, side="right"))
     last = int(np.searchsorted(ends, place + PHRASE - 1, side="right"))

@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 
-MOST = 200
+MAX_ITEMS = 200
 """How many items are made canaries of, in each way."""
 
-FEWEST_WORDS = 6
+MIN_WORDS = 6
 """Shorter items are not edited: too little of them would be left."""
 
 _WORD = re.compile(r"[A-Za-z]+")
@@ -103,7 +103,7 @@ EDITS: Mapping[str, Callable[[str], str]] = {
 """The ways in which items are edited, by what is done."""
 
 
-def planted(items: Sequence[str], most: int = MOST) -> dict[str, list[str]]:
+def planted(items: Sequence[str], most: int = MAX_ITEMS) -> dict[str, list[str]]:
     """Edit some of the items in each way; an item that an edit leaves as it was is left out.
 
     Which items are taken depends on what they hold, not on their order.
@@ -117,7 +117,7 @@ def planted(items: Sequence[str], most: int = MOST) -> dict[str, list[str]]:
 
 def chosen(items: Sequence[str], most: int) -> list[str]:
     """Draw items that are long enough, each once: by what they hold, not by their order."""
-    return sorted({item for item in items if len(item.split()) >= FEWEST_WORDS}, key=_draw)[:most]
+    return sorted({item for item in items if len(item.split()) >= MIN_WORDS}, key=_draw)[:most]
 
 
 def _draw(text: str) -> bytes:

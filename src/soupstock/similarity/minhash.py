@@ -85,7 +85,7 @@ def digest(text: str, size: int = 16) -> bytes:
     return blake2b(" ".join(text.split()).encode(), digest_size=size).digest()
 
 
-def mixed(x: Words) -> Words:
+def mix_bits(x: Words) -> Words:
     """Spread every bit over the whole word, by xorshift and multiplication."""
     for _ in range(2):
         x = (x ^ (x >> _HALF)) * _MIX
@@ -96,7 +96,7 @@ def mixed(x: Words) -> Words:
 def _odd(purpose: int, number: int) -> Words:
     """Draw random odd factors, others for each purpose."""
     seeds = np.arange(1, number + 1, dtype=np.uint64) + np.uint64(purpose << 32)
-    return mixed(seeds) | np.uint64(1)
+    return mix_bits(seeds) | np.uint64(1)
 
 
 def cut(sizes: Counts, most: int) -> Iterator[tuple[int, int]]:
@@ -120,7 +120,7 @@ def shingles(texts: Sequence[str]) -> Shingles:
     return joined([_shingles(texts[start:end]) for start, end in cut(lengths, _PIECE)])
 
 
-def words(texts: Sequence[str]) -> Shingles:
+def word_hashes(texts: Sequence[str]) -> Shingles:
     """Hash each folded text's words, in order; a text may have none."""
     lengths = np.fromiter(map(len, texts), np.int64, len(texts)) + 1
     parts = [_hashed_words(texts[start:end]) for start, end in cut(lengths, _PIECE)]
@@ -160,7 +160,7 @@ def _shingles(texts: Sequence[str]) -> Shingles:
     return Shingles(hashes, starts)
 
 
-def grams(sets: Shingles, size: int) -> Shingles:
+def ngrams(sets: Shingles, size: int) -> Shingles:
     """Hash every run of `size` words within a text; none where it has fewer."""
     factors, number = _odd(4, size), max(0, len(sets.flat) - size + 1)
     hashes = np.zeros(number, np.uint64)
@@ -169,7 +169,7 @@ def grams(sets: Shingles, size: int) -> Shingles:
     text = np.repeat(np.arange(len(sets.sizes)), sets.sizes)
     inside = text[:number] == text[size - 1 :][:number]
     counts = np.maximum(sets.sizes - size + 1, 0)
-    return Shingles(mixed(hashes[inside]), np.concatenate(([0], np.cumsum(counts))))
+    return Shingles(mix_bits(hashes[inside]), np.concatenate(([0], np.cumsum(counts))))
 
 
 def _grams(words: Words, ends: Counts) -> tuple[Words, Counts]:
@@ -263,7 +263,7 @@ def band_keys(sets: Shingles, bands: Bands) -> Words:
         for row in range(bands.rows):
             np.multiply(short, factors[band, row], out=permuted)
             keys[band] += np.minimum.reduceat(permuted, sets.starts[:-1]) * weights[row]
-    return mixed(keys)
+    return mix_bits(keys)
 
 
 def identities(sets: Shingles) -> Words:

@@ -19,10 +19,10 @@ from soupstock.similarity.minhash import (
     code_points,
     cut,
     folded,
-    grams,
     joined,
-    mixed,
-    words,
+    mix_bits,
+    ngrams,
+    word_hashes,
 )
 
 Weights = npt.NDArray[np.float64]
@@ -38,7 +38,7 @@ _BUCKETS = 18
 """In how many buckets (as a power of two) words are counted."""
 
 
-class Bags(NamedTuple):
+class FeatureCounts(NamedTuple):
     """Each text's features, ascending and each once: `flat[starts[i]:starts[i + 1]]`."""
 
     flat: Words
@@ -52,7 +52,7 @@ class Bags(NamedTuple):
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
 
-def bags_of(features: Shingles) -> Bags:
+def count_features(features: Shingles) -> FeatureCounts:
     """Count each text's features."""
     flat, sizes = features.flat.copy(), features.sizes
     # Each text by itself: short runs are sorted many times faster than one long one by two keys.
@@ -63,10 +63,10 @@ def bags_of(features: Shingles) -> Bags:
     first[features.starts[:-1][sizes > 0]] = True
     places = np.flatnonzero(first)
     starts = np.searchsorted(places, features.starts)
-    return Bags(flat[places], np.diff(places, append=len(flat)), starts)
+    return FeatureCounts(flat[places], np.diff(places, append=len(flat)), starts)
 
 
-def letters(texts: Sequence[str]) -> Shingles:
+def character_ngrams(texts: Sequence[str]) -> Shingles:
     """Hash each text's runs of 3 to 5 characters, after folding and evening out of spaces."""
     even = [f" {' '.join(folded(text).split())} " for text in texts]
     lengths = np.fromiter(map(len, even), np.int64, len(even))
@@ -76,8 +76,8 @@ def letters(texts: Sequence[str]) -> Shingles:
 def _letters(texts: Sequence[str]) -> Shingles:
     codes = code_points("".join(texts)).astype(np.uint64)
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-    sets = Shingles(mixed(codes + np.uint64(1)), np.concatenate(([0], np.cumsum(lengths))))
-    return _together([grams(sets, size) for size in LETTERS])
+    sets = Shingles(mix_bits(codes + np.uint64(1)), np.concatenate(([0], np.cumsum(lengths))))
+    return _together([ngrams(sets, size) for size in LETTERS])
 
 
 def _together(parts: Sequence[Shingles]) -> Shingles:
@@ -107,22 +107,22 @@ def sketched(texts: Sequence[str], width: int = WIDTH) -> Vectors:
     for start, end in chunks:
         bags = _word_bags(texts[start:end])
         weights = (1 + np.log(bags.counts)) * rarity[_bucket(bags.flat)]
-        vectors[start:end] = sketch(bags, weights, width)
+        vectors[start:end] = hashed_vectors(bags, weights, width)
     return vectors
 
 
-def _word_bags(texts: Sequence[str]) -> Bags:
-    found = words([folded(text) for text in texts])
-    return bags_of(_together([found, grams(found, 2)]))
+def _word_bags(texts: Sequence[str]) -> FeatureCounts:
+    found = word_hashes([folded(text) for text in texts])
+    return count_features(_together([found, ngrams(found, 2)]))
 
 
 def _bucket(features: Words) -> Counts:
-    return (mixed(features) >> np.uint64(64 - _BUCKETS)).astype(np.int64)
+    return (mix_bits(features) >> np.uint64(64 - _BUCKETS)).astype(np.int64)
 
 
-def sketch(bags: Bags, weights: Weights, width: int) -> Vectors:
+def hashed_vectors(bags: FeatureCounts, weights: Weights, width: int) -> Vectors:
     """Add features up in few dimensions, and make each vector one unit long."""
-    hashes = mixed(bags.flat)
+    hashes = mix_bits(bags.flat)
     place = bags.texts * width + (hashes % np.uint64(width)).astype(np.int64)
     signs = np.where(hashes >> np.uint64(63), weights, -weights)
     height = len(bags.starts) - 1

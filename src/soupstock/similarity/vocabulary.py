@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from soupstock.similarity.minhash import Counts, cut, folded, mixed, words
+from soupstock.similarity.minhash import Counts, cut, folded, mix_bits, word_hashes
 
 _BITS = 20
 """In how many buckets (as a power of two) words are counted."""
@@ -46,8 +46,8 @@ def vocabulary(texts: pl.Series, is_second: npt.NDArray[np.bool_]) -> Vocabulary
 
 
 def _count(halves: Counts, texts: Sequence[str], is_second: npt.NDArray[np.bool_]) -> None:
-    found = words([folded(text) for text in texts])
-    buckets = (mixed(found.flat) >> np.uint64(64 - _BITS)).astype(np.int64)
+    found = word_hashes([folded(text) for text in texts])
+    buckets = (mix_bits(found.flat) >> np.uint64(64 - _BITS)).astype(np.int64)
     half = np.repeat(is_second, found.sizes)
     for number in (0, 1):
         halves[number] += np.bincount(buckets[half == bool(number)], minlength=1 << _BITS)

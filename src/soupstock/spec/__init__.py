@@ -18,8 +18,8 @@ from soupstock.spec.generation import Converse, Generate, Sampling, Task
 from soupstock.spec.judging import Judge, Verify
 from soupstock.spec.pipeline import VERBS, Pipeline, Step, slug, unslugged, verb_of
 from soupstock.spec.pruning import (
+    DEFAULT_THRESHOLDS,
     KINDS,
-    SIMILAR,
     Amount,
     Best,
     Decontaminate,
@@ -43,10 +43,10 @@ from soupstock.spec.source import (
 )
 
 __all__ = [
+    "DEFAULT_THRESHOLDS",
     "KINDS",
     "MAX_ROWS",
     "RESERVED",
-    "SIMILAR",
     "VERBS",
     "Amount",
     "Best",

@@ -73,7 +73,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 """What can be masked, in the order of the search."""
 
 
-SIMILAR: Mapping[str, float] = {"exact": 1.0, "minhash": 0.7, "semantic": 0.9}
+DEFAULT_THRESHOLDS: Mapping[str, float] = {"exact": 1.0, "minhash": 0.7, "semantic": 0.9}
 """The default threshold of each method."""
 
 
@@ -106,7 +106,7 @@ class Dedup(Spec):
     @property
     def similar(self) -> float:
         """The least similarity of two near-duplicates."""
-        return SIMILAR[self.method] if self.threshold is None else self.threshold
+        return DEFAULT_THRESHOLDS[self.method] if self.threshold is None else self.threshold
 
 
 class Mask(Spec):

@@ -15,8 +15,8 @@ from soupstock.stats.intervals import (
     Floats,
     Interval,
     Values,
-    at_most,
     besides,
+    binomial_cdf,
     complete,
     numbers,
     score_limits,
@@ -266,6 +266,6 @@ def accuracy(people: Values, judge: Values, *, level: float = LEVEL) -> Accuracy
     values, counts = np.unique(truth, return_counts=True)
     is_right, is_common = said == truth, truth == values[counts.argmax()]
     gained, lost = int((is_right & ~is_common).sum()), int((~is_right & is_common).sum())
-    p_value = at_most(lost, gained + lost, 0.5)
+    p_value = binomial_cdf(lost, gained + lost, 0.5)
     right = proportion(int(is_right.sum()), rows, level=level)
     return Accuracy(right, float(counts.max()) / rows, p_value, rows, missing)

@@ -20,7 +20,7 @@ Values = Sequence[float | None] | npt.NDArray[Any]
 LEVEL = 0.95
 """How often an interval is to cover the truth."""
 
-SOME = 2.0
+PRIOR_INFORMATION = 2.0
 """How much information of its own an observed variance needs to count as much as a modelled one."""
 
 _HALVINGS = 60
@@ -149,18 +149,18 @@ def _fraction(x: float, a: float, b: float) -> float:
 @lru_cache(maxsize=65536)
 def beta_quantile(p: float, a: float, b: float) -> float:
     """Return where the beta distribution has the share p below it."""
-    return reach(lambda x: incomplete_beta(x, a, b) <= p, 0.0, 1.0)
+    return bisect(lambda x: incomplete_beta(x, a, b) <= p, 0.0, 1.0)
 
 
 @lru_cache(maxsize=65536)
-def at_most(count: int, of: int, share: float) -> float:
+def binomial_cdf(count: int, of: int, share: float) -> float:
     """Return the chance that of so many, each with this share's chance, at most `count` occur."""
     if count < 0 or count >= of:
         return float(count >= of)
     return incomplete_beta(1 - share, of - count, count + 1)
 
 
-def reach(holds: Callable[[float], bool], start: float, end: float) -> float:
+def bisect(holds: Callable[[float], bool], start: float, end: float) -> float:
     """Go from start towards end as far as a condition holds, by halving."""
     if holds(end):
         return end
@@ -186,7 +186,7 @@ def score_limits(
     def is_near(value: float) -> bool:
         return (value - estimate) ** 2 <= reaches * variance(value)
 
-    low, high = (reach(is_near, estimate, float(bound)) for bound in bounds)
+    low, high = (bisect(is_near, estimate, float(bound)) for bound in bounds)
     return Interval(estimate, low, high, level)
 
 
@@ -194,4 +194,5 @@ def variance_ratio(observed: float, modelled: float, information: float) -> floa
     """Return observed over modelled variance, nearer to 1 the less there was to observe."""
     if modelled <= 0 or math.isnan(observed):
         return 1.0
-    return (information * observed / modelled + SOME) / (information + SOME)
+    total = information + PRIOR_INFORMATION
+    return (information * observed / modelled + PRIOR_INFORMATION) / total

@@ -13,7 +13,7 @@ _SURE = 0.2
 """Below this the series converges slowly, and its sum is 1 to the last digit."""
 
 
-class Moved(NamedTuple):
+class TwoSampleTest(NamedTuple):
     """How far two distributions are apart, and how likely chance alone does that."""
 
     distance: float
@@ -21,7 +21,7 @@ class Moved(NamedTuple):
     p: float
 
 
-def kolmogorov_smirnov(one: Numbers, other: Numbers) -> Moved:
+def kolmogorov_smirnov(one: Numbers, other: Numbers) -> TwoSampleTest:
     """Compare two samples by the two-sample test of Kolmogorov and Smirnov.
 
     The p-value is the asymptotic one with Stephens's correction (1970), good from a handful of
@@ -35,7 +35,7 @@ def kolmogorov_smirnov(one: Numbers, other: Numbers) -> Moved:
     below = np.searchsorted(one, both, side="right") / len(one)
     distance = float(np.abs(below - np.searchsorted(other, both, side="right") / len(other)).max())
     root = math.sqrt(len(one) * len(other) / (len(one) + len(other)))
-    return Moved(distance, _tail(distance * (root + 0.12 + 0.11 / root)))
+    return TwoSampleTest(distance, _tail(distance * (root + 0.12 + 0.11 / root)))
 
 
 def _tail(x: float) -> float:

@@ -58,7 +58,7 @@ class PassRate(NamedTuple):
         )
 
 
-class Errors(NamedTuple):
+class JudgeErrors(NamedTuple):
     """What a judge does with rows that people passed, and with rows that they did not."""
 
     passes_good: Interval
@@ -112,14 +112,14 @@ def net_share(up: int, down: int, of: int, *, level: float = LEVEL) -> Interval:
     return Interval(estimate, min(estimate, low), max(estimate, high), level)
 
 
-def errors(people: Values, judge: Values, *, level: float = LEVEL) -> Errors:
+def errors(people: Values, judge: Values, *, level: float = LEVEL) -> JudgeErrors:
     """Return a judge's sensitivity and specificity from rows that people looked at (1: passed)."""
     (truth, said), missing = complete(people, judge)
     good, passed = binary(truth, "labels") == 1, binary(said, "verdicts") == 1
     sizes = int(good.sum()), int((~good).sum())
     right = int((good & passed).sum()), int((~good & ~passed).sum())
     shares = [proportion(*counts, level=level) for counts in zip(right, sizes, strict=True)]
-    return Errors(shares[0], shares[1], *sizes, missing)
+    return JudgeErrors(shares[0], shares[1], *sizes, missing)
 
 
 def prediction_powered(people: Values, judge: Values, *, level: float = LEVEL) -> PassRate:

@@ -13,10 +13,10 @@ from soupstock.stats.intervals import (
     Floats,
     Interval,
     Values,
-    at_most,
     besides,
     beta_quantile,
     binary,
+    binomial_cdf,
     complete,
     times,
 )
@@ -132,7 +132,7 @@ def _proven(kept: Sequence[_Kept], start: int, bad: float, risk: float) -> _Kept
     for one in kept:
         if one.rows < start:
             continue
-        if at_most(one.bad, one.rows, bad) > risk:
+        if binomial_cdf(one.bad, one.rows, bad) > risk:
             break
         # Of thresholds that keep the same labelled rows the strictest claims the least.
         if proven is None or one.rows > proven.rows:
@@ -143,11 +143,11 @@ def _proven(kept: Sequence[_Kept], start: int, bad: float, risk: float) -> _Kept
 def _fewest(count: int, bad: float, risk: float) -> int:
     """Return how many rows prove the promise where so many of them are bad."""
     low, high = count, max(2, 2 * count)
-    while at_most(count, high, bad) > risk:
+    while binomial_cdf(count, high, bad) > risk:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if at_most(count, middle, bad) > risk else (low, middle)
+        low, high = (middle, high) if binomial_cdf(count, middle, bad) > risk else (low, middle)
     return high
 
 
