@@ -456,11 +456,11 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     ),
     "a filter that gives no expression": (
         own("return len(column) > 3"),
-        "pipelines/mine.yaml:19: filter 'own': it gives bool, not a polars expression",
+        "pipelines/mine.yaml:19: filter 'own': it returns bool, not a polars expression",
     ),
     "a filter that is a coroutine": (
         own("return 1", FILTER.replace("def", "async def")),
-        "pipelines/mine.yaml:19: filter 'own': it gives coroutine, not a polars expression",
+        "pipelines/mine.yaml:19: filter 'own': it returns coroutine, not a polars expression",
     ),
     "a filter that raises": (
         own("raise KeyError('\\x1b[2J')"),
@@ -473,18 +473,18 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     "a filter that holds Python": (
         own("return pl.col(column).map_elements(bool, return_dtype=pl.Boolean)"),
         (
-            "pipelines/mine.yaml:19: filter 'own': it holds a Python function (map_elements, "
-            "map_batches), which cannot go to another process; "
+            "pipelines/mine.yaml:19: filter 'own': it contains a Python function (map_elements, "
+            "map_batches), which cannot be sent to another process; "
             "write it with polars expressions alone"
         ),
     ),
     "a filter that gives numbers": (
         own("return pl.col(column).str.len_chars()"),
-        "pipelines/mine.yaml:19: filter 'own': it gives UInt32, not true or false",
+        "pipelines/mine.yaml:19: filter 'own': it returns UInt32, not true or false",
     ),
     "a filter that gives one value for all rows": (
         own("return pl.col(column).is_null().all()"),
-        "pipelines/mine.yaml:19: filter 'own': it gives 1 values for 0 rows",
+        "pipelines/mine.yaml:19: filter 'own': it returns 1 values for 0 rows",
     ),
     "a filter with a broken pattern": (
         own("return pl.col(column).str.contains('(')"),
@@ -530,7 +530,7 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     ),
     "a source of another kind": (
         both(swap(SAMPLE, "  file: seeds.txt\n"), put("seeds.txt", "a")),
-        "pipelines/mine.yaml:3: 'seeds.txt' is of no kind that is read: .jsonl, .csv, .parquet",
+        "pipelines/mine.yaml:3: 'seeds.txt' should be one of these: .jsonl, .csv, .parquet",
     ),
     "a broken line in a source": (
         both(
@@ -773,7 +773,9 @@ def test_a_plan_shows_hostile_names_without_control_characters(project: Folder) 
     row = json.dumps({"topic": "a", "style": "b", "x\u202ey": 1}, ensure_ascii=False)
     project.replace(PIPELINE, SAMPLE, "  file: seeds.jsonl\n")
     project.write("seeds.jsonl", row + "\n")
-    assert the_line(invoke("plan", "mine")) == ("seeds.jsonl: 'x\\u202ey' is no name for a column")
+    assert the_line(invoke("plan", "mine")) == (
+        "seeds.jsonl: 'x\\u202ey' is not a valid column name"
+    )
 
 
 @pytest.mark.usefixtures("project")

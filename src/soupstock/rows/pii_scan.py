@@ -1,4 +1,4 @@
-"""Look through a dataset's files for what names a person or opens a door, and count it."""
+"""Count personal data and secrets in the files of a dataset."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -50,7 +50,7 @@ def count_in_files(place: Path, files: Sequence[str]) -> dict[str, int]:
 
 
 def _texts(array: pa.Array) -> Iterator[pl.Series]:
-    """Yield all texts in a column, whatever they are in."""
+    """Yield all texts in a column, however deeply nested."""
     if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
         yield pl.Series(array.drop_null(), dtype=pl.String)
     elif pa.types.is_list(array.type) or pa.types.is_large_list(array.type):

@@ -1,6 +1,6 @@
-"""Rows that were there before a pipeline: files, datasets, runs that its rows are compared with.
+"""Existing rows that a pipeline's rows are compared with: files, datasets, runs.
 
-A twin among them is named by where it is: `old.parquet row 17`, counted from 1.
+In the column `twin` such a row is named by its place: `old.parquet row 17`, counted from 1.
 """
 
 import hashlib
@@ -25,18 +25,18 @@ _NUMBER = "\0number"
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Texts to compare with, in their order."""
+    """Texts to compare with, in order."""
 
     label: str
-    """What names them: `old.parquet`, `chat/3f2a1b`."""
+    """Their name: `old.parquet`, `chat/3f2a1b`."""
     column: str
     content: str
-    """What they are, for the plan's fingerprint; a SHA-256 where there are files."""
+    """Their identity, for the plan's fingerprint: a SHA-256 if they are files."""
     rows: int
     frame: pl.LazyFrame
 
     def texts(self) -> pl.DataFrame:
-        """Read the texts that are there, `text`, each with its row's `number` from 1."""
+        """Read the texts that are not null, `text`, each with its row's `number` from 1."""
         name = self.column.partition("::")[0].partition(".")[0]
         found = self.frame.select(_NUMBER, name).collect()
         texts = read_texts(found, self.column)
@@ -48,16 +48,16 @@ class Reference:
 
 
 def is_reference(twin: str) -> bool:
-    """Tell whether what names a twin is no row's id."""
+    """Tell whether a twin's name is that of an existing row, and not a row's id."""
     return " " in twin
 
 
 def find_there(
     there: spec.There, own: str, root: Path, place: Place | None, pipeline: str | None = None
 ) -> Reference:
-    """Find what a step compares with; raises MistakeError.
+    """Find the rows that a step compares with; raises MistakeError.
 
-    `own` is the step's own column, `pipeline` the name of the pipeline that the step is in.
+    `own` is the step's own column, `pipeline` the name of the step's pipeline.
     """
     column = there.column or own
     try:
@@ -70,7 +70,7 @@ def find_there(
                 label, content, frame = _run(run, root, place, pipeline)
             case _:
                 assert_never(there)
-        # A run's rows are counted before those that it dropped are left out.
+        # Rows are numbered before a run's dropped rows are removed.
         frame = frame.with_row_index(_NUMBER, offset=1)
         if isinstance(there, spec.RunThere):
             frame = frame.filter(KEPT)
@@ -95,7 +95,7 @@ def _dataset(there: spec.DatasetThere, root: Path, place: Place | None) -> tuple
     if not name.startswith((".", "/", "~")):
         source = spec.DatasetSource(**there.model_dump(exclude={"column"}))
         data = load_split(source, name, place)
-        # Its own fingerprint would be another one wherever else the same data lies.
+        # The library's own fingerprint depends on where the data is.
         frame = pl.DataFrame(data.with_format("arrow")[:])
         return _content(frame), frame.lazy()
     path = resolved(name, root)
@@ -124,8 +124,8 @@ def _run(
     found = list(_run_folders(runs, written))
     if not found and written == pipeline:
         raise MistakeError(
-            f"a run of {shown(written)} itself is named by its folder, `{shown(written)}/3f2a1b`:"
-            " its last one would be another after this run",
+            f"name the run of {shown(written)} itself by its folder, `{shown(written)}/3f2a1b`:"
+            " its last run will be this one",
             place,
         )
     if not found:
@@ -134,14 +134,14 @@ def _run(
     if not found:
         raise UnknownNameError("run", written, run_folder.known_runs(root), place)
     if len(found) > 1:
-        raise MistakeError(f"several runs are called {quoted(written)}", place)
+        raise MistakeError(f"several runs are called {quoted(written)}; write more digits", place)
     path = found[0] / run_folder.ROWS
     label = run_folder.run_name(found[0])
     return label, sha256(path), pl.scan_parquet(path, glob=False)
 
 
 def _run_folders(runs: Path, written: str) -> Iterator[Path]:
-    """Find the run that is named by its pipeline and the beginning of its folder's name."""
+    """Find the runs with this pipeline and this beginning of their folder's name."""
     name, _, run = written.rpartition("/")
     if name and run:
         for path in sorted((runs / spec.slug(name)).glob(f"{run}*")):
