@@ -136,9 +136,9 @@ def test_without_labels_the_pass_rate_is_unknown() -> None:
 
 
 def test_labels_and_verdicts_are_1_or_0_and_as_many() -> None:
-    with pytest.raises(ValueError, match="labels are 1 or 0"):
+    with pytest.raises(ValueError, match="labels should be 1"):
         prediction_powered([0.5, 1], [1, 1])
-    with pytest.raises(ValueError, match="verdicts are 1 or 0"):
+    with pytest.raises(ValueError, match="verdicts should be 1"):
         rogan_gladen([1, 0], [1, 0], [2])
     with pytest.raises(ValueError, match="2 labels and 1 verdicts"):
         prediction_powered([1, 0], [1])

@@ -154,7 +154,7 @@ def test_what_cannot_be_ranked_is_a_mistake() -> None:
         bradley_terry(["a"], ["a"], [1])
     with pytest.raises(ValueError, match="needs a first and a second item"):
         bradley_terry(["a"], ["b"], [1, 1])
-    with pytest.raises(ValueError, match="without a prior above 0"):
+    with pytest.raises(ValueError, match="the prior must be above 0"):
         bradley_terry(["a"], ["b"], [1], prior=0)
 
 

@@ -220,7 +220,7 @@ def test_conversations_are_tried_too() -> None:
         return kept
 
     assert bind("asked", asked, {}, {"messages": turns}, None).expression is kept
-    with pytest.raises(MistakeError, match="messages is String, and no conversation"):
+    with pytest.raises(MistakeError, match="messages is String, not a conversation"):
         bind("asked", asked, {}, {"messages": pl.String()}, None)
 
 

@@ -1,7 +1,7 @@
-"""Shares with their intervals: how many rows pass, once the judge's errors are taken into account.
+"""Shares with their intervals, and the pass rate of rows, corrected for the judge's errors.
 
-People look at some rows and the judge at all of them. What people say of the judge's errors on the
-few corrects what it says of the many.
+People label some rows, and the judge scores all of them. The judge's errors on the labelled rows
+correct its pass rate on all rows.
 """
 
 import math
@@ -29,17 +29,17 @@ _VERDICTS = (0.0, 1.0, math.nan)
 
 
 class PassRate(NamedTuple):
-    """How many rows people would pass, had they looked at all of them."""
+    """The share of rows that people would pass if they labelled all of them."""
 
     method: str
     rate: Interval
     by_judge: float
-    """The judge's own pass rate, over all rows that it gave a verdict on."""
+    """The judge's own pass rate, over all rows with a verdict."""
     by_people: Interval
-    """What the rows that people looked at say alone."""
+    """The pass rate of the labelled rows alone."""
     labels: int
     rows: int
-    """How many rows the rate is of."""
+    """The number of all rows."""
     missing: int
     """Rows on which the judge gave no verdict."""
 
@@ -59,7 +59,7 @@ class PassRate(NamedTuple):
 
 
 class JudgeErrors(NamedTuple):
-    """What a judge does with rows that people passed, and with rows that they did not."""
+    """How a judge treats rows that people passed, and rows that they did not."""
 
     passes_good: Interval
     """Sensitivity: the share of good rows that it passes."""
@@ -98,7 +98,7 @@ def proportion(count: int, of: int, *, level: float = LEVEL) -> Interval:
 
 
 def net_share(up: int, down: int, of: int, *, level: float = LEVEL) -> Interval:
-    """Return the share of those that went up less the share of those that went down.
+    """Return the share that went up minus the share that went down.
 
     The interval is Bonett and Price's (2012), which adds one to both, with Student's t.
     """
@@ -113,7 +113,7 @@ def net_share(up: int, down: int, of: int, *, level: float = LEVEL) -> Interval:
 
 
 def errors(people: Values, judge: Values, *, level: float = LEVEL) -> JudgeErrors:
-    """Return a judge's sensitivity and specificity from rows that people looked at (1: passed)."""
+    """Return a judge's sensitivity and specificity from labelled rows (1: passed)."""
     (truth, said), missing = complete(people, judge)
     good, passed = binary(truth, "labels") == 1, binary(said, "verdicts") == 1
     sizes = int(good.sum()), int((~good).sum())
@@ -123,13 +123,13 @@ def errors(people: Values, judge: Values, *, level: float = LEVEL) -> JudgeError
 
 
 def prediction_powered(people: Values, judge: Values, *, level: float = LEVEL) -> PassRate:
-    """Correct a judge's pass rate by a random sample of its rows, which people looked at.
+    """Correct a judge's pass rate by a random sample of its rows that people labelled.
 
-    `judge` has the verdict on each row (1: pass), `people` theirs, missing where they did not look.
-    For verdicts that pass or fail, prediction-powered inference (Angelopoulos et al. 2023), tuned
-    to the least variance, is post-stratification: each of the judge's verdicts has its own share
-    that people pass, and counts by how often it occurs; no verdict is a verdict of its own kind.
-    The limits of these shares (Jeffreys') are put together as Zou and Donner (2008) do.
+    `judge` has the verdict on each row (1: pass), `people` the labels, which may be missing. For
+    verdicts that pass or fail, prediction-powered inference (Angelopoulos et al. 2023), tuned to
+    the least variance, is post-stratification: people pass some share of the rows with each
+    verdict, and the shares are weighted by the frequency of the verdicts; a missing verdict is a
+    verdict of its own. Their limits (Jeffreys') are combined as in Zou and Donner (2008).
 
     Raises:
         ValueError: A label or a verdict is neither 1 nor 0, or the columns differ in length.
@@ -158,7 +158,7 @@ def _is(verdicts: Floats, verdict: float) -> Floats:
 
 
 def _passed(labels: Floats, chosen: Floats, level: float) -> Interval:
-    """Return the share of chosen rows that people pass; where they saw none, anything can be."""
+    """Return the share of chosen rows that people pass; if none is labelled, from 0 to 1."""
     if not chosen.any():
         return Interval(float(labels.mean()), 0.0, 1.0, level)
     return proportion(int(labels @ chosen), int(chosen.sum()), level=level)
@@ -184,10 +184,10 @@ def rogan_gladen(
 ) -> PassRate:
     """Correct a judge's pass rate on other rows by its errors on labelled ones.
 
-    Unlike `prediction_powered` it takes labelled rows that are no sample of the others: of an
-    earlier run, or chosen so that good and bad ones are both many. What must be alike is how often
-    the judge errs on good rows and on bad ones. The estimate is Rogan and Gladen's (1978), the
-    interval Lang and Reiczigel's (2014). Rows without a verdict do not count.
+    Unlike for `prediction_powered`, the labelled rows need not be a sample of the others: they may
+    come from an earlier run, or be selected to have many good and many bad ones. The judge must
+    only err equally often on good rows, and on bad ones. The estimate is Rogan and Gladen's (1978),
+    the interval Lang and Reiczigel's (2014). Rows without a verdict do not count.
 
     Raises:
         ValueError: A label or a verdict is neither 1 nor 0, or the columns differ in length.
