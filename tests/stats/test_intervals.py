@@ -89,9 +89,7 @@ def test_what_is_missing_is_left_out_and_counted_and_never_0() -> None:
 
 
 def test_columns_of_different_lengths_are_a_mistake() -> None:
-    with pytest.raises(
-        ValueError, match=r"must have the same length, not \(2,\), \(1,\)"
-    ):
+    with pytest.raises(ValueError, match=r"must have the same length, not \(2,\), \(1,\)"):
         complete([1, 2], [1])
 
 
