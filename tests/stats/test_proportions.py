@@ -53,7 +53,7 @@ def test_a_share_of_nothing_is_unknown() -> None:
 
 
 def test_more_than_all_is_a_mistake() -> None:
-    with pytest.raises(ValueError, match="3 of 2 is no share"):
+    with pytest.raises(ValueError, match="3 of 2 is not a share"):
         proportion(3, 2)
 
 

@@ -57,9 +57,7 @@ def test_flips_both_ways_are_noise_and_no_bias() -> None:
 
 
 def test_without_pairs_nothing_is_told_of_order() -> None:
-    assert (
-        "cannot be told: 0 pairs (1 more without a verdict)" in both_orders([1], [None]).sentence()
-    )
+    assert "is unknown: 0 pairs (1 more without a verdict)" in both_orders([1], [None]).sentence()
 
 
 def test_a_verdict_is_a_winner_or_a_tie() -> None:

@@ -132,7 +132,7 @@ def _table(first: Floats, second: Floats, levels: Sequence[float] | None) -> Flo
     known = found if levels is None else np.asarray(levels, dtype=np.float64)
     if not np.isin(found, known).all():
         raise ValueError(
-            f"levels are {known.tolist()}, and {np.setdiff1d(found, known)[0]} is none"
+            f"{np.setdiff1d(found, known)[0]} is not one of the levels {known.tolist()}"
         )
     order = np.argsort(known)
     places = [order[np.searchsorted(known, part, sorter=order)] for part in (first, second)]

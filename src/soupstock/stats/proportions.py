@@ -87,7 +87,7 @@ def proportion(count: int, of: int, *, level: float = LEVEL) -> Interval:
         ValueError: `count` is not from 0 to `of`.
     """
     if not 0 <= count <= of:
-        raise ValueError(f"{count} of {of} is no share")
+        raise ValueError(f"{count} of {of} is not a share")
     if not of:
         return unknown(level)
     tail = (1 - level) / 2

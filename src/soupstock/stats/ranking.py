@@ -56,7 +56,7 @@ class Orders(NamedTuple):
         """Say it for a card or a summary."""
         over = f"{times(self.pairs, 'pair')}{besides(self.missing, 'verdict')}"
         if not self.pairs:
-            return f"Whether order matters cannot be told: {over}."
+            return f"Whether the order matters is unknown: {over}."
         flips = f"{times(self.flips, 'flip')} and {times(self.wavers, 'half flip')} count as ties"
         side = "first" if self.bias.estimate > 0 else "second"
         bias = f"it favours the answer shown {side}" if self.is_biased else "no side is favoured"

@@ -66,7 +66,7 @@ _ISSUED = re.compile(
     r"|35(?:2[89]|[3-8]\d)\d{12}|62\d{14,17}"
 )
 
-# The number of a section or version looks like an address; the word before it shows that it is not.
+# The number of a section or version looks like an address; the word before it rules it out.
 _IP = (
     r"(?i:\b(?:sections?|chapter|versions?|v|release|revision)[ .]{0,2})?"
     r"\b(?:\d{1,3}\.){3}\d{1,3}\b"
