@@ -1,4 +1,4 @@
-"""A file's hash, and files that are written whole or not at all. Knows no format."""
+"""The hashes of files and folders, and files that are written whole or not at all."""
 
 import hashlib
 from collections.abc import Iterator
@@ -22,3 +22,13 @@ def written_whole(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.partial")
     yield partial
     partial.replace(path)
+
+
+def folder_hash(folder: Path) -> str:
+    """Hash the files of a folder, with their names."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest.update(path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape"))
+            digest.update(bytes.fromhex(sha256(path)))
+    return digest.hexdigest()

@@ -233,5 +233,5 @@ def interval(found: Interval) -> IntervalRecord | None:
 
 def mean(values: Sequence[float | None]) -> float | None:
     """Return the mean of the values that are not null; null if all are."""
-    there = [value for value in values if value is not None]
-    return round(math.fsum(there) / len(there), DIGITS) if there else None
+    known = [value for value in values if value is not None]
+    return round(math.fsum(known) / len(known), DIGITS) if known else None

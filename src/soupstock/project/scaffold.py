@@ -42,9 +42,9 @@ def create(folder: Path) -> list[str]:
 
 def _check_empty(folder: Path) -> None:
     if folder.is_symlink() or folder.exists():
-        there = next((path for path in folder.iterdir() if not path.name.startswith(".")), None)
-        if there is not None:
-            raise MistakeError(f"{shown(folder)} is not empty: it contains {shown(there.name)}")
+        found = next((path for path in folder.iterdir() if not path.name.startswith(".")), None)
+        if found is not None:
+            raise MistakeError(f"{shown(folder)} is not empty: it contains {shown(found.name)}")
 
 
 def _project_name(folder: str) -> str:

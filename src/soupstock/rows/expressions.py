@@ -147,5 +147,5 @@ def _made_up(dtype: Any) -> object:
 
 def first_paragraph(error: BaseException) -> str:
     """Return the first paragraph of an error's message, in one line."""
-    said = " ".join(str(error).strip().partition("\n\n")[0].split())
-    return said or type(error).__name__
+    paragraph = " ".join(str(error).strip().partition("\n\n")[0].split())
+    return paragraph or type(error).__name__

@@ -139,8 +139,8 @@ def _checked(name: str, value: object, annotation: Any) -> object:
         return value
     except ValidationError as error:
         first = error.errors()[0]
-        said = first["msg"][:1].lower() + first["msg"][1:]
-        raise ValueError(f"{name} is {quoted(value)}, but the {said}") from error
+        message = first["msg"][:1].lower() + first["msg"][1:]
+        raise ValueError(f"{name} is {quoted(value)}, but the {message}") from error
 
 
 def _check_columns(expression: pl.Expr, columns: Columns, place: Place | None) -> None:

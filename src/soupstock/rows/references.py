@@ -14,10 +14,10 @@ import polars as pl
 
 from soupstock import spec
 from soupstock.artifacts import run_folder
-from soupstock.artifacts.files import sha256
+from soupstock.artifacts.files import folder_hash, sha256
 from soupstock.errors import MistakeError, Place, UnknownNameError, quoted, shown
 from soupstock.rows.rows import KEPT
-from soupstock.rows.sources import folder_hash, load_split, resolved, scanned
+from soupstock.rows.sources import load_split, resolved, scanned
 from soupstock.text.measures import read_texts
 
 _NUMBER = "\0number"

@@ -110,13 +110,13 @@ def _series(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:
 
 
 def _structs(name: str, values: list[Any], fields: Sequence[pl.Field]) -> pl.Series:
-    is_there = [isinstance(value, dict) for value in values]
-    there = list(itertools.compress(values, is_there)) if not all(is_there) else values
-    parts = [_series(f.name, [v.get(f.name) for v in there], instance(f.dtype)) for f in fields]
+    is_present = [isinstance(value, dict) for value in values]
+    present = list(itertools.compress(values, is_present)) if not all(is_present) else values
+    parts = [_series(f.name, [v.get(f.name) for v in present], instance(f.dtype)) for f in fields]
     structs = pl.DataFrame(parts).to_struct(name)
-    if there is values:
+    if present is values:
         return structs
-    places = pl.Series(is_there)
+    places = pl.Series(is_present)
     return structs.gather(pl.select(pl.when(places).then(places.cum_sum() - 1)).to_series())
 
 
@@ -125,8 +125,8 @@ def _lists(name: str, values: list[Any], inner: pl.DataType) -> pl.Series:
     flat = _series(name, [one for some in lists for one in some], inner)
     # Made by polars, because pyarrow would import pandas.
     ends = pl.Series([0, *itertools.accumulate(map(len, lists))], dtype=pl.Int64).to_arrow()
-    is_there = [value is some for value, some in zip(values, lists, strict=True)]
-    is_null = (~pl.Series(is_there, dtype=pl.Boolean)).to_arrow()
+    is_present = [value is some for value, some in zip(values, lists, strict=True)]
+    is_null = (~pl.Series(is_present, dtype=pl.Boolean)).to_arrow()
     arrow = pa.LargeListArray.from_arrays(ends, flat.to_arrow(), mask=is_null)
     return pl.Series(name, arrow)
 

@@ -58,8 +58,8 @@ class _Reader:
         self.open: list[str] = []
 
     def refuse(self, path: str, why: str) -> MistakeError:
-        said = f"{path.lstrip('.')} {why}".strip()
-        return MistakeError(f"the schema {self.name} cannot be a table: {said}")
+        problem = f"{path.lstrip('.')} {why}".strip()
+        return MistakeError(f"the schema {self.name} cannot be a table: {problem}")
 
 
 def _fields(schema: Mapping[str, Any], reader: _Reader, path: str = "") -> dict[str, pl.DataType]:

@@ -1,7 +1,6 @@
 """Sources of the first rows: drawn values, a file, a dataset; read in blocks, in order."""
 
 import glob
-import hashlib
 import itertools
 import json
 import logging
@@ -19,7 +18,7 @@ from urllib.parse import urlsplit
 import polars as pl
 from polars.datatypes import DataTypeClass
 
-from soupstock.artifacts.files import sha256
+from soupstock.artifacts.files import folder_hash, sha256
 from soupstock.errors import MistakeError, Place, quoted, shown
 from soupstock.rows.line_checks import check_csv, check_jsonl
 from soupstock.rows.rows import Columns
@@ -221,21 +220,11 @@ def load_split(source: DatasetSource, name: str, place: Place | None) -> Any:
         ) from error
 
 
-def folder_hash(folder: Path) -> str:
-    """Hash the files of a folder, with their names."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            digest.update(path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape"))
-            digest.update(bytes.fromhex(sha256(path)))
-    return digest.hexdigest()
-
-
 def _check_columns(columns: Columns, place: Place | None) -> None:
     if not columns:
         raise MistakeError("it has no columns", place)
-    if taken := sorted(set(columns) & RESERVED):
-        names = ", ".join(taken)
+    if reserved := sorted(set(columns) & RESERVED):
+        names = ", ".join(reserved)
         raise MistakeError(
             f"it has columns that are reserved by soupstock: {names}; rename them", place
         )

@@ -96,8 +96,8 @@ def _leaves(value: Any) -> Iterator[str]:
 
 def speaker_of(turn: Mapping[str, Any]) -> str | None:
     """Return the role of a message."""
-    said = (turn[name] for name in _SPEAKERS if isinstance(turn.get(name), str))
-    return next(said, None)
+    found = (turn[name] for name in _SPEAKERS if isinstance(turn.get(name), str))
+    return next(found, None)
 
 
 def _asked(question: Any) -> str | None:
@@ -106,8 +106,8 @@ def _asked(question: Any) -> str | None:
         case str():
             return question
         case list():
-            said = (m for m in question if isinstance(m, Mapping))
-            asking = (m for m in said if speaker_of(m) in {"user", "human"})
+            messages = (m for m in question if isinstance(m, Mapping))
+            asking = (m for m in messages if speaker_of(m) in {"user", "human"})
             first = next(asking, {})
             return first.get("content") or first.get("value")
         case _:

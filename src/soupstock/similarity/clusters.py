@@ -33,10 +33,10 @@ _ROUNDING = 1e-9
 
 def near_duplicate_clusters(texts: pl.Series) -> Counts:
     """Return for each text the index of the first one in its cluster; a null is alone."""
-    there = texts.is_not_null().arg_true().to_numpy().astype(np.int64)
+    present = texts.is_not_null().arg_true().to_numpy().astype(np.int64)
     found = np.arange(len(texts))
-    if there.size:
-        found[there] = there[_clusters(texts.gather(there))]
+    if present.size:
+        found[present] = present[_clusters(texts.gather(present))]
     return found
 
 

@@ -50,8 +50,8 @@ def differing(near: Vectors, threshold: float, groups: Counts, caps: Counts, wan
     while True:
         taken = np.bincount(groups[found.is_taken], minlength=len(caps))
         short = wanted - int(taken.sum())
-        waits = ~found.is_taken & (found.twin < 0)
-        room = np.minimum(caps - taken, np.bincount(groups[waits], minlength=len(caps)))
+        is_open = ~found.is_taken & (found.twin < 0)
+        room = np.minimum(caps - taken, np.bincount(groups[is_open], minlength=len(caps)))
         quotas = shared_out(short, room)
         if not quotas.any():
             return found

@@ -87,9 +87,9 @@ def similar(
         raise ValueError("an embedding contains a number that is not finite")
     vectors = np.asarray(vectors, np.float32) + np.float32(0)  # This turns -0.0 into 0.0.
     identity = _identity(vectors)
-    first, there = _firsts(identity), vectors.any(axis=1)
-    first = np.where(there, first, np.arange(len(first)))
-    rows = np.flatnonzero(there & (first == np.arange(len(first))))
+    first, is_nonzero = _firsts(identity), vectors.any(axis=1)
+    first = np.where(is_nonzero, first, np.arange(len(first)))
+    rows = np.flatnonzero(is_nonzero & (first == np.arange(len(first))))
     centred = _CentredVectors.around(vectors, rows, _mean(vectors) if mean is None else mean)
     cells = _cells(centred.rounded, identity[rows])
     known = int(np.searchsorted(rows, settled))

@@ -68,9 +68,9 @@ def minhash_matches(texts: pl.Series, member: Flags, threshold: float) -> CrossM
         members = Members(members.buckets, np.searchsorted(candidates, members.rows))
         for which in range(member.shape[1]):
             near = _near(members, sets, member[candidates, which], threshold)
-            there = np.flatnonzero(near.twin[:, 0] >= 0)
-            twins = candidates[near.twin[there, 0]]
-            found.note(which, candidates[there], twins, near.similarity[there, 0])
+            matched = np.flatnonzero(near.twin[:, 0] >= 0)
+            twins = candidates[near.twin[matched, 0]]
+            found.note(which, candidates[matched], twins, near.similarity[matched, 0])
     return found
 
 
@@ -101,14 +101,14 @@ def _across(members: Members, member: Flags) -> Members:
 def _near(members: Members, sets: Shingles, is_in: Flags, threshold: float) -> CrossMatches:
     """Compare texts outside a set with the texts of the set that share a bucket with them."""
     found = CrossMatches.nothing((len(is_in), 1))
-    own = is_in[members.rows]
-    there = Members(members.buckets[own], members.rows[own])
-    buckets, rows = members.buckets[~own], members.rows[~own]
-    first = np.searchsorted(there.buckets, buckets)
-    number = np.searchsorted(there.buckets, buckets, side="right") - first
+    is_member = is_in[members.rows]
+    inside = Members(members.buckets[is_member], members.rows[is_member])
+    buckets, rows = members.buckets[~is_member], members.rows[~is_member]
+    first = np.searchsorted(inside.buckets, buckets)
+    number = np.searchsorted(inside.buckets, buckets, side="right") - first
     for nth in range(min(CROWD, int(number.max(initial=0)))):
         left = (number > nth) & (found.twin[rows, 0] < 0)
-        pairs = np.unique(np.stack((rows[left], there.rows[first[left] + nth]), axis=1), axis=0)
+        pairs = np.unique(np.stack((rows[left], inside.rows[first[left] + nth]), axis=1), axis=0)
         for start in range(0, len(pairs), _PAIRS):
             _compare(pairs[start : start + _PAIRS], sets, threshold, found)
     return found
@@ -137,6 +137,8 @@ def cosine_matches(vectors: Vectors, member: Flags, threshold: float) -> CrossMa
         near = similar(vectors[order], threshold, len(own), is_settled_only=True)
         twins = near.twin[len(own) :]
         # A twin outside the set is an equal vector, which has no match in the set either.
-        there = np.flatnonzero((twins >= 0) & (twins < len(own)))
-        found.note(which, others[there], own[twins[there]], near.similarity[len(own) :][there])
+        matched = np.flatnonzero((twins >= 0) & (twins < len(own)))
+        found.note(
+            which, others[matched], own[twins[matched]], near.similarity[len(own) :][matched]
+        )
     return found

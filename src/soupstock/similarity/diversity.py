@@ -145,9 +145,11 @@ def vendi(vectors: Vectors) -> float:
 
 def effective(counts: Iterable[int]) -> float:
     """Return the number of equally frequent values that are as diverse (Hill 1973, order 1)."""
-    there = [count for count in counts if count]
-    total = sum(there)
-    return math.exp(-math.fsum(n / total * math.log(n / total) for n in there)) if there else 0.0
+    present = [count for count in counts if count]
+    total = sum(present)
+    return (
+        math.exp(-math.fsum(n / total * math.log(n / total) for n in present)) if present else 0.0
+    )
 
 
 def commonest(phrases: Iterable[str], of: int) -> CommonPhrase:

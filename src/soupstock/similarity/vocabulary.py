@@ -67,5 +67,5 @@ def divergence(one: Counts, other: Counts) -> float | None:
 
 
 def _entropy(shares: npt.NDArray[np.float64]) -> float:
-    there = shares[shares > 0]
-    return float(-(there * np.log2(there)).sum())
+    positive = shares[shares > 0]
+    return float(-(positive * np.log2(positive)).sum())

@@ -221,8 +221,8 @@ def _limit(finding: _Finding) -> str:
         name: f"{limit:g}" if isinstance(limit, float) else limit
         for name, limit in finding.error.get("ctx", {}).items()
     }
-    said = limits.get("actual_length", _said(finding.error["input"]))
-    return f"{_LIMITS[finding.kind].format(**limits)}, not {said}"
+    value = limits.get("actual_length", _said(finding.error["input"]))
+    return f"{_LIMITS[finding.kind].format(**limits)}, not {value}"
 
 
 def _unknown_key(finding: _Finding) -> str:

@@ -59,8 +59,10 @@ class Agreement(NamedTuple):
         over = f"over {times(self.rows, 'row')}{besides(self.missing)}"
         if not self.interval.is_known:
             return f"Agreement cannot be told {over}: nobody's levels vary."
-        said = f"Agreement beyond chance ({self.statistic}) is {self.interval} {over}"
-        return f"{said}." if self.is_beyond_chance else f"{said}: not provably better than chance."
+        figure = f"Agreement beyond chance ({self.statistic}) is {self.interval} {over}"
+        return (
+            f"{figure}." if self.is_beyond_chance else f"{figure}: not provably better than chance."
+        )
 
 
 class Accuracy(NamedTuple):
@@ -207,12 +209,12 @@ class _Alpha(NamedTuple):
 
 def _nominal(table: Floats) -> _Alpha:
     """Return alpha of values that are equal or not."""
-    is_there = ~np.isnan(table)
-    sizes = is_there.sum(axis=0)
+    is_present = ~np.isnan(table)
+    sizes = is_present.sum(axis=0)
     alike = (table[:, None] == table[None]).sum(axis=(0, 1))
-    _, places, totals = np.unique(table[is_there], return_inverse=True, return_counts=True)
+    _, places, totals = np.unique(table[is_present], return_inverse=True, return_counts=True)
     frequencies = np.zeros(table.shape)
-    frequencies[is_there] = totals[places]
+    frequencies[is_present] = totals[places]
     seen = (sizes**2 - alike) / (sizes - 1)
     total, same = sizes.sum(), (totals**2).sum()
     left = total - sizes
@@ -239,10 +241,10 @@ def _distances(table: Floats, metric: Metric) -> _Alpha:
 
 def _mean_ranks(table: Floats) -> Floats:
     """Return mean ranks: Krippendorff's distance of two levels is that of their mean ranks."""
-    is_there = ~np.isnan(table)
-    _, places, totals = np.unique(table[is_there], return_inverse=True, return_counts=True)
+    is_present = ~np.isnan(table)
+    _, places, totals = np.unique(table[is_present], return_inverse=True, return_counts=True)
     ranks = table.copy()
-    ranks[is_there] = (np.cumsum(totals) - totals / 2)[places]
+    ranks[is_present] = (np.cumsum(totals) - totals / 2)[places]
     return ranks
 
 
@@ -259,12 +261,12 @@ def _fisher_limits(estimate: float, parts: Floats, level: float) -> Interval:
 
 def accuracy(people: Values, judge: Values, *, level: float = LEVEL) -> Accuracy:
     """Return how often a judge gives the same level as people, and the base rate."""
-    (truth, said), missing = complete(people, judge)
+    (truth, given), missing = complete(people, judge)
     rows = len(truth)
     if not rows:
         return Accuracy(unknown(level), math.nan, 1.0, 0, missing)
     values, counts = np.unique(truth, return_counts=True)
-    is_right, is_common = said == truth, truth == values[counts.argmax()]
+    is_right, is_common = given == truth, truth == values[counts.argmax()]
     gained, lost = int((is_right & ~is_common).sum()), int((~is_right & is_common).sum())
     p_value = binomial_cdf(lost, gained + lost, 0.5)
     right = proportion(int(is_right.sum()), rows, level=level)

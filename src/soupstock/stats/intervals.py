@@ -80,8 +80,8 @@ def complete(*columns: Values) -> Complete:
     if len({array.shape for array in arrays}) > 1 or arrays[0].ndim != 1:
         lengths = ", ".join(str(array.shape) for array in arrays)
         raise ValueError(f"the columns must have the same length, not {lengths}")
-    is_there = ~np.any(np.isnan(np.stack(arrays)), axis=0)
-    return Complete(tuple(array[is_there] for array in arrays), int((~is_there).sum()))
+    is_complete = ~np.any(np.isnan(np.stack(arrays)), axis=0)
+    return Complete(tuple(array[is_complete] for array in arrays), int((~is_complete).sum()))
 
 
 def binary(values: Floats, what: str) -> Floats:

@@ -114,8 +114,8 @@ def net_share(up: int, down: int, of: int, *, level: float = LEVEL) -> Interval:
 
 def errors(people: Values, judge: Values, *, level: float = LEVEL) -> JudgeErrors:
     """Return a judge's sensitivity and specificity from labelled rows (1: passed)."""
-    (truth, said), missing = complete(people, judge)
-    good, passed = binary(truth, "labels") == 1, binary(said, "verdicts") == 1
+    (truth, given), missing = complete(people, judge)
+    good, passed = binary(truth, "labels") == 1, binary(given, "verdicts") == 1
     sizes = int(good.sum()), int((~good).sum())
     right = int((good & passed).sum()), int((~good & ~passed).sum())
     shares = [proportion(*counts, level=level) for counts in zip(right, sizes, strict=True)]
@@ -192,17 +192,17 @@ def rogan_gladen(
     Raises:
         ValueError: A label or a verdict is neither 1 nor 0, or the columns differ in length.
     """
-    (truth, said), _ = complete(*_columns(people, judge))
+    (truth, judged), _ = complete(*_columns(people, judge))
     verdicts = binary(numbers(others), "verdicts")
     given = verdicts[~np.isnan(verdicts)]
-    rate = _corrected(truth, said, given, level) if len(given) else unknown(level)
+    rate = _corrected(truth, judged, given, level) if len(given) else unknown(level)
     return _pass_rate("Rogan-Gladen", rate, truth, verdicts)
 
 
-def _corrected(truth: Floats, said: Floats, others: Floats, level: float) -> Interval:
+def _corrected(truth: Floats, judged: Floats, others: Floats, level: float) -> Interval:
     z = normal_quantile(level)
     good, bad = float(truth.sum()), float((1 - truth).sum())
-    passed, failed = float(truth @ said), float((1 - truth) @ (1 - said))
+    passed, failed = float(truth @ judged), float((1 - truth) @ (1 - judged))
     if passed * bad + failed * good <= good * bad:
         return unknown(level)
     apparent = float(others.mean())

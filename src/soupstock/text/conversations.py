@@ -61,10 +61,10 @@ def _is_conversation(dtype: pl.DataType) -> bool:
     return fields.keys() >= _NAMED and all(isinstance(fields[name], _TEXTS) for name in _NAMED)
 
 
-def _known(lists: pl.Series, there: pl.Series) -> pl.Series:
+def _known(lists: pl.Series, is_known: pl.Series) -> pl.Series:
     """Set a list to null if its row has no texts."""
-    if there.all():
+    if is_known.all():
         return lists
-    frame = pl.DataFrame({"lists": lists, "there": there})
-    kept = frame.select(pl.when("there").then("lists")).to_series()
+    frame = pl.DataFrame({"lists": lists, "is_known": is_known})
+    kept = frame.select(pl.when("is_known").then("lists")).to_series()
     return kept.alias(lists.name)

@@ -80,15 +80,15 @@ def _rewritten(row: Sequence[Any] | None, role: str, texts: Any) -> list[Any] | 
 def _mask_texts(texts: pl.Series, kinds: Sequence[Kind]) -> Masked:
     counts: Counter[str] = Counter()
     for kind in kinds:
-        there = (IDENTIFIERS[kind].count(texts) > 0).arg_true()
-        if there.is_empty():
+        matching = (IDENTIFIERS[kind].count(texts) > 0).arg_true()
+        if matching.is_empty():
             continue
         written = []
-        for text in texts.gather(there).to_list():
+        for text in texts.gather(matching).to_list():
             masked, number = _mask_one(kind, text)
             counts[kind] += number
             written.append(masked)
-        texts = texts.scatter(there, written)
+        texts = texts.scatter(matching, written)
     return Masked(texts, counts)
 
 

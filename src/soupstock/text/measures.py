@@ -121,9 +121,9 @@ def _of_texts(measure: Callable[[list[str]], Any], dtype: pl.DataType) -> Measur
 
     def measured(values: pl.Series) -> pl.Series:
         texts = conversations.text(values)
-        there = texts.drop_nulls()
-        found = pl.Series(values.name, measure(there.to_list()), dtype)
-        if there.len() == texts.len():
+        present = texts.drop_nulls()
+        found = pl.Series(values.name, measure(present.to_list()), dtype)
+        if present.len() == texts.len():
             return found
         # Gathering with a null index gives null.
         places = texts.is_not_null().cum_sum().cast(pl.Int64) - 1

@@ -65,5 +65,5 @@ def _fetched(name: str) -> Path:
         return Path(hf_hub_download(name, "tokenizer.json"))
     # The Hub's library raises many kinds of errors: for names, the network, access rights.
     except Exception as error:
-        said = str(error).strip().split("\n", 1)[0]
-        raise ValueError(f"there is no tokenizer for {quoted(name)}: {said}") from error
+        reason = str(error).strip().split("\n", 1)[0]
+        raise ValueError(f"there is no tokenizer for {quoted(name)}: {reason}") from error
