@@ -7,22 +7,32 @@ judge's decision for each order. docs/judging.md describes it.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
 from soupstock.errors import MistakeError, Place, quoted, shown
-from soupstock.stats.intervals import Interval
+from soupstock.stats.intervals import Flags, Interval, complete
 from soupstock.stats.proportions import proportion
-from soupstock.stats.ranking import both_orders, bradley_terry, flips_by_margin
+from soupstock.stats.ranking import both_orders, bradley_terry
 
 Floats = npt.NDArray[np.float64]
 
 DECISIONS = {"A>B": 1.0, "B>A": -1.0, "A=B": 0.0}
 _ORDERS = 2
 _FEWEST_ITEMS = 2
+
+
+class Band(NamedTuple):
+    """Pairs whose margins are from `low` to `high`."""
+
+    low: float
+    high: float
+    pairs: int
+    flips: Interval
+    """The share of them that flips."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +143,29 @@ def _right(labels: Floats, verdicts: Floats) -> Interval:
     """Return how often the verdict is the label; a missing verdict counts as wrong."""
     known = ~np.isnan(labels)
     return proportion(int((labels == verdicts)[known].sum()), int(known.sum()))
+
+
+def flips_by_margin(
+    forward: Floats, backward: Floats, margins: Floats, *, bands: int = 4
+) -> list[Band]:
+    """Return how often verdicts flip, for bands of margins with about as many pairs each.
+
+    A margin is how sure the judge was, such as the difference of two scores; its sign does not
+    count. If wide margins flip as often as narrow ones, the judge was not sure of anything.
+    """
+    (ahead, behind, sizes), _ = complete(forward, backward, margins)
+    is_flip, width = ahead * behind < 0, np.abs(sizes)
+    return list(_bands(width, is_flip, bands)) if len(width) else []
+
+
+def _bands(width: Floats, is_flip: Flags, bands: int) -> Iterator[Band]:
+    edges = np.unique(np.quantile(width, np.linspace(0, 1, bands + 1)))
+    places = np.searchsorted(edges[1:-1], width, side="right")
+    for place in np.unique(places):
+        chosen = places == place
+        flips = proportion(int(is_flip[chosen].sum()), int(chosen.sum()))
+        low, high = width[chosen].min(), width[chosen].max()
+        yield Band(float(low), float(high), int(chosen.sum()), flips)
 
 
 def _further(judge: Recorded) -> Iterator[str]:

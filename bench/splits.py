@@ -7,7 +7,7 @@ import time
 
 import polars as pl
 
-from soupstock.similarity.clusters import clusters
+from soupstock.similarity.clusters import near_duplicate_clusters
 
 WORDS = [f"word{number}" for number in range(20_000)]
 
@@ -24,7 +24,7 @@ def main() -> None:
             f"{boilerplate} {' '.join(draw.choices(WORDS, k=120 - share))}" for _ in range(rows)
         ]
         began = time.monotonic()
-        found = len(set(clusters(pl.Series(texts)).tolist()))
+        found = len(set(near_duplicate_clusters(pl.Series(texts)).tolist()))
         seconds = round(time.monotonic() - began, 1)
         print(json.dumps({"texts": name, "rows": rows, "seconds": seconds, "clusters": found}))
 

@@ -1,4 +1,4 @@
-"""What a person can mend: errors that end in one clear line, never in a traceback."""
+"""Errors that the user can fix: each is shown as one clear line, without a traceback."""
 
 import contextlib
 import difflib
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A file, and the line in it (from 1; None where the whole file is meant)."""
+    """A file and a line in it (from 1; None for the whole file)."""
 
     file: Path | str
     line: int | None = None
@@ -19,14 +19,14 @@ class Place:
         return f"{name}:{self.line}" if self.line else name
 
     def _near(self) -> Path | str:
-        """Name the file as seen from the current folder, where it is in it."""
+        """Return the path relative to the current folder, if the file is in it."""
         with contextlib.suppress(OSError, ValueError):
             return Path(self.file).relative_to(Path.cwd())
         return self.file
 
 
 class SoupstockError(Exception):
-    """Something that a person should read as one line. `exit_code` is the process's."""
+    """An error to show in one line. `exit_code` is the exit status of the process."""
 
     exit_code = 1
 
@@ -40,13 +40,13 @@ class SoupstockError(Exception):
 
 
 class MistakeError(SoupstockError):
-    """A mistake in what the user wrote: a file, a flag, a name."""
+    """A mistake in something the user wrote: a file, a flag, a name."""
 
     exit_code = 2
 
 
 class UnknownNameError(MistakeError):
-    """A name that nothing has; `known` are those that something has."""
+    """A name that does not exist; `known` are the names that do."""
 
     def __init__(
         self, kind: str, name: str, known: Iterable[str], place: Place | None = None
@@ -55,15 +55,15 @@ class UnknownNameError(MistakeError):
 
 
 class ModelError(SoupstockError):
-    """A model server that cannot be used: it is not there, or it refuses everything."""
+    """A model server that cannot be used: it does not answer, or it refuses everything."""
 
 
 MANY = 20
-"""How many names an error lists."""
+"""The maximum number of names in an error."""
 
 
 def hint(name: str, known: Iterable[str]) -> str:
-    """Say which of the known names was probably meant, or list them: the end of a sentence."""
+    """Return the end of a sentence: the known name that was probably meant, or a list of them."""
     names = sorted(set(known))
     if close := difflib.get_close_matches(name, names, n=1):
         return f"; did you mean {quoted(close[0])}?"
@@ -74,11 +74,11 @@ def hint(name: str, known: Iterable[str]) -> str:
 
 
 def quoted(value: object, limit: int = 80) -> str:
-    """Show a wrong value on one line, between quotes, without control characters."""
+    """Quote a wrong value on one line, without control characters."""
     text = str(value)
     return repr(text if len(text) <= limit else text[: limit - 1] + "…")
 
 
 def shown(text: object) -> str:
-    """Escape what a terminal would act on: control characters and bidirectional overrides."""
+    """Escape what a terminal would interpret: control characters and bidirectional overrides."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

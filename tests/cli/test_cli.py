@@ -133,7 +133,7 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
         swap("models:", "description: 3\nmodels:"),
         (
             "pipelines/mine.yaml:1: description should be text, not 3; "
-            "as text it is written '3', with quotes"
+            "to write it as text, use quotes: '3'"
         ),
     ),
     "a number beyond its limit": (
@@ -202,7 +202,7 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
         swap("- score: {column: quality, min: 0.5}", "- 3"),
         (
             "pipelines/mine.yaml:19: a filter is a name, or one name with its arguments: "
-            "`length: {column: response}`; '3' is none"
+            "`length: {column: response}`; '3' is neither"
         ),
     ),
     "a filter on a column that is not there": (
@@ -219,7 +219,7 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     ),
     "a reserved column": (
         swap("generate: question", "generate: twin"),
-        "pipelines/mine.yaml:8: the column 'twin' is kept by soupstock itself; choose another name",
+        "pipelines/mine.yaml:8: the column 'twin' is reserved by soupstock; choose another name",
     ),
     "a column with a space": (
         swap("generate: question", "generate: my question"),
@@ -253,12 +253,12 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
         (
             "pipelines/mine.yaml:8: not YAML: while scanning for the next token: found character "
             "'\\t' that cannot start any token "
-            "(indent with spaces, and put a text that begins so in quotes)"
+            "(indent with spaces; put quotes around a text that begins so)"
         ),
     ),
     "a key that comes twice": (
         swap("models:", "seed: 1\nseed: 2\nmodels:"),
-        "pipelines/mine.yaml:2: the key 'seed' is in line 1 already",
+        "pipelines/mine.yaml:2: the key 'seed' is already in line 1",
     ),
     "a tag": (
         swap("rows: 20", "rows: !!python/object/apply:os.system [ls]"),
@@ -299,14 +299,14 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     "a hostile name": (
         swap("rubric: plain", 'rubric: "plain\\u202e\\nx"'),
         (
-            "pipelines/mine.yaml:16: rubric should be a name of letters, digits, `_`, `.`, `-`, "
+            "pipelines/mine.yaml:16: rubric should be a name of letters, digits, `_`, `.` and `-`, "
             "with `/` between folders, not 'plain\\u202e\\nx'"
         ),
     ),
     "a name that leads out of its folder": (
         swap("prompt: ask", "prompt: ../../etc/passwd"),
         (
-            "pipelines/mine.yaml:10: prompt should be a name of letters, digits, `_`, `.`, `-`, "
+            "pipelines/mine.yaml:10: prompt should be a name of letters, digits, `_`, `.` and `-`, "
             "with `/` between folders, not '../../etc/passwd'"
         ),
     ),
@@ -316,13 +316,13 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     ),
     "a prompt's front matter without end": (
         put("prompts/ask.md", "---\nsystem: Be kind.\nhello"),
-        "prompts/ask.md:1: the front matter that begins here has no second '---' line",
+        "prompts/ask.md:1: the front matter that begins here has no closing '---' line",
     ),
     "a prompt's broken front matter": (
         put("prompts/ask.md", "---\ndescription: Ask.\nsystem: Be: kind\n---\nhello"),
         (
             "prompts/ask.md:3: not YAML: mapping values are not allowed here "
-            "(a text with `: ` in it needs quotes)"
+            "(put quotes around a text that contains `: `)"
         ),
     ),
     "a prompt's broken template": (
@@ -368,7 +368,7 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     ),
     "an empty prompt": (
         put("prompts/ask.md", "---\nsystem: Be kind.\n---\n\n"),
-        "prompts/ask.md: the prompt asks nothing: it has no text",
+        "prompts/ask.md: the prompt has no text; write what to ask",
     ),
     "a prompt that is not UTF-8": (
         put("prompts/ask.md", b"Ask.\ncaf\xe9"),
@@ -397,7 +397,7 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
         swap("[rude, kind]", "[1, kind]", RUBRIC),
         (
             "prompts/rubrics/plain.yaml:4: item 1 of levels should be text, not 1; "
-            "as text it is written '1', with quotes"
+            "to write it as text, use quotes: '1'"
         ),
     ),
     "a rubric's column that is not there": (
@@ -445,22 +445,22 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     ),
     "a filter in a file that cannot be imported by its name": (
         put("filters/my-own.py", ""),
-        "filters/my-own.py: a Python file's name is letters, digits and underscores",
+        "filters/my-own.py: rename it: a Python file's name is letters, digits and underscores",
     ),
     "two filters of one name": (
         both(
             put("filters/one.py", FILTER + "return pl.col(column).is_null()\n"),
             put("filters/two.py", FILTER + "return pl.col(column).is_null()\n"),
         ),
-        "filters/two.py:4: 'own' is defined in filters/one.py:4 already",
+        "filters/two.py:4: 'own' is already defined in filters/one.py:4",
     ),
     "a filter that gives no expression": (
         own("return len(column) > 3"),
-        "pipelines/mine.yaml:19: filter 'own': it gives bool, not a polars expression",
+        "pipelines/mine.yaml:19: filter 'own': it returns bool, not a polars expression",
     ),
     "a filter that is a coroutine": (
         own("return 1", FILTER.replace("def", "async def")),
-        "pipelines/mine.yaml:19: filter 'own': it gives coroutine, not a polars expression",
+        "pipelines/mine.yaml:19: filter 'own': it returns coroutine, not a polars expression",
     ),
     "a filter that raises": (
         own("raise KeyError('\\x1b[2J')"),
@@ -473,18 +473,18 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     "a filter that holds Python": (
         own("return pl.col(column).map_elements(bool, return_dtype=pl.Boolean)"),
         (
-            "pipelines/mine.yaml:19: filter 'own': it holds a Python function (map_elements, "
-            "map_batches), which cannot go to another process; "
+            "pipelines/mine.yaml:19: filter 'own': it contains a Python function (map_elements, "
+            "map_batches), which cannot be sent to another process; "
             "write it with polars expressions alone"
         ),
     ),
     "a filter that gives numbers": (
         own("return pl.col(column).str.len_chars()"),
-        "pipelines/mine.yaml:19: filter 'own': it gives UInt32, not true or false",
+        "pipelines/mine.yaml:19: filter 'own': it returns UInt32, not true or false",
     ),
     "a filter that gives one value for all rows": (
         own("return pl.col(column).is_null().all()"),
-        "pipelines/mine.yaml:19: filter 'own': it gives 1 values for 0 rows",
+        "pipelines/mine.yaml:19: filter 'own': it returns 1 values for 0 rows",
     ),
     "a filter with a broken pattern": (
         own("return pl.col(column).str.contains('(')"),
@@ -530,7 +530,7 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     ),
     "a source of another kind": (
         both(swap(SAMPLE, "  file: seeds.txt\n"), put("seeds.txt", "a")),
-        "pipelines/mine.yaml:3: 'seeds.txt' is of no kind that is read: .jsonl, .csv, .parquet",
+        "pipelines/mine.yaml:3: 'seeds.txt' should be one of these: .jsonl, .csv, .parquet",
     ),
     "a broken line in a source": (
         both(
@@ -773,7 +773,9 @@ def test_a_plan_shows_hostile_names_without_control_characters(project: Folder) 
     row = json.dumps({"topic": "a", "style": "b", "x\u202ey": 1}, ensure_ascii=False)
     project.replace(PIPELINE, SAMPLE, "  file: seeds.jsonl\n")
     project.write("seeds.jsonl", row + "\n")
-    assert the_line(invoke("plan", "mine")) == ("seeds.jsonl: 'x\\u202ey' is no name for a column")
+    assert the_line(invoke("plan", "mine")) == (
+        "seeds.jsonl: 'x\\u202ey' is not a valid column name"
+    )
 
 
 @pytest.mark.usefixtures("project")

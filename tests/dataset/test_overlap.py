@@ -21,7 +21,7 @@ from soupstock.dataset.corpus import Corpus, corpus_of
 from soupstock.dataset.overlap import overlap
 from soupstock.dataset.versions import Version
 from soupstock.similarity.cosine import Embedder, Vectors
-from soupstock.similarity.cross_duplicates import nearly_same, same_meaning
+from soupstock.similarity.cross_duplicates import cosine_matches, minhash_matches
 from soupstock.similarity.vocabulary import divergence, vocabulary
 
 SYSTEM = "You are kind."
@@ -271,7 +271,7 @@ def test_near_copies_are_those_that_comparing_all_pairs_finds(data: st.DataObjec
     texts = data.draw(st.lists(words, min_size=2, max_size=12, unique=True))
     flags = st.lists(st.booleans(), min_size=2, max_size=2).filter(any)
     member = np.array([data.draw(flags) for _ in texts])
-    found = nearly_same(pl.Series(texts), member, 0.7).twin >= 0
+    found = minhash_matches(pl.Series(texts), member, 0.7).twin >= 0
     for row, text in enumerate(texts):
         for which in (0, 1):
             others = [texts[n] for n in np.flatnonzero(member[:, which])]
@@ -291,7 +291,7 @@ def test_meanings_are_those_that_comparing_all_pairs_finds() -> None:
     vectors = drawn.normal(size=(400, 8)).astype(np.float32)
     vectors[200:300] = vectors[:100] + drawn.normal(scale=0.25, size=(100, 8)).astype(np.float32)
     member = np.stack([np.arange(400) < 200, np.arange(400) >= 200], axis=1)
-    twin = same_meaning(vectors, member, 0.9).twin
+    twin = cosine_matches(vectors, member, 0.9).twin
     centred = vectors - vectors.sum(axis=0) / 401
     unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
     cosine = unit @ unit.T

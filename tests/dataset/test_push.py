@@ -15,12 +15,13 @@ from releases import command, released, seeds, there
 from conftest import Folder
 from soupstock.artifacts import manifest
 from soupstock.artifacts import run_folder as folders
+from soupstock.artifacts.files import sha256
 from soupstock.dataset import hub as hubs
 from soupstock.dataset import push
 from soupstock.dataset.diff import compare
 from soupstock.dataset.hub import read_hub_version
 from soupstock.dataset.push import Choices, Prepared, Pushed
-from soupstock.dataset.release import LOCK, Release, sha256
+from soupstock.dataset.release import LOCK, Release
 from soupstock.dataset.versions import read_version
 from soupstock.errors import MistakeError, SoupstockError
 from soupstock.project.project import Project

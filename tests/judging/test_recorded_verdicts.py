@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
+from recorded import flips_by_margin
 
 SCRIPT = Path(__file__).parents[2] / "bench" / "judge.py"
 
@@ -80,3 +82,20 @@ def test_a_file_that_is_not_there_or_empty_is_named(tmp_path: Path) -> None:
     assert (ended.returncode, "cannot be read" in ended.stderr) == (2, True)
     (tmp_path / "empty.jsonl").touch()
     assert "the file has no verdicts" in scored(tmp_path / "empty.jsonl").stderr
+
+
+def test_flips_are_counted_by_margin() -> None:
+    forward, backward = np.ones(40), np.array([-1.0] * 10 + [1.0] * 30)
+    margins = np.array([-0.1] * 20 + [0.5] * 20)
+    narrow, wide = flips_by_margin(forward, backward, margins, bands=2)
+    assert (narrow.low, narrow.high, narrow.pairs) == (0.1, 0.1, 20)
+    assert narrow.flips.estimate == pytest.approx(0.5)
+    assert wide.flips.estimate == 0
+
+
+def test_pairs_without_a_margin_are_in_no_band() -> None:
+    bands = flips_by_margin(
+        np.array([1, 1, np.nan]), np.array([1, -1, 1]), np.array([0.2, np.nan, 0.3])
+    )
+    assert [(band.pairs, band.flips.estimate) for band in bands] == [(1, 0)]
+    assert flips_by_margin(np.array([1]), np.array([1]), np.array([np.nan])) == []

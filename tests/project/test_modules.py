@@ -114,5 +114,5 @@ def test_two_of_one_name_are_a_mistake_that_names_both_places(tmp_path: Path) ->
     with pytest.raises(MistakeError) as caught:
         found_in(tmp_path, a="def one(): ...\n", b="\n\ndef one(): ...\n")
     assert str(caught.value) == (
-        f"{tmp_path}/b.py:3: 'one' is defined in {tmp_path}/a.py:1 already"
+        f"{tmp_path}/b.py:3: 'one' is already defined in {tmp_path}/a.py:1"
     )

@@ -54,7 +54,7 @@ def test_a_project_replaces_one_of_each_and_keeps_the_rest(empty: Folder) -> Non
         {"role": "user", "content": "Why? (in verse)"}
     ]
     assert "len_bytes" in str(project.filter("length").value("text"))
-    assert "not_refusal" in project.filter_names()
+    assert project.filter("not_refusal").record.file.startswith("standard:filters/")
 
 
 RUBRIC = "description: mine\ncolumns: [a]\ncriteria: {x: {question: q, levels: [a, b]}}\n"
@@ -92,7 +92,7 @@ def test_a_current_folder_that_is_gone_is_one_line(
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    with pytest.raises(MistakeError, match=r"the folder \. is not there any more"):
+    with pytest.raises(MistakeError, match=r"the folder \. does not exist any more"):
         Project.at(Path())
 
 

@@ -142,9 +142,9 @@ def test_an_edited_document_is_another_plan(folder: Folder, server: Server) -> N
     ("files", "said"),
     [
         ({}, "there is no file 'texts'"),
-        ({"texts/a.csv": "x"}, "holds no documents: .txt, .md"),
+        ({"texts/a.csv": "x"}, r"has no documents \(.txt, .md"),
         ({"texts/a.txt": "  \n"}, "there is no text in 'texts'"),
-        ({"texts": "x"}, "is of no kind that is read"),
+        ({"texts": "x"}, "is not a document"),
         ({"texts/a.pdf": "no"}, "PDF"),
     ],
 )

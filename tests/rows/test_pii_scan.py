@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from soupstock.rows.pii_scan import counted, scanned
+from soupstock.rows.pii_scan import count_identifiers, count_in_files
 
 ADDRESS = "Write to jane.roe@acme-tools.org or to john@acme-tools.org."
 CARD = "4111 1111 1111 1111"
@@ -27,7 +27,7 @@ def test_texts_in_lists_and_fields_are_looked_through(tmp_path: Path) -> None:
     for name in ("one", "other"):
         rows.write_parquet(tmp_path / name)
     expected = {"secrets": 0, "emails": 4, "ibans": 0, "cards": 2, "phones": 0, "ips": 0}
-    assert counted(tmp_path / "one") == expected
-    assert counted(tmp_path / "one", ["emails"]) == {"emails": 4}
-    both = scanned(tmp_path, ["one", "other"])
+    assert count_identifiers(tmp_path / "one") == expected
+    assert count_identifiers(tmp_path / "one", ["emails"]) == {"emails": 4}
+    both = count_in_files(tmp_path, ["one", "other"])
     assert both == {kind: 2 * count for kind, count in expected.items()}

@@ -126,7 +126,7 @@ class Raising(BaseModel):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (Tree, r"the schema Tree cannot be a table: children\[\] holds Tree within itself"),
+        (Tree, r"the schema Tree cannot be a table: children\[\] contains Tree itself"),
         (Either, "value may be of several types"),
         (Anything, "data has no fixed type"),
         (Pair, "both has no fixed type"),

@@ -16,7 +16,7 @@ from conftest import Folder
 from soupstock.errors import MistakeError
 from soupstock.rows.splits import Splits, divided, texts_of
 from soupstock.runs.run import Run
-from soupstock.similarity.clusters import CROWD, clusters, connected
+from soupstock.similarity.clusters import CROWD, connected_components, near_duplicate_clusters
 from soupstock.similarity.minhash import folded
 
 WORDS = [f"w{number}" for number in range(3000)]
@@ -67,33 +67,39 @@ def planted(seed: int) -> list[str]:
 def test_clusters_are_what_comparing_all_pairs_finds(seed: int) -> None:
     texts = planted(seed)
     pairs = np.array(alike(texts))
-    expected = connected(len(texts), pairs[:, 0], pairs[:, 1])
-    assert clusters(pl.Series(texts)).tolist() == expected.tolist()
+    expected = connected_components(len(texts), pairs[:, 0], pairs[:, 1])
+    assert near_duplicate_clusters(pl.Series(texts)).tolist() == expected.tolist()
     assert len(set(expected.tolist())) < len(texts)
 
 
 def test_nothing_and_the_same_are_clusters_too() -> None:
-    assert clusters(pl.Series([], dtype=pl.String)).tolist() == []
-    assert clusters(pl.Series([None, "a b c", None, "A  b c", ""])).tolist() == [0, 1, 2, 1, 4]
+    assert near_duplicate_clusters(pl.Series([], dtype=pl.String)).tolist() == []
+    assert near_duplicate_clusters(pl.Series([None, "a b c", None, "A  b c", ""])).tolist() == [
+        0,
+        1,
+        2,
+        1,
+        4,
+    ]
 
 
 def test_a_crowd_is_one_cluster() -> None:
     drawn = draw_from(1)
     words = text_of(drawn)
     texts = [" ".join([*words, str(number)]) for number in range(3 * CROWD)]
-    assert set(clusters(pl.Series(texts)).tolist()) == {0}
+    assert set(near_duplicate_clusters(pl.Series(texts)).tolist()) == {0}
 
 
 def test_what_all_texts_have_in_common_brings_none_of_them_together() -> None:
     drawn = draw_from(4)
     same = " ".join(text_of(drawn))
     texts = [f"{same} {' '.join(text_of(drawn))}" for _ in range(4 * CROWD)]
-    assert clusters(pl.Series(texts)).tolist() == list(range(4 * CROWD))
+    assert near_duplicate_clusters(pl.Series(texts)).tolist() == list(range(4 * CROWD))
 
 
 def test_a_chain_is_followed_to_its_end() -> None:
     one = np.arange(999)
-    assert set(connected(1000, one[::-1], one[::-1] + 1).tolist()) == {0}
+    assert set(connected_components(1000, one[::-1], one[::-1] + 1).tolist()) == {0}
 
 
 def ids(number: int) -> list[str]:
@@ -247,7 +253,7 @@ def test_datasets_loads_the_splits_and_the_card_says_what_is_in_them(
 @pytest.mark.parametrize(
     ("old", "new", "line", "said"),
     [
-        ("test: 0.3", "train: 0.3", 7, "`train` takes what the other splits leave"),
+        ("test: 0.3", "train: 0.3", 7, "`train` gets the remaining rows"),
         ("test: 0.3", "test: 0.8", 7, "the splits take all rows"),
         ("test: 0.3", "Test: 0.3", 7, "Test"),
         ("    splits", "    stratify: colour\n    splits", 7, "no column is called 'colour'"),

@@ -118,7 +118,7 @@ def test_a_second_run_of_the_same_plan_waits_and_then_asks_nothing(
     wait_for(server, 1, first)
     second = start(folder)
     assert second.stdout is not None
-    assert any("another run is at work" in line for line in second.stdout)
+    assert any("another run is using" in line for line in second.stdout)
     server.delay = 0
     assert ended(first)[0] == 0
     assert ended(second)[0] == 0

@@ -108,7 +108,7 @@ def test_files_that_came_or_went_are_named(folder: Folder, run: Run) -> None:
 
 def test_hashes_that_were_made_to_fit_do_not_help(folder: Folder, run: Run) -> None:
     from soupstock.artifacts import manifest
-    from soupstock.dataset.release import sha256
+    from soupstock.artifacts.files import sha256
 
     path = run.folder / "rows.parquet"
     changed(path, "response", 4, "tampered")

@@ -104,7 +104,7 @@ def test_a_crowd_of_nearly_equal_vectors_is_no_trouble() -> None:
 
 
 def test_what_is_no_number_is_refused() -> None:
-    with pytest.raises(ValueError, match="no finite number"):
+    with pytest.raises(ValueError, match="a number that is not finite"):
         similar(np.array([[1, float("nan")]], np.float32), 0.9)
 
 

@@ -12,8 +12,8 @@ from pruned_rows import pipeline, texts
 from conftest import Folder
 from soupstock.similarity.cosine import Vectors
 from soupstock.similarity.diversity import (
-    FEWEST,
-    Common,
+    MIN_TEXTS,
+    CommonPhrase,
     commonest,
     compression,
     distinct,
@@ -37,7 +37,7 @@ def alarms(some: Sequence[str], repeats: float = 0.0) -> str:
     return "; ".join(diversity(some, repeats).alarms())
 
 
-@pytest.mark.parametrize("count", [FEWEST, 100, 1000])
+@pytest.mark.parametrize("count", [MIN_TEXTS, 100, 1000])
 def test_texts_that_differ_raise_no_alarm(count: int) -> None:
     assert alarms(prose(count)) == ""
 
@@ -65,19 +65,19 @@ def test_a_few_answers_over_and_over_are_told() -> None:
 
 
 def test_too_few_texts_raise_no_alarm() -> None:
-    assert alarms(["The same text as before."] * (FEWEST - 1)) == ""
+    assert alarms(["The same text as before."] * (MIN_TEXTS - 1)) == ""
 
 
 def test_an_opening_is_the_first_words_of_more_than_these() -> None:
     found = diversity(["One two three four", "one two THREE five", "one two three", "six"])
-    assert found.opening == Common("one two three", 0.5)
+    assert found.opening == CommonPhrase("one two three", 0.5)
 
 
 def test_a_phrase_counts_once_for_each_text() -> None:
     twice = "a b c d e f, a b c d e f"
     found = diversity([twice, "x A B c d e F y", "nothing of that kind at all here"])
-    assert found.phrase == Common("a b c d e f,", 2 / 3)
-    assert diversity([twice, "nothing of that kind at all here"]).phrase == Common("", 0.0)
+    assert found.phrase == CommonPhrase("a b c d e f,", 2 / 3)
+    assert diversity([twice, "nothing of that kind at all here"]).phrase == CommonPhrase("", 0.0)
 
 
 def test_distinct_words_are_a_share_of_all() -> None:
@@ -119,7 +119,7 @@ def test_how_many_equally_frequent_values_are_as_diverse() -> None:
     assert effective([1000, 0]) == pytest.approx(1)
     assert 1 < effective([9, 1]) < 2
     assert effective([]) == 0.0
-    assert commonest(["b", "a", ""], 4) == Common("a", 0.25)
+    assert commonest(["b", "a", ""], 4) == CommonPhrase("a", 0.25)
 
 
 def test_given_vectors_are_compared_and_not_the_words() -> None:

@@ -1,5 +1,6 @@
 """An editor that knows the JSON Schema says what the loader would."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,23 @@ def test_every_key_is_described_for_the_editor() -> None:
     assert [name for name, is_described in found if not is_described] == []
     named.pop("JsonValue")
     assert [name for name, schema in named.items() if not schema.get("description")] == []
+
+
+def test_a_default_that_a_description_names_is_the_default() -> None:
+    named = {"Pipeline": SCHEMA, **SCHEMA["$defs"]}
+    said = [
+        (f"{name}.{key}", " ".join(found[1].split()), field["default"])
+        for name, schema in named.items()
+        for key, field in schema.get("properties", {}).items()
+        if isinstance(field.get("default"), str | int | float)
+        if (found := re.search(r"Default: (.*?)\.$", field["description"], re.DOTALL))
+    ]
+    assert len(said) > 30
+    assert [one for one in said if one[1] != as_yaml(one[2])] == []
+
+
+def as_yaml(value: str | float) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value}".removesuffix(".0")
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

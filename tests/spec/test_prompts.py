@@ -122,10 +122,10 @@ FRONT = "---\ndescription: Ask.\n{}\n---\nhello"
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", ": the prompt asks nothing: it has no text"),
+        ("", ": the prompt has no text; write what to ask"),
         (
             "---\nsystem: x\n---\n \n",
-            ": the prompt asks nothing: it has no text",
+            ": the prompt has no text; write what to ask",
         ),
         ("---\nsystem: x\n", ":1: the front matter that begins here has no"),
         (FRONT.format("- a"), ":3: not YAML: "),
@@ -137,7 +137,7 @@ FRONT = "---\ndescription: Ask.\n{}\n---\nhello"
             FRONT.format("sytem: x"),
             ":3: unknown key 'sytem'; did you mean 'system'",
         ),
-        (FRONT.format("system: 3"), ":3: system should be text, not 3; as text"),
+        (FRONT.format("system: 3"), ":3: system should be text, not 3; to write it as text"),
         (FRONT.format("system:"), ":3: system should be text, not nothing"),
         (FRONT.format("examples: x"), ":3: examples should be a list, not 'x'"),
         (

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from soupstock.errors import MistakeError
 from soupstock.spec.prompt import parse_prompt
-from soupstock.spec.template import MOST_SHAPES, Filling
+from soupstock.spec.template import MOST_SHAPES, FastRenderer
 
 GROUPS = """\
 {% for name, text in context.items() if text is not none %}
@@ -54,8 +54,8 @@ def told(text: str, columns: dict[str, object]) -> str:
 def test_groups_of_texts_are_filled_in_as_jinja_renders_them(
     rows: list[dict[str, object]],
 ) -> None:
-    assert isinstance(render_of(GROUPS), Filling)
-    assert not isinstance(render_of(AS_JINJA + GROUPS), Filling)
+    assert isinstance(render_of(GROUPS), FastRenderer)
+    assert not isinstance(render_of(AS_JINJA + GROUPS), FastRenderer)
     for row in rows:
         assert told(GROUPS, row) == told(AS_JINJA + GROUPS, row)
 
@@ -89,4 +89,4 @@ def test_one_template_is_filled_in_for_rows_of_any_shape_in_turn() -> None:
     ],
 )
 def test_a_template_that_looks_at_its_texts_is_rendered_each_time(text: str) -> None:
-    assert not isinstance(render_of(text), Filling)
+    assert not isinstance(render_of(text), FastRenderer)

@@ -56,7 +56,7 @@ def test_a_level_that_nobody_gave_still_lies_between_others() -> None:
 
 
 def test_a_level_that_there_is_not_is_a_mistake() -> None:
-    with pytest.raises(ValueError, match=r"levels are \[1.0, 2.0\], and 3.0 is none"):
+    with pytest.raises(ValueError, match=r"3.0 is not one of the levels \[1.0, 2.0\]"):
         kappa([1, 2, 3], [1, 2, 2], levels=[1, 2])
 
 

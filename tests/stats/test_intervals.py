@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from soupstock.stats.intervals import (
     Interval,
-    at_most,
     besides,
     beta_quantile,
+    binomial_cdf,
     complete,
     incomplete_beta,
     normal_quantile,
@@ -48,13 +48,13 @@ def test_the_incomplete_beta_function_has_its_closed_forms(x: float, b: int) -> 
 def test_the_binomial_tail_is_the_sum_of_its_terms(p: float, n: int, data: st.DataObject) -> None:
     count = data.draw(st.integers(0, n))
     terms = (math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(count + 1))
-    assert at_most(count, n, p) == pytest.approx(sum(terms), abs=1e-12)
+    assert binomial_cdf(count, n, p) == pytest.approx(sum(terms), abs=1e-12)
 
 
 def test_no_fewer_than_none_and_no_more_than_all_occur() -> None:
-    assert at_most(-1, 5, 0.5) == 0
-    assert at_most(5, 5, 0.5) == 1
-    assert at_most(0, 0, 0.5) == 1
+    assert binomial_cdf(-1, 5, 0.5) == 0
+    assert binomial_cdf(5, 5, 0.5) == 1
+    assert binomial_cdf(0, 0, 0.5) == 1
 
 
 @given(shares, shapes, shapes)
@@ -89,7 +89,7 @@ def test_what_is_missing_is_left_out_and_counted_and_never_0() -> None:
 
 
 def test_columns_of_different_lengths_are_a_mistake() -> None:
-    with pytest.raises(ValueError, match=r"columns of one length are needed, not \(2,\), \(1,\)"):
+    with pytest.raises(ValueError, match=r"must have the same length, not \(2,\), \(1,\)"):
         complete([1, 2], [1])
 
 

@@ -104,7 +104,7 @@ def test_without_rows_of_both_kinds_the_area_is_unknown() -> None:
 
 
 def test_a_label_is_1_or_0() -> None:
-    with pytest.raises(ValueError, match="labels are 1 or 0"):
+    with pytest.raises(ValueError, match="labels should be 1"):
         auc([1, 2], [1, 2])
 
 

@@ -95,7 +95,7 @@ def test_rows_without_a_score_count_for_nothing() -> None:
 def test_shares_lie_between_0_and_1() -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         promise([1], [1], bad=0)
-    with pytest.raises(ValueError, match="labels are 1 or 0"):
+    with pytest.raises(ValueError, match="labels should be 1"):
         promise([0.5], [1])
 
 

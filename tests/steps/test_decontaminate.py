@@ -14,7 +14,7 @@ from soupstock.errors import MistakeError
 from soupstock.project.project import Project
 from soupstock.reports.life import explain
 from soupstock.similarity import edits
-from soupstock.similarity.contamination import COMMON, Contamination, Detector
+from soupstock.similarity.contamination import MAX_ITEMS_PER_NGRAM, Contamination, Detector
 
 
 def found(text: str, **options: Any) -> Contamination:
@@ -58,9 +58,9 @@ def test_a_text_of_its_own_is_not_taken_for_an_item(text: str) -> None:
 
 def test_words_that_many_items_share_are_no_sign_of_one() -> None:
     frame = "Choose the right answer from these four options and give its letter only please now"
-    items = [f"{frame} {topic}" for topic in map(str, range(COMMON + 1))]
+    items = [f"{frame} {topic}" for topic in map(str, range(MAX_ITEMS_PER_NGRAM + 1))]
     text = f"{frame} unlike all others, about the history of bridges in the north of the country"
-    few, many = Detector(items[:COMMON], 0.5, 0.95), Detector(items, 0.5, 0.95)
+    few, many = Detector(items[:MAX_ITEMS_PER_NGRAM], 0.5, 0.95), Detector(items, 0.5, 0.95)
     assert "13-gram" in few.find([text])[0].stages
     assert many.find([text])[0].stages == ()
 

@@ -134,15 +134,15 @@ TEXT = pl.col("response")
 @pytest.mark.parametrize(
     ("expression", "message"),
     [
-        (True, "it gives bool, not a polars expression"),
-        (TEXT.map_elements(len, return_dtype=pl.Int64) > 3, "it holds a Python function"),
-        (TEXT.map_batches(lambda s: s.is_null()), "it holds a Python function"),
-        (TEXT.str.len_chars(), "it gives UInt32, not true or false"),
-        (TEXT.str.len_chars().max() > 3, "it gives 1 values for 0 rows"),
+        (True, "it returns bool, not a polars expression"),
+        (TEXT.map_elements(len, return_dtype=pl.Int64) > 3, "it contains a Python function"),
+        (TEXT.map_batches(lambda s: s.is_null()), "it contains a Python function"),
+        (TEXT.str.len_chars(), "it returns UInt32, not true or false"),
+        (TEXT.str.len_chars().max() > 3, "it returns 1 values for 0 rows"),
         (TEXT.is_null().head(1), "values for"),
         (TEXT.is_null().drop_nulls().filter(TEXT.is_not_null()), "values for"),
-        (pl.lit(value=True), "it must give one value per row from columns that it names"),
-        (pl.all().is_null(), "it must give one value per row from columns that it names"),
+        (pl.lit(value=True), "it must return one value for each row, from columns that it names"),
+        (pl.all().is_null(), "it must return one value for each row, from columns that it names"),
         (TEXT + 3 > 4, "filter 'own': "),
         (pl.col("response::tokens") > 3, "the measure 'tokens' needs a tokenizer"),
     ],
@@ -193,7 +193,7 @@ def test_a_python_function_is_found_where_it_can_be_pickled_too(
     for expression in pickled:
         # Or else there would be nothing to find.
         assert expression.meta.serialize(format="json")
-        with pytest.raises(MistakeError, match="it holds a Python function"):
+        with pytest.raises(MistakeError, match="it contains a Python function"):
             giving(expression)
     monkeypatch.delitem(sys.modules, "cloudpickle")
 
@@ -205,7 +205,7 @@ def test_a_filter_that_would_hold_up_all_rows_is_refused() -> None:
     with pytest.raises(MistakeError) as caught:
         giving(slow)
     assert str(caught.value).startswith("chat.yaml:7: filter 'own': it takes ")
-    assert "seconds for a row of 1,008 characters; 0.05 is the most" in str(caught.value)
+    assert "seconds for a row of 1,008 characters; the limit is 0.05" in str(caught.value)
 
 
 def test_a_filter_that_made_up_values_do_not_suit_is_not_refused() -> None:
@@ -220,7 +220,7 @@ def test_conversations_are_tried_too() -> None:
         return kept
 
     assert bind("asked", asked, {}, {"messages": turns}, None).expression is kept
-    with pytest.raises(MistakeError, match="messages is String, and no conversation"):
+    with pytest.raises(MistakeError, match="messages is String, not a conversation"):
         bind("asked", asked, {}, {"messages": pl.String()}, None)
 
 
@@ -236,5 +236,5 @@ def test_a_coroutine_is_no_filter() -> None:
     async def later() -> pl.Expr:
         return TEXT.is_null()
 
-    with pytest.raises(MistakeError, match="it gives coroutine, not a polars expression"):
+    with pytest.raises(MistakeError, match="it returns coroutine, not a polars expression"):
         bound(later)

@@ -13,7 +13,7 @@ from pruned_rows import jsonl, texts
 
 from conftest import Folder
 from soupstock import testing
-from soupstock.artifacts.decontamination import SamenessRecord
+from soupstock.artifacts.decontamination import SameQuestionRecord
 from soupstock.artifacts.mix import Mixture
 from soupstock.cli.main import main
 from soupstock.dataset.mix import mix
@@ -85,7 +85,7 @@ def change(folder: Folder, steps: str) -> None:
     folder.replace("pipelines/mine.yaml", "    canaries: false\n", steps)
 
 
-def asked(run: Run) -> SamenessRecord:
+def asked(run: Run) -> SameQuestionRecord:
     record = run.manifest.decontamination[0].question
     assert record is not None
     return record
@@ -434,7 +434,7 @@ def test_a_mix_asks_nobody_and_says_so(folder: Folder, server: Server) -> None:
         ("canaries: false", "canaries: 3", "mine.yaml:7"),
         ("canaries: false", "prompt: nothing", "mine.yaml:7: no prompt is called 'nothing'"),
         ("canaries: false", "prompt: ask", "uses 'topic', which is not there by then"),
-        ("canaries: false", "into: twin", "is kept by soupstock itself"),
+        ("canaries: false", "into: twin", "is reserved by soupstock"),
     ],
 )
 def test_a_mistake_in_how_a_model_is_asked_is_one_clear_line(

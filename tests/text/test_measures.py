@@ -67,7 +67,7 @@ def test_a_field_that_is_not_there_is_a_mistake() -> None:
 @pytest.mark.parametrize("root", ["number::language", "text::score", "number.field"])
 def test_a_measure_of_the_wrong_type_is_a_mistake(root: str) -> None:
     with pytest.raises(
-        ValueError, match=r"neither a text nor|text is String, and no number|no field"
+        ValueError, match=r"not a text, a list|text is String, not a number|no field"
     ):
         derive(pl.DataFrame({"number": [1], "text": ["a"]}), [pl.col(root).is_null()])
 
@@ -163,16 +163,16 @@ def test_a_conversation_within_a_struct_is_measured_too() -> None:
 @pytest.mark.parametrize(
     ("values", "measure", "message"),
     [
-        (pl.Series("t", ["a"]), "user", r"t is String, and no conversation"),
-        (pl.Series("t", [1]), "text", r"t is Int64, and neither a text nor"),
-        (pl.Series("t", [[1]]), "text", r"t is List\(Int64\), and neither a text nor"),
-        (pl.Series("t", [[{"role": "user"}]]), "text", r"neither a text nor"),
+        (pl.Series("t", ["a"]), "user", r"t is String, not a conversation"),
+        (pl.Series("t", [1]), "text", r"t is Int64, not a text, a list"),
+        (pl.Series("t", [[1]]), "text", r"t is List\(Int64\), not a text, a list"),
+        (pl.Series("t", [[{"role": "user"}]]), "text", r"not a text, a list"),
         (
             pl.Series("t", [[{"role": "user", "content": [{"type": "text"}]}]]),
             "text",
-            r"neither a text nor",
+            r"not a text, a list",
         ),
-        (pl.Series("t", [True]), "number", r"t is Boolean, and no number"),
+        (pl.Series("t", [True]), "number", r"t is Boolean, not a number"),
     ],
 )
 def test_what_cannot_be_measured_is_a_mistake(
@@ -313,7 +313,7 @@ def test_a_file_that_is_no_tokenizer_is_a_mistake(tmp_path: Path) -> None:
     pytest.importorskip("tokenizers")
     file = tmp_path / "tokenizer.json"
     file.write_text("{}", encoding="utf-8")
-    with pytest.raises(ValueError, match="is no tokenizer"):
+    with pytest.raises(ValueError, match="is not a tokenizer"):
         measured(f"tokens({file})", pl.Series("t", ["a"]))
 
 

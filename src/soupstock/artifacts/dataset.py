@@ -1,4 +1,4 @@
-"""What was written, as records."""
+"""Records of a written dataset: files, configurations, splits, diversity."""
 
 from typing import Any
 
@@ -24,39 +24,39 @@ class SplitRecord(Record):
 
 
 class ConfigRecord(Record):
-    """One way in which the rows are published."""
+    """One configuration of the dataset."""
 
     name: str
     folder: str
-    """Where its files lie in the dataset's folder."""
+    """The folder of its files, in the dataset's folder."""
     output_schema: str | None = None
     features: dict[str, Any]
     rows: int
     bytes: int
     splits: tuple[SplitRecord, ...]
     download: int
-    """The size of its files."""
+    """The size of its files, in bytes."""
 
 
 class SplittingRecord(Record):
-    """How rows were put into splits."""
+    """How rows were assigned to splits."""
 
     shares: dict[str, float]
-    """What share each split was to have; `train` has the rest."""
+    """The share requested for each split; `train` has the rest."""
     stratify: str | None = None
     source: tuple[str, ...] = ()
-    """The columns that are the same in all rows from one source row."""
+    """The columns that are equal in all rows from the same source row."""
     groups: int
-    """How many groups of rows there are that belong together: each is on one side."""
+    """The number of groups of rows that belong together: each is in one split."""
     largest: int
-    """How many rows the largest has."""
+    """The number of rows in the largest group."""
 
 
 class DatasetRecord(Record):
-    """The dataset that was written; columns and sizes are those of its first configuration."""
+    """The written dataset; columns and sizes are those of its first configuration."""
 
     repository: str
-    """Its id on the Hub, once it is there."""
+    """Its id on the Hub, once it is pushed."""
     license: str | None = None
     language: tuple[str, ...] = ()
     features: dict[str, Any]
@@ -68,45 +68,45 @@ class DatasetRecord(Record):
     """All files, of all configurations."""
     configs: tuple[ConfigRecord, ...] = ()
     splitting: SplittingRecord | None = None
-    """Null where all rows are one split, `train`."""
+    """Null if all rows are in one split, `train`."""
     personal: dict[str, int] | None = None
-    """What was found in its texts that names a person or opens a door, by kind."""
+    """The number of identifiers and secrets found in its texts, by kind."""
 
 
 class DiversityRecord(Record):
-    """How different the texts of a column are from each other, of the rows that were kept."""
+    """How different the texts of a column are from each other, in the kept rows."""
 
     column: str
     texts: int
-    """How many were looked at."""
+    """How many were measured."""
     distinct_1: float
-    """Different words, as a share of all words; `distinct_2` of pairs, `distinct_3` of threes."""
+    """Distinct words as a share of all words; `distinct_2` is of pairs, `distinct_3` of triples."""
     distinct_2: float
     distinct_3: float
     compression: float
-    """How many times smaller zlib makes them."""
+    """The compression ratio of zlib."""
     vendi: float
-    """How many texts that have nothing in common are as diverse."""
+    """The Vendi score: how many texts without anything in common are as diverse."""
     embedder: str | None = None
-    """What they are compared by for that; their words where it is null."""
+    """The embedder for the Vendi score; null if it compares words."""
     opening: str
-    """The commonest first three words."""
+    """The most common first three words."""
     opening_share: float
     phrase: str
-    """The commonest six words in a row."""
+    """The most common six words in a row."""
     phrase_share: float
     repeats: float
-    """The share of texts that nearly repeat another one."""
+    """The share of texts that are near-duplicates of another one."""
     alarms: tuple[str, ...] = ()
-    """What looks as if a model had fallen into one way of answering."""
+    """Signs that a model always answers in the same way."""
 
 
 class TopicRecord(Record):
-    """How evenly a column's values are spread: how many equally frequent ones are as diverse."""
+    """How evenly a column's values are spread: the number of equally frequent ones as diverse."""
 
     column: str
     values: int
     drawn: float
     """Of all rows."""
     kept: float
-    """Of those that were kept."""
+    """Of the kept rows."""

@@ -1,10 +1,10 @@
-"""What rows were compared with, as records."""
+"""Records of a decontamination: the evaluation sets, and how well their items are found."""
 
 from soupstock.spec.fields import Record
 
 
 class EvaluationRecord(Record):
-    """A set of texts that rows were compared with."""
+    """An evaluation set that rows were compared with."""
 
     name: str
     column: str
@@ -14,7 +14,7 @@ class EvaluationRecord(Record):
 
 
 class RecallRecord(Record):
-    """How many canaries of a kind were found: items of the sets, edited."""
+    """How many canaries of one kind were found; a canary is an edited item of a set."""
 
     kind: str
     planted: int
@@ -22,62 +22,62 @@ class RecallRecord(Record):
     share: float
     low: float
     high: float
-    """The interval of the share that is found, for nineteen in twenty."""
+    """The 95 % interval of the share found."""
 
 
-class SamenessRecord(Record):
-    """What a model said of rows that only resemble an item, and what its word is worth."""
+class SameQuestionRecord(Record):
+    """What a model said of rows that resemble an item, and how reliable it is."""
 
     role: str
     model: str
     revision: str | None = None
     ask_from: float
-    """From which cosine on it was asked."""
+    """The model was asked if the cosine was at least this."""
     asked: int
-    """About how many rows it was asked."""
+    """The number of rows it was asked about."""
     same: int
-    """How many of them it takes for the same question; they were dropped."""
+    """How many of them it considers the same question; they were dropped."""
     different: int
-    """How many it takes for another; they were kept."""
+    """How many it considers another question; they were kept."""
     unclear: int
     """How many have no verdict; they were dropped."""
     canaries: int = 0
-    """How many canaries it told of."""
+    """How many canaries have a verdict."""
     missed: int = 0
-    """How many of these it takes for another question."""
+    """How many of these it considers another question."""
     pairs: int = 0
-    """How many pairs of items it told of: each with the other one that is most like it."""
+    """How many pairs of similar items have a verdict: each item with the most similar other one."""
     mistaken: int = 0
-    """How many of these it takes for the same question."""
+    """How many of these it considers the same question."""
     low: float | None = None
     high: float | None = None
-    """The interval of the share that it takes for the same, for nineteen in twenty."""
+    """The 95 % interval of the share considered the same."""
     is_proven: bool = False
-    """Whether these show that it tells the same question from another one."""
+    """Whether these prove that it can tell the same question from another one."""
     untold: int = 0
-    """How many canaries and pairs have no verdict; they count for nothing."""
+    """How many canaries and pairs have no verdict; they do not count."""
     answers: int = 0
-    """What it took to learn that: answers, and US dollars; null where a price is not known."""
+    """The cost of this measurement: answers, and US dollars (null if a price is not known)."""
     cost: float | None = None
     sentence: str
-    """All of it in words."""
+    """All of this in words."""
 
 
 UNASKED = (
-    "no model was asked here whether a row puts the same question as the item that it resembles:"
-    " it was dropped"
+    "no model was asked here whether a row and the item that it resembles are the same question:"
+    " the row was dropped"
 )
-"""What is said where a run asks a model, and something else does not."""
+"""The note of a command that drops such rows, where a run would ask a model."""
 
 
 class DecontaminationRecord(Record):
-    """What rows were compared with, and how well that finds what it looks for."""
+    """What rows were compared with, and how well this finds contaminated rows."""
 
     step: str
     column: str
     sets: tuple[EvaluationRecord, ...]
     canaries: tuple[RecallRecord, ...]
-    question: SamenessRecord | None = None
-    """Null where no model was asked."""
+    question: SameQuestionRecord | None = None
+    """Null if no model was asked."""
     is_unasked: bool = False
-    """Whether a run asks a model, and here nobody was asked: what resembles an item is dropped."""
+    """Whether a run would ask a model, but no model was asked here: similar rows are dropped."""

@@ -1,4 +1,4 @@
-"""What a run says of its judges, as data: part of the manifest."""
+"""Records of a run's judges: part of the manifest."""
 
 import math
 from collections.abc import Sequence
@@ -29,13 +29,13 @@ class KindRecord(Record):
     auc: IntervalRecord | None = None
     """How often an original scores above a canary of this kind."""
     within: IntervalRecord | None = None
-    """How often a canary scores below the very row that it was made from."""
+    """How often a canary scores below the row that it was made from."""
     tells: Literal["apart", "not apart", "too few"] = "too few"
-    """Whether the judge tells them apart; `too few` where it could be a coin."""
+    """Whether the judge tells them apart; `too few` if this may be chance."""
 
 
 class PaddingRecord(Record):
-    """What padding an answer with words that say nothing does to its score."""
+    """How padding an answer with empty phrases changes its score."""
 
     rows: int
     rises: int
@@ -43,47 +43,47 @@ class PaddingRecord(Record):
     change: float
     """The mean change of the score."""
     is_biased: bool
-    """Whether padding raises the score, beyond chance."""
+    """Whether padding raises the score more often than by chance."""
     sentence: str
 
 
 class FitnessRecord(Record):
-    """Whether a judge is fit, by known cases made from its own rows."""
+    """The judge's sanity check: canaries made from its own rows."""
 
     verdict: Fit
     sentence: str
-    """The same in plain words, with its reason."""
+    """The verdict in words, with its reason."""
     rows: int
-    """How many rows were spoiled."""
+    """How many rows were corrupted."""
     mean: float | None = None
-    """Their mean score, as they are; of the judged criteria alone, as all scores here."""
+    """The mean score of the originals; of judged criteria only, like all scores here."""
     bar: float | None = None
     auc: IntervalRecord | None = None
     """How often an original scores above a canary."""
     kinds: tuple[KindRecord, ...] = ()
     padding: PaddingRecord | None = None
     answers: int = 0
-    """Answers that this took; they are not among those of the steps."""
+    """The answers that the check took; those of the steps do not include them."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float | None = None
-    """US dollars for those answers; null where a price is not known."""
+    """US dollars for those answers; null if a price is not known."""
 
 
 class MemberRecord(Record):
-    """What one member of a jury is like."""
+    """One member of a jury."""
 
     role: str
     scores: int
     agreement: IntervalRecord | None = None
-    """Krippendorff's alpha of its scores and the mean of the others'; null where nothing varies."""
+    """Krippendorff's alpha of its scores and the mean of the others'; null if nothing varies."""
     fit: Fit = "cannot tell"
     auc: IntervalRecord | None = None
     """How often it scores an original above a canary."""
 
 
 class JuryRecord(Record):
-    """How far several judges agree."""
+    """How far the judges of a jury agree."""
 
     agreement: IntervalRecord | None = None
     """Krippendorff's alpha of all members' scores."""
@@ -100,77 +100,77 @@ class CriterionRecord(Record):
     name: str
     rows: int
     statistic: Literal["kappa", "AUC"]
-    """Quadratically weighted kappa with people's levels; where they gave none, how often a row that
-    they keep has the higher score than one that they drop."""
+    """Quadratically weighted kappa with people's levels; if they gave none, how often a row that
+    they keep scores higher than one that they drop."""
     value: IntervalRecord | None
     is_beyond_chance: bool
     sentence: str
 
 
 class PromiseRecord(Record):
-    """Which threshold keeps a promise of few bad rows."""
+    """The threshold for which few bad rows are proven."""
 
     bad: float
     """The promise: at most this share of the kept rows is bad."""
     confidence: float
     threshold: float | None
-    """Null where none is proven."""
+    """Null if none is proven."""
     kept: IntervalRecord | None
     """The share of the rows that it keeps."""
     needed: int | None
-    """How many more labels would probably prove it; null where none would."""
+    """How many more labels would probably prove it; null if no number would."""
     sentence: str
 
 
 class RateRecord(Record):
-    """How many rows people would keep."""
+    """The share of rows that people would keep."""
 
     method: str
     rate: IntervalRecord | None
     by_judge: float | None
-    """The judge's own rate, uncorrected."""
+    """The judge's own rate, without correction."""
     by_people: IntervalRecord | None
-    """What the labelled rows say alone."""
+    """The rate among the labelled rows alone."""
     rows: int
     sentence: str
 
 
 class CalibrationRecord(Record):
-    """A judge beside people."""
+    """A judge compared with people."""
 
     column: str
     identity: dict[str, str]
-    """Hashes of what the judge was: its model, rubric, prompt and settings."""
+    """Hashes of the judge's model, rubric, prompt and settings."""
     run: str
     """The fingerprint of the run whose rows were labelled."""
     labels_sha256: str
     labels: int
     """Rows with a label and a score."""
     unscored: int
-    """Labelled rows without a score, or that are not in the run."""
+    """Labelled rows that have no score or are not in the run."""
     annotators: int
     are_chosen: bool
-    """Whether the labelled rows were chosen, not drawn at random."""
+    """Whether the labelled rows were selected, instead of drawn at random."""
     threshold: float
-    """From which score on the judge keeps a row here."""
+    """The lowest score with which the judge keeps a row here."""
     kappa: IntervalRecord | None = None
     accuracy: IntervalRecord | None = None
     base_rate: float | None = None
-    """How often somebody is right who always says what people say most."""
+    """How often the most common label is right."""
     auc: IntervalRecord | None = None
     people: IntervalRecord | None = None
-    """How far people agree among themselves (Krippendorff's alpha)."""
+    """How far people agree with each other (Krippendorff's alpha)."""
     criteria: tuple[CriterionRecord, ...] = ()
     promise: PromiseRecord | None = None
     rate: RateRecord | None = None
     sentences: tuple[str, ...] = ()
     """The same in plain words."""
     void: tuple[str, ...] = ()
-    """What of the judge has changed since; where anything has, the calibration is void."""
+    """What has changed in the judge since; if anything has, the calibration is void."""
 
     @property
     def summary(self) -> str:
-        """Say in a line on how many labels it rests, or why it is void."""
+        """Say in a line how many labels it has, or why it is void."""
         over = f"{self.labels:,} {'label' if self.labels == 1 else 'labels'}"
         if self.void:
             is_one = len(self.void) == 1 and self.void[0] != "settings"
@@ -181,40 +181,40 @@ class CalibrationRecord(Record):
 
 
 class OrderRecord(Record):
-    """What became of pairs of answers that were shown in both orders."""
+    """The verdicts on pairs of answers that were shown in both orders."""
 
     pairs: int
     """Pairs with a verdict in both orders."""
     same: IntervalRecord | None
     """The share with the same verdict in both."""
     flips: int
-    """Pairs whose winner is the one shown first, or second, both times; they count as ties."""
+    """Pairs whose winner is the answer shown first, or second, both times; they count as ties."""
     wavers: int
     """Pairs with a winner in one order and a tie in the other; they count as ties, too."""
     bias: IntervalRecord | None
-    """By how much more often the order favours the one shown first than the other."""
+    """How much more often the order favours the answer shown first than the other."""
     is_biased: bool
     missing: int
     sentence: str
 
 
 class JudgeRecord(Record):
-    """What is known of a judge step's judge."""
+    """The measurements of a judge step's judge."""
 
     column: str
     models: tuple[str, ...]
     """The roles."""
     rubric: str
     fitness: FitnessRecord | None = None
-    """Null where no canaries were asked for."""
+    """Null without a sanity check."""
     jury: JuryRecord | None = None
     orders: OrderRecord | None = None
-    """Of a judge who compares answers."""
+    """For a judge that compares answers."""
     calibration: CalibrationRecord | None = None
 
     @property
     def is_measured(self) -> bool:
-        """Whether anything is known of it."""
+        """Whether anything was measured."""
         return bool(self.fitness or self.jury or self.orders or self.calibration)
 
 
@@ -222,7 +222,7 @@ DIGITS = 4
 
 
 def interval(found: Interval) -> IntervalRecord | None:
-    """Write an interval; null where it is unknown."""
+    """Record an interval; null if it is unknown."""
     if not found.is_known:
         return None
     low, high = (round(value, DIGITS) for value in (found.low, found.high))
@@ -232,6 +232,6 @@ def interval(found: Interval) -> IntervalRecord | None:
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """Return the mean of what is there."""
-    there = [value for value in values if value is not None]
-    return round(math.fsum(there) / len(there), DIGITS) if there else None
+    """Return the mean of the values that are not null; null if all are."""
+    known = [value for value in values if value is not None]
+    return round(math.fsum(known) / len(known), DIGITS) if known else None

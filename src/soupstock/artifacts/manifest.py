@@ -1,4 +1,4 @@
-"""What a run says of itself: the one place where the numbers of card and report come from."""
+"""The manifest of a run: the source of all numbers in the card and the report."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from soupstock.artifacts.dataset import DatasetRecord, DiversityRecord, TopicRecord
 from soupstock.artifacts.decontamination import DecontaminationRecord
+from soupstock.artifacts.files import written_whole
 from soupstock.artifacts.judges import JudgeRecord
 from soupstock.artifacts.review import ReviewRecord
 from soupstock.artifacts.terms import TermsRecord
@@ -16,7 +17,7 @@ from soupstock.spec.pipeline import Pipeline
 MANIFEST = "manifest.json"
 
 WRITING = ("generate", "task", "converse")
-"""The verbs of steps by which models write texts."""
+"""The verbs of steps in which models write texts."""
 
 
 class PartRecord(Record):
@@ -24,7 +25,7 @@ class PartRecord(Record):
 
     name: str
     file: str
-    """Where it was found, relative to its project; `standard:` before it for the standard one."""
+    """Its path in its project, with the prefix `standard:` for the standard one."""
     sha256: str
     text: str
 
@@ -34,18 +35,18 @@ class ModelRecord(Record):
 
     role: str
     reference: str
-    """What the pipeline or the command line calls it: `embedded`, `openai/gpt-5-mini`."""
+    """Its name in the pipeline or on the command line: `embedded`, `openai/gpt-5-mini`."""
     model: str
     revision: str | None = None
     license: str | None = None
     sha256: str | None = None
-    """The hash of its weights, where they are known."""
+    """The hash of its weights, if they are known."""
     terms: TermsRecord | None = None
-    """What its licence, or the terms of the service, say of what it writes, where that is known."""
+    """What its licence or the terms of the service say about its output, if that is known."""
 
 
 class FailureRecord(Record):
-    """Calls that failed for one cause after all retries."""
+    """Calls that failed for the same cause after all retries."""
 
     cause: str
     rows: int
@@ -57,50 +58,50 @@ class TokenRecord(Record):
 
     prompt: int = 0
     cached: int = 0
-    """Those of the prompts' tokens that a server had computed before, where it tells."""
+    """The prompt tokens that came from the server's prefix cache, if it says so."""
     completion: int = 0
 
 
 class SavingRecord(Record):
-    """What shorter answers that are right save, of all rows that have one."""
+    """What shorter right answers save, over all rows that have one."""
 
     unit: Literal["tokens", "characters"]
-    """Tokens are those that the model's server counts."""
+    """Tokens as the model's server counts them."""
     rows: int
     before: int
-    """How long the answers were, all together."""
+    """The total length of the original answers."""
     after: int
 
 
 class StepRecord(Record):
-    """One step's accounts. Always: rows_in = rows_kept + the sum of `dropped`."""
+    """The figures of one step. Always: rows_in = rows_kept + the sum of `dropped`."""
 
     index: int
     """Counted from 1."""
     verb: str
     label: str
-    """What a person reads: `generate response`, `filter length, not_refusal`."""
+    """The step's name for people: `generate response`, `filter length, not_refusal`."""
     model: str | None = None
     models: tuple[str, ...] = ()
-    """The roles of the models that were asked; `model` is all of them in one text."""
+    """The roles of its models; `model` is all of them in one text."""
     rows_in: int
     rows_kept: int
     dropped: dict[str, int] = {}
-    """Rows dropped, by the first of their reasons."""
+    """Rows dropped, by their first reason."""
     flagged: dict[str, int] = {}
-    """Rows that each reason named; a row with two reasons is counted under both."""
+    """Rows with each reason; a row with two reasons counts for both."""
     masked: dict[str, int] = {}
-    """Identifiers that a placeholder stands for now, by kind."""
+    """Identifiers replaced by a placeholder, by kind."""
     savings: tuple[SavingRecord, ...] = ()
-    """How much shorter answers were made, where a verify step asks for that."""
+    """How much shorter the answers became, if a verify step asks for that."""
     notes: tuple[str, ...] = ()
-    """What a person should know of the step."""
+    """What a person should know about the step."""
     failures: tuple[FailureRecord, ...] = ()
     answers: int = 0
-    """Model answers that the step's rows rest on."""
+    """Model answers that the step's rows are made from."""
     tokens: TokenRecord = TokenRecord()
     cost: float | None = None
-    """US dollars for those answers; null where the model's prices are not known."""
+    """US dollars for those answers; null if the model's prices are not known."""
 
 
 class SourceRecord(Record):
@@ -109,11 +110,11 @@ class SourceRecord(Record):
     kind: Literal["sample", "file", "dataset", "documents"]
     rows: int
     sha256: str | None = None
-    """The content's hash, where there is a file."""
+    """The content's hash, if it is a file."""
 
 
 class SpreadRecord(Record):
-    """How numbers are spread."""
+    """The distribution of some numbers."""
 
     rows: int
     mean: float
@@ -125,55 +126,55 @@ class SpreadRecord(Record):
 
 
 class ScoreRecord(Record):
-    """What a judge's scores came to."""
+    """The distribution of a judge's scores."""
 
     column: str
     model: str
     """The judge's role."""
     judged: SpreadRecord | None = None
-    """Of all rows that have a score; null where none has."""
+    """Of all rows with a score; null if there are none."""
     kept: SpreadRecord | None = None
-    """Of those rows among them that were kept to the end."""
+    """Of those rows that were kept to the end."""
 
 
 class AddressRecord(Record):
-    """What one of a model's addresses did in a run."""
+    """One replica of a model in a run."""
 
     base_url: str
     calls: int
     failed: int = 0
-    """Requests without an answer, refused ones not among them."""
+    """Requests without an answer, except refused ones."""
 
 
 class ServerRecord(Record):
-    """What one model's servers did in a run."""
+    """The servers of one model in a run."""
 
     model: str
     """The model's reference: `embedded`, `openai/gpt-5-mini`."""
     served: tuple[str, ...] = ()
-    """The model's names as the server gives them: `gpt-5-mini-2025-08-07`."""
+    """The model's names according to the server: `gpt-5-mini-2025-08-07`."""
     calls: int
     tokens: TokenRecord
     cost: float | None
     seconds: float
     """From the first request to the last answer."""
     prefix_hits: float | None = None
-    """The share of prompt tokens that its prefix cache had, where its metrics tell."""
+    """The share of prompt tokens from its prefix cache, if its metrics say so."""
     structured_output: str | None = None
-    """How the server was found to hold answers to a JSON Schema; null where it was not probed."""
+    """How the server holds answers to a JSON Schema; null if it was not probed."""
     addresses: tuple[AddressRecord, ...] = ()
-    """Each address's share, where there are several."""
+    """The figures of each replica, if there are several."""
 
 
 class PaidRecord(Record):
-    """What the calls of this very run came to; nothing in the dataset depends on it."""
+    """The calls of this run itself; the dataset does not depend on them."""
 
     calls: int = 0
     """Answers that a server gave in this run."""
     found: int = 0
-    """Answers that the store had already."""
+    """Answers that were in the cache."""
     probes: int = 0
-    """Answers among `calls` that only told what a server can do; no row rests on them."""
+    """Those of `calls` that only tested what a server can do; no row is made from them."""
     retried: int = 0
     """Requests that were sent again."""
     tokens: TokenRecord = TokenRecord()
@@ -188,11 +189,11 @@ class TimingRecord(Record):
     started: str
     seconds: float
     steps: tuple[float, ...] = ()
-    """For each step the seconds from its first row to its last; steps that stream overlap."""
+    """The seconds from the first row of each step to its last; row-wise steps overlap."""
 
 
 class PruningRecord(Record):
-    """What pruning a file says of itself."""
+    """The record of a pruned file."""
 
     soupstock: str
     pipeline: str
@@ -200,7 +201,7 @@ class PruningRecord(Record):
     sha256: tuple[str, ...]
     """The hashes of the file, or of the files in the folder."""
     columns: dict[str, str]
-    """What the pipeline calls a column, and what the file does, where they differ."""
+    """The pipeline's name of a column and the file's name, where they differ."""
     rows: int
     kept: int
     steps: tuple[StepRecord, ...]
@@ -209,14 +210,14 @@ class PruningRecord(Record):
 
 
 class Manifest(Record):
-    """Everything a run says of itself. Only `paid` and `timing` differ from run to run."""
+    """The complete record of a run. Only `paid` and `timing` differ from run to run."""
 
     soupstock: str
     name: str
     fingerprint: str
     """The hash of the plan, in hexadecimal."""
     seed: int = 0
-    """Where every random choice starts."""
+    """The seed of every random choice."""
     pipeline: dict[str, Any]
     """The pipeline as data, defaults included."""
     prompts: tuple[PartRecord, ...] = ()
@@ -232,24 +233,24 @@ class Manifest(Record):
     rows: int
     kept: int
     answers: int = 0
-    """Model answers that the rows rest on, of all steps."""
+    """Model answers that the rows are made from, in all steps."""
     tokens: TokenRecord = TokenRecord()
     cost: float | None = None
-    """US dollars for those answers; null where a model's prices are not known."""
+    """US dollars for those answers; null if a model's prices are not known."""
     scores: tuple[ScoreRecord, ...] = ()
     judges: tuple[JudgeRecord, ...] = ()
-    """What is known of each judge step's judge."""
+    """The measurements of each judge step's judge."""
     review: ReviewRecord | None = None
-    """What people said of the rows; null where the pipeline asks nobody."""
+    """The state of the review; null if the pipeline has none."""
     decontamination: tuple[DecontaminationRecord, ...] = ()
     diversity: tuple[DiversityRecord, ...] = ()
     topics: tuple[TopicRecord, ...] = ()
     dataset: DatasetRecord | None = None
-    """Null where the pipeline publishes nothing, or no row was kept."""
+    """Null if the pipeline writes no dataset, or no row was kept."""
     files: dict[str, str] = {}
     """The SHA-256 of each file that was written, by its path in the run's folder."""
     versions: dict[str, str] = {}
-    """Of Python and of the packages that shape the result."""
+    """The versions of Python and of the packages that affect the result."""
     paid: PaidRecord = PaidRecord()
     timing: TimingRecord
 
@@ -260,7 +261,7 @@ class Manifest(Record):
 
     @property
     def parts(self) -> Mapping[str, tuple[PartRecord, ...]]:
-        """The files that the run was made from, by what they are."""
+        """The files that the run was made from, by kind."""
         return {
             "prompts": self.prompts,
             "rubrics": self.rubrics,
@@ -276,6 +277,5 @@ def read(folder: Path) -> Manifest:
 
 def write(folder: Path, manifest: Manifest) -> None:
     """Write a run's manifest whole or not at all."""
-    partial = folder / f".{MANIFEST}.partial"
-    partial.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / MANIFEST)
+    with written_whole(folder / MANIFEST) as file:
+        file.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What a mix says of itself: `mix.json`, beside the dataset that was mixed."""
+"""The record of a mix: `mix.json`, beside the mixed dataset."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,52 +17,52 @@ class Mixture:
     """What to mix."""
 
     shares: Mapping[str, float]
-    """Runs by name, each with its share; shares are relative to their sum."""
+    """The share of each run, by name; shares are relative to their sum."""
     name: str
     rows: int | None = None
-    """How many rows to take; as many as the shares allow where it is None."""
+    """How many rows to take. Default: as many as the shares allow."""
     repository: str | None = None
     splits: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
 
 
 class IngredientRecord(Record):
-    """What one run gave to a mix."""
+    """The part of one run in a mix."""
 
     name: str
     run: str
     """The run's folder: `chat/3f2a1b0c9d8e`."""
     fingerprint: str
     files: dict[str, str]
-    """The SHA-256 of each of its dataset's files that was read."""
+    """The SHA-256 of each file of its dataset that was read."""
     share: float
-    """The share of the mix that it was to be, as a part of 1."""
+    """Its requested share of the mix, from 0 to 1."""
     rows: int
-    """How many rows it has."""
+    """The number of its rows."""
     contaminated: int = 0
     """How many of them resemble an item of an evaluation set."""
     repeats: int = 0
-    """How many are nearly the same as a row before them, its own or another run's."""
+    """How many are near-duplicates of an earlier row, of this or another run."""
     taken: int
     """How many are in the mix."""
     license: str | None = None
     models: tuple[ModelRecord, ...] = ()
-    """The models that wrote it."""
+    """The models that wrote its texts."""
     others: tuple[ModelRecord, ...] = ()
-    """The further ones that were asked: judges."""
+    """Its other models, such as judges."""
 
 
 class MixRecord(Record):
-    """Everything a mix says of itself."""
+    """The complete record of a mix."""
 
     soupstock: str
     name: str
     fingerprint: str
     seed: int
     mixture: Mixture | None = None
-    """What was asked for, to mix it again."""
+    """The request, to make the mix again."""
     similar: float
-    """From which Jaccard similarity of their word 3-grams on two rows were repeats."""
+    """The least Jaccard similarity of the word 3-grams of two near-duplicates."""
     ingredients: tuple[IngredientRecord, ...]
     decontamination: tuple[DecontaminationRecord, ...] = ()
     dataset: DatasetRecord
@@ -72,7 +72,7 @@ class MixRecord(Record):
 
     @property
     def asked(self) -> tuple[ModelRecord, ...]:
-        """The models that were asked for any of it."""
+        """All models that were asked for any part."""
         return tuple(model for one in self.ingredients for model in (*one.models, *one.others))
 
 

@@ -1,4 +1,4 @@
-"""What is said of datasets that were compared for what they have in common."""
+"""Records of the overlap of several datasets."""
 
 from typing import Literal
 
@@ -6,23 +6,23 @@ from soupstock.spec.fields import Record
 
 
 class SystemRecord(Record):
-    """A system prompt, None where there is none, and how many rows have it."""
+    """A system prompt (None if there is none), and the number of rows with it."""
 
     text: str | None
     rows: int
 
 
 class CorpusRecord(Record):
-    """What one dataset is like."""
+    """One of the compared datasets."""
 
     name: str
     rows: int
     anchor: int
-    """How many of them are in the anchor."""
+    """The number of its rows in the anchor."""
     anchor_missing: int
-    """How many different rows of the anchor it lacks that another dataset has."""
+    """How many distinct rows of the anchor it lacks, though another dataset has them."""
     system_prompts: int
-    """How many system prompts there are; having none counts as one."""
+    """The number of system prompts; no system prompt counts as one."""
     systems: tuple[SystemRecord, ...]
     """The most frequent of them."""
     shapes: dict[str, int]
@@ -32,64 +32,64 @@ class CorpusRecord(Record):
 
 
 class Example(Record):
-    """A row and what it is like."""
+    """A row, and a row of another dataset that is similar to it."""
 
     kind: Literal["same", "near", "meaning"]
     row: int
-    """Which row of the dataset it is, from 1."""
+    """The number of the row in its dataset, from 1."""
     twin: int
-    """Which row of the other dataset."""
+    """The number of the row in the other dataset."""
     similarity: float
     text: str
-    """How the row begins."""
+    """The beginning of the row."""
 
 
 class Crossing(Record):
-    """Which of one dataset's rows outside the anchor are in another's, in what way."""
+    """The rows of one dataset, outside the anchor, that are also in another."""
 
     of: str
     within: str
     rows: int
-    """How many rows outside the anchor the first has."""
+    """The number of rows of the first dataset outside the anchor."""
     same: int
-    """Word for word, but for case and spacing, and for the system prompt."""
+    """The same text, ignoring case, spacing and the system prompt."""
     near: int
-    """Not the same, with a Jaccard similarity of their word 3-grams of at least 0.7."""
+    """Not the same, but the Jaccard similarity of their word 3-grams is at least 0.7."""
     meaning: int | None
-    """Neither, with a cosine of their embeddings of at least 0.9; None where none were made."""
+    """Neither, but the cosine of their embeddings is at least 0.9; None without embeddings."""
     prompts: int
-    """With a first message that is the same."""
+    """The first message is the same."""
     overlapping: int
     """In any of these ways."""
     share: float
-    """Which share of the rows that is."""
+    """Their share of the rows."""
     examples: tuple[Example, ...] = ()
 
 
 class Apart(Record):
-    """What is there once for two datasets."""
+    """Figures of a pair of datasets."""
 
     one: str
     other: str
     words: float | None
-    """The divergence between their words: Jensen and Shannon's, in bits, 0 (none) to 1."""
+    """The Jensen-Shannon divergence between their words, in bits, from 0 to 1."""
     sources: int | None
-    """How many source rows both have rows of; None where there is no telling."""
+    """How many source rows both have rows from; None if this is not known."""
     held_out: int
-    """How many rows are held out for testing in one and trained on in the other."""
+    """How many rows are in a test split of one and in the training split of the other."""
 
 
 class Overlap(Record):
-    """What several datasets have in common."""
+    """The overlap of several datasets."""
 
     datasets: tuple[CorpusRecord, ...]
     anchor: str | None
-    """What the anchor's rows are; None where there are none."""
+    """A description of the anchor's rows; None if there are none."""
     anchor_rows: int
-    """How many different rows of it the datasets have."""
+    """The number of distinct rows in the anchor."""
     crossings: tuple[Crossing, ...]
     apart: tuple[Apart, ...]
     unmeasured: str | None = None
-    """Why no meanings were compared."""
+    """Why meanings were not compared."""
     most: float
     warnings: tuple[str, ...] = ()

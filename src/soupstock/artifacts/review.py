@@ -1,4 +1,4 @@
-"""What a run says of its review, as data: part of the manifest."""
+"""Records of a run's review: part of the manifest."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -8,12 +8,12 @@ from soupstock.spec.fields import Record
 
 
 class ShareRecord(Record):
-    """A share of the rows, told from those of the sample that were answered."""
+    """A share of the rows, estimated from the answered rows of the sample."""
 
     rows: int
-    """How many answered rows it rests on."""
+    """The number of answered rows that it is estimated from."""
     share: IntervalRecord | None = None
-    """Each row counts as one over its chance of being drawn."""
+    """Each row is weighted by the inverse of its probability to be drawn."""
     sentence: str
 
 
@@ -27,37 +27,37 @@ class AgreementRecord(Record):
 
 
 class ReviewRecord(Record):
-    """What came of a review so far."""
+    """The results of a review so far."""
 
     tool: Literal["argilla", "file"]
     strategy: str
     rows: int
-    """Rows that were there when they came to the review."""
+    """Rows that reached the review."""
     sampled: int
     dropped_sampled: int
     """Rows of the sample that filters had dropped."""
     answered: int
-    """Texts of the sample that enough people have answered."""
+    """Texts of the sample with enough answers."""
     waiting: int
-    """Those that they have not."""
+    """Texts of the sample without enough answers."""
     vetoed: dict[str, int] = {}
-    """Rows that were dropped, by people's reason. Rows out of the sample have answers, too, where
-    they hold the same text."""
+    """Rows that people dropped, by reason. A row outside the sample counts too if it has the same
+    text as one in it."""
     corrected: int = 0
     annotators: int = 0
     good: ShareRecord | None = None
     """The share of the rows that people keep."""
     false_drops: ShareRecord | None = None
-    """The share of the rows that filters dropped which people would keep."""
+    """Of the rows that filters dropped, the share that people would keep."""
     by_filter: dict[str, tuple[int, int]] = {}
-    """For each filter: how many of its rows people would keep, of how many that they answered."""
+    """For each filter: how many of its rows people would keep, and how many they answered."""
     agreement: tuple[AgreementRecord, ...] = ()
-    """Null where one person alone answered."""
+    """Empty if only one person answered."""
 
     def sentences(self) -> Iterator[str]:
         """Say it for a summary."""
-        told = f"{self.answered:,} of {self.answered + self.waiting:,} texts are answered"
-        yield f"{told}; {self.waiting:,} wait" if self.waiting else told
+        answered = f"{self.answered:,} of {self.answered + self.waiting:,} texts are answered"
+        yield f"{answered}; {self.waiting:,} wait" if self.waiting else answered
         if self.corrected:
             yield f"{self.corrected:,} corrected"
         shares = (self.good, self.false_drops)

@@ -1,7 +1,6 @@
-"""The folder of a run: named by what the run is, worked in by one process at a time."""
+"""The folder of a run: named by the plan's fingerprint, used by one process at a time."""
 
 import errno
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from soupstock.artifacts.files import sha256
 from soupstock.artifacts.manifest import MANIFEST
 from soupstock.errors import MistakeError, SoupstockError
 from soupstock.spec.pipeline import slug, unslugged
@@ -25,28 +25,28 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
 def runs_folder(root: Path) -> Path:
-    """Return the folder of all runs of a project, and of their store."""
+    """Return the folder of a project's runs and their cache."""
     return root / "runs"
 
 
 def run_folder(root: Path, name: str, fingerprint: str) -> Path:
-    """Return where the run of a plan lives: the same plan, the same folder."""
+    """Return the folder of a plan's run: the same plan has the same folder."""
     return runs_folder(root) / slug(name) / fingerprint[:12]
 
 
 def known_runs(root: Path) -> list[str]:
-    """Return the names of what has been run."""
+    """Return the names of all pipelines with a run."""
     links = sorted(runs_folder(root).glob(f"*/{LATEST}"))
     return [unslugged(link.parent.name) for link in links]
 
 
 def run_name(folder: Path) -> str:
-    """Name a run by its folder: `specialists/extract/3f2a1b0c9d8e`."""
+    """Return a run's name from its folder: `specialists/extract/3f2a1b0c9d8e`."""
     return f"{unslugged(folder.parent.name)}/{folder.name}"
 
 
 def latest(root: Path, name: str) -> Path:
-    """Return the folder of a pipeline's last run; raises MistakeError where there is none."""
+    """Return the folder of a pipeline's last run; raises MistakeError if there is none."""
     folder = runs_folder(root) / slug(name) / LATEST
     if not (folder / MANIFEST).is_file():
         raise MistakeError(f"{name} has not been run yet: soupstock run {name}")
@@ -55,10 +55,10 @@ def latest(root: Path, name: str) -> Path:
 
 @contextmanager
 def worked_in(folder: Path, notify: Callable[[str], None]) -> Iterator[Path]:
-    """Make a folder for a run and keep others out; yield a folder within it for work in progress.
+    """Make and lock a run's folder; yield a folder in it for work in progress.
 
-    A second run of the same plan waits for the first, and then finds its answers in the store.
-    Raises SoupstockError where the disk is full; what an earlier run left stays as it was.
+    A second run of the same plan waits for the first, and then finds its answers in the cache.
+    Raises SoupstockError if the disk is full; the files of an earlier run stay as they were.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def worked_in(folder: Path, notify: Callable[[str], None]) -> Iterator[Path]:
             if not _is_full(error):
                 raise
             raise SoupstockError(
-                f"the disk is full; {folder} is as it was, and every answer is kept: "
+                f"the disk is full; {folder} is unchanged, and every answer is kept: "
                 "free some space and run again"
             ) from error
         finally:
@@ -88,7 +88,7 @@ def _locked(folder: Path, notify: Callable[[str], None]) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        notify(f"another run is at work in {folder}; waiting for it")
+        notify(f"another run is using {folder}; waiting for it")
         lock.acquire()
     try:
         yield
@@ -97,18 +97,18 @@ def _locked(folder: Path, notify: Callable[[str], None]) -> Iterator[None]:
 
 
 def _is_full(error: Exception) -> bool:
-    """Tell whether a disk had no room; polars says so in words only."""
+    """Tell whether the disk is full; polars says so only in its message."""
     if isinstance(error, OSError):
         return error.errno in _NO_ROOM
     return any(f"(os error {number})" in str(error) for number in _NO_ROOM)
 
 
 def replace(folder: Path, fresh: Path) -> None:
-    """Put what was written in `fresh` in the place of what an earlier run left in `folder`.
+    """Replace the files of an earlier run in `folder` by those in `fresh`.
 
-    Each file, and the dataset as a whole, is the old one or the new one at every moment. Only a
-    process that is killed between two renames leaves no dataset; the next run puts it back. The
-    manifest comes last.
+    At every moment each file, and the dataset as a whole, is either the old or the new one. Only a
+    process that is killed between two renames leaves no dataset; the next run restores it. The
+    manifest is replaced last.
     """
     (fresh / ROWS).replace(folder / ROWS)
     if (folder / DATASET).exists():
@@ -122,7 +122,7 @@ def replace(folder: Path, fresh: Path) -> None:
 
 
 def _recover(folder: Path) -> None:
-    """Put back a dataset that was renamed aside by a run that did not come to its next rename."""
+    """Restore a dataset that an interrupted run renamed and did not replace."""
     aside, place = folder / _ASIDE, folder / DATASET
     if aside.exists() and not place.exists():
         aside.replace(place)
@@ -130,7 +130,7 @@ def _recover(folder: Path) -> None:
 
 
 def point_latest(folder: Path) -> None:
-    """Let `latest` link to a run's folder, from one moment to the next."""
+    """Atomically link `latest` to a run's folder."""
     link = folder.parent / f".{LATEST}.{os.getpid()}"
     link.unlink(missing_ok=True)
     link.symlink_to(folder.name, target_is_directory=True)
@@ -138,12 +138,10 @@ def point_latest(folder: Path) -> None:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file of a run, by its path in the folder; not the manifest's."""
+    """Return the SHA-256 of each file of a run except the manifest, by its path in the folder."""
     files = [folder / ROWS, folder / REPORT, *sorted((folder / DATASET).rglob("*"))]
     found = {}
     for path in files:
         if path.is_file():
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            found[path.relative_to(folder).as_posix()] = digest
+            found[path.relative_to(folder).as_posix()] = sha256(path)
     return found

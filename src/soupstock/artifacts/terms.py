@@ -1,6 +1,6 @@
-"""What licences and terms of use say of what a model writes, as far as somebody has read them.
+"""What licences and terms of use say about a model's output.
 
-The table is terms.yaml: a reviewed file, with a source and a date for each text.
+terms.yaml has those that were read, each with its source and date.
 """
 
 import datetime as dt
@@ -23,16 +23,16 @@ Source = Annotated[str, Field(pattern=r"^https://[\x21-\x3b=\x3f-\x7e]+$")]
 
 
 class TermsRecord(Record):
-    """What a text says of what a model writes."""
+    """What one text says about a model's output."""
 
     title: str
     says: str
     source: Source
-    """Where the text is."""
+    """The address of the text."""
     version: str
-    """Which version of it was read."""
+    """The version that was read."""
     seen: dt.date
-    """The day on which it was read."""
+    """The day when it was read."""
 
 
 class _Entry(Record):
@@ -49,10 +49,7 @@ class _Entry(Record):
 
 
 def terms_of(license: str | None, base_url: str | None = None) -> TermsRecord | None:
-    """Find what is known of a licence, or of the service that answers; None where nothing is.
-
-    A licence that is stated comes before what is known of the service.
-    """
+    """Return what is known of a licence, or else of the service at an address; or None."""
     if license is not None:
         return _texts().get(re.sub(r"[\s_]+", "-", license.strip().lower()))
     return _services().get(urlsplit(base_url).hostname or "") if base_url else None

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from soupstock.artifacts.files import sha256
 from soupstock.artifacts.manifest import Manifest
 from soupstock.dataset import changelog
-from soupstock.dataset.release import CARD, LOCK, Release, sha256
+from soupstock.dataset.release import CARD, LOCK, Release
 from soupstock.reports.card.images import illustrated, images
 from soupstock.reports.card.tables import cell
 

@@ -15,13 +15,14 @@ from pydantic import BaseModel, ValidationError
 from soupstock import spec
 from soupstock.artifacts import run_folder
 from soupstock.artifacts.dataset import ConfigRecord
+from soupstock.artifacts.files import sha256
 from soupstock.dataset.leaks import SchemaOf, leaks, rows_of, shards_of
-from soupstock.dataset.release import Release, sha256
+from soupstock.dataset.release import Release
 from soupstock.errors import MistakeError
 from soupstock.project.project import Project
 from soupstock.project.recorded import RecordedProject
 from soupstock.rows import features
-from soupstock.rows.pii_scan import NAMES, counted
+from soupstock.rows.pii_scan import NAMES, count_identifiers
 from soupstock.spec.pruning import Kind
 from soupstock.text.pii import IDENTIFIERS
 
@@ -125,7 +126,7 @@ def _identifiers(release: Release, kinds: Sequence[Kind]) -> Iterator[str]:
                 what = f"{part.file}, which is pushed too, has secrets"
                 yield f"{what}: remove them, or --allow secrets"
     for shard in release.dataset.shards:
-        for kind, count in counted(release.place / shard.file, kinds).items():
+        for kind, count in count_identifiers(release.place / shard.file, kinds).items():
             if count:
                 what = f"{shard.file} has {NAMES[kind]} ({count:,})"
                 yield f"{what}: mask or filter them, or --allow {kind}"

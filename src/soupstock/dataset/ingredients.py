@@ -8,9 +8,9 @@ from pathlib import Path
 import polars as pl
 
 from soupstock.artifacts import manifest, run_folder
+from soupstock.artifacts.files import sha256 as file_hash
 from soupstock.artifacts.manifest import Manifest
 from soupstock.artifacts.mix import Mixture
-from soupstock.dataset.release import sha256 as file_hash
 from soupstock.dataset.versions import find_folder, split_files
 from soupstock.errors import MistakeError, shown
 from soupstock.project.project import Project

@@ -16,8 +16,7 @@ from pydantic import BaseModel, ValidationError
 from soupstock.artifacts import run_folder
 from soupstock.artifacts.dataset import ConfigRecord, ShardRecord
 from soupstock.dataset.release import Release
-from soupstock.dataset.versions import KEPT
-from soupstock.rows.rows import Row
+from soupstock.rows.rows import KEPT, Row
 from soupstock.rows.splits import groups, source_of, texts_of
 
 _BATCH = 4096

@@ -21,10 +21,10 @@ from soupstock import __version__, spec
 from soupstock.artifacts import manifest
 from soupstock.artifacts import run_folder as folder
 from soupstock.artifacts.dataset import DatasetRecord
+from soupstock.artifacts.files import sha256 as file_hash
 from soupstock.artifacts.manifest import WRITING
 from soupstock.artifacts.mix import MIX, IngredientRecord, MixRecord, Mixture
 from soupstock.dataset.ingredients import ORIGIN, Ingredient, gather
-from soupstock.dataset.release import sha256 as file_hash
 from soupstock.errors import MistakeError, shown
 from soupstock.project.project import Project
 from soupstock.reports.card.mix import render_mix_card
@@ -41,7 +41,7 @@ from soupstock.steps.decontaminate import Decontamination, find_items
 from soupstock.steps.dedup import Deduplication, duplicates
 from soupstock.steps.publish import Publication, write
 
-_SIMILAR = spec.SIMILAR["minhash"]
+_SIMILAR = spec.DEFAULT_THRESHOLDS["minhash"]
 _PART = 8192
 
 

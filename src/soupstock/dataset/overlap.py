@@ -23,10 +23,15 @@ from soupstock.dataset.corpus import Corpus
 from soupstock.dataset.overlap_warnings import warnings_of
 from soupstock.errors import MistakeError
 from soupstock.similarity.cosine import Embedder
-from soupstock.similarity.cross_duplicates import Crossed, Flags, nearly_same, same_meaning
+from soupstock.similarity.cross_duplicates import (
+    CrossMatches,
+    Flags,
+    cosine_matches,
+    minhash_matches,
+)
 from soupstock.similarity.minhash import Counts, digest, folded
 from soupstock.similarity.vocabulary import Vocabulary, divergence, vocabulary
-from soupstock.spec.pruning import SIMILAR
+from soupstock.spec.pruning import DEFAULT_THRESHOLDS
 
 MOST = 0.01
 """The largest share of a dataset's rows that may overlap without a warning."""
@@ -68,8 +73,8 @@ class _Pool:
 class _Similar:
     """Which texts outside the anchor are similar."""
 
-    near: Crossed
-    meaning: Crossed | None
+    near: CrossMatches
+    meaning: CrossMatches | None
 
 
 def overlap(
@@ -147,16 +152,18 @@ def _anchored(first: Counts, names: Mapping[bytes, int], anchor: Corpus | None) 
 def _similar(pool: _Pool, embedder: Embedder | None) -> _Similar:
     outside = np.flatnonzero(~pool.anchor)
     texts, member = pool.texts.gather(outside), pool.first[outside] >= 0
-    near = _spread(nearly_same(texts, member, SIMILAR["minhash"]), outside, pool)
+    near = _spread(minhash_matches(texts, member, DEFAULT_THRESHOLDS["minhash"]), outside, pool)
     if embedder is None or not len(outside):
         return _Similar(near, None)
-    meaning = same_meaning(embedder.embed(texts.to_list()), member, SIMILAR["semantic"])
+    meaning = cosine_matches(
+        embedder.embed(texts.to_list()), member, DEFAULT_THRESHOLDS["semantic"]
+    )
     return _Similar(near, _spread(meaning, outside, pool))
 
 
-def _spread(found: Crossed, outside: Counts, pool: _Pool) -> Crossed:
+def _spread(found: CrossMatches, outside: Counts, pool: _Pool) -> CrossMatches:
     """Turn what was found among the texts `outside` into numbers of all texts."""
-    spread = Crossed.nothing(pool.first.shape)
+    spread = CrossMatches.nothing(pool.first.shape)
     if outside.size:
         spread.twin[outside] = np.where(found.twin < 0, -1, outside[found.twin])
         spread.similarity[outside] = found.similarity
@@ -219,12 +226,12 @@ def _crossing(
 
 def _ways(
     pool: _Pool, similar: _Similar, texts: Counts, other: int
-) -> dict[str, tuple[Flags, Crossed]]:
+) -> dict[str, tuple[Flags, CrossMatches]]:
     """Say for each way which rows are in a dataset, and which rows there they resemble."""
-    itself = Crossed.nothing(pool.first.shape)
+    itself = CrossMatches.nothing(pool.first.shape)
     there = pool.first[:, other] >= 0
     itself.note(other, np.flatnonzero(there), np.flatnonzero(there), np.ones(int(there.sum())))
-    ways: dict[str, tuple[Flags, Crossed]] = {}
+    ways: dict[str, tuple[Flags, CrossMatches]] = {}
     left = texts >= 0
     for way, crossed in (("same", itself), ("near", similar.near), ("meaning", similar.meaning)):
         if crossed is not None:
@@ -236,7 +243,7 @@ def _ways(
 
 
 def _examples(
-    pool: _Pool, ways: Mapping[str, tuple[Flags, Crossed]], one: int, rows: Counts, other: int
+    pool: _Pool, ways: Mapping[str, tuple[Flags, CrossMatches]], one: int, rows: Counts, other: int
 ) -> Iterator[Example]:
     for way, (flags, crossed) in ways.items():
         for row in rows[np.flatnonzero(flags)[:_EXAMPLES]].tolist():

@@ -4,7 +4,6 @@
 that soupstock made it. It holds no path of anybody's disk and nothing that a server answered.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -125,9 +124,3 @@ def _public(pipeline: Mapping[str, Any]) -> dict[str, Any]:
 
 def _part(part: PartRecord) -> dict[str, Any]:
     return part.model_dump(mode="json")
-
-
-def sha256(path: Path) -> str:
-    """Hash a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from soupstock.artifacts import manifest, mix, run_folder
+from soupstock.artifacts.files import sha256
 from soupstock.artifacts.mix import IngredientRecord, MixRecord
 from soupstock.dataset.mix import mix_again
-from soupstock.dataset.release import sha256
 from soupstock.errors import SoupstockError, shown
 from soupstock.project.project import Project
 from soupstock.runs.replay import RESULT

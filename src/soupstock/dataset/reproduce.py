@@ -18,9 +18,9 @@ from pathlib import Path
 import polars as pl
 
 from soupstock.artifacts import manifest, mix, run_folder
+from soupstock.artifacts.files import sha256
 from soupstock.artifacts.manifest import Manifest
 from soupstock.artifacts.mix import MixRecord
-from soupstock.dataset.release import sha256
 from soupstock.dataset.remix import Remix
 from soupstock.dataset.versions import find_folder
 from soupstock.errors import MistakeError, SoupstockError

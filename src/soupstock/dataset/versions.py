@@ -15,9 +15,7 @@ from soupstock import spec
 from soupstock.artifacts import run_folder
 from soupstock.errors import MistakeError, hint, quoted, shown
 from soupstock.project.project import Project
-from soupstock.rows.rows import AFTER
-
-KEPT = pl.col("dropped_by").list.len() == 0
+from soupstock.rows.rows import AFTER, KEPT
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from soupstock.artifacts.files import folder_hash
 from soupstock.errors import MistakeError, Place, quoted, shown
-from soupstock.rows.sources import folder_hash, resolved
+from soupstock.rows.sources import resolved
 from soupstock.similarity.cosine import Embedder, Vectors
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pydantic import Discriminator, Field, StringConstraints, Tag, model_validat
 
 from soupstock.errors import quoted
 from soupstock.judging.logprobs import Numbers, entropy, token_probabilities
-from soupstock.spec.fields import Name, Path_, Spec
+from soupstock.spec.fields import ColumnPath, Name, Spec
 from soupstock.spec.pruning import Use
 
 MAX_REASON = 200
@@ -56,13 +56,13 @@ class Rubric(Spec):
     description: str = ""
     """What is judged, in a sentence. The judge reads it, too."""
 
-    columns: Annotated[tuple[Path_, ...], Field(min_length=1, validate_default=False)] = ()
+    columns: Annotated[tuple[ColumnPath, ...], Field(min_length=1, validate_default=False)] = ()
     """The columns that the judge is shown, in order. Of the rest it sees only `context`."""
 
-    context: tuple[Path_, ...] = ()
+    context: tuple[ColumnPath, ...] = ()
     """Columns that the judge is shown for comparison: a source, a reference."""
 
-    answer: Path_ | None = None
+    answer: ColumnPath | None = None
     """The column that is judged. Default: the last of `columns`. Canaries corrupt it."""
 
     prompt: Name = "judge"

@@ -1,4 +1,4 @@
-"""A project's Python files: imported under private names, found by what they define.
+"""Import a project's Python files under private names, and find what they define.
 
 They are never put on `sys.path`: an installed package called `filters` would win over them.
 """
@@ -22,14 +22,14 @@ from soupstock.spec.loader import read_text
 
 @dataclass(frozen=True)
 class Definition:
-    """Something public that a file defines."""
+    """A public definition in a file."""
 
     value: Any
     file: Path
 
     @property
     def place(self) -> Place:
-        """Find the line at which the definition begins."""
+        """Return the line at which the definition begins."""
         try:
             return Place(self.file, inspect.getsourcelines(self.value)[1])
         except (OSError, TypeError):
@@ -42,12 +42,12 @@ def definitions(
     wanted: Callable[[object], bool],
     is_imported: Callable[[Path], bool] = lambda _: True,
 ) -> dict[str, Definition]:
-    """Import a folder's Python files, all or those asked for, and return what they define, by name.
+    """Import a folder's Python files, and return their definitions by name.
 
-    `package` is a private name such as `_project.filters`. What was there under it before, of
-    another project, is replaced. Files whose names begin with `_` are for the others to import;
-    hidden ones are left alone. Raises MistakeError where a file cannot be imported, or two define
-    one name.
+    `is_imported` selects the files. `package` is a private name such as `_project.filters`; earlier
+    modules under it, from another project, are replaced. Files whose names begin with `_` are only
+    imported by the other files; hidden files are ignored. Raises MistakeError if a file cannot be
+    imported, or if two files define the same name.
     """
     found: dict[str, Definition] = {}
     _open_package(package, folder)
@@ -56,7 +56,7 @@ def definitions(
             continue
         for name, definition in _defined(_imported(package, file, folder), file, wanted):
             if name in found:
-                problem = f"{quoted(name)} is defined in {found[name].place} already"
+                problem = f"{quoted(name)} is already defined in {found[name].place}"
                 raise MistakeError(problem, definition.place)
             found[name] = definition
     return found
@@ -76,7 +76,7 @@ def _open_package(package: str, folder: Path) -> None:
 
 
 class _Finder(MetaPathFinder):
-    """Finds modules of the private packages, each a file of its package's folder."""
+    """Finds modules of the private packages: each is a file in its package's folder."""
 
     def find_spec(
         self,
@@ -94,7 +94,7 @@ class _Finder(MetaPathFinder):
 
 
 class _Loader(SourceFileLoader):
-    """Compiles a file each time: bytecode goes by time stamps and would litter the project."""
+    """Compiles a file each time: a bytecode cache depends on time stamps, and adds files."""
 
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
@@ -104,7 +104,9 @@ class _Loader(SourceFileLoader):
 
 def _imported(package: str, file: Path, folder: Path) -> ModuleType:
     if not file.stem.isidentifier():
-        raise MistakeError("a Python file's name is letters, digits and underscores", Place(file))
+        raise MistakeError(
+            "rename it: a Python file's name is letters, digits and underscores", Place(file)
+        )
     try:
         return importlib.import_module(f"{package}.{file.stem}")
     except (KeyboardInterrupt, MistakeError):
@@ -120,7 +122,7 @@ def _imported(package: str, file: Path, folder: Path) -> ModuleType:
 
 
 def _place_within(folder: Path, error: BaseException) -> Place | None:
-    """Find the innermost line of a folder's files that an error came through."""
+    """Return the innermost line of a folder's files in an error's traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     inside = [frame for frame in frames if Path(frame.filename).parent == folder]
     return Place(Path(inside[-1].filename), inside[-1].lineno) if inside else None

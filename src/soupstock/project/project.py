@@ -1,7 +1,6 @@
-"""Finds everything by name: in the user's project first, then in the standard one."""
+"""Find everything by name: in the user's project first, then in the standard one."""
 
 import functools
-import hashlib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
+from soupstock.artifacts.files import sha256
 from soupstock.artifacts.manifest import PartRecord
 from soupstock.errors import MistakeError, Place, UnknownNameError, shown
 from soupstock.inference.servers.endpoint import Endpoint
@@ -34,29 +34,29 @@ _PACKAGE = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Part(Generic[T]):
-    """Something that was found by its name, and the file that it is from."""
+    """Something found by its name, with the file that it came from."""
 
     value: T
     record: PartRecord
 
 
 class Project:
-    """A folder with pipelines/, prompts/, schemas/ and filters/, laid over the standard one."""
+    """A folder with pipelines/, prompts/, schemas/ and filters/, over the standard project."""
 
     def __init__(self, root: Path) -> None:
-        """Take `root` for the project; `Project.at` finds it."""
+        """Use `root` as the project's folder; `Project.at` finds it."""
         self.root = root.resolve()
         inside = _PACKAGE / "standard"
-        # In the wheel the standard project is within the package; in a clone it is the clone.
+        # In the wheel the standard project is inside the package; in a clone it is the clone.
         self.standard = (inside if inside.is_dir() else _PACKAGE.parents[1]).resolve()
 
     @classmethod
     def at(cls, folder: Path) -> "Project":
-        """Find the project that a folder is in; without one, the folder is an empty project."""
+        """Find the project that contains a folder; or else the folder is an empty project."""
         try:
             start = folder.resolve()
         except OSError as error:
-            raise MistakeError(f"the folder {shown(folder)} is not there any more") from error
+            raise MistakeError(f"the folder {shown(folder)} does not exist any more") from error
         for candidate in (start, *start.parents):
             if (candidate / "pipelines").is_dir() or has_settings(candidate):
                 return cls(candidate)
@@ -92,21 +92,17 @@ class Project:
         return self._part("filter", name, self._filters, place)
 
     def filters_of(self, records: Iterable[PartRecord]) -> Mapping[str, Callable[..., "pl.Expr"]]:
-        """Find the filters of a run, in those of its files that are still what they were.
+        """Find the filters of a run in those of its files that have not changed.
 
-        Imports no other file: what else a project defines is nothing to a run's filters.
+        Imports no other file.
         """
         wanted = {record.file: record.sha256 for record in records}
 
         def is_same(file: Path) -> bool:
-            return wanted.get(self._where(file)) == _sha256(file)
+            return wanted.get(self._where(file)) == sha256(file)
 
         found = self._definitions("filters", inspect.isfunction, is_same)
         return {name: definition.value for name, definition in found.items()}
-
-    def filter_names(self) -> tuple[str, ...]:
-        """Return the names of all filters, sorted."""
-        return tuple(sorted(self._filters))
 
     def endpoints(self) -> dict[str, Endpoint | Vllm]:
         """Return the model servers of `[tool.soupstock.models]` in the project's pyproject.toml."""
@@ -130,14 +126,14 @@ class Project:
         wanted: Callable[[object], bool],
         is_imported: Callable[[Path], bool] = lambda _: True,
     ) -> Mapping[str, Definition]:
-        """Return what the projects define; the user's take the place of single standard ones."""
+        """Return the definitions of both projects; the user's replace standard ones by name."""
         found = definitions(f"_standard.{kind}", self.standard / kind, wanted, is_imported)
         if self.root != self.standard:
             found |= definitions(f"_project.{kind}", self.root / kind, wanted, is_imported)
         return found
 
     def _files(self, folder: str, suffix: str) -> dict[str, Path]:
-        """Return the files of both projects by name; the user's take the standard ones' place."""
+        """Return the files of both projects by name; the user's replace standard ones."""
         roots = dict.fromkeys((self.standard, self.root))
         found: dict[str, Path] = {}
         for root in roots:
@@ -163,13 +159,13 @@ class Project:
         return PartRecord(
             name=name,
             file=self._where(file),
-            sha256=_sha256(file),
+            sha256=sha256(file),
             text=read_text(file),
         )
 
     def _where(self, file: Path) -> str:
-        """Name a file by its path in its project; `standard:` before it for the standard one."""
-        # One may be within the other: the standard one in an environment in the user's folder.
+        """Return a file's path in its project, with the prefix `standard:` for the standard one."""
+        # One may contain the other: the standard one in an environment in the user's folder.
         holders = [root for root in (self.root, self.standard) if file.is_relative_to(root)]
         nearest = max(holders, key=lambda root: len(root.parts))
         prefix = "standard:" if nearest == self.standard else ""
@@ -177,13 +173,9 @@ class Project:
 
 
 def name_of(pipeline: str) -> str:
-    """Return a pipeline's name, where its file may stand for it: `drafts/mine.yaml` is `mine`."""
+    """Return a pipeline's name for its name or its file: `drafts/mine.yaml` is `mine`."""
     path = Path(pipeline)
     return path.stem if path.suffix in _SUFFIXES else pipeline
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _is_model(value: object) -> bool:

@@ -1,7 +1,7 @@
-"""A project as a run found it: prompts, rubrics, schemas and filters from the run's manifest.
+"""A project as it was for a run: prompts, rubrics, schemas and filters from the run's manifest.
 
-Later edits to the project's files have no effect. Model servers, and files that rows are read from,
-are the project's own; the plan's fingerprint tells whether they have changed.
+Later edits make no difference. Model servers, and the files that rows are read from, are those of
+the project now; the plan's fingerprint shows whether they have changed.
 """
 
 import functools
@@ -31,33 +31,33 @@ _STANDARD = "standard:"
 class RecordedProject(Project):
     """A project whose parts come from a manifest."""
 
-    def __init__(self, root: Path, said: Manifest, place: Path) -> None:
-        """Take the parts from `said`; Python files are written into the folder `place`."""
+    def __init__(self, root: Path, manifest: Manifest, folder: Path) -> None:
+        """Take the parts from a manifest; Python files are written into `folder`."""
         super().__init__(root)
-        self._said = said
-        self._place = place
-        for part in (*said.schemas, *said.filters):
-            path = place / _folder(part) / part.file.removeprefix(_STANDARD)
+        self._manifest = manifest
+        self._folder = folder
+        for part in (*manifest.schemas, *manifest.filters):
+            path = folder / _subfolder(part) / part.file.removeprefix(_STANDARD)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(part.text, encoding="utf-8")
 
     def prompt(self, name: str, place: Place | None = None) -> Part[Prompt]:
         """Find a prompt in the manifest."""
-        part = _named("prompt", name, self._said.prompts, place)
+        part = _named("prompt", name, self._manifest.prompts, place)
         return Part(parse_prompt(name, part.text, Path(part.file)), part)
 
     def rubric(self, name: str, place: Place | None = None) -> Part[Rubric]:
         """Find a rubric in the manifest."""
-        part = _named("rubric", name, self._said.rubrics, place)
+        part = _named("rubric", name, self._manifest.rubrics, place)
         return Part(_parsed(part), part)
 
     def schema(self, name: str, place: Place | None = None) -> Part[type[BaseModel]]:
         """Find a schema in the manifest."""
-        return self._defined("schema", name, self._models, self._said.schemas, place)
+        return self._defined("schema", name, self._models, self._manifest.schemas, place)
 
     def filter(self, name: str, place: Place | None = None) -> Part[Callable[..., "pl.Expr"]]:
         """Find a filter in the manifest."""
-        return self._defined("filter", name, self._functions, self._said.filters, place)
+        return self._defined("filter", name, self._functions, self._manifest.filters, place)
 
     @functools.cached_property
     def _models(self) -> Mapping[str, Definition]:
@@ -73,7 +73,7 @@ class RecordedProject(Project):
     def _found(self, kind: str, wanted: Callable[[object], bool]) -> Mapping[str, Definition]:
         found: dict[str, Definition] = {}
         for folder in ("standard", "project"):
-            found |= definitions(f"_recorded_{folder}.{kind}", self._place / folder / kind, wanted)
+            found |= definitions(f"_recorded_{folder}.{kind}", self._folder / folder / kind, wanted)
         return found
 
     def _defined(
@@ -90,14 +90,14 @@ class RecordedProject(Project):
         part = next(
             part
             for part in parts
-            if self._place / _folder(part) / part.file.removeprefix(_STANDARD) == file
+            if self._folder / _subfolder(part) / part.file.removeprefix(_STANDARD) == file
         )
         return Part(found[name].value, part)
 
 
-def rubric(said: Manifest, name: str | None) -> Rubric | None:
+def rubric(manifest: Manifest, name: str | None) -> Rubric | None:
     """Read a rubric of a run from its manifest; None where the run used none of that name."""
-    part = next((part for part in said.rubrics if part.name == name), None)
+    part = next((part for part in manifest.rubrics if part.name == name), None)
     return None if part is None else _parsed(part)
 
 
@@ -105,16 +105,16 @@ def _parsed(part: PartRecord) -> Rubric:
     return validate(parse_yaml(part.text, Path(part.file)), Rubric).value
 
 
-def tampered_parts(said: Manifest) -> list[str]:
+def tampered_parts(manifest: Manifest) -> list[str]:
     """Name the texts in a manifest that do not match their hashes."""
     return [
         part.file
-        for part in chain(*said.parts.values())
+        for part in chain(*manifest.parts.values())
         if hashlib.sha256(part.text.encode()).hexdigest() != part.sha256
     ]
 
 
-def _folder(part: PartRecord) -> str:
+def _subfolder(part: PartRecord) -> str:
     return "standard" if part.file.startswith(_STANDARD) else "project"
 
 

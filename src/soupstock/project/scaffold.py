@@ -1,4 +1,4 @@
-"""Make a new project: a copy of template/, which has an example of each thing to write."""
+"""Make a new project: a copy of template/, with an example of everything that a user can write."""
 
 import re
 import shlex
@@ -10,18 +10,18 @@ from soupstock.spec.json_schema import schema_text
 TEMPLATE = Path(__file__).parent / "template"
 
 _NAMES = {"gitignore": ".gitignore"}
-"""Files that have another name here, where they would act on this repository."""
+"""Files with another name in the template, because they would affect this repository."""
 
 
 def create(folder: Path) -> list[str]:
-    """Make a project in a new or empty folder; returns what to tell the user, line by line.
+    """Make a project in a new or empty folder; return what to print, line by line.
 
-    Hidden files may be there already (.git, .venv), and are left as they are.
+    The folder may contain hidden files (.git, .venv), which are left as they are.
     """
     try:
         _check_empty(folder)
         name = _project_name(folder.resolve().name)
-        # Where pip installed the template, it compiled its Python files too.
+        # pip compiles the Python files of the template when it installs it.
         files = (path for path in TEMPLATE.rglob("*") if "__pycache__" not in path.parts)
         for source in sorted(path for path in files if path.is_file()):
             target = source.relative_to(TEMPLATE)
@@ -33,22 +33,22 @@ def create(folder: Path) -> list[str]:
     return [
         f"{shown(folder)} is a soupstock project. Next:",
         f"  cd {shown(shlex.quote(str(folder)))}",
-        "  soupstock plan tips       what would be done",
-        "  soupstock preview tips    three rows, shown in the terminal",
-        "  soupstock run tips        the dataset, in runs/tips/latest/dataset",
+        "  soupstock plan tips       shows what the pipeline would do",
+        "  soupstock preview tips    makes three rows, and shows them",
+        "  soupstock run tips        makes the dataset, in runs/tips/latest/dataset",
         "The standard pipelines work here as well: soupstock list",
     ]
 
 
 def _check_empty(folder: Path) -> None:
     if folder.is_symlink() or folder.exists():
-        there = next((path for path in folder.iterdir() if not path.name.startswith(".")), None)
-        if there is not None:
-            raise MistakeError(f"{shown(folder)} is not empty: {shown(there.name)} is in it")
+        found = next((path for path in folder.iterdir() if not path.name.startswith(".")), None)
+        if found is not None:
+            raise MistakeError(f"{shown(folder)} is not empty: it contains {shown(found.name)}")
 
 
 def _project_name(folder: str) -> str:
-    """Make a name that a pyproject.toml may hold."""
+    """Return a name that is valid in pyproject.toml."""
     return re.sub(r"[^A-Za-z0-9]+", "-", folder).strip("-").lower() or "my-data"
 
 

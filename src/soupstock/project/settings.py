@@ -1,4 +1,4 @@
-"""What `[tool.soupstock]` in a project's pyproject.toml says."""
+"""Read `[tool.soupstock]` in a project's pyproject.toml."""
 
 import re
 import tomllib
@@ -27,17 +27,17 @@ def _kind(entry: object) -> str:
 Entry = Annotated[
     Annotated[Endpoint, Tag("base_url")] | Annotated[Vllm, Tag(VLLM)], Discriminator(_kind)
 ]
-"""A model server: one that is there already, or one that a run starts."""
+"""A model server: one that already runs, or one that a run starts."""
 
 
 class Settings(Spec):
-    """What a project's pyproject.toml says to soupstock."""
+    """The table `[tool.soupstock]` of a project's pyproject.toml."""
 
     models: dict[ModelName, Entry] = {}
-    """Model servers, by the name that a pipeline calls them."""
+    """Model servers, by the names that pipelines use."""
 
     embedder: str | None = None
-    """The static embedding model of steps that name none: a folder, or an id on the Hub."""
+    """The static embedding model for steps that name none: a folder, or an id on the Hub."""
 
 
 def has_settings(folder: Path) -> bool:
@@ -49,7 +49,7 @@ def has_settings(folder: Path) -> bool:
     try:
         return _table(tomllib.loads(text)) is not None
     except tomllib.TOMLDecodeError:
-        # A project with a slip in its pyproject.toml is still the project that was meant.
+        # A project with a mistake in its pyproject.toml is still the project.
         return "[tool.soupstock" in text
 
 
@@ -77,7 +77,7 @@ def read_settings(folder: Path) -> Settings:
 
 
 def _table(data: Mapping[str, Any]) -> Any:
-    """Return `[tool.soupstock]`, None where there is none."""
+    """Return `[tool.soupstock]`, or None."""
     value: Any = data
     for key in _TABLE:
         value = value.get(key) if isinstance(value, Mapping) else None
@@ -85,7 +85,7 @@ def _table(data: Mapping[str, Any]) -> Any:
 
 
 def _lines(text: str) -> dict[tuple[str | int, ...], int]:
-    """Note the line of each table and key under `[tool.soupstock]`, as near as lines tell."""
+    """Return the lines of tables and keys under `[tool.soupstock]`, as far as lines tell."""
     lines: dict[tuple[str | int, ...], int] = {}
     table: tuple[str, ...] = ()
     for number, line in enumerate(text.split("\n"), start=1):
@@ -101,7 +101,7 @@ def _lines(text: str) -> dict[tuple[str | int, ...], int]:
 
 
 def _keys(line: str) -> tuple[str, ...] | None:
-    """Return the keys that one line of TOML leads to."""
+    """Return the path of keys in one line of TOML."""
     try:
         value: Any = tomllib.loads(line)
     except tomllib.TOMLDecodeError:

@@ -18,6 +18,7 @@ import orjson
 from pydantic import ValidationError
 
 from soupstock.artifacts import run_folder
+from soupstock.artifacts.files import written_whole
 from soupstock.errors import MistakeError, Place
 from soupstock.spec.fields import Spec
 from soupstock.spec.pipeline import slug
@@ -139,9 +140,8 @@ def write_answers(root: Path, name: str, answers: ReviewAnswers) -> Path:
     """Write a pipeline's answers, whole or not at all."""
     path = review_folder(root, name) / ANSWERS
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(_dumped(answers.given))
-    partial.replace(path)
+    with written_whole(path) as file:
+        file.write_bytes(_dumped(answers.given))
     return path
 
 

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from soupstock import errors
 from soupstock.artifacts import manifest, run_folder
+from soupstock.artifacts.files import written_whole
 from soupstock.artifacts.manifest import Manifest
 from soupstock.errors import MistakeError, shown
 from soupstock.project.project import Project, name_of
@@ -193,6 +194,5 @@ def _read_cursors(path: Path) -> dict[str, str]:
 
 
 def _write_cursors(path: Path, cursors: Mapping[str, str]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(_CURSORS.dump_json(dict(cursors)))
-    partial.replace(path)
+    with written_whole(path) as file:
+        file.write_bytes(_CURSORS.dump_json(dict(cursors)))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from soupstock import errors
+from soupstock.artifacts.files import written_whole
 from soupstock.errors import MistakeError, quoted
 from soupstock.review.answers import ReviewAnswer
 from soupstock.review.form import Form, FormRecord, FormReply, Question, read_reply
@@ -71,9 +72,8 @@ def _end_whole(path: Path) -> None:
     before, newline, last = read_text(path).rpartition("\n")
     if last:
         text = before + newline + ("" if _is_torn(last) else f"{last}\n")
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        with written_whole(path) as file:
+            file.write_text(text, encoding="utf-8")
 
 
 def _is_torn(line: str) -> bool:

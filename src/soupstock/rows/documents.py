@@ -1,7 +1,7 @@
-"""Read documents (text, Markdown, HTML, PDF) and cut them into chunks: rows to start from.
+"""Read documents (text, Markdown, HTML, PDF) and split them into chunks: the first rows.
 
-A chunk is whole paragraphs, as many as fit, and never reaches over a heading. A paragraph that is
-longer than a chunk is cut after a sentence.
+A chunk is made of whole paragraphs, as many as fit, and never crosses a heading. A paragraph that
+is longer than a chunk is split after a sentence.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from soupstock.errors import MistakeError, Place, quoted, shown
 from soupstock.rows.sources import BLOCK, Block, Source, resolved
 from soupstock.spec.source import DocumentSource
 
-KINDS = (".txt", ".md", ".markdown", ".html", ".htm", ".pdf")
+SUFFIXES = (".txt", ".md", ".markdown", ".html", ".htm", ".pdf")
 
 COLUMNS = {
     "document": pl.String(),
@@ -28,8 +28,8 @@ COLUMNS = {
     "part": pl.Int64(),
     "chunk": pl.String(),
 }
-"""What each row holds: the file's path under the folder that was named, the document's title, the
-heading that the chunk stands under, its number in the document from 1, and its text."""
+"""The columns of a row: the file's path in the given folder, the document's title, the heading
+above the chunk, the chunk's number in the document from 1, and its text."""
 
 PDF_NEEDED = "to read PDF files: pip install 'soupstock[documents]'"
 
@@ -42,14 +42,14 @@ class Paragraph(NamedTuple):
 
 
 class Document(NamedTuple):
-    """What was read of a file."""
+    """The content of a file."""
 
     title: str
     paragraphs: Sequence[Paragraph]
 
 
 class Chunk(NamedTuple):
-    """A piece of a document, and the heading that it stands under."""
+    """A piece of a document, and the heading above it."""
 
     section: str
     text: str
@@ -58,7 +58,7 @@ class Chunk(NamedTuple):
 def read_documents(source: DocumentSource, roots: Sequence[Path], place: Place | None) -> Source:
     """Read a document, or all documents in a folder; raises MistakeError.
 
-    A relative path starts at the first of `roots` that has it.
+    A relative path starts at the first of `roots` that contains it.
     """
     found = next((path for root in roots if (path := resolved(source.documents, root))), None)
     if found is None:
@@ -66,9 +66,9 @@ def read_documents(source: DocumentSource, roots: Sequence[Path], place: Place |
         raise MistakeError(f"there is no file {quoted(source.documents)} in {where}", place)
     files = [found] if found.is_file() else sorted(_documents_in(found))
     if not files or (found.is_file() and not _is_document(found)):
-        kinds = ", ".join(KINDS)
-        what = "is of no kind that is read" if found.is_file() else "holds no documents"
-        raise MistakeError(f"{quoted(source.documents)} {what}: {kinds}", place)
+        kinds = ", ".join(SUFFIXES)
+        what = "is not a document" if found.is_file() else "has no documents"
+        raise MistakeError(f"{quoted(source.documents)} {what} ({kinds})", place)
     start = found if found.is_dir() else found.parent
     rows = [row for file in files for row in _rows(file, start, source)]
     if not rows:
@@ -95,7 +95,7 @@ def _documents_in(folder: Path) -> Iterator[Path]:
 
 
 def _is_document(path: Path) -> bool:
-    return path.suffix.lower() in KINDS
+    return path.suffix.lower() in SUFFIXES
 
 
 def _rows(file: Path, start: Path, source: DocumentSource) -> Block:
@@ -114,7 +114,7 @@ def _rows(file: Path, start: Path, source: DocumentSource) -> Block:
 
 
 def read_document(file: Path) -> Document:
-    """Read a document; raises MistakeError where it cannot be read."""
+    """Read a document; raises MistakeError if it cannot be read."""
     try:
         if file.suffix.lower() == ".pdf":
             return _titled(file, _pdf(file))
@@ -149,7 +149,7 @@ _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$")
 
 
 def _markdown(text: str) -> Iterator[Paragraph]:
-    """Part Markdown into paragraphs; fenced code stays whole, front matter is left out."""
+    """Split Markdown into paragraphs; fenced code stays whole, front matter is left out."""
     text = re.sub(r"\A---\n.*?\n---\n", "", text.replace("\r\n", "\n"), flags=re.DOTALL)
     waiting: list[str] = []
     fence = ""
@@ -172,7 +172,7 @@ def _markdown(text: str) -> Iterator[Paragraph]:
 
 
 class _Html(HTMLParser):
-    """Takes headings and paragraphs out of a page; what is around the text is left out."""
+    """Extracts headings and paragraphs of a page, without navigation, scripts and the like."""
 
     _LEFT_OUT = frozenset(
         {"script", "style", "nav", "header", "footer", "aside", "form", "noscript"}
@@ -216,7 +216,7 @@ class _Html(HTMLParser):
             self._text.append(data)
 
     def finish(self) -> list[Paragraph]:
-        """Return what was found."""
+        """Return the paragraphs."""
         self._end()
         return self._found
 
@@ -235,14 +235,14 @@ def _pdf(file: Path) -> list[Paragraph]:
     try:
         pages = [page.extract_text() for page in PdfReader(file).pages]
     except (PyPdfError, ValueError, KeyError, RecursionError) as error:
-        raise MistakeError(f"it is no PDF that can be read: {shown(error)}", Place(file)) from error
+        raise MistakeError(f"the PDF cannot be read: {shown(error)}", Place(file)) from error
     text = "\n\n".join(pages)
-    # A word that is cut at a line's end is one word.
+    # Join words that are hyphenated at the end of a line.
     return [Paragraph(part) for part in _paragraphs(re.sub(r"(?<=[a-z])-\n(?=[a-z])", "", text))]
 
 
 def chunks(paragraphs: Sequence[Paragraph], most: int) -> Iterator[Chunk]:
-    """Put paragraphs together to chunks of at most `most` characters, under their headings."""
+    """Combine paragraphs to chunks of at most `most` characters, under their headings."""
     section, size = "", 0
     waiting: list[str] = []
     for paragraph in paragraphs:
@@ -262,7 +262,7 @@ def chunks(paragraphs: Sequence[Paragraph], most: int) -> Iterator[Chunk]:
 
 
 def _pieces(text: str, most: int) -> Iterator[str]:
-    """Cut a text after sentences, or after words, so that no piece is longer than `most`."""
+    """Split a text after sentences, or after words, so that no piece is longer than `most`."""
     text = text.strip()
     while len(text) > most:
         ends = [match.end() for match in re.finditer(r"[.!?…][\"'”)]*\s", text[:most])]

@@ -1,6 +1,6 @@
-"""Evaluate filters' expressions, and find out before a run whether that will go well.
+"""Evaluate the expressions of filters, and check before a run that this will work.
 
-Knows expressions and frames; not filters, their names or their arguments.
+Knows expressions and frames, but no filters, names or arguments.
 """
 
 import contextlib
@@ -15,48 +15,48 @@ from soupstock.text.measures import derive, requires, roots
 
 FAULTS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError)
 _HEIGHTS = (0, 2, 3)
-"""How many rows an expression is tried on: one that aggregates has another number for some."""
+"""The numbers of rows that an expression is tried on, to find one that aggregates."""
 
 _SAMPLE = "A row that is made up, so that a filter has something to read.\n" * 16
 _TIMED = (1, 16)
-"""On how many made-up rows an expression is timed: on one first, for its memory's sake."""
+"""The numbers of made-up rows that an expression is timed on: one first, to save memory."""
 
 SLOWEST = 0.05
-"""The most seconds of the processor that a filter may take for a row of a thousand characters."""
+"""The most CPU seconds that a filter may take for a row of a thousand characters."""
 
 Columns = Mapping[str, pl.DataType | None]
-"""The columns that are there; None where the type is not known before the run."""
+"""The existing columns; None if the type is not known before the run."""
 
 
 def evaluate(
     keeps: Sequence[pl.Expr], rows: pl.DataFrame, *, are_scores: bool = False
 ) -> list[pl.Series]:
-    """Evaluate all expressions in one query: a Boolean or null per row, or a number."""
+    """Evaluate all expressions in one query: a Boolean, a null or a number for each row."""
     named = [keep.alias(str(n)) for n, keep in enumerate(keeps)]
-    # Lazily, because only then is what several filters look at computed once.
+    # Lazily, because only then are common parts of several filters computed once.
     answers = derive(rows, keeps).lazy().select(named).collect()
     if answers.height != rows.height:
-        raise ValueError(f"it gives {answers.height} values for {rows.height} rows")
+        raise ValueError(f"it returns {answers.height} values for {rows.height} rows")
     for answer in answers:
         if answer.dtype != pl.Boolean and not (are_scores and answer.dtype.is_numeric()):
-            number = ", nor a number" if are_scores else ""
-            raise ValueError(f"it gives {answer.dtype}, not true or false{number}")
+            number = ", or a number" if are_scores else ""
+            raise ValueError(f"it returns {answer.dtype}, not true or false{number}")
     return answers.get_columns()
 
 
 def check_shape(expression: pl.Expr) -> None:
-    """Check that an expression is data, and gives one value for each row; raises ValueError."""
+    """Check that an expression is plain data with one value for each row; raises ValueError."""
     if _holds_python(expression):
         raise ValueError(
-            "it holds a Python function (map_elements, map_batches), which cannot go to another"
-            " process; write it with polars expressions alone"
+            "it contains a Python function (map_elements, map_batches), which cannot be sent to"
+            " another process; write it with polars expressions alone"
         )
     if not roots([expression]) or expression.meta.has_multiple_outputs():
-        raise ValueError("it must give one value per row from columns that it names")
+        raise ValueError("it must return one value for each row, from columns that it names")
 
 
 def _holds_python(expression: pl.Expr) -> bool:
-    """Look for Python in the serialised form, which without cloudpickle does not come about."""
+    """Look for Python in the serialised form; without cloudpickle, Python cannot be serialised."""
     try:
         return _is_python(json.loads(expression.meta.serialize(format="json")))
     except pl.exceptions.ComputeError:
@@ -64,7 +64,7 @@ def _holds_python(expression: pl.Expr) -> bool:
 
 
 def _is_python(part: Any) -> bool:
-    """Look for a function of Python's own, or for one in the bytes of a pickle.
+    """Look for an anonymous function, or for one in the bytes of a pickle.
 
     Polars puts three bytes before a pickle, which begins with 128 and the protocol's number.
     """
@@ -80,10 +80,10 @@ def _is_python(part: Any) -> bool:
 
 
 def try_out(expression: pl.Expr, columns: Columns, *, is_score: bool = False) -> None:
-    """Try an expression on rows of nulls and on made-up ones of these types.
+    """Try an expression on rows of nulls and on made-up rows of these types.
 
     Raises:
-        ValueError, or what polars raises: It cannot be evaluated, or only slowly.
+        ValueError, or an error of polars: It cannot be evaluated, or only slowly.
     """
     needed = {c for c in columns if c in roots([expression])} | (
         requires([expression]) & columns.keys()
@@ -99,21 +99,21 @@ def try_out(expression: pl.Expr, columns: Columns, *, is_score: bool = False) ->
 def _check_speed(expression: pl.Expr, types: Columns) -> None:
     for height in _TIMED:
         rows = _rows(types, height, _made_up)
-        # The second time, what is compiled and loaded once is there.
+        # The second time, everything is compiled and loaded.
         seconds = _timed(expression, rows)
         if seconds > SLOWEST * height:
             seconds = _timed(expression, rows)
         if seconds > SLOWEST * height:
             raise ValueError(
                 f"it takes {seconds / height:.2g} seconds for a row of {len(_SAMPLE):,} characters;"
-                f" {SLOWEST:g} is the most, for it holds up all others"
+                f" the limit is {SLOWEST:g}, because all other rows wait for it"
             )
 
 
 def _timed(expression: pl.Expr, rows: pl.DataFrame) -> float:
-    # The processor's time: by the clock a busy machine would refuse what an idle one takes.
+    # CPU time, because by the clock a busy machine would refuse what an idle one accepts.
     started = time.process_time()
-    # What is made up need not be what the filter expects.
+    # The filter may not expect such values.
     with contextlib.suppress(*FAULTS):
         evaluate([expression], rows)
     return time.process_time() - started
@@ -138,7 +138,7 @@ def _made_up(dtype: Any) -> object:
         case pl.List() | pl.Array():
             return [_made_up(dtype.inner)] * getattr(dtype, "size", 2)
         case pl.Struct():
-            # A conversation's messages are looked at where the assistant said them.
+            # Filters look at the assistant's messages in a conversation.
             roles = {"role": "assistant"}
             return {f.name: roles.get(f.name) or _made_up(f.dtype) for f in dtype.fields}
         case _:
@@ -146,6 +146,6 @@ def _made_up(dtype: Any) -> object:
 
 
 def first_paragraph(error: BaseException) -> str:
-    """Return the first paragraph of what an error says, in one line."""
-    said = " ".join(str(error).strip().partition("\n\n")[0].split())
-    return said or type(error).__name__
+    """Return the first paragraph of an error's message, in one line."""
+    paragraph = " ".join(str(error).strip().partition("\n\n")[0].split())
+    return paragraph or type(error).__name__

@@ -1,4 +1,4 @@
-"""Column types as the datasets library names them."""
+"""Column types, by the names that the `datasets` library gives them."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ _TYPES = {
     "date32[day]": "date32",
     "date64[ms]": "date64",
 }
-"""Types that the `datasets` library has other names for than Arrow."""
+"""Types that have another name in the `datasets` library than in Arrow."""
 
 
 def features_of(schema: pa.Schema) -> dict[str, Any]:
-    """Return what the `datasets` library calls features: each column's type, as plain data.
+    """Return the `features` of the `datasets` library: each column's type, as plain data.
 
-    Written here, for to import that library takes a second of every run.
+    Importing that library would take a second of every run.
     """
     return {field.name: _feature(field.type) for field in schema}
 

@@ -1,4 +1,4 @@
-"""A filter called with its arguments, and checked against the columns."""
+"""Call a filter with its arguments, and check its expression against the columns."""
 
 import inspect
 import json
@@ -16,7 +16,7 @@ from soupstock.text.measures import requires, roots
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """A filter with its arguments: an expression that is true for the rows it keeps."""
+    """A filter with its arguments: an expression that is true for the rows that it keeps."""
 
     name: str
     arguments: Mapping[str, object]
@@ -24,13 +24,13 @@ class Bound:
 
     @property
     def label(self) -> str:
-        """Name the filter and its column, as the reason of a drop: `length(response)`."""
+        """The filter and its column, as in the reason of a drop: `length(response)`."""
         column = self.arguments.get("column")
         return f"{self.name}({column})" if isinstance(column, str) else self.name
 
     @property
     def full_label(self) -> str:
-        """Name the filter and all its arguments: `length(response, min=80)`."""
+        """The filter and all its arguments: `length(response, min=80)`."""
         inside = (v if k == "column" else f"{k}={v}" for k, v in self.arguments.items())
         return f"{self.name}({', '.join(map(str, inside))})"
 
@@ -44,13 +44,12 @@ def bind(  # noqa: PLR0913 - a filter is bound to all of these
     *,
     is_score: bool = False,
 ) -> Bound:
-    """Call a filter's function with a pipeline's arguments, and check what it gives.
+    """Call a filter's function with a pipeline's arguments, and check the expression it returns.
 
-    Everything that can be known before the run is: arguments and their types, the columns, by a
-    trial on rows of nulls that the expression gives one Boolean for each row, and by one on rows
-    that are made up that it does not take all day. A rule of a rubric may
-    give numbers, too (`is_score`). Not known is whether a row's answer depends on
-    other rows (`over`, `shift`).
+    This checks everything that can be known before the run: the arguments and their types, the
+    columns, that the expression gives one Boolean for each row (tried on rows of nulls), and that
+    it is fast enough (tried on made-up rows). A rule of a rubric may also give numbers
+    (`is_score`). Whether a row's answer depends on other rows (`over`, `shift`) is not checked.
 
     Raises:
         UnknownNameError: The expression names a column that is not in `columns`.
@@ -72,10 +71,10 @@ def called(
     arguments: Mapping[str, object],
     place: Place | None = None,
 ) -> Bound:
-    """Call a filter's function with a pipeline's arguments; what it gives is not looked at.
+    """Call a filter's function with a pipeline's arguments, without checking the expression.
 
     Raises:
-        MistakeError: The arguments are wrong, or the function gives no expression.
+        MistakeError: The arguments are wrong, or the function returns no expression.
     """
     try:
         return Bound(name, arguments, _call(function, arguments))
@@ -93,11 +92,11 @@ def _call(function: Callable[..., object], arguments: Mapping[str, object]) -> p
     except (Exception, SystemExit) as error:
         raise ValueError(f"it raised {type(error).__name__}: {first_paragraph(error)}") from error
     if inspect.iscoroutine(expression):
-        # Or else Python would warn that nobody awaited it.
+        # Otherwise Python would warn that it was never awaited.
         expression.close()
     if not isinstance(expression, pl.Expr):
         raise ValueError(  # noqa: TRY004 - bind turns it into the user's error
-            f"it gives {type(expression).__name__}, not a polars expression"
+            f"it returns {type(expression).__name__}, not a polars expression"
         )
     return expression
 
@@ -126,12 +125,12 @@ def _parameters(function: Callable[..., object]) -> Mapping[str, inspect.Paramet
     try:
         return inspect.signature(function, eval_str=True).parameters
     # An annotation in quotes is code, and may raise anything.
-    except Exception:  # noqa: BLE001 - it is then left unchecked
+    except Exception:  # noqa: BLE001 - the arguments are then not checked
         return inspect.signature(function).parameters
 
 
 def _checked(name: str, value: object, annotation: Any) -> object:
-    """Read an argument as its annotation says, strictly: `"80"` is no number, a list is a tuple."""
+    """Validate an argument by its annotation, strictly: `"80"` is not a number."""
     if annotation is inspect.Parameter.empty or isinstance(annotation, str):
         return value
     try:
@@ -140,8 +139,8 @@ def _checked(name: str, value: object, annotation: Any) -> object:
         return value
     except ValidationError as error:
         first = error.errors()[0]
-        said = first["msg"][:1].lower() + first["msg"][1:]
-        raise ValueError(f"{name} is {quoted(value)}, but the {said}") from error
+        message = first["msg"][:1].lower() + first["msg"][1:]
+        raise ValueError(f"{name} is {quoted(value)}, but the {message}") from error
 
 
 def _check_columns(expression: pl.Expr, columns: Columns, place: Place | None) -> None:

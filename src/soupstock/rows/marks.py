@@ -1,6 +1,6 @@
-"""Marks on a table's rows: which are dropped by a step that sees all rows, and why.
+"""Mark the rows of a table that a set-wise step drops, each with its reason and twin.
 
-What stays is decided from a few columns, which are in memory; all others pass by a part at a time.
+The step decides from a few columns in memory; the other columns are copied one part at a time.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,19 +8,19 @@ from pathlib import Path
 
 import polars as pl
 
+from soupstock.rows.rows import KEPT
 from soupstock.rows.table import Table
 
-_KEPT = pl.col("dropped_by").list.len() == 0
-# What cannot be printed is the name of no column of a user's.
+# No column of a user has a name that cannot be printed.
 INDEX = "\0index"
 MARKS = {INDEX: pl.UInt32(), "twin": pl.String(), "similarity": pl.Float64(), "why": pl.String()}
-"""What a step says of the rows that it drops: their place, their twin, and the reason."""
+"""The columns of marks: a dropped row's place, its twin with the similarity, and the reason."""
 
 
 def read_kept(table: Table, paths: Sequence[str | None]) -> pl.DataFrame:
     """Read some columns of the rows that are kept so far, with their INDEX and `id`."""
     names = {path.partition("::")[0].partition(".")[0] for path in paths if path}
-    lazy = table.scan().with_row_index(INDEX).filter(_KEPT)
+    lazy = table.scan().with_row_index(INDEX).filter(KEPT)
     return lazy.select(INDEX, "id", *sorted(names - {"id"})).collect()
 
 

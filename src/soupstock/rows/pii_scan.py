@@ -1,4 +1,4 @@
-"""Look through a dataset's files for what names a person or opens a door, and count it."""
+"""Count personal data and secrets in the files of a dataset."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ NAMES: dict[Kind, str] = {
 _BATCH = 4096
 
 
-def counted(file: Path, kinds: Sequence[Kind] = KINDS) -> dict[Kind, int]:
+def count_identifiers(file: Path, kinds: Sequence[Kind] = KINDS) -> dict[Kind, int]:
     """Count the identifiers of each kind in all texts of a Parquet file."""
     found: Counter[Kind] = Counter()
     with ThreadPoolExecutor() as pool:
@@ -41,16 +41,16 @@ def _number(asked: tuple[Kind, pl.Series]) -> int:
     return int(IDENTIFIERS[kind].count(texts).sum() or 0)
 
 
-def scanned(place: Path, files: Sequence[str]) -> dict[str, int]:
+def count_in_files(place: Path, files: Sequence[str]) -> dict[str, int]:
     """Count the identifiers of each kind in a dataset's files."""
     found: Counter[str] = Counter(dict.fromkeys(KINDS, 0))
     for file in files:
-        found.update(counted(place / file))
+        found.update(count_identifiers(place / file))
     return dict(found)
 
 
 def _texts(array: pa.Array) -> Iterator[pl.Series]:
-    """Yield all texts in a column, whatever they are in."""
+    """Yield all texts in a column, however deeply nested."""
     if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
         yield pl.Series(array.drop_null(), dtype=pl.String)
     elif pa.types.is_list(array.type) or pa.types.is_large_list(array.type):

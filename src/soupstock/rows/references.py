@@ -1,6 +1,6 @@
-"""Rows that were there before a pipeline: files, datasets, runs that its rows are compared with.
+"""Existing rows that a pipeline's rows are compared with: files, datasets, runs.
 
-A twin among them is named by where it is: `old.parquet row 17`, counted from 1.
+In the column `twin` such a row is named by its place: `old.parquet row 17`, counted from 1.
 """
 
 import hashlib
@@ -14,8 +14,10 @@ import polars as pl
 
 from soupstock import spec
 from soupstock.artifacts import run_folder
+from soupstock.artifacts.files import folder_hash, sha256
 from soupstock.errors import MistakeError, Place, UnknownNameError, quoted, shown
-from soupstock.rows.sources import folder_hash, loaded, resolved, scanned
+from soupstock.rows.rows import KEPT
+from soupstock.rows.sources import load_split, resolved, scanned
 from soupstock.text.measures import read_texts
 
 _NUMBER = "\0number"
@@ -23,18 +25,18 @@ _NUMBER = "\0number"
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Texts to compare with, in their order."""
+    """Texts to compare with, in order."""
 
     label: str
-    """What names them: `old.parquet`, `chat/3f2a1b`."""
+    """Their name: `old.parquet`, `chat/3f2a1b`."""
     column: str
     content: str
-    """What they are, for the plan's fingerprint; a SHA-256 where there are files."""
+    """Their identity, for the plan's fingerprint: a SHA-256 if they are files."""
     rows: int
     frame: pl.LazyFrame
 
     def texts(self) -> pl.DataFrame:
-        """Read the texts that are there, `text`, each with its row's `number` from 1."""
+        """Read the texts that are not null, `text`, each with its row's `number` from 1."""
         name = self.column.partition("::")[0].partition(".")[0]
         found = self.frame.select(_NUMBER, name).collect()
         texts = read_texts(found, self.column)
@@ -46,16 +48,16 @@ class Reference:
 
 
 def is_reference(twin: str) -> bool:
-    """Tell whether what names a twin is no row's id."""
+    """Tell whether a twin's name is that of an existing row, and not a row's id."""
     return " " in twin
 
 
 def find_there(
     there: spec.There, own: str, root: Path, place: Place | None, pipeline: str | None = None
 ) -> Reference:
-    """Find what a step compares with; raises MistakeError.
+    """Find the rows that a step compares with; raises MistakeError.
 
-    `own` is the step's own column, `pipeline` the name of the pipeline that the step is in.
+    `own` is the step's own column, `pipeline` the name of the step's pipeline.
     """
     column = there.column or own
     try:
@@ -68,10 +70,10 @@ def find_there(
                 label, content, frame = _run(run, root, place, pipeline)
             case _:
                 assert_never(there)
-        # A run's rows are counted before those that it dropped are left out.
+        # Rows are numbered before a run's dropped rows are removed.
         frame = frame.with_row_index(_NUMBER, offset=1)
         if isinstance(there, spec.RunThere):
-            frame = frame.filter(pl.col("dropped_by").list.len() == 0)
+            frame = frame.filter(KEPT)
         rows = frame.select(pl.len()).collect().item()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         reason = shown(str(error).split("\n", 1)[0])
@@ -85,20 +87,15 @@ def _file(written: str, root: Path, place: Place | None) -> tuple[str, pl.LazyFr
     path = resolved(written, root)
     if path is None or not path.is_file():
         raise MistakeError(f"there is no file {quoted(written)} in {shown(root)}", place)
-    return _sha256(path), scanned(path, place)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256(path), scanned(path, place)
 
 
 def _dataset(there: spec.DatasetThere, root: Path, place: Place | None) -> tuple[str, pl.LazyFrame]:
     name = there.dataset
     if not name.startswith((".", "/", "~")):
         source = spec.DatasetSource(**there.model_dump(exclude={"column"}))
-        data = loaded(source, name, place)
-        # Its own fingerprint would be another one wherever else the same data lies.
+        data = load_split(source, name, place)
+        # The library's own fingerprint depends on where the data is.
         frame = pl.DataFrame(data.with_format("arrow")[:])
         return _content(frame), frame.lazy()
     path = resolved(name, root)
@@ -107,9 +104,9 @@ def _dataset(there: spec.DatasetThere, root: Path, place: Place | None) -> tuple
     files = sorted(path.rglob(f"{there.split}-*.parquet"))
     if there.config or len({file.parent for file in files}) != 1:
         source = spec.DatasetSource(**there.model_dump(exclude={"column"}))
-        data = loaded(source, str(path), place)
+        data = load_split(source, str(path), place)
         return folder_hash(path), pl.DataFrame(data.with_format("arrow")[:]).lazy()
-    digest = hashlib.sha256("".join(map(_sha256, files)).encode()).hexdigest()
+    digest = hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
     return digest, pl.scan_parquet(files, glob=False)
 
 
@@ -127,8 +124,8 @@ def _run(
     found = list(_run_folders(runs, written))
     if not found and written == pipeline:
         raise MistakeError(
-            f"a run of {shown(written)} itself is named by its folder, `{shown(written)}/3f2a1b`:"
-            " its last one would be another after this run",
+            f"name the run of {shown(written)} itself by its folder, `{shown(written)}/3f2a1b`:"
+            " its last run will be this one",
             place,
         )
     if not found:
@@ -137,14 +134,14 @@ def _run(
     if not found:
         raise UnknownNameError("run", written, run_folder.known_runs(root), place)
     if len(found) > 1:
-        raise MistakeError(f"several runs are called {quoted(written)}", place)
+        raise MistakeError(f"several runs are called {quoted(written)}; write more digits", place)
     path = found[0] / run_folder.ROWS
     label = run_folder.run_name(found[0])
-    return label, _sha256(path), pl.scan_parquet(path, glob=False)
+    return label, sha256(path), pl.scan_parquet(path, glob=False)
 
 
 def _run_folders(runs: Path, written: str) -> Iterator[Path]:
-    """Find the run that is named by its pipeline and the beginning of its folder's name."""
+    """Find the runs with this pipeline and this beginning of their folder's name."""
     name, _, run = written.rpartition("/")
     if name and run:
         for path in sorted((runs / spec.slug(name)).glob(f"{run}*")):

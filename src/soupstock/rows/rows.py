@@ -1,16 +1,10 @@
-"""A row: its id, the reasons it was dropped, its failures."""
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from polars._typing import PolarsDataType
-
+"""A row: its id, the reasons why it was dropped, and its failures; and frames of rows."""
 
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import polars as pl
@@ -18,21 +12,24 @@ import pyarrow as pa
 
 from soupstock.errors import SoupstockError
 
+if TYPE_CHECKING:
+    from polars._typing import PolarsDataType
 
-class RecordsError(SoupstockError):
+
+class WriteError(SoupstockError):
     """Rows that cannot be written."""
 
 
 Row = dict[str, Any]
-"""A row under way: its columns by name. A column that is not there is null."""
+"""A row in a run: its values by column. A missing column is null."""
 
 
 FAILURE = pl.Struct({"step": pl.String, "cause": pl.String, "message": pl.String})
-"""A call that failed: the step's label, the kind of failure, and what was said."""
+"""A failed call: the step's label, the kind of failure, and the message."""
 
 
 BEFORE: Mapping[str, pl.DataType] = {"id": pl.String()}
-"""The engine's columns that stand before all others."""
+"""The engine's columns before all others."""
 
 
 AFTER: Mapping[str, pl.DataType] = {
@@ -41,7 +38,7 @@ AFTER: Mapping[str, pl.DataType] = {
     "failures": pl.List(FAILURE),
     "dropped_by": pl.List(pl.String),
 }
-"""The engine's columns that stand after all others."""
+"""The engine's columns after all others."""
 
 
 Columns = Mapping[str, pl.DataType]
@@ -49,9 +46,9 @@ Columns = Mapping[str, pl.DataType]
 
 
 class Ids:
-    """Names rows by what they hold, so that neither order nor neighbours change a name.
+    """Makes ids of rows from their content, so that no id depends on other rows or their order.
 
-    The n-th row with the same content gets the n-th name of that content.
+    The n-th row with the same content gets the n-th id of that content.
     """
 
     def __init__(self) -> None:
@@ -68,8 +65,12 @@ class Ids:
         return digest.hex()
 
 
+KEPT = pl.col("dropped_by").list.len() == 0
+"""Whether a row is kept: nothing dropped it so far."""
+
+
 def is_kept(row: Row) -> bool:
-    """Say whether nothing dropped a row so far."""
+    """Tell whether a row is kept: nothing dropped it so far."""
     return not row["dropped_by"]
 
 
@@ -79,13 +80,13 @@ def dropped(row: Row, *reasons: str) -> Row:
 
 
 def failed(row: Row, step: str, cause: str, message: str) -> Row:
-    """Add a failure to a row; whether it also drops the row is for the step to say."""
+    """Add a failure to a row; the step decides whether it also drops the row."""
     failure = {"step": step, "cause": cause, "message": message}
     return row | {"failures": [*row["failures"], failure]}
 
 
 def frame(rows: Iterable[Row], columns: Columns) -> pl.DataFrame:
-    """Make a frame of rows: null where a row has no value, or one that its column cannot hold."""
+    """Make a frame of rows, with null for a missing value or one that the column cannot hold."""
     rows = list(rows)
     return pl.DataFrame(
         [_series(name, [row.get(name) for row in rows], dtype) for name, dtype in columns.items()]
@@ -93,12 +94,12 @@ def frame(rows: Iterable[Row], columns: Columns) -> pl.DataFrame:
 
 
 def instance(dtype: "PolarsDataType") -> pl.DataType:
-    """Return a type as an instance: polars lets a class stand for one, too."""
+    """Return a type as an instance: polars also accepts a class as a type."""
     return dtype() if isinstance(dtype, type) else dtype
 
 
 def _series(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:
-    """Make a column, and each one within it by itself: polars is quick with plain ones."""
+    """Make a column from its innermost columns: polars is fast with those of plain types."""
     match dtype:
         case pl.Struct(fields=[_, *_] as fields):
             return _structs(name, values, fields)
@@ -109,29 +110,29 @@ def _series(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:
 
 
 def _structs(name: str, values: list[Any], fields: Sequence[pl.Field]) -> pl.Series:
-    is_there = [isinstance(value, dict) for value in values]
-    there = list(itertools.compress(values, is_there)) if not all(is_there) else values
-    parts = [_series(f.name, [v.get(f.name) for v in there], instance(f.dtype)) for f in fields]
+    is_present = [isinstance(value, dict) for value in values]
+    present = list(itertools.compress(values, is_present)) if not all(is_present) else values
+    parts = [_series(f.name, [v.get(f.name) for v in present], instance(f.dtype)) for f in fields]
     structs = pl.DataFrame(parts).to_struct(name)
-    if there is values:
+    if present is values:
         return structs
-    places = pl.Series(is_there)
+    places = pl.Series(is_present)
     return structs.gather(pl.select(pl.when(places).then(places.cum_sum() - 1)).to_series())
 
 
 def _lists(name: str, values: list[Any], inner: pl.DataType) -> pl.Series:
     lists = [value if isinstance(value, list | tuple) else () for value in values]
     flat = _series(name, [one for some in lists for one in some], inner)
-    # Made by polars, for pyarrow would import pandas to make them.
+    # Made by polars, because pyarrow would import pandas.
     ends = pl.Series([0, *itertools.accumulate(map(len, lists))], dtype=pl.Int64).to_arrow()
-    is_there = [value is some for value, some in zip(values, lists, strict=True)]
-    is_null = (~pl.Series(is_there, dtype=pl.Boolean)).to_arrow()
+    is_present = [value is some for value, some in zip(values, lists, strict=True)]
+    is_null = (~pl.Series(is_present, dtype=pl.Boolean)).to_arrow()
     arrow = pa.LargeListArray.from_arrays(ends, flat.to_arrow(), mask=is_null)
     return pl.Series(name, arrow)
 
 
 def column(path: str) -> pl.Expr:
-    """Refer to a column or a field in it, by path: `item.question`."""
+    """Return the expression of a column or a field of it, by path: `item.question`."""
     name, *fields = path.split(".")
     expression = pl.col(name)
     for inner in fields:
@@ -140,7 +141,7 @@ def column(path: str) -> pl.Expr:
 
 
 def flatten(row: Row, paths: Sequence[str]) -> dict[str, Any]:
-    """Pick columns or fields of columns out of a row, by path: `item.question`."""
+    """Return a row's columns or fields of columns by path: `item.question`."""
     return {path: _at(row, path) if "." in path else row.get(path) for path in paths}
 
 

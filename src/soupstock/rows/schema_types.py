@@ -1,4 +1,4 @@
-"""What polars types a pydantic model's fields have: columns are typed before there are rows."""
+"""The polars types of a pydantic model's fields: columns have types before there are rows."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ _PLAIN: Mapping[str, pl.DataType] = {
 
 def columns_of(model: type[BaseModel]) -> dict[str, pl.DataType]:
     """Return the columns that a model's rows have, as `model_dump(mode="json")` writes them."""
-    # Written under their aliases only where the model says so; asked for under them always.
+    # Rows have the aliases only if the model says so.
     by_alias = bool(model.model_config.get("serialize_by_alias"))
     schema = json_schema_of(model, mode="serialization", by_alias=by_alias)
     reader = _Reader(model.__name__, schema.get("$defs", {}))
@@ -39,10 +39,10 @@ def struct_of(model: type[BaseModel]) -> pl.Struct:
 def json_schema_of(
     model: type[BaseModel], mode: JsonSchemaMode = "validation", *, by_alias: bool = True
 ) -> dict[str, Any]:
-    """Return a model's JSON Schema; raises MistakeError where it has none."""
+    """Return a model's JSON Schema; raises MistakeError if it has none."""
     try:
         schema = model.model_json_schema(mode=mode, by_alias=by_alias)
-    # A user's model may have code of its own here.
+    # A user's model may run its own code here.
     except Exception as error:
         reason = shown(str(error).split("\n", 1)[0])
         raise MistakeError(f"the schema {model.__name__} cannot be used: {reason}") from error
@@ -50,7 +50,7 @@ def json_schema_of(
 
 
 class _Reader:
-    """The definitions that a schema refers to, and the ones that are being read."""
+    """The definitions that a schema refers to, and those being read now."""
 
     def __init__(self, name: str, definitions: Mapping[str, Any]) -> None:
         self.name = name
@@ -58,8 +58,8 @@ class _Reader:
         self.open: list[str] = []
 
     def refuse(self, path: str, why: str) -> MistakeError:
-        said = f"{path.lstrip('.')} {why}".strip()
-        return MistakeError(f"the schema {self.name} cannot be a table: {said}")
+        problem = f"{path.lstrip('.')} {why}".strip()
+        return MistakeError(f"the schema {self.name} cannot be a table: {problem}")
 
 
 def _fields(schema: Mapping[str, Any], reader: _Reader, path: str = "") -> dict[str, pl.DataType]:
@@ -88,7 +88,7 @@ def _type(schema: Mapping[str, Any], reader: _Reader, path: str) -> pl.DataType:
 
 def _referred(name: str, reader: _Reader, path: str) -> pl.DataType:
     if name in reader.open:
-        raise reader.refuse(path, f"holds {name} within itself")
+        raise reader.refuse(path, f"contains {name} itself")
     reader.open.append(name)
     dtype = _type(reader.definitions[name], reader, path)
     reader.open.pop()

@@ -1,7 +1,6 @@
-"""Where the first rows come from: drawn values, a file, a dataset. Reads in blocks, in order."""
+"""Sources of the first rows: drawn values, a file, a dataset; read in blocks, in order."""
 
 import glob
-import hashlib
 import itertools
 import json
 import logging
@@ -19,39 +18,40 @@ from urllib.parse import urlsplit
 import polars as pl
 from polars.datatypes import DataTypeClass
 
+from soupstock.artifacts.files import folder_hash, sha256
 from soupstock.errors import MistakeError, Place, quoted, shown
-from soupstock.rows.jsonl import check_csv, check_jsonl
+from soupstock.rows.line_checks import check_csv, check_jsonl
 from soupstock.rows.rows import Columns
 from soupstock.spec.fields import RESERVED, Scalar
 from soupstock.spec.source import DatasetSource, FileSource, SampleSource
 
 BLOCK = 512
-"""How many rows a block holds."""
+"""The number of rows in a block."""
 
-_UNKEPT = {pl.Int128(), pl.UInt128(), pl.Object(), pl.Unknown()}
+_UNSUPPORTED = {pl.Int128(), pl.UInt128(), pl.Object(), pl.Unknown()}
 
 Block = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Source:
-    """Rows to read: their columns, how many there are (None: without end), and what they are."""
+    """Rows to read: their columns, their number (None: unlimited), and their identity."""
 
     kind: Literal["sample", "file", "dataset", "documents"]
     columns: Columns
     rows: int | None
     content: str
-    """What the rows are, for the plan's fingerprint."""
+    """The rows' identity, for the plan's fingerprint."""
     reader: Any
-    """An iterable of blocks; each iteration begins anew."""
+    """An iterable of blocks; each iteration starts from the first."""
     sha256: str | None = None
 
     def without_rows(self) -> "Source":
-        """Return what the source is, with nothing to read."""
+        """Return the source without its rows."""
         return replace(self, reader=())
 
     def blocks(self, most: int | None = None) -> Iterator[Block]:
-        """Yield the first `most` rows (all, where it is None), in blocks."""
+        """Yield the first `most` rows (None: all) in blocks."""
         left = most
         for block in self.reader:
             if left is not None and len(block) >= left:
@@ -63,7 +63,7 @@ class Source:
 
 @dataclass(frozen=True)
 class _Sampled:
-    """Draws that depend on the seed, the column and the row's number, and on nothing else."""
+    """Random values that depend only on the seed, the column and the row's number."""
 
     seed: int
     values: Mapping[str, Sequence[Scalar]]
@@ -80,7 +80,7 @@ class _Sampled:
         values, weights = self.values[column], self.weights[column][:-1]
         names = [f"{self.seed}\0{column}\0{number}".encode() for number in numbers]
         chances = [int.from_bytes(blake2b(n, digest_size=8).digest()) / 2**64 for n in names]
-        # What no weight is above falls to the last, whatever the sum of weights is rounded to.
+        # Above all weights the last value is drawn, however the sum of the weights is rounded.
         return [values[bisect(weights, chance)] for chance in chances]
 
 
@@ -107,7 +107,7 @@ def _type(values: Sequence[Scalar]) -> pl.DataType:
 
 
 def _cast(values: Sequence[Scalar]) -> list[Scalar]:
-    """Make values of one type: what streams by is what the table holds."""
+    """Convert values to one type, so that a streamed row equals its row in the table."""
     match _type(values):
         case pl.Float64():
             return [float(value) for value in values]
@@ -128,7 +128,7 @@ class _Scanned:
 
 
 def read_file(source: FileSource, root: Path, place: Place | None) -> Source:
-    """Read a .jsonl, .csv or .parquet file. Mistakes in it name its line."""
+    """Read a .jsonl, .csv or .parquet file; a mistake in it names its line."""
     path = resolved(source.file, root)
     if path is None or not path.is_file():
         raise MistakeError(f"there is no file {quoted(source.file)} in {shown(root)}", place)
@@ -136,7 +136,7 @@ def read_file(source: FileSource, root: Path, place: Place | None) -> Source:
         frame = scanned(path, place)
         columns = dict(frame.collect_schema())
         _check_columns(columns, Place(path))
-        # Counting the values reads them all, so what cannot be read is found now.
+        # Counting the values reads them all, so that errors are found now.
         counts = frame.select(pl.len().alias(""), pl.all().count())
         rows = counts.collect(engine="streaming").item(0, 0)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
@@ -144,14 +144,13 @@ def read_file(source: FileSource, root: Path, place: Place | None) -> Source:
         raise MistakeError(f"it cannot be read: {reason}", Place(path)) from error
     if not rows:
         raise MistakeError("it has no rows", Place(path))
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256(path)
     rows = min(rows, source.rows or rows)
-    return Source("file", columns, rows, sha256, _Scanned(frame), sha256)
+    return Source("file", columns, rows, digest, _Scanned(frame), digest)
 
 
 def resolved(written: str, root: Path) -> Path | None:
-    """Find what a path leads to; None where it can lead nowhere, being too long or no path."""
+    """Return the absolute path of an existing file or folder; None if there is none."""
     try:
         path = (root / Path(written).expanduser()).resolve()
         return path if path.exists() else None
@@ -160,7 +159,7 @@ def resolved(written: str, root: Path) -> Path | None:
 
 
 def scanned(path: Path, place: Place | None) -> pl.LazyFrame:
-    """Scan a .jsonl, .csv or .parquet file; raises MistakeError for one of another kind."""
+    """Scan a .jsonl, .csv or .parquet file; raises MistakeError for any other."""
     match path.suffix.lower():
         case ".jsonl" | ".ndjson":
             check_jsonl(path)
@@ -168,13 +167,13 @@ def scanned(path: Path, place: Place | None) -> pl.LazyFrame:
         case ".csv":
             check_csv(path)
             frame = pl.scan_csv(path, infer_schema_length=None, glob=False)
-            # A blank line is no row.
+            # A blank line is not a row.
             return frame.filter(~pl.all_horizontal(pl.all().is_null()))
         case ".parquet":
             return pl.scan_parquet(path, glob=False)
         case _:
             kinds = ".jsonl, .csv, .parquet"
-            raise MistakeError(f"{quoted(path.name)} is of no kind that is read: {kinds}", place)
+            raise MistakeError(f"{quoted(path.name)} should be one of these: {kinds}", place)
 
 
 @dataclass(frozen=True)
@@ -193,27 +192,27 @@ def read_dataset(source: DatasetSource, root: Path, place: Place | None) -> Sour
         folder = resolved(name, root)
         if folder is None or not folder.is_dir():
             raise MistakeError(f"there is no folder {quoted(name)} in {shown(root)}", place)
-    data = loaded(source, str(folder or name), place)
+    data = load_split(source, str(folder or name), place)
     columns = dict(pl.DataFrame(data.with_format("arrow")[:0]).schema)
     _check_columns(columns, place)
-    # Its own fingerprint would be another one wherever else the same folder lies.
+    # The library's own fingerprint depends on where the folder is.
     content = folder_hash(folder) if folder else data._fingerprint  # noqa: SLF001
     what = json.dumps([None if folder else name, source.config, source.split, content])
     rows = min(len(data), source.rows or len(data))
     return Source("dataset", columns, rows, what, _Loaded(data))
 
 
-def loaded(source: DatasetSource, name: str, place: Place | None) -> Any:
+def load_split(source: DatasetSource, name: str, place: Place | None) -> Any:
     """Load a split with the `datasets` library; raises MistakeError."""
     from datasets import disable_progress_bars, load_dataset
 
     disable_progress_bars()
-    # What it tells of its retries comes in a dozen lines, and again in its error.
+    # It logs a dozen lines about its retries, and repeats them in its error.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
-        with offline_where_unreachable():
+        with offline_if_unreachable():
             return load_dataset(name, source.config, split=source.split, revision=source.revision)
-    # Whatever is wrong there, datasets raises dozens of kinds of errors for it.
+    # The library raises dozens of kinds of errors.
     except Exception as error:
         reason = shown(" ".join(str(error).split())[:300])
         raise MistakeError(
@@ -221,49 +220,39 @@ def loaded(source: DatasetSource, name: str, place: Place | None) -> Any:
         ) from error
 
 
-def folder_hash(folder: Path) -> str:
-    """Hash the files of a folder, with their names."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            digest.update(path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape"))
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
-
-
 def _check_columns(columns: Columns, place: Place | None) -> None:
     if not columns:
         raise MistakeError("it has no columns", place)
-    if taken := sorted(set(columns) & RESERVED):
-        names = ", ".join(taken)
+    if reserved := sorted(set(columns) & RESERVED):
+        names = ", ".join(reserved)
         raise MistakeError(
-            f"it has columns that soupstock itself keeps: {names}; rename them", place
+            f"it has columns that are reserved by soupstock: {names}; rename them", place
         )
     for name, dtype in columns.items():
         if not name or not name.isprintable():
-            raise MistakeError(f"{quoted(name)} is no name for a column", place)
-        if not _is_kept(dtype):
-            raise MistakeError(f"the column {quoted(name)} cannot be kept: it is {dtype}", place)
+            raise MistakeError(f"{quoted(name)} is not a valid column name", place)
+        if not _is_supported(dtype):
+            problem = f"the column {quoted(name)} has the type {dtype}, which is not supported"
+            raise MistakeError(problem, place)
 
 
-def _is_kept(dtype: pl.DataType | DataTypeClass) -> bool:
-    """Tell whether rows can hold a type: not numbers of 128 bits, nor mappings of nothing."""
+def _is_supported(dtype: pl.DataType | DataTypeClass) -> bool:
+    """Tell whether rows can have a type: not 128-bit numbers, nor structs without fields."""
     match dtype:
         case pl.List(inner=inner) | pl.Array(inner=inner):
-            return _is_kept(inner)
+            return _is_supported(inner)
         case pl.Struct(fields=fields):
-            return bool(fields) and all(_is_kept(field.dtype) for field in fields)
+            return bool(fields) and all(_is_supported(field.dtype) for field in fields)
         case _:
-            return dtype not in _UNKEPT
+            return dtype not in _UNSUPPORTED
 
 
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 
 
 @contextmanager
-def offline_where_unreachable() -> Iterator[None]:
-    """Let the `datasets` library look at its cache alone, where the Hub has no address here."""
+def offline_if_unreachable() -> Iterator[None]:
+    """Limit the `datasets` library to its cache if the Hub's address cannot be resolved."""
     from datasets import config
     from huggingface_hub import constants
 

@@ -1,7 +1,6 @@
-"""The table that flows: rows with an id, the reasons they were dropped, and their failures.
+"""Tables on disk: rows in source order, in a folder of Parquet parts.
 
-A row that streams is a dict of its columns; a table at rest is a folder of Parquet parts in source
-order. Rows are only added to: a step puts a column or a reason there, and takes nothing away.
+Steps only add to rows: a column, a reason, a failure.
 """
 
 import itertools
@@ -13,16 +12,17 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 
-from soupstock.rows.rows import Columns, RecordsError, Row, frame
+from soupstock.artifacts.files import written_whole
+from soupstock.rows.rows import Columns, Row, WriteError, frame
 
 ROW_GROUP = 2048
-"""How many rows of a file are compressed together: one row is read with so many others."""
+"""How many rows of a file are compressed together: reading one row reads all of them."""
 
 PART_ROWS = 8192
-"""How many rows a part of a table holds."""
+"""The number of rows in a part of a table."""
 
 OPEN_PARTS = 16
-"""How many parts may wait for rows that are late."""
+"""How many parts may wait for missing rows."""
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Table:
             yield part.to_dicts()
 
     def map(self, folder: Path, frames: Iterable[pl.DataFrame]) -> "Table":
-        """Make the table that holds `frames` in place of this one's parts, and drop this one."""
+        """Return a new table with `frames` as its parts, and remove the parts of this one."""
         table = Table(folder, self.columns)
         for number, part in enumerate(frames):
             table.write(number, part)
@@ -58,7 +58,7 @@ class Table:
         return table
 
     def write(self, number: int, part: pl.DataFrame) -> None:
-        """Write one part; `number` is its place in the order."""
+        """Write one part; `number` is its position in the order."""
         path = self.folder / f"part-{number:06}.parquet"
         with _writing(path):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ class Table:
 
 @dataclass
 class _Part:
-    """The rows of a part that are there so far, with their places."""
+    """The rows of a part that have arrived so far, with their places."""
 
     rows: list[tuple[int, Row]] = field(default_factory=list)
     frames: list[pl.DataFrame] = field(default_factory=list)
@@ -100,7 +100,7 @@ class _Part:
 
 
 class Gatherer:
-    """Puts rows that end in any order back into source order, a part at a time."""
+    """Puts rows that finish in any order back into source order, one part at a time."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -108,11 +108,11 @@ class Gatherer:
 
     @property
     def is_full(self) -> bool:
-        """Whether so many rows wait here for earlier ones that no more should begin."""
+        """Whether too many rows wait for earlier ones, so that no new row should start."""
         return len(self._open) > OPEN_PARTS
 
     def add(self, index: int, row: Row) -> None:
-        """Take the row with this place in the source, counted from 0."""
+        """Add the row with this place in the source, counted from 0."""
         number = index // PART_ROWS
         part = self._part(number)
         part.rows.append((index, row))
@@ -120,7 +120,7 @@ class Gatherer:
             self._write(number)
 
     def add_frame(self, places: Sequence[int], rows: pl.DataFrame) -> None:
-        """Take many rows, with their places in the source, in order."""
+        """Add many rows with their places in the source, in order."""
         start = 0
         for number, some in itertools.groupby(places, lambda place: place // PART_ROWS):
             part, own = self._part(number), list(some)
@@ -131,7 +131,7 @@ class Gatherer:
                 self._write(number)
 
     def finish(self) -> Table:
-        """Write what is left and return the table."""
+        """Write the remaining rows and return the table."""
         for number in sorted(self._open):
             self._write(number)
         return self._table
@@ -149,20 +149,22 @@ class Gatherer:
 
 def save(path: Path, columns: Columns, frames: Iterable[pl.DataFrame]) -> None:
     """Write frames into one Parquet file, whole or not at all: same rows, same bytes."""
-    partial = path.with_name(f".{path.name}.partial")
     plain = pl.CompatLevel.oldest()
     schema = pl.DataFrame(schema=dict(columns)).to_arrow(compat_level=plain).schema
-    with _writing(path), pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+    with (
+        written_whole(path) as file,
+        _writing(path),
+        pq.ParquetWriter(file, schema, compression="zstd") as writer,
+    ):
         for part in frames:
             arrow = part.to_arrow(compat_level=plain).cast(schema)
             writer.write_table(arrow, row_group_size=ROW_GROUP)
-    partial.replace(path)
 
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Turn what a full or broken disk raises into one line."""
+    """Turn the errors of a full or broken disk into one line."""
     try:
         yield
     except (OSError, pl.exceptions.ComputeError) as error:
-        raise RecordsError(f"{path} cannot be written: {error}; every answer is kept") from error
+        raise WriteError(f"{path} cannot be written: {error}; every answer is kept") from error

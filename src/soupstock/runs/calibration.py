@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from soupstock import spec
 from soupstock.artifacts import manifest, run_folder
+from soupstock.artifacts.files import sha256, written_whole
 from soupstock.artifacts.judges import (
     CalibrationRecord,
 )
@@ -122,7 +123,7 @@ def calibrate(  # noqa: PLR0913 - each argument is one option
         digest, are_chosen = read_answers(project.root, said.name).content, not is_drawn
     else:
         source, given = Place(labels), read_labels(labels, levels)
-        digest = hashlib.sha256(labels.read_bytes()).hexdigest()
+        digest = sha256(labels)
     rows = _judged(place / run_folder.ROWS, step.judge)
     least = passing(said.spec.steps, step.judge) if threshold is None else threshold
     case = LabelledVerdicts(rubric, given, rows, least)
@@ -188,6 +189,5 @@ def _judged(path: Path, column: str) -> dict[str, Any]:
 
 def _write(path: Path, records: Mapping[str, CalibrationRecord]) -> None:
     """Write calibrations whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(_RECORDS.dump_json(dict(sorted(records.items())), indent=2) + b"\n")
-    partial.replace(path)
+    with written_whole(path) as file:
+        file.write_bytes(_RECORDS.dump_json(dict(sorted(records.items())), indent=2) + b"\n")

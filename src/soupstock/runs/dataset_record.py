@@ -10,7 +10,7 @@ from soupstock.artifacts.dataset import (
     SplittingRecord,
 )
 from soupstock.rows import features
-from soupstock.rows.pii_scan import scanned
+from soupstock.rows.pii_scan import count_in_files
 from soupstock.steps.publish import Publication, Shard, Written, WrittenConfig
 
 
@@ -38,7 +38,7 @@ def record_of(
         ),
         configs=configs,
         splitting=_splitting(written, bound),
-        personal=scanned(place, [shard.file for shard in written.shards]),
+        personal=count_in_files(place, [shard.file for shard in written.shards]),
     )
 
 

@@ -10,7 +10,7 @@ from soupstock.artifacts.decontamination import (
     DecontaminationRecord,
     EvaluationRecord,
     RecallRecord,
-    SamenessRecord,
+    SameQuestionRecord,
 )
 from soupstock.engine.decontamination_canaries import Detection
 from soupstock.judging.same_question import SameQuestion
@@ -49,7 +49,7 @@ def certificate_asked(
     canaries = told.canaries if told else {}
     recalls = [Recall(kind, cases.clear, cases.dropped) for kind, cases in canaries.items()]
     verdicts = _verdicts(table, question.into)
-    record = SamenessRecord(
+    record = SameQuestionRecord(
         role=question.role,
         model=question.form.model.name,
         revision=question.form.model.revision,
@@ -119,7 +119,7 @@ def _tried(told: Detection, cost: float | None) -> dict[str, Any]:
     }
 
 
-def sentence(record: SamenessRecord) -> str:
+def sentence(record: SameQuestionRecord) -> str:
     """Say in words what a model said, and what its word is worth."""
     of = f", revision {record.revision}" if record.revision else ""
     told = (

@@ -4,7 +4,6 @@ Rows pass by in batches, from file to file. Where a step needs the whole set, th
 looks at are in memory, and all others wait on the disk beside the output.
 """
 
-import hashlib
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from soupstock import __version__, spec
+from soupstock.artifacts.files import sha256
 from soupstock.artifacts.manifest import PruningRecord
 from soupstock.engine.frames import passed
 from soupstock.engine.set_wise import taken_whole
@@ -77,7 +77,7 @@ def prune(pruning: Pruning, project: Project, pipeline: str) -> Pruned:
         soupstock=__version__,
         pipeline=name,
         file=file.name,
-        sha256=tuple(map(_sha256, rows.files)),
+        sha256=tuple(map(sha256, rows.files)),
         columns=dict(columns),
         rows=rows.count,
         kept=kept,
@@ -109,11 +109,6 @@ def _check_output(output: Path, file: Path) -> None:
         raise MistakeError(f"there is no folder {shown(output.parent)} to write into")
     if output.exists() and file.exists() and output.samefile(file):
         raise MistakeError("the output would take the place of what is read; choose another name")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass

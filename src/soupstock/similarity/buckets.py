@@ -1,7 +1,7 @@
-"""Go through rows that share buckets, keep the first of each kind, and name the others' twin.
+"""Find near-duplicates among rows that share buckets: keep the first ones, name the others' twin.
 
-Which rows stay is decided as if they were gone through in order, each compared with those before
-it that stayed and are in a bucket with it. Knows no texts: what is alike is for a function to say.
+The result is as if the rows were processed in order, and each was compared with the kept rows
+before it that share a bucket with it. Knows no texts: a function compares two rows.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,38 +16,38 @@ from soupstock.similarity.minhash import Counts, Words, cut
 
 Similarities = npt.NDArray[np.float64]
 Compare = Callable[[Counts, Counts], Similarities]
-"""Says how similar the two rows of each pair are; 0 where that is less than what counts."""
+"""Returns the similarity of each pair of rows; 0 if it is below the threshold."""
 
 CROWD = 32
-"""How many rows of one bucket that stay are compared: a bucket that more share is boilerplate."""
+"""How many kept rows of a bucket are compared; a bucket with more of them is boilerplate."""
 
 _PAIRS = 1 << 20
-"""About how many pairs are looked at together."""
+"""About how many pairs are compared together."""
 
 _LEAST_SHARE = 1 / 64
-"""A round that leaves so little behind it is dearer than going through the rows one by one."""
+"""If a round settles a smaller share of members, the rest is processed row by row instead."""
 
 
 class Members(NamedTuple):
-    """Which rows are in which buckets: by bucket and then by row, both ascending."""
+    """The rows in each bucket, ordered by bucket and then by row."""
 
     buckets: Counts
     rows: Counts
 
 
 class Found(NamedTuple):
-    """For each row the index of its twin, -1 where it stays, and their similarity."""
+    """For each row the index of its twin (-1 if the row is kept), and their similarity."""
 
     twin: Counts
     similarity: Similarities
 
     @classmethod
     def nothing(cls, height: int) -> "Found":
-        """Say of so many rows that all stay."""
+        """Return the result for `height` rows that are all kept."""
         return cls(np.full(height, -1, np.int64), np.zeros(height))
 
     def note(self, twins: Counts, rows: Counts, similarity: Similarities) -> None:
-        """Note that rows have twins, where it is more similar, or earlier, than the one known."""
+        """Set the twins of rows if the new one is more similar, or earlier, than the known one."""
         best = np.lexsort((twins, -similarity, rows))
         best = best[_begins(rows[best])]
         twin, row, new = twins[best], rows[best], similarity[best]
@@ -57,10 +57,11 @@ class Found(NamedTuple):
         self.similarity[row[better]] = new[better]
 
     def with_copies(self, rows: Counts, original: Counts, settled: int) -> "Found":
-        """Say it of all rows, where this was found among `rows` alone.
+        """Extend the result for `rows`, which are distinct, to all rows.
 
-        `original` is each row's first copy: itself, or one of `rows`, whose twin its copies share
-        unless it stays and is their twin. The first `settled` rows stay in any case.
+        `original` is the first copy of each row: itself, or one of `rows`. If the original is kept,
+        it is the twin of its copies; otherwise they share its twin. The first `settled` rows are
+        always kept.
         """
         found = Found.nothing(len(original))
         dropped = self.twin >= 0
@@ -68,20 +69,20 @@ class Found(NamedTuple):
         found.similarity[rows] = self.similarity
         copies = np.flatnonzero(original != np.arange(len(original)))
         own = original[copies]
-        stays = found.twin[own] < 0
-        found.twin[copies] = np.where(stays, own, found.twin[own])
-        found.similarity[copies] = np.where(stays, 1.0, found.similarity[own])
+        is_kept = found.twin[own] < 0
+        found.twin[copies] = np.where(is_kept, own, found.twin[own])
+        found.similarity[copies] = np.where(is_kept, 1.0, found.similarity[own])
         found.twin[:settled] = -1
         return found
 
 
 def shared_buckets(keys: Words, rows: Counts) -> Members:
-    """Number the bands (`keys`: bands by rows) that several of the rows share, as buckets."""
+    """Return the bands (`keys`: bands by rows) that several rows share, numbered as buckets."""
     bits = np.uint64(max(1, len(rows).bit_length()))
     own = np.arange(len(rows), dtype=np.uint64)
     parts, used = [], 0
     for band in keys:
-        # The row in the lower bits: one sort of plain words brings equal keys together.
+        # With the row in the lower bits, one sort of integers groups equal keys.
         order = ((band[rows] >> bits) << bits) | own
         order.sort()
         same = (order[1:] >> bits) == (order[:-1] >> bits)
@@ -99,7 +100,7 @@ def shared_buckets(keys: Words, rows: Counts) -> Members:
 def first_of_each(members: Members, height: int, settled: int, compare: Compare) -> Found:
     """Find each row's twin among the rows before it: the most similar, then the earliest.
 
-    The first `settled` rows stay whatever they resemble. Of a bucket's rows that stay, the first
+    The first `settled` rows are kept whatever they resemble. Of a bucket's kept rows, the first
     `CROWD` are compared with those after them.
     """
     search = _Search(members, height, settled, compare)
@@ -121,7 +122,7 @@ class _Search:
     found: Found = field(init=False)
     stays: npt.NDArray[np.bool_] = field(init=False)
     crowd: Counts = field(init=False)
-    """How many rows of each bucket stayed and were compared with the others."""
+    """How many rows of each bucket were kept and compared with the others."""
 
     def __post_init__(self) -> None:
         self.found = Found.nothing(self.height)
@@ -130,10 +131,10 @@ class _Search:
         self.crowd = np.zeros(int(buckets[-1]) + 1 if buckets.size else 0, np.int64)
 
     def run_round(self) -> None:
-        """Compare with the others of its bucket each row that is sure to stay and next there.
+        """Compare each row that is next in its bucket and certain to be kept with the others.
 
-        A row is sure to stay when it comes next in all of its buckets: nothing that stays before
-        it is like it. The first of all rows always does, so every round decides some.
+        A row is certain to be kept if it is next in all of its buckets: no kept row before it is
+        similar. The first of all rows always is, so every round makes progress.
         """
         buckets, rows = self.members
         alive = np.flatnonzero(self.found.twin[rows] < 0)
@@ -148,7 +149,7 @@ class _Search:
         self._forget(next_, ready)
 
     def _compare_after(self, places: Counts, ends: Counts) -> None:
-        """Compare the rows at these places with those after them, up to the ends."""
+        """Compare the rows at these positions with those after them, up to the ends."""
         rows = self.members.rows
         sizes = ends - places - 1
         for start, end in cut(sizes, _PAIRS):
@@ -159,13 +160,13 @@ class _Search:
             self._take(*np.divmod(np.unique(pairs), self.height))
 
     def _take(self, leaders: Counts, others: Counts) -> None:
-        """Compare pairs, and note what is more similar than was known."""
+        """Compare pairs, and set the twins of rows that are similar."""
         similarity = self.compare(leaders, others)
         alike = np.flatnonzero(similarity > 0)
         self.found.note(leaders[alike], others[alike], similarity[alike])
 
     def _forget(self, next_: Counts, ready: Counts) -> None:
-        """Leave out of each bucket what was compared, and buckets that are done with."""
+        """Remove compared rows from their buckets, and finished buckets."""
         buckets, rows = self.members
         self.crowd[buckets[ready]] += 1
         start = next_ + self.stays[rows[next_]]
@@ -178,7 +179,7 @@ class _Search:
         self.members = Members(buckets[left], rows[left])
 
     def finish(self) -> None:
-        """Go through the rows that are left one by one."""
+        """Process the remaining rows one by one."""
         compared: dict[int, list[int]] = {}
         for row, buckets in self._by_row():
             others = sorted({other for bucket in buckets for other in compared.get(bucket, ())})
@@ -201,5 +202,5 @@ class _Search:
 
 
 def _begins(ascending: Counts) -> npt.NDArray[np.bool_]:
-    """Say where a number differs from the one before."""
+    """Return where a number differs from the one before."""
     return np.concatenate(([True], ascending[1:] != ascending[:-1]))[: len(ascending)]

@@ -1,7 +1,7 @@
-"""Put texts that are nearly the same into clusters: whoever is like somebody is with them.
+"""Cluster near-duplicate texts.
 
-Unlike dedup, which names for each text one twin that stays, every pair counts here: two texts that
-are at least so similar are in one cluster, and so are all that a chain of such pairs connects.
+Unlike dedup, which finds one kept twin for each text, every pair counts here: two texts that are at
+least `SIMILAR` are in the same cluster, and so are all texts connected by a chain of such pairs.
 """
 
 import numpy as np
@@ -22,26 +22,26 @@ from soupstock.similarity.minhash import (
 )
 
 SIMILAR = 0.7
-"""From which Jaccard similarity of their word 3-grams on two texts are nearly the same."""
+"""The least Jaccard similarity of the word 3-grams of two near-duplicates."""
 
 CROWD = 256
-"""Texts of which more share one of their rarest 3-grams are one cluster without further looking."""
+"""If more texts share one of their rarest 3-grams, they are one cluster without comparison."""
 
 _CHUNK_CHARACTERS = 1 << 19
 _ROUNDING = 1e-9
 
 
-def clusters(texts: pl.Series) -> Counts:
-    """Return for each text the index of the first one of its cluster; null is by itself."""
-    there = texts.is_not_null().arg_true().to_numpy().astype(np.int64)
+def near_duplicate_clusters(texts: pl.Series) -> Counts:
+    """Return for each text the index of the first one in its cluster; a null is alone."""
+    present = texts.is_not_null().arg_true().to_numpy().astype(np.int64)
     found = np.arange(len(texts))
-    if there.size:
-        found[there] = there[_clusters(texts.gather(there))]
+    if present.size:
+        found[present] = present[_clusters(texts.gather(present))]
     return found
 
 
-def connected(height: int, one: Counts, other: Counts) -> Counts:
-    """Return for each of `height` things the least one that pairs connect it with."""
+def connected_components(height: int, one: Counts, other: Counts) -> Counts:
+    """Return for each of `height` nodes the least one that is connected with it by pairs."""
     root = np.arange(height)
     while True:
         low = np.minimum(root[one], root[other])
@@ -56,29 +56,28 @@ def connected(height: int, one: Counts, other: Counts) -> Counts:
 
 
 def _clusters(texts: pl.Series) -> Counts:
-    sets = sets_of(texts)
+    sets = shingle_sets(texts)
     _, first, copies = np.unique(identities(sets), return_index=True, return_inverse=True)
     originals = np.sort(first)
     place = np.searchsorted(originals, first)
-    sets = _picked(sets, originals)
-    root = _joined_up(_sharing(sets), sets)
+    sets = _selected(sets, originals)
+    root = _connected(_candidates(sets), sets)
     return originals[root[place[copies]]]
 
 
-def _sharing(sets: Shingles) -> Members:
-    """Find the texts that share one of their rarest shingles, as alike ones must.
+def _candidates(sets: Shingles) -> Members:
+    """Find the texts that share one of their rarest shingles, as near-duplicates must.
 
-    Of two sets whose Jaccard similarity is at least t, each shares at least t·n of its n elements
-    with the other; so they share one of the n - ⌈t·n⌉ + 1 elements that come first in an order that
-    is the same for all (Bayardo et al. 2007). With the rarest first, what all texts have in common
-    brings none of them together.
+    If the Jaccard similarity of two sets is at least t, each shares at least t·n of its n elements
+    with the other; so they share one of the first n - ⌈t·n⌉ + 1 elements in any common order
+    (Bayardo et al. 2007). With the rarest elements first, common ones create no candidates.
     """
     sizes = sets.sizes
     owners = np.repeat(np.arange(len(sizes)), sizes)
     _, names, counts = np.unique(sets.flat, return_inverse=True, return_counts=True)
     order = np.lexsort((names, counts[names], owners))
     ranks = np.arange(len(order)) - np.repeat(sets.starts[:-1], sizes)
-    # A little less than it takes, so that rounding leaves none out.
+    # A little less, so that rounding excludes no pair.
     prefix = sizes - np.ceil(SIMILAR * sizes - _ROUNDING).astype(np.int64) + 1
     names = names[order]
     wanted = (ranks < prefix[owners]) & (counts[names] > 1)
@@ -87,20 +86,20 @@ def _sharing(sets: Shingles) -> Members:
     return Members(names[by_name], owners[by_name])
 
 
-def _picked(sets: Shingles, rows: Counts) -> Shingles:
-    """Pick some of the texts' shingles."""
+def _selected(sets: Shingles, rows: Counts) -> Shingles:
+    """Return the shingles of some of the texts."""
     sizes = sets.sizes[rows]
     starts = np.concatenate(([0], np.cumsum(sizes)))
     places = np.arange(starts[-1]) + np.repeat(sets.starts[rows] - starts[:-1], sizes)
     return Shingles(sets.flat[places], starts)
 
 
-def _joined_up(members: Members, sets: Shingles) -> Counts:
-    """Compare the texts of each bucket, pair by pair; those that are together already need none."""
+def _connected(members: Members, sets: Shingles) -> Counts:
+    """Compare the pairs of each bucket, except those that are already connected."""
     height, buckets, rows = len(sets.sizes), members.buckets, members.rows
     is_crowded = np.bincount(buckets)[buckets] > CROWD if buckets.size else np.empty(0, bool)
     crowd = np.flatnonzero(is_crowded[1:] & (buckets[1:] == buckets[:-1]))
-    root = connected(height, rows[crowd], rows[crowd + 1])
+    root = connected_components(height, rows[crowd], rows[crowd + 1])
     buckets, rows = buckets[~is_crowded], rows[~is_crowded]
     for apart in range(1, CROWD):
         near = np.flatnonzero(buckets[apart:] == buckets[:-apart])
@@ -111,8 +110,10 @@ def _joined_up(members: Members, sets: Shingles) -> Counts:
         pairs = np.unique(np.stack((one[open_], other[open_]), axis=1), axis=0)
         alike = _are_alike(sets, pairs[:, 0], pairs[:, 1])
         one, other = pairs[alike, 0], pairs[alike, 1]
-        everybody = np.arange(height)
-        root = connected(height, np.concatenate((everybody, one)), np.concatenate((root, other)))
+        every = np.arange(height)
+        root = connected_components(
+            height, np.concatenate((every, one)), np.concatenate((root, other))
+        )
     return root
 
 
@@ -125,8 +126,8 @@ def _are_alike(sets: Shingles, one: Counts, other: Counts) -> npt.NDArray[np.boo
     return alike
 
 
-def sets_of(texts: pl.Series) -> Shingles:
-    """Hash each text's shingles, sorted and each once."""
+def shingle_sets(texts: pl.Series) -> Shingles:
+    """Return the hashes of each text's shingles, sorted and without repetition."""
     sizes = texts.str.len_chars().to_numpy().astype(np.int64) + 1
     parts = [
         distinct(shingles([folded(text) for text in texts[start:end].to_list()]))

@@ -1,7 +1,7 @@
-"""Find texts that are, hold or rephrase an item of an evaluation set.
+"""Find texts that equal, quote or rephrase an item of an evaluation set.
 
-Each text is compared by itself, with what the items alone say of how rare a word or an n-gram is;
-so neither other texts nor their order make a difference. Knows no rows and no files.
+Each text is compared independently; only the items determine how rare a word or an n-gram is. So
+neither other texts nor their order make a difference. Knows no rows and no files.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,23 +10,29 @@ from typing import NamedTuple
 import numpy as np
 
 from soupstock.similarity.cosine import Vectors
-from soupstock.similarity.minhash import Shingles, digest, folded, grams, words
-from soupstock.similarity.tfidf import Bags, Weights, bags_of, letters, sketch
+from soupstock.similarity.minhash import Shingles, digest, folded, ngrams, word_hashes
+from soupstock.similarity.tfidf import (
+    FeatureCounts,
+    Weights,
+    character_ngrams,
+    count_features,
+    hashed_vectors,
+)
 
 STAGES = ("exact", "13-gram", "8-gram", "rephrased")
-"""What tells that a text is contaminated, the surest first."""
+"""The tests for contamination, the most certain one first."""
 
-COMMON = 10
-"""An n-gram that more items have than this is no sign of one of them (GPT-3, Brown et al. 2020)."""
+MAX_ITEMS_PER_NGRAM = 10
+"""An n-gram in more items than this is not evidence for any of them (Brown et al. 2020, GPT-3)."""
 
 _WIDTH = 512
 _ROUND = 4000.0
 _SLACK = 0.15
-"""How far the cosine of two sketches is off, at the most: three times its deviation."""
+"""The largest error of the cosine of two hashed vectors: three standard deviations."""
 
 
 class Contamination(NamedTuple):
-    """What a text has of the items: each stage that tells so, and the item that the first names."""
+    """The stages that found an item in a text, and the item that the first of them found."""
 
     stages: tuple[str, ...] = ()
     item: int = -1
@@ -34,7 +40,7 @@ class Contamination(NamedTuple):
 
 
 def surest(found: Sequence[Contamination]) -> int:
-    """Say in which of several texts an item is found most surely; in the first of equals."""
+    """Return in which of several texts an item is found most certainly; the first of equals."""
 
     def rank(place: int) -> tuple[int, float]:
         stages, _, similarity = found[place]
@@ -43,28 +49,28 @@ def surest(found: Sequence[Contamination]) -> int:
     return min(range(len(found)), key=rank)
 
 
-class _Grams:
-    """Which items have an n-gram."""
+class _NgramIndex:
+    """The items that have each n-gram."""
 
     def __init__(self, items: Shingles, size: int) -> None:
-        bags = bags_of(grams(items, size))
+        features = count_features(ngrams(items, size))
         self.size = size
-        self.sizes = np.diff(bags.starts)
-        order = np.lexsort((bags.texts, bags.flat))
-        self._items = bags.texts[order]
+        self.sizes = np.diff(features.starts)
+        order = np.lexsort((features.texts, features.flat))
+        self._items = features.texts[order]
         self._keys, self._starts, often = np.unique(
-            bags.flat[order], return_index=True, return_counts=True
+            features.flat[order], return_index=True, return_counts=True
         )
-        self._often = np.where(often <= COMMON, often, 0)
+        self._often = np.where(often <= MAX_ITEMS_PER_NGRAM, often, 0)
 
     def shares(self, texts: Shingles) -> Iterator[tuple[int, int, float]]:
-        """Yield for texts and items the share of the item's n-grams that the text has."""
-        bags = bags_of(grams(texts, self.size))
-        if not (self._keys.size and bags.flat.size):
+        """Yield a text, an item, and the share of the item's n-grams that the text has."""
+        features = count_features(ngrams(texts, self.size))
+        if not (self._keys.size and features.flat.size):
             return
-        place = np.minimum(np.searchsorted(self._keys, bags.flat), len(self._keys) - 1)
-        often = np.where(self._keys[place] == bags.flat, self._often[place], 0)
-        owner = np.repeat(bags.texts, often)
+        place = np.minimum(np.searchsorted(self._keys, features.flat), len(self._keys) - 1)
+        often = np.where(self._keys[place] == features.flat, self._often[place], 0)
+        owner = np.repeat(features.texts, often)
         first = np.repeat(self._starts[place] - np.cumsum(often) + often, often)
         item = self._items[first + np.arange(len(first))]
         pairs, count = np.unique(owner * len(self.sizes) + item, return_counts=True)
@@ -73,40 +79,42 @@ class _Grams:
             yield text, which, held / int(self.sizes[which])
 
 
-class _Texts(NamedTuple):
-    """Texts as bags of weighed features."""
+class _WeightedTexts(NamedTuple):
+    """The weighted features of some texts."""
 
-    bags: Bags
+    features: FeatureCounts
     weights: Weights
     lengths: Weights
 
     @classmethod
-    def of(cls, texts: Sequence[str], weigh: Callable[[Bags], Weights]) -> "_Texts":
-        bags = bags_of(letters(texts))
-        weights = weigh(bags)
-        return cls(bags, weights, _lengths(bags, weights))
+    def of(
+        cls, texts: Sequence[str], weigh: Callable[[FeatureCounts], Weights]
+    ) -> "_WeightedTexts":
+        features = count_features(character_ngrams(texts))
+        weights = weigh(features)
+        return cls(features, weights, _lengths(features, weights))
 
 
 class Detector:
-    """Compares texts with items."""
+    """Compares texts with the items of evaluation sets."""
 
     def __init__(self, items: Sequence[str], overlap: float, threshold: float) -> None:
-        """Take texts for the items; `overlap` and `threshold` are those of a decontaminate step."""
+        """Index the items; `overlap` and `threshold` are those of a decontaminate step."""
         self._overlap, self._threshold = overlap, threshold
         self._exact: dict[bytes, int] = {}
         self._firsts = [
             self._exact.setdefault(digest(folded(item)), place) for place, item in enumerate(items)
         ]
-        hashed = words([folded(item) for item in items])
-        self._eight, self._thirteen = _Grams(hashed, 8), _Grams(hashed, 13)
-        self._bags = bags_of(letters(items))
-        self._known, self._seen = np.unique(self._bags.flat, return_counts=True)
-        self._weights = self._weigh(self._bags)
-        self._lengths = _lengths(self._bags, self._weights)
-        self._sketches = self._rounded(self._bags, self._weights)
+        hashed = word_hashes([folded(item) for item in items])
+        self._eight, self._thirteen = _NgramIndex(hashed, 8), _NgramIndex(hashed, 13)
+        self._features = count_features(character_ngrams(items))
+        self._known, self._seen = np.unique(self._features.flat, return_counts=True)
+        self._weights = self._weigh(self._features)
+        self._lengths = _lengths(self._features, self._weights)
+        self._vectors = self._rounded(self._features, self._weights)
 
     def find(self, texts: Sequence[str]) -> list[Contamination]:
-        """Say of each text what it has of the items."""
+        """Return for each text the item found in it, if any."""
         found: list[dict[str, tuple[float, int]]] = [{} for _ in texts]
         for text, content in enumerate(texts):
             if (item := self._exact.get(digest(folded(content)))) is not None:
@@ -118,15 +126,15 @@ class Detector:
         return [_contamination(stages) for stages in found]
 
     def neighbours(self, items: Sequence[str]) -> list[tuple[str, Contamination]]:
-        """Pair items with the other one that each is most like, as if rephrased; each pair once.
+        """Pair each item with the most similar other one, as if rephrased; each pair occurs once.
 
-        None is paired with one that says the same, or that a surer stage would find in it.
+        Items are not paired if they are equal, or if a more certain stage would find the other.
         """
         if not items:
             return []
         own = [self._exact[digest(folded(item))] for item in items]
-        texts = _Texts.of(items, self._weigh)
-        products = self._rounded(texts.bags, texts.weights) @ self._sketches.T
+        texts = _WeightedTexts.of(items, self._weigh)
+        products = self._rounded(texts.features, texts.weights) @ self._vectors.T
         products[np.array(own)[:, None] == np.array(self._firsts)[None, :]] = -np.inf
         for text, item, _, _ in self._quoted(items):
             products[text, item] = -np.inf
@@ -138,53 +146,56 @@ class Detector:
         return list(pairs.values())
 
     def _quoted(self, texts: Sequence[str]) -> Iterator[tuple[int, int, str, float]]:
-        """Yield texts and items that share runs of words, with the stage that tells so."""
-        hashed = words([folded(text) for text in texts])
+        """Yield texts and items that share runs of words, with the stage that found them."""
+        hashed = word_hashes([folded(text) for text in texts])
         for grams_, least in ((self._thirteen, 0.0), (self._eight, self._overlap)):
             for text, item, share in grams_.shares(hashed):
                 if share >= least:
                     yield text, item, f"{grams_.size}-gram", share
 
     def _rephrased(self, texts: Sequence[str]) -> Iterator[tuple[int, int, float]]:
-        weighed = _Texts.of(texts, self._weigh)
-        products = self._rounded(weighed.bags, weighed.weights) @ self._sketches.T
+        weighed = _WeightedTexts.of(texts, self._weigh)
+        products = self._rounded(weighed.features, weighed.weights) @ self._vectors.T
         near = np.argwhere(products >= (self._threshold - _SLACK) * _ROUND**2)
         for text, item in near.tolist():
             cosine = self._cosine(weighed, text, item)
             if cosine >= self._threshold:
                 yield text, item, cosine
 
-    def _cosine(self, texts: "_Texts", text: int, item: int) -> float:
-        own = slice(texts.bags.starts[text], texts.bags.starts[text + 1])
-        other = slice(self._bags.starts[item], self._bags.starts[item + 1])
+    def _cosine(self, texts: "_WeightedTexts", text: int, item: int) -> float:
+        own = slice(texts.features.starts[text], texts.features.starts[text + 1])
+        other = slice(self._features.starts[item], self._features.starts[item + 1])
         _, one, two = np.intersect1d(
-            texts.bags.flat[own], self._bags.flat[other], assume_unique=True, return_indices=True
+            texts.features.flat[own],
+            self._features.flat[other],
+            assume_unique=True,
+            return_indices=True,
         )
         product = (texts.weights[own][one] * self._weights[other][two]).sum()
         return min(float(product / max(texts.lengths[text] * self._lengths[item], 1e-300)), 1.0)
 
-    def _weigh(self, bags: Bags) -> Weights:
-        """Weigh features: those count more that are frequent in the text and rare among items."""
-        seen = np.zeros(len(bags.flat), np.int64)
+    def _weigh(self, features: FeatureCounts) -> Weights:
+        """Weight features by TF-IDF: by frequency in the text, and rarity among the items."""
+        seen = np.zeros(len(features.flat), np.int64)
         if self._known.size:
-            place = np.minimum(np.searchsorted(self._known, bags.flat), len(self._known) - 1)
-            seen = np.where(self._known[place] == bags.flat, self._seen[place], 0)
-        items = len(self._bags.starts) - 1
-        weights: Weights = (1 + np.log(bags.counts)) * (np.log((1 + items) / (1 + seen)) + 1)
+            place = np.minimum(np.searchsorted(self._known, features.flat), len(self._known) - 1)
+            seen = np.where(self._known[place] == features.flat, self._seen[place], 0)
+        items = len(self._features.starts) - 1
+        weights: Weights = (1 + np.log(features.counts)) * (np.log((1 + items) / (1 + seen)) + 1)
         return weights
 
-    def _rounded(self, bags: Bags, weights: Weights) -> Vectors:
-        # Products of integers are exact, whatever the order in which a machine adds them up.
-        rounded: Vectors = np.rint(sketch(bags, weights, _WIDTH) * _ROUND)
+    def _rounded(self, features: FeatureCounts, weights: Weights) -> Vectors:
+        # Products of integers are exact, in whatever order a machine adds them up.
+        rounded: Vectors = np.rint(hashed_vectors(features, weights, _WIDTH) * _ROUND)
         return rounded
 
 
-def _lengths(bags: Bags, weights: Weights) -> Weights:
-    return np.sqrt(np.bincount(bags.texts, np.square(weights), len(bags.starts) - 1))
+def _lengths(features: FeatureCounts, weights: Weights) -> Weights:
+    return np.sqrt(np.bincount(features.texts, np.square(weights), len(features.starts) - 1))
 
 
 def _note(stages: dict[str, tuple[float, int]], stage: str, similarity: float, item: int) -> None:
-    """Keep the most similar item, and of equally similar ones the first."""
+    """Keep the most similar item, or the first of equally similar ones."""
     known = stages.get(stage)
     if known is None or (-similarity, item) < (-known[0], known[1]):
         stages[stage] = (similarity, item)

@@ -1,7 +1,7 @@
-"""Choose vectors that differ from each other, and gather those that are alike.
+"""Select vectors that differ from each other, and cluster similar ones.
 
-Vectors are directions as integers (`semantic.directions`), whose products are exact: what is
-chosen depends on them and their order alone, not on how a machine adds up.
+Vectors are directions as integers (`cosine.directions`), whose products are exact. So the selection
+depends only on the vectors and their order, not on how a machine adds up.
 """
 
 from itertools import pairwise
@@ -18,40 +18,40 @@ from soupstock.stats.apportionment import shared_out
 Flags = npt.NDArray[np.bool_]
 
 ROUNDS = 12
-"""How often clusters are drawn anew."""
+"""The maximum number of rounds of k-means."""
 
 _BLOCK = 512
 _SAMPLE = 20_000
 
 
 class Chosen(NamedTuple):
-    """Which rows are taken; of the others those that are like a taken one, and which that is."""
+    """The selected rows; and for each other row the selected one that it is similar to."""
 
     is_taken: Flags
     twin: Counts
-    """-1 where there is none."""
+    """-1 if there is none."""
     similarity: Similarities
 
     @classmethod
     def of(cls, is_taken: Flags) -> "Chosen":
-        """Say that nobody has a twin."""
+        """Return a selection without twins."""
         height = len(is_taken)
         return cls(is_taken, np.full(height, -1, np.int64), np.zeros(height))
 
 
 def differing(near: Vectors, threshold: float, groups: Counts, caps: Counts, wanted: int) -> Chosen:
-    """Go through rows in order, and take each that is like none taken before.
+    """Process rows in order, and select each one that is not similar to a selected one.
 
-    Each group gets its share of `wanted`, and at most its cap. What a group cannot fill, because
-    its rows are like taken ones, goes to the others in a further round.
+    Each group gets its share of `wanted`, and at most its cap. If a group cannot fill its share,
+    because its rows are similar to selected ones, the other groups get the rest in another round.
     """
     found = Chosen.of(np.zeros(len(near), bool))
     room = caps.copy()
     while True:
         taken = np.bincount(groups[found.is_taken], minlength=len(caps))
         short = wanted - int(taken.sum())
-        waits = ~found.is_taken & (found.twin < 0)
-        room = np.minimum(caps - taken, np.bincount(groups[waits], minlength=len(caps)))
+        is_open = ~found.is_taken & (found.twin < 0)
+        room = np.minimum(caps - taken, np.bincount(groups[is_open], minlength=len(caps)))
         quotas = shared_out(short, room)
         if not quotas.any():
             return found
@@ -85,7 +85,7 @@ def _take_round(
 
 
 def _nearest(rows: Vectors, others: Vectors) -> tuple[Vectors, Counts]:
-    """Find for each row the product with the nearest of the others, and which that is."""
+    """Return for each row the product with the nearest of the others, and the index of that one."""
     best = np.full(len(rows), -np.inf, np.float32)
     twin = np.zeros(len(rows), np.int64)
     for start in range(0, len(others), _BLOCK * 8):
@@ -103,13 +103,13 @@ def _note(found: Chosen, rows: Counts, twins: Counts, products: Vectors) -> None
 
 
 def farthest(near: Vectors, groups: Counts, quotas: Counts) -> Chosen:
-    """Take the first row, and then always the one that is farthest from those taken.
+    """Select the first row, and then always the row farthest from the selected ones.
 
-    Of equally far ones the first is taken. Rows of zeros, which have no direction, come last.
+    Ties go to the first row. Rows of zeros, which have no direction, come last.
     """
     is_taken = np.zeros(len(near), bool)
     left = quotas.copy()
-    # How near each row is to the nearest one taken; no row is so near as to be out of the question.
+    # The product of each row with the nearest selected one.
     nearest = np.where(near.any(axis=1), -np.inf, 2 * UNIT).astype(np.float32)
     for _ in range(int(quotas.sum())):
         open_ = ~is_taken & (left[groups] > 0)
@@ -121,9 +121,9 @@ def farthest(near: Vectors, groups: Counts, quotas: Counts) -> Chosen:
 
 
 def clustered(near: Vectors, number: int) -> Counts:
-    """Gather rows in so many clusters (spherical k-means), and say which each is in.
+    """Cluster rows by spherical k-means; return the cluster of each row.
 
-    The first centres are rows that are far from each other, of the first 20,000.
+    The first centres are rows that are far from each other, among the first 20,000.
     """
     some = near[:_SAMPLE]
     quotas = np.array([min(number, len(some))], np.int64)
@@ -144,10 +144,10 @@ def _assigned(near: Vectors, centres: Vectors) -> Counts:
 
 
 def _centres(near: Vectors, names: Counts, before: Vectors) -> Vectors:
-    """Average each cluster's directions, rounded; an empty one stays where it was."""
+    """Return the rounded mean direction of each cluster; an empty cluster keeps its centre."""
     order = np.argsort(names, kind="stable")
     bounds = np.searchsorted(names[order], np.arange(len(before) + 1))
-    # Sums of whole numbers, so exact in whatever order they are added up.
+    # Sums of integers are exact, in whatever order they are added up.
     sums = np.stack(
         [
             near[order[start:end]].sum(axis=0, dtype=np.float64)

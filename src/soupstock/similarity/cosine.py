@@ -1,8 +1,8 @@
-"""Find the rows whose embedding points nearly the same way as an earlier one's.
+"""Find the rows whose embeddings have nearly the same direction as an earlier one.
 
-Vectors are centred, then compared by cosine. Which pairs are worth comparing is found with vectors
-rounded to small integers: a product of those is exact in float32, whatever the order in which
-a BLAS adds up, so neither machine nor threads change what is found. Knows no texts and no models.
+Vectors are centred, then compared by cosine. Candidate pairs are found with vectors rounded to
+small integers: their products are exact in float32, in whatever order a BLAS adds up, so the result
+depends neither on the machine nor on threads. Knows no texts and no models.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,18 +15,18 @@ import numpy as np
 import numpy.typing as npt
 
 from soupstock.similarity.buckets import Found, Similarities
-from soupstock.similarity.minhash import Counts, Words, mixed
+from soupstock.similarity.minhash import Counts, Words, mix_bits
 
 Vectors = npt.NDArray[np.float32]
-Centre = npt.NDArray[np.float64]
+Mean = npt.NDArray[np.float64]
 
 EXHAUSTIVE = 1 << 15
-"""Up to how many rows every pair is compared; from there on those in neighbouring cells are."""
+"""Up to this many rows, every pair is compared; of more rows, those in neighbouring cells."""
 
 PROBES = 16
 """How many cells around a row are searched."""
 
-# Integers below 2**24 are exact in float32; a product of two vectors this long is one.
+# Integers below 2**24 are exact in float32; the product of two vectors of this length is one.
 _LENGTH = 4000.0
 UNIT = _LENGTH**2
 """The product of a rounded direction with itself."""
@@ -43,18 +43,18 @@ class Embedder:
     embed: Callable[[Sequence[str]], Vectors]
     """Returns an array of texts by dimensions."""
 
-    mean: Centre | None = None
-    """What the vectors of all texts have in common, where that is known."""
+    mean: Mean | None = None
+    """The mean of all texts' vectors, if it is known."""
 
 
 class _Cells(NamedTuple):
-    """Rows by the pivot nearest to them."""
+    """The rows grouped by their nearest pivot."""
 
     order: Counts
-    """The rows by cell, and in a cell by their order."""
+    """The rows by cell, and in order within a cell."""
 
     starts: Counts
-    """Where in `order` each cell begins, and where the last one ends."""
+    """The start of each cell in `order`, and the end of the last one."""
 
     probes: Counts
     """For each row the cells to search: rows by probes."""
@@ -64,77 +64,77 @@ def similar(
     vectors: Vectors,
     threshold: float,
     settled: int = 0,
-    mean: Centre | None = None,
+    mean: Mean | None = None,
     *,
     is_settled_only: bool = False,
 ) -> Found:
-    """Go through rows in order, and find each one's twin among the earlier ones that stayed.
+    """Process rows in order, and find each one's twin among the kept rows before it.
 
-    `vectors` is rows by dimensions, `threshold` a cosine. The first `settled` rows stay whatever
-    they resemble. `mean` is what the vectors have in common; without it their own is taken. A
-    twin is the most similar of the rows that stay, the earliest where several are; equal vectors
-    share their twin. A row of zeros is nobody's twin. With `is_settled_only` the settled rows alone
-    are compared with, so that no twin comes between a row and one of those.
+    `vectors` is rows by dimensions, `threshold` a cosine. The first `settled` rows are kept
+    whatever they resemble. `mean` is subtracted from all vectors. Default: their own mean. A twin
+    is the most similar kept row, or the earliest of several; equal vectors share their twin. A row
+    of zeros has no twin and is none. With `is_settled_only`, rows are compared with the settled
+    rows only, so that no other twin hides one of those.
 
-    Up to `EXHAUSTIVE` rows every pair is compared. Of more, a row is compared with those in the
-    cells around it, one to each of 2√n pivots, which are rows themselves; so about one in a hundred
-    of the pairs is missed. Every pair is then checked in float64.
+    Up to `EXHAUSTIVE` rows, every pair is compared. Of more rows, each is compared with those in
+    the cells around it (one cell for each of 2√n pivots, which are rows themselves); about one in a
+    hundred pairs is missed. Every pair is then checked in float64.
 
     Raises:
-        ValueError: A vector holds what is no number.
+        ValueError: A vector contains NaN or infinity.
     """
     if not np.isfinite(vectors).all():
-        raise ValueError("an embedding holds what is no finite number")
-    vectors = np.asarray(vectors, np.float32) + np.float32(0)  # There is no -0.0 then.
+        raise ValueError("an embedding contains a number that is not finite")
+    vectors = np.asarray(vectors, np.float32) + np.float32(0)  # This turns -0.0 into 0.0.
     identity = _identity(vectors)
-    first, there = _firsts(identity), vectors.any(axis=1)
-    first = np.where(there, first, np.arange(len(first)))
-    rows = np.flatnonzero(there & (first == np.arange(len(first))))
-    space = _Space.around(vectors, rows, _mean(vectors) if mean is None else mean)
-    cells = _cells(space.rounded, identity[rows])
+    first, is_nonzero = _firsts(identity), vectors.any(axis=1)
+    first = np.where(is_nonzero, first, np.arange(len(first)))
+    rows = np.flatnonzero(is_nonzero & (first == np.arange(len(first))))
+    centred = _CentredVectors.around(vectors, rows, _mean(vectors) if mean is None else mean)
+    cells = _cells(centred.rounded, identity[rows])
     known = int(np.searchsorted(rows, settled))
-    among = _Search(space, cells, known, threshold, is_settled_only=is_settled_only).run()
+    among = _Search(centred, cells, known, threshold, is_settled_only=is_settled_only).run()
     return among.with_copies(rows, first, settled)
 
 
 def directions(vectors: Vectors) -> Vectors:
-    """Return each vector's direction from the mean of all, as integers: of zeros for zeros.
+    """Return each vector's direction from the mean of all, as integers; zeros stay zeros.
 
-    A product of two is exact, and their cosine is it divided by `UNIT`, within a hundredth.
+    The product of two directions is exact; divided by `UNIT` it is their cosine, within 0.01.
     """
     vectors = np.asarray(vectors, np.float32) + np.float32(0)
-    rounded = _Space.around(vectors, np.arange(len(vectors)), _mean(vectors)).rounded
+    rounded = _CentredVectors.around(vectors, np.arange(len(vectors)), _mean(vectors)).rounded
     rounded[~vectors.any(axis=1)] = 0
     return rounded
 
 
 def _identity(vectors: Vectors) -> Words:
     """Hash each vector's bits."""
-    weights = mixed(np.arange(1, vectors.shape[1] + 1, dtype=np.uint64)) | np.uint64(1)
+    weights = mix_bits(np.arange(1, vectors.shape[1] + 1, dtype=np.uint64)) | np.uint64(1)
     identity = np.empty(len(vectors), np.uint64)
     for start, end in _blocks(len(vectors)):
         bits = vectors[start:end].view(np.uint32) * weights
         identity[start:end] = bits.sum(axis=1, dtype=np.uint64)
-    return mixed(identity)
+    return mix_bits(identity)
 
 
 def _firsts(identity: Words) -> Counts:
-    """Say for each row which is the first that equals it."""
+    """Return for each row the first row that equals it."""
     _, first, same = np.unique(identity, return_index=True, return_inverse=True)
     return first[same].astype(np.int64)
 
 
-def _mean(vectors: Vectors) -> Centre:
-    """Average, as if there were one vector of zeros more: so that two that are alike stay so.
+def _mean(vectors: Vectors) -> Mean:
+    """Return the mean of the vectors and a vector of zeros.
 
-    Of two vectors alone, less their mean, each would be the other's opposite. Integers are added,
-    so that the order makes no difference.
+    Without the zeros, two similar vectors minus their mean would be opposites. The sum is of
+    integers, so that the order makes no difference.
     """
     scale = 2.0 ** (30 - np.ceil(np.log2(max(float(np.abs(vectors).max(initial=0)), 2.0**-100))))
     total = np.zeros(vectors.shape[1], np.int64)
     for start, end in _blocks(len(vectors)):
         total += np.rint(vectors[start:end] * scale).astype(np.int64).sum(axis=0)
-    mean: Centre = total / (scale * (len(vectors) + 1))
+    mean: Mean = total / (scale * (len(vectors) + 1))
     return mean
 
 
@@ -143,19 +143,19 @@ def _blocks(height: int) -> Iterator[tuple[int, int]]:
 
 
 @dataclass(frozen=True)
-class _Space:
-    """Vectors seen from their mean."""
+class _CentredVectors:
+    """Vectors relative to their mean."""
 
     vectors: Vectors
     rows: Counts
-    mean: Centre
-    lengths: Centre
+    mean: Mean
+    lengths: Mean
     rounded: Vectors
     """The directions, as integers: rows by dimensions."""
 
     @classmethod
-    def around(cls, vectors: Vectors, rows: Counts, mean: Centre) -> "_Space":
-        """Look from `mean` at those vectors that are `rows`."""
+    def around(cls, vectors: Vectors, rows: Counts, mean: Mean) -> "_CentredVectors":
+        """Return the vectors of `rows` relative to `mean`."""
         lengths = np.empty(len(rows))
         rounded = np.empty((len(rows), vectors.shape[1]), np.float32)
         for start, end in _blocks(len(rows)):
@@ -166,7 +166,7 @@ class _Space:
         return cls(vectors, rows, mean, lengths, rounded)
 
     def cosine(self, one: Counts, other: Counts) -> Similarities:
-        """Compare pairs as exactly as float64 can."""
+        """Return the cosines of pairs in float64."""
         cosine = np.zeros(len(one))
         for start in range(0, len(one), _PAIRS):
             pair = slice(start, start + _PAIRS)
@@ -177,7 +177,7 @@ class _Space:
         return np.minimum(cosine, 1.0)
 
     def least(self, threshold: float) -> float:
-        """Say what the product of rounded directions is at least where a cosine is."""
+        """Return the least product of rounded directions for a cosine of at least `threshold`."""
         off = np.sqrt(self.rounded.shape[1]) / 2 / _LENGTH
         return float((threshold - 2 * off - off**2) * _LENGTH**2)
 
@@ -188,11 +188,11 @@ def _cells(rounded: Vectors, identity: Words) -> _Cells:
         everything = np.zeros((height, 1), np.int64)
         return _Cells(np.arange(height), np.array([0, height]), everything)
     number = 2 * int(np.sqrt(height))
-    # By what they hold, so that the order of the rows makes no difference.
+    # By content, so that the order of the rows makes no difference.
     pivots = rounded[np.argsort(identity)[:number]].T
     probes = np.empty((height, min(PROBES, number)), np.int64)
     for start, end in _blocks(height):
-        # Products are integers, and of equal ones the first pivot is the nearer.
+        # Products are integers; of equal ones, the first pivot counts as nearer.
         near = (rounded[start:end] @ pivots).astype(np.int64) * number - np.arange(number)
         probes[start:end] = np.argpartition(-near, range(probes.shape[1]))[:, : probes.shape[1]]
     order = np.argsort(probes[:, 0], kind="stable")
@@ -202,9 +202,9 @@ def _cells(rounded: Vectors, identity: Words) -> _Cells:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Keep BLAS from putting all its threads to many small products, where that can be done.
+    """Limit BLAS to one thread, if threadpoolctl is installed.
 
-    They would wait for each other most of the time.
+    For many small products, its threads would wait for each other most of the time.
     """
     try:
         from threadpoolctl import threadpool_limits
@@ -216,41 +216,41 @@ def _one_thread() -> Iterator[None]:
 
 
 Span = tuple[int, int]
-"""The first of some rows, and one past the last."""
+"""A range of rows: the first, and one past the last."""
 
 
 class _Search:
-    """Goes through rows in blocks, looking in the cells around each for those that stay."""
+    """Processes rows in blocks, and searches the cells around each row for kept ones."""
 
     def __init__(
         self,
-        space: _Space,
+        centred: _CentredVectors,
         cells: _Cells,
         settled: int,
         threshold: float,
         *,
         is_settled_only: bool,
     ) -> None:
-        self._last = settled if is_settled_only else len(space.rows)
-        self._space, self._cells = space, cells
+        self._last = settled if is_settled_only else len(centred.rows)
+        self._centred, self._cells = centred, cells
         self._settled, self._threshold = settled, threshold
-        self._least = space.least(threshold)
-        self._found = Found.nothing(len(space.rows))
-        # Each cell's rows lie together.
-        self._by_cell = space.rounded[cells.order]
+        self._least = centred.least(threshold)
+        self._found = Found.nothing(len(centred.rows))
+        # The rows of each cell are contiguous.
+        self._by_cell = centred.rounded[cells.order]
 
     def run(self) -> Found:
         """Find each row's twin."""
-        whole = len(self._space.rows) <= EXHAUSTIVE
+        whole = len(self._centred.rows) <= EXHAUSTIVE
         with nullcontext() if whole else _one_thread():
-            for start, end in _blocks(len(self._space.rows)):
+            for start, end in _blocks(len(self._centred.rows)):
                 self._take(*self._candidates((start, end), (0, start)))
-                # Most rows of a crowd are dropped by now, and need no comparing with each other.
+                # Most near-duplicates are dropped by now, and need not be compared with each other.
                 self._settle(*self._candidates((start, end), (start, end)))
         return self._found
 
     def _candidates(self, block: Span, among: Span) -> tuple[Counts, Counts]:
-        """Pair rows of a block with earlier ones that are close to them and may stay."""
+        """Return candidate pairs: rows of a block, and close earlier ones that may be kept."""
         probes = self._cells.probes[slice(*block)]
         order = np.argsort(probes, axis=None, kind="stable")
         cells = np.arange(len(self._cells.starts))
@@ -262,12 +262,12 @@ class _Search:
         return np.concatenate([pair[0] for pair in found]), np.concatenate([p[1] for p in found])
 
     def _in_cell(self, cell: int, among: Span, rows: Counts) -> Iterator[tuple[Counts, Counts]]:
-        """Pair rows with earlier ones of a cell."""
+        """Yield candidate pairs: rows, and earlier ones in a cell."""
         order, starts = self._cells.order, self._cells.starts
         own = order[starts[cell] : starts[cell + 1]]
         first, last = starts[cell] + np.searchsorted(own, among)
-        rounded = self._space.rounded[rows]
-        # Before what was there already nothing comes.
+        rounded = self._centred.rounded[rows]
+        # No row comes before a settled one.
         before = np.where(rows < self._settled, 0, np.minimum(rows, self._last))[:, None]
         for tile in range(first, last, _TILE):
             others = order[tile : min(tile + _TILE, last)]
@@ -277,7 +277,7 @@ class _Search:
             yield others[earlier], rows[later]
 
     def _settle(self, earlier: Counts, later: Counts) -> None:
-        """Decide among the rows of a block, each in turn: one that stays drops those like it."""
+        """Decide on the rows of a block in order: a kept row drops the similar ones."""
         order = np.lexsort((later, earlier))
         earlier, later = earlier[order], later[order]
         starts = np.flatnonzero(np.diff(earlier, prepend=-1)).tolist()
@@ -286,6 +286,6 @@ class _Search:
                 self._take(earlier[start:end], later[start:end])
 
     def _take(self, twins: Counts, rows: Counts) -> None:
-        cosine = self._space.cosine(twins, rows)
+        cosine = self._centred.cosine(twins, rows)
         alike = cosine >= self._threshold
         self._found.note(twins[alike], rows[alike], cosine[alike])

@@ -1,7 +1,7 @@
-"""Find for each of several sets' texts the other sets that have one like it.
+"""Find near-duplicates across several sets of texts.
 
-Unlike dedup, which looks for one twin that stays, each text is held against every set that it is
-not in, whatever else is like it in its own.
+Unlike dedup, which finds one kept twin, each text is compared with every set that it is not in,
+whatever its near-duplicates in its own set.
 """
 
 from typing import NamedTuple
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from soupstock.similarity.buckets import Members, Similarities, shared_buckets
-from soupstock.similarity.clusters import sets_of
+from soupstock.similarity.clusters import shingle_sets
 from soupstock.similarity.cosine import Vectors, similar
 from soupstock.similarity.minhash import (
     Bands,
@@ -28,49 +28,49 @@ from soupstock.similarity.minhash import (
 Flags = npt.NDArray[np.bool_]
 
 CROWD = 8
-"""How many texts of a set that share a band are compared: a band that more share is boilerplate,
-and whoever is alike in more than that shares others."""
+"""How many texts of a set that share a band are compared; a band that more share is boilerplate,
+and near-duplicates share other bands too."""
 
 _CHUNK_CHARACTERS = 1 << 19
 _PAIRS = 1 << 18
 
 
-class Crossed(NamedTuple):
-    """For each text (by sets) the index of one like it in that set, -1 where there is none."""
+class CrossMatches(NamedTuple):
+    """For each text and set the index of a near-duplicate in that set, -1 if there is none."""
 
     twin: Counts
     similarity: Similarities
 
     @classmethod
-    def nothing(cls, shape: tuple[int, int]) -> "Crossed":
-        """Say of so many texts and sets that there is nothing."""
+    def nothing(cls, shape: tuple[int, int]) -> "CrossMatches":
+        """Return the result for this many texts and sets without any matches."""
         return cls(np.full(shape, -1, np.int64), np.zeros(shape))
 
     def note(self, which: int, texts: Counts, twins: Counts, similarity: Similarities) -> None:
-        """Note what in one set is like some texts."""
+        """Set the matches of some texts in one set."""
         self.twin[texts, which], self.similarity[texts, which] = twins, similarity
 
 
-def nearly_same(texts: pl.Series, member: Flags, threshold: float) -> Crossed:
-    """Find for each text the sets that have one with a Jaccard similarity of their word 3-grams.
+def minhash_matches(texts: pl.Series, member: Flags, threshold: float) -> CrossMatches:
+    """Find for each text a near-duplicate in each set, by Jaccard similarity of word 3-grams.
 
-    `texts` are different from each other and none is null, `member` says which set each is in
-    (texts by sets); a set that a text is in itself is not looked at. Which pairs are compared is
-    found by MinHash bands (Broder 1997), and each is then compared exactly, so none is below
-    `threshold`; of those at the threshold about one in a hundred is missed, of more similar ones
-    hardly any. Of the texts of a set that share a band the first `CROWD` are compared.
+    `texts` are distinct and not null. `member` (texts by sets) says which sets a text is in; it is
+    not compared with those. Candidate pairs come from MinHash bands (Broder 1997) and are then
+    compared exactly, so none is below `threshold`. About one in a hundred pairs at the threshold is
+    missed, and hardly any more similar one. Of the texts of a set that share a band, the first
+    `CROWD` are compared.
     """
-    found = Crossed.nothing(member.shape)
+    found = CrossMatches.nothing(member.shape)
     if len(texts):
         members = _across(shared_buckets(_keys(texts, threshold), np.arange(len(texts))), member)
         candidates = np.unique(members.rows)
-        sets = sets_of(texts.gather(candidates))
+        sets = shingle_sets(texts.gather(candidates))
         members = Members(members.buckets, np.searchsorted(candidates, members.rows))
         for which in range(member.shape[1]):
             near = _near(members, sets, member[candidates, which], threshold)
-            there = np.flatnonzero(near.twin[:, 0] >= 0)
-            twins = candidates[near.twin[there, 0]]
-            found.note(which, candidates[there], twins, near.similarity[there, 0])
+            matched = np.flatnonzero(near.twin[:, 0] >= 0)
+            twins = candidates[near.twin[matched, 0]]
+            found.note(which, candidates[matched], twins, near.similarity[matched, 0])
     return found
 
 
@@ -85,7 +85,7 @@ def _keys(texts: pl.Series, threshold: float) -> Words:
 
 
 def _across(members: Members, member: Flags) -> Members:
-    """Leave out the buckets whose texts are all in the same sets: nothing there is to be found."""
+    """Remove the buckets whose texts are all in the same sets, and so have no matches."""
     buckets, rows = members
     if not buckets.size:
         return members
@@ -98,45 +98,47 @@ def _across(members: Members, member: Flags) -> Members:
     return Members(buckets[wanted], rows[wanted])
 
 
-def _near(members: Members, sets: Shingles, is_in: Flags, threshold: float) -> Crossed:
-    """Compare the texts that are not in a set with those of it that they share a bucket with."""
-    found = Crossed.nothing((len(is_in), 1))
-    own = is_in[members.rows]
-    there = Members(members.buckets[own], members.rows[own])
-    buckets, rows = members.buckets[~own], members.rows[~own]
-    first = np.searchsorted(there.buckets, buckets)
-    number = np.searchsorted(there.buckets, buckets, side="right") - first
+def _near(members: Members, sets: Shingles, is_in: Flags, threshold: float) -> CrossMatches:
+    """Compare texts outside a set with the texts of the set that share a bucket with them."""
+    found = CrossMatches.nothing((len(is_in), 1))
+    is_member = is_in[members.rows]
+    inside = Members(members.buckets[is_member], members.rows[is_member])
+    buckets, rows = members.buckets[~is_member], members.rows[~is_member]
+    first = np.searchsorted(inside.buckets, buckets)
+    number = np.searchsorted(inside.buckets, buckets, side="right") - first
     for nth in range(min(CROWD, int(number.max(initial=0)))):
         left = (number > nth) & (found.twin[rows, 0] < 0)
-        pairs = np.unique(np.stack((rows[left], there.rows[first[left] + nth]), axis=1), axis=0)
+        pairs = np.unique(np.stack((rows[left], inside.rows[first[left] + nth]), axis=1), axis=0)
         for start in range(0, len(pairs), _PAIRS):
             _compare(pairs[start : start + _PAIRS], sets, threshold, found)
     return found
 
 
-def _compare(pairs: Counts, sets: Shingles, threshold: float, found: Crossed) -> None:
+def _compare(pairs: Counts, sets: Shingles, threshold: float, found: CrossMatches) -> None:
     sizes = sets.sizes
     texts, twins = pairs[:, 0], pairs[:, 1]
     small = np.minimum(sizes[texts], sizes[twins])
-    # The smaller set holds too little of the larger to be like it.
+    # Otherwise the smaller set has too few elements to be similar.
     near = np.flatnonzero(small >= threshold * np.maximum(sizes[texts], sizes[twins]))
     similarity = jaccard(sets, texts[near], twins[near])
     alike = similarity >= threshold
     found.note(0, texts[near[alike]], twins[near[alike]], similarity[alike])
 
 
-def same_meaning(vectors: Vectors, member: Flags, threshold: float) -> Crossed:
-    """Find for each text the sets that have one whose embedding points nearly the same way.
+def cosine_matches(vectors: Vectors, member: Flags, threshold: float) -> CrossMatches:
+    """Find for each text a text in each set whose embedding has nearly the same direction.
 
-    As `semantic.similar` does it, whatever else is like the text in its own set.
+    This is as in `cosine.similar`, whatever the text's near-duplicates in its own set.
     """
-    found = Crossed.nothing(member.shape)
+    found = CrossMatches.nothing(member.shape)
     for which in range(member.shape[1]):
         own, others = np.flatnonzero(member[:, which]), np.flatnonzero(~member[:, which])
         order = np.concatenate((own, others))
         near = similar(vectors[order], threshold, len(own), is_settled_only=True)
         twins = near.twin[len(own) :]
-        # A twin among the others is a copy, which has none in the set either.
-        there = np.flatnonzero((twins >= 0) & (twins < len(own)))
-        found.note(which, others[there], own[twins[there]], near.similarity[len(own) :][there])
+        # A twin outside the set is an equal vector, which has no match in the set either.
+        matched = np.flatnonzero((twins >= 0) & (twins < len(own)))
+        found.note(
+            which, others[matched], own[twins[matched]], near.similarity[len(own) :][matched]
+        )
     return found

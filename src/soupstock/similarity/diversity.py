@@ -1,7 +1,7 @@
-"""How different texts are from each other, in figures that have a name in the literature.
+"""Measure how different texts are from each other, by figures known from the literature.
 
-Pure functions of texts: knows no rows, no models and no files. A figure of few texts says little,
-and most of them depend on how many there are: compare like with like.
+These are pure functions of texts: they know no rows, no models and no files. For few texts they say
+little, and most of them depend on the number of texts: compare equally many.
 """
 
 import math
@@ -14,51 +14,51 @@ from typing import NamedTuple
 import numpy as np
 
 from soupstock.similarity.cosine import UNIT, Vectors, directions
-from soupstock.similarity.minhash import folded, grams, words
+from soupstock.similarity.minhash import folded, ngrams, word_hashes
 from soupstock.similarity.tfidf import sketched
 
 OPENING = 3
-"""How many words make an opening."""
+"""The number of words in an opening."""
 
 PHRASE = 6
-"""How many words make a phrase."""
+"""The number of words in a phrase."""
 
-FEWEST = 30
-"""Of fewer texts nothing is said to have collapsed."""
+MIN_TEXTS = 30
+"""With fewer texts, there are no alarms."""
 
-# What prose by people, and that of models that are asked different things, stays clear of:
-# see docs/pruning.md.
+# Prose by people, and by models that are asked different things, stays below these; see
+# docs/pruning.md.
 _OPENING_SHARE, _PHRASE_SHARE, _REPEAT_SHARE = 0.25, 0.25, 0.1
 _COMPRESSION, _DIFFERENT = 5.0, 0.05
 
 
-class Common(NamedTuple):
-    """Words that many texts have in common, and the share of the texts that do."""
+class CommonPhrase(NamedTuple):
+    """Words that many texts have in common, and the share of these texts."""
 
     words: str
     share: float
 
 
 class Diversity(NamedTuple):
-    """How different some texts are."""
+    """The diversity of some texts."""
 
     texts: int
     distinct: tuple[float, float, float]
-    """Different words, pairs and threes of words, each as a share of all (Li et al. 2016)."""
+    """Distinct words, pairs and triples of words, each as a share of all (Li et al. 2016)."""
     compression: float
-    """How many times smaller zlib makes them: the more alike, the more (Shaib et al. 2024)."""
+    """The compression ratio of zlib: it is high for similar texts (Shaib et al. 2024)."""
     vendi: float
-    """How many texts that have nothing in common are as diverse (Friedman and Dieng 2023)."""
-    opening: Common
-    """The commonest first words."""
-    phrase: Common
-    """The commonest run of words, anywhere."""
+    """How many texts without anything in common are as diverse (Friedman and Dieng 2023)."""
+    opening: CommonPhrase
+    """The most common first words."""
+    phrase: CommonPhrase
+    """The most common run of words, anywhere."""
     repeats: float
-    """The share of the texts that nearly repeat another one."""
+    """The share of texts that are near-duplicates of another one."""
 
     def alarms(self) -> list[str]:
-        """Say in plain words what looks as if a model had fallen into one way of answering."""
-        if self.texts < FEWEST:
+        """Describe signs that a model always answers in the same way."""
+        if self.texts < MIN_TEXTS:
             return []
         found = []
         if self.opening.share >= _OPENING_SHARE:
@@ -88,9 +88,9 @@ def _least_vendi(texts: int) -> float:
 def diversity(
     texts: Sequence[str], repeats: float = 0.0, vectors: Vectors | None = None
 ) -> Diversity:
-    """Measure texts; `vectors` are their embeddings, without which their words are compared.
+    """Measure texts; `vectors` are their embeddings. Default: vectors of their words.
 
-    `repeats` is the share of near-duplicates, for whoever has counted them.
+    `repeats` is the share of near-duplicates, if it is known.
     """
     ordered = sorted(texts, key=_draw)
     return Diversity(
@@ -105,18 +105,18 @@ def diversity(
 
 
 def _draw(text: str) -> bytes:
-    """Shuffle by content, so that neither order nor neighbours make a difference."""
+    """Return a sort key that shuffles texts by content, independent of their order."""
     return blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
 
 
 def distinct(texts: Sequence[str], size: int) -> float:
-    """Return how many different runs of `size` words there are, as a share of all; 1 of none."""
-    runs = grams(words([folded(text) for text in texts]), size).flat
+    """Return the number of distinct runs of `size` words as a share of all; 1 if there are none."""
+    runs = ngrams(word_hashes([folded(text) for text in texts]), size).flat
     return len(np.unique(runs)) / len(runs) if len(runs) else 1.0
 
 
 def compression(texts: Iterable[str]) -> float:
-    """Return how many times smaller zlib makes texts, one after the other; 1 of none."""
+    """Return the compression ratio of zlib for the joined texts; 1 if there are none."""
     packer, before, after = zlib.compressobj(6), 0, 0
     for text in texts:
         data = f"{text}\n".encode(errors="surrogatepass")
@@ -126,17 +126,17 @@ def compression(texts: Iterable[str]) -> float:
 
 
 def vendi(vectors: Vectors) -> float:
-    """Return the exponential of the entropy of the similarities' eigenvalues; 0 of no vectors.
+    """Return the exponential of the entropy of the similarities' eigenvalues; 0 without vectors.
 
-    It goes from 1, where all are alike, to the number of vectors or dimensions. What all have in
-    common is subtracted first, as for semantic dedup.
+    It goes from 1, if all vectors are equal, to the number of vectors or dimensions. Their mean is
+    subtracted first, as for semantic dedup.
     """
     near = directions(vectors).astype(np.float64)
     near = near[near.any(axis=1)]
     if not len(near):
         return 0.0
     near /= np.sqrt(np.square(near).sum(axis=1, keepdims=True))
-    # Of the two products the smaller one has the same eigenvalues, but for zeros.
+    # Both products have the same eigenvalues apart from zeros; take the smaller one.
     product = near.T @ near if len(near) > near.shape[1] else near @ near.T
     values = np.linalg.eigvalsh(product / len(near))
     values = values[values > UNIT**-1]
@@ -144,19 +144,21 @@ def vendi(vectors: Vectors) -> float:
 
 
 def effective(counts: Iterable[int]) -> float:
-    """Return how many equally frequent values are as diverse (Hill 1973, of order 1)."""
-    there = [count for count in counts if count]
-    total = sum(there)
-    return math.exp(-math.fsum(n / total * math.log(n / total) for n in there)) if there else 0.0
+    """Return the number of equally frequent values that are as diverse (Hill 1973, order 1)."""
+    present = [count for count in counts if count]
+    total = sum(present)
+    return (
+        math.exp(-math.fsum(n / total * math.log(n / total) for n in present)) if present else 0.0
+    )
 
 
-def commonest(phrases: Iterable[str], of: int) -> Common:
-    """Return the commonest phrase, the first in the alphabet of several, with its share."""
+def commonest(phrases: Iterable[str], of: int) -> CommonPhrase:
+    """Return the most common phrase (of several, the first in the alphabet) with its share."""
     counts = Counter(phrase for phrase in phrases if phrase)
     if not counts:
-        return Common("", 0.0)
+        return CommonPhrase("", 0.0)
     phrase, count = min(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return Common(phrase, count / of)
+    return CommonPhrase(phrase, count / of)
 
 
 def _split(text: str) -> list[str]:
@@ -168,26 +170,26 @@ def _opening(text: str) -> str:
     return " ".join(own[:OPENING]) if len(own) > OPENING else ""
 
 
-def _commonest_phrase(texts: Sequence[str]) -> Common:
-    """Find the run of words that most texts have; each text counts once."""
-    hashed = grams(words([folded(text) for text in texts]), PHRASE)
+def _commonest_phrase(texts: Sequence[str]) -> CommonPhrase:
+    """Return the run of words that most texts have; each text counts once."""
+    hashed = ngrams(word_hashes([folded(text) for text in texts]), PHRASE)
     owner = np.repeat(np.arange(len(texts)), hashed.sizes)
     order = np.lexsort((owner, hashed.flat))
     runs, owners = hashed.flat[order], owner[order]
     first = np.ones(len(runs), bool)
     first[1:] = (runs[1:] != runs[:-1]) | (owners[1:] != owners[:-1])
     values, places, counts = np.unique(runs[first], return_index=True, return_counts=True)
-    if not len(values) or counts.max() < 2:  # noqa: PLR2004 - one text alone shares nothing
-        return Common("", 0.0)
+    if not len(values) or counts.max() < 2:  # noqa: PLR2004 - a phrase needs two texts
+        return CommonPhrase("", 0.0)
     best = int(np.flatnonzero(counts == counts.max())[0])
     text = int(owners[first][places[best]])
     place = int(np.flatnonzero(hashed.flat[hashed.starts[text] :] == values[best])[0])
-    return Common(_words_at(texts[text], place), float(counts[best]) / len(texts))
+    return CommonPhrase(_words_at(texts[text], place), float(counts[best]) / len(texts))
 
 
 def _words_at(text: str, place: int) -> str:
-    """Return the words of a run, as nearly as words between spaces tell."""
-    ends = np.cumsum(words([folded(part) for part in text.split()]).sizes)
+    """Return the words of a run, as far as spaces separate words."""
+    ends = np.cumsum(word_hashes([folded(part) for part in text.split()]).sizes)
     parts = text.split()
     first = int(np.searchsorted(ends, place, side="right"))
     last = int(np.searchsorted(ends, place + PHRASE - 1, side="right"))

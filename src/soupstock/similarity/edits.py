@@ -1,19 +1,18 @@
-"""Spoil texts in known ways, so that what looks for them can be measured.
+"""Make canaries: items of an evaluation set, edited to measure whether they are still found.
 
-A canary is an item of an evaluation set that was edited as somebody would who copies it, quotes it
-or says it in other words. The edits are rules and no model's: a paraphrase by a person or a large
-model is further from its item than any of these.
+The edits imitate somebody who copies an item, quotes it or says it in other words. They are rules,
+without a model: a paraphrase by a person or a large model differs more than any of these.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 
-MOST = 200
-"""How many items are made canaries of, in each way."""
+MAX_ITEMS = 200
+"""The maximum number of items with canaries."""
 
-FEWEST_WORDS = 6
-"""Shorter items are not edited: too little of them would be left."""
+MIN_WORDS = 6
+"""Shorter items are not edited, because too little of them would be left."""
 
 _WORD = re.compile(r"[A-Za-z]+")
 _BREAK = re.compile(r"(?<=[.!?;,])\s+")
@@ -50,23 +49,23 @@ _AFTER = "Please show how you get there, step by step, and check the result at t
 
 
 def copied(text: str) -> str:
-    """Change case, spaces and signs."""
+    """Change case and spaces, and remove punctuation."""
     return re.sub(r"[,;:!?.]", "", text.upper()).replace(" ", "  ")
 
 
 def cut(text: str) -> str:
-    """Leave out the last quarter."""
+    """Remove the last quarter."""
     words = text.split()
     return " ".join(words[: max(1, len(words) * 3 // 4)])
 
 
 def framed(text: str) -> str:
-    """Put words before and after, in which it stands as it is."""
+    """Add sentences before and after."""
     return f"{_BEFORE} {text} {_AFTER}"
 
 
 def reordered(text: str) -> str:
-    """Turn sentences and clauses around; without any, the two halves."""
+    """Reverse the order of sentences and clauses, or of the two halves."""
     parts = _BREAK.split(text)
     if len(parts) == 1:
         words = text.split()
@@ -75,7 +74,7 @@ def reordered(text: str) -> str:
 
 
 def reworded(text: str) -> str:
-    """Put other words for those that have a synonym here."""
+    """Replace words by their synonyms."""
     return _WORD.sub(_synonym, text)
 
 
@@ -85,7 +84,7 @@ def _synonym(found: re.Match[str]) -> str:
 
 
 def rewritten(text: str) -> str:
-    """Put other words, turn clauses around, and exchange every sixth word with the next."""
+    """Use synonyms, reverse clauses, and swap every sixth word with the next."""
     words = reordered(reworded(text)).split()
     for place in range(2, len(words) - 1, 6):
         words[place], words[place + 1] = words[place + 1], words[place]
@@ -100,13 +99,13 @@ EDITS: Mapping[str, Callable[[str], str]] = {
     "synonyms": reworded,
     "synonyms, clauses and word order": rewritten,
 }
-"""The ways in which items are edited, by what is done."""
+"""The edits, by their descriptions."""
 
 
-def planted(items: Sequence[str], most: int = MOST) -> dict[str, list[str]]:
-    """Edit some of the items in each way; an item that an edit leaves as it was is left out.
+def planted(items: Sequence[str], most: int = MAX_ITEMS) -> dict[str, list[str]]:
+    """Edit some of the items in each way; leave out items that an edit does not change.
 
-    Which items are taken depends on what they hold, not on their order.
+    The choice of items depends on their content, not on their order.
     """
     some = chosen(items, most)
     return {
@@ -116,8 +115,8 @@ def planted(items: Sequence[str], most: int = MOST) -> dict[str, list[str]]:
 
 
 def chosen(items: Sequence[str], most: int) -> list[str]:
-    """Draw items that are long enough, each once: by what they hold, not by their order."""
-    return sorted({item for item in items if len(item.split()) >= FEWEST_WORDS}, key=_draw)[:most]
+    """Choose items that are long enough, each once: by content, not by order."""
+    return sorted({item for item in items if len(item.split()) >= MIN_WORDS}, key=_draw)[:most]
 
 
 def _draw(text: str) -> bytes:

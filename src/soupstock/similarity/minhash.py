@@ -1,7 +1,7 @@
 """Hash texts for comparison: shingles, and the MinHash bands that similar texts share.
 
-Nothing here depends on the machine, the process, or a library's own hashing: the same texts give
-the same numbers everywhere. Knows no rows, and not what is done with similar texts.
+Nothing here depends on the machine, the process or the hash functions of a library: the same texts
+give the same numbers everywhere. Knows no rows.
 """
 
 import unicodedata
@@ -20,11 +20,11 @@ Counts = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.uint8] | npt.NDArray[np.uint32]
 
 GRAM = 3
-"""How many words make a shingle."""
+"""The number of words in a shingle."""
 
 PERMUTATIONS = 125
 RECALL = 0.985
-"""Share of the pairs at the very threshold that must share a band; above it more do."""
+"""The share of pairs exactly at the threshold that must share a band; above it, more do."""
 
 _MOST_ROWS_PER_BAND = 5
 _BASE = 0x5851F42D4C957F2D
@@ -34,10 +34,10 @@ _TEXT_BITS = np.uint64(16)
 _HASH_BITS = np.uint64(48)
 _HASH = np.uint64((1 << 48) - 1)
 
-# Pieces of so many numbers stay in a processor's cache.
+# Pieces of this many numbers fit in the processor's cache.
 _PIECE = 1 << 15
 
-# How a code point reads: not looked at yet, between words, part of a word, a word of its own.
+# The kind of a code point: not yet known, between words, part of a word, a word of its own.
 _UNSEEN, _BETWEEN, _PART, _WHOLE = range(4)
 # Thai and Lao, Myanmar, Khmer, kana, CJK: written without spaces.
 _UNSPACED = (
@@ -54,20 +54,20 @@ class Shingles(NamedTuple):
 
     @property
     def sizes(self) -> Counts:
-        """How many shingles each text has."""
+        """The number of shingles of each text."""
         return np.diff(self.starts)
 
 
 @dataclass(frozen=True)
 class Bands:
-    """How a signature is cut: `number` bands of `rows` minima each."""
+    """How a signature is divided: into `number` bands of `rows` minima each."""
 
     number: int
     rows: int
 
     @classmethod
     def finding(cls, threshold: float) -> "Bands":
-        """Take as many rows per band as still find the pairs at the threshold: 5 at 0.7."""
+        """Return as many rows per band as still find the pairs at the threshold: 5 at 0.7."""
         for rows in range(_MOST_ROWS_PER_BAND, 1, -1):
             number = PERMUTATIONS // rows
             if 1 - (1 - threshold**rows) ** number >= RECALL:
@@ -76,17 +76,17 @@ class Bands:
 
 
 def folded(text: str) -> str:
-    """Even out what is no difference between two texts: compatibility forms and case."""
+    """Normalise a text for comparison: compatibility forms and case."""
     return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
 
 
 def digest(text: str, size: int = 16) -> bytes:
-    """Hash a text after evening out its spaces, to `size` bytes."""
+    """Hash a text with normalised spaces, to `size` bytes."""
     return blake2b(" ".join(text.split()).encode(), digest_size=size).digest()
 
 
-def mixed(x: Words) -> Words:
-    """Spread every bit over the whole word, by xorshift and multiplication."""
+def mix_bits(x: Words) -> Words:
+    """Spread every bit over the whole 64 bits, by xorshift and multiplication."""
     for _ in range(2):
         x = (x ^ (x >> _HALF)) * _MIX
     return x ^ (x >> _HALF)
@@ -94,13 +94,13 @@ def mixed(x: Words) -> Words:
 
 @cache
 def _odd(purpose: int, number: int) -> Words:
-    """Draw random odd factors, others for each purpose."""
+    """Return pseudo-random odd factors, different ones for each purpose."""
     seeds = np.arange(1, number + 1, dtype=np.uint64) + np.uint64(purpose << 32)
-    return mixed(seeds) | np.uint64(1)
+    return mix_bits(seeds) | np.uint64(1)
 
 
 def cut(sizes: Counts, most: int) -> Iterator[tuple[int, int]]:
-    """Cut things of these sizes into runs of at most `most` together, or of one that is larger."""
+    """Yield ranges of items whose sizes add up to at most `most`; a larger item is alone."""
     ends = np.cumsum(sizes)
     start = 0
     while start < len(ends):
@@ -113,14 +113,14 @@ def cut(sizes: Counts, most: int) -> Iterator[tuple[int, int]]:
 def shingles(texts: Sequence[str]) -> Shingles:
     """Hash each folded text's shingles, in order and as often as they occur.
 
-    They are its word 3-grams; its words, where there are fewer than three; the whole text, where
-    there is none. In scripts without spaces a letter is a word.
+    They are its word 3-grams; its words, if there are fewer than three; the whole text, if it has
+    none. In scripts without spaces, each letter is a word.
     """
     lengths = np.fromiter(map(len, texts), np.int64, len(texts)) + 1
     return joined([_shingles(texts[start:end]) for start, end in cut(lengths, _PIECE)])
 
 
-def words(texts: Sequence[str]) -> Shingles:
+def word_hashes(texts: Sequence[str]) -> Shingles:
     """Hash each folded text's words, in order; a text may have none."""
     lengths = np.fromiter(map(len, texts), np.int64, len(texts)) + 1
     parts = [_hashed_words(texts[start:end]) for start, end in cut(lengths, _PIECE)]
@@ -128,7 +128,7 @@ def words(texts: Sequence[str]) -> Shingles:
 
 
 def joined(parts: Sequence[Shingles]) -> Shingles:
-    """Put the shingles of several lists of texts into one."""
+    """Concatenate the shingles of several lists of texts."""
     starts = np.concatenate(([0], *(part.sizes for part in parts))).cumsum()
     return Shingles(
         np.concatenate([np.empty(0, np.uint64), *(part.flat for part in parts)]), starts
@@ -143,7 +143,7 @@ def code_points(text: str) -> Codes:
 
 
 def _hashed_words(texts: Sequence[str]) -> tuple[Words, Counts]:
-    """Hash the texts' words, and say where each text's end."""
+    """Hash the words of texts; return also the end of each text's words."""
     lengths = np.fromiter(map(len, texts), np.int64, len(texts)) + 1
     hashes, first = _words(code_points("\n".join([*texts, ""])))
     return hashes, np.searchsorted(first, np.cumsum(lengths))
@@ -160,8 +160,8 @@ def _shingles(texts: Sequence[str]) -> Shingles:
     return Shingles(hashes, starts)
 
 
-def grams(sets: Shingles, size: int) -> Shingles:
-    """Hash every run of `size` words within a text; none where it has fewer."""
+def ngrams(sets: Shingles, size: int) -> Shingles:
+    """Hash every run of `size` words within a text."""
     factors, number = _odd(4, size), max(0, len(sets.flat) - size + 1)
     hashes = np.zeros(number, np.uint64)
     for k in range(size):
@@ -169,7 +169,7 @@ def grams(sets: Shingles, size: int) -> Shingles:
     text = np.repeat(np.arange(len(sets.sizes)), sets.sizes)
     inside = text[:number] == text[size - 1 :][:number]
     counts = np.maximum(sets.sizes - size + 1, 0)
-    return Shingles(mixed(hashes[inside]), np.concatenate(([0], np.cumsum(counts))))
+    return Shingles(mix_bits(hashes[inside]), np.concatenate(([0], np.cumsum(counts))))
 
 
 def _grams(words: Words, ends: Counts) -> tuple[Words, Counts]:
@@ -193,10 +193,10 @@ def _grams(words: Words, ends: Counts) -> tuple[Words, Counts]:
 
 
 def _words(codes: Codes) -> tuple[Words, Counts]:
-    """Hash every word, by a polynomial over its letters, and say where it begins."""
+    """Hash every word, by a polynomial over its letters; return also where it begins."""
     first, last = _spans(codes)
     powers, inverses = _powers(1 << max(10, len(codes).bit_length()))
-    # Sums up to each letter give every word's at once.
+    # Cumulative sums over the letters give the sums of all words at once.
     terms = codes.astype(np.uint64)
     terms *= powers[: len(codes)]
     sums = np.empty(len(codes) + 1, np.uint64)
@@ -206,7 +206,7 @@ def _words(codes: Codes) -> tuple[Words, Counts]:
 
 
 def _spans(codes: Codes) -> tuple[Counts, Counts]:
-    """Find where words begin, and one past where they end. The last code is between words."""
+    """Return where words begin, and one past their ends. The last code is between words."""
     kinds = _kinds(codes)
     if kinds.max() < _WHOLE:
         inside = kinds == _PART
@@ -234,7 +234,7 @@ def _seen() -> npt.NDArray[np.uint8]:
 
 
 def _kinds(codes: Codes) -> npt.NDArray[np.uint8]:
-    """Say how each code point reads, looking each up but once in a process."""
+    """Return the kind of each code point; each is looked up once in a process."""
     table = _seen()
     kinds = table.take(codes, mode="clip")
     unseen = kinds == _UNSEEN
@@ -255,7 +255,7 @@ def band_keys(sets: Shingles, bands: Bands) -> Words:
     """Hash each text's MinHash bands (Broder 1997): an array of bands by texts."""
     factors = _odd(2, bands.number * bands.rows).astype(np.uint32).reshape(bands.number, -1)
     weights = _odd(3, bands.rows)
-    # An odd number times odd numbers permutes these, and keeps none where it was.
+    # Multiplying odd numbers by an odd factor permutes them.
     short = (sets.flat >> _HALF).astype(np.uint32) | np.uint32(1)
     permuted = np.empty_like(short)
     keys = np.zeros((bands.number, len(sets.starts) - 1), np.uint64)
@@ -263,16 +263,16 @@ def band_keys(sets: Shingles, bands: Bands) -> Words:
         for row in range(bands.rows):
             np.multiply(short, factors[band, row], out=permuted)
             keys[band] += np.minimum.reduceat(permuted, sets.starts[:-1]) * weights[row]
-    return mixed(keys)
+    return mix_bits(keys)
 
 
 def identities(sets: Shingles) -> Words:
-    """Hash each text's shingles together: the same for two texts with the same ones."""
+    """Hash each text's set of shingles: texts with the same shingles have the same hash."""
     return np.add.reduceat(sets.flat, sets.starts[:-1])
 
 
 def distinct(sets: Shingles) -> Shingles:
-    """Sort each text's shingles, of which 48 bits are left, and have each but once."""
+    """Reduce shingles to 48 bits; sort those of each text, without repetition."""
     flat = sets.flat >> _TEXT_BITS
     for start, end in pairwise(sets.starts.tolist()):
         flat[start:end].sort()
@@ -283,7 +283,7 @@ def distinct(sets: Shingles) -> Shingles:
 
 
 def jaccard(sets: Shingles, one: Counts, other: Counts) -> npt.NDArray[np.float64]:
-    """Compare the distinct shingles of pairs of texts: those shared, as a share of all."""
+    """Return the Jaccard similarity of pairs of texts, from their distinct shingles."""
     sizes = sets.sizes
     shared = np.empty(len(one), np.int64)
     both = sizes[one] + sizes[other]
@@ -293,14 +293,14 @@ def jaccard(sets: Shingles, one: Counts, other: Counts) -> npt.NDArray[np.float6
 
 
 def _shared(sets: Shingles, one: Counts, other: Counts) -> Counts:
-    """Count the shingles that the two of each pair share."""
+    """Count the shingles that the two texts of each pair share."""
     texts = np.stack((one, other), axis=1).ravel()
     starts = sets.starts[texts]
     sizes = sets.starts[texts + 1] - starts
     places = np.arange(sizes.sum()) + np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
     owners = np.repeat(np.arange(len(texts), dtype=np.uint64) >> np.uint64(1), sizes)
     keys = sets.flat.take(places) | (owners << _HASH_BITS)
-    # Each pair is two ascending runs, which a stable sort merges.
+    # Each pair has two ascending runs, which a stable sort merges.
     keys.sort(kind="stable")
     twice = keys[1:][keys[1:] == keys[:-1]]
     return np.bincount((twice >> _HASH_BITS).astype(np.int64), minlength=len(one))

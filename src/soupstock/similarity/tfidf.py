@@ -1,7 +1,7 @@
-"""Texts as bags of n-grams, weighed by TF-IDF: what they are compared by without a model.
+"""Texts as counts of n-grams, weighted by TF-IDF, to compare them without a model.
 
-Everything is hashed, and sums are over integers or in an order that the text alone gives: the same
-texts give the same numbers everywhere. Knows no rows and no thresholds.
+Everything is hashed, and sums are over integers, or in an order that depends on the text alone: the
+same texts give the same numbers everywhere. Knows no rows and no thresholds.
 """
 
 from collections.abc import Sequence
@@ -19,27 +19,27 @@ from soupstock.similarity.minhash import (
     code_points,
     cut,
     folded,
-    grams,
     joined,
-    mixed,
-    words,
+    mix_bits,
+    ngrams,
+    word_hashes,
 )
 
 Weights = npt.NDArray[np.float64]
 
 LETTERS = (3, 4, 5)
-"""How many characters make an n-gram."""
+"""The lengths of n-grams of characters."""
 
 WIDTH = 256
-"""How many dimensions a sketch of words has."""
+"""The number of dimensions of a hashed vector of words."""
 
 _CHUNK = 1 << 18
 _BUCKETS = 18
-"""In how many buckets (as a power of two) words are counted."""
+"""The number of buckets (as a power of two) in which words are counted."""
 
 
-class Bags(NamedTuple):
-    """Each text's features, ascending and each once: `flat[starts[i]:starts[i + 1]]`."""
+class FeatureCounts(NamedTuple):
+    """Each text's features, sorted and without repetition: `flat[starts[i]:starts[i + 1]]`."""
 
     flat: Words
     counts: Counts
@@ -48,14 +48,14 @@ class Bags(NamedTuple):
 
     @property
     def texts(self) -> Counts:
-        """Say for each feature which text it is in."""
+        """The text of each feature."""
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
 
-def bags_of(features: Shingles) -> Bags:
+def count_features(features: Shingles) -> FeatureCounts:
     """Count each text's features."""
     flat, sizes = features.flat.copy(), features.sizes
-    # Each text by itself: short runs are sorted many times faster than one long one by two keys.
+    # Each text separately: sorting many short runs is faster than sorting one by two keys.
     for start, end in pairwise(features.starts.tolist()):
         flat[start:end].sort()
     first = np.ones(len(flat), bool)
@@ -63,11 +63,11 @@ def bags_of(features: Shingles) -> Bags:
     first[features.starts[:-1][sizes > 0]] = True
     places = np.flatnonzero(first)
     starts = np.searchsorted(places, features.starts)
-    return Bags(flat[places], np.diff(places, append=len(flat)), starts)
+    return FeatureCounts(flat[places], np.diff(places, append=len(flat)), starts)
 
 
-def letters(texts: Sequence[str]) -> Shingles:
-    """Hash each text's runs of 3 to 5 characters, after folding and evening out of spaces."""
+def character_ngrams(texts: Sequence[str]) -> Shingles:
+    """Hash each text's runs of 3 to 5 characters, with normalised case and spaces."""
     even = [f" {' '.join(folded(text).split())} " for text in texts]
     lengths = np.fromiter(map(len, even), np.int64, len(even))
     return joined([_letters(even[start:end]) for start, end in cut(lengths, _CHUNK)])
@@ -76,12 +76,12 @@ def letters(texts: Sequence[str]) -> Shingles:
 def _letters(texts: Sequence[str]) -> Shingles:
     codes = code_points("".join(texts)).astype(np.uint64)
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-    sets = Shingles(mixed(codes + np.uint64(1)), np.concatenate(([0], np.cumsum(lengths))))
-    return _together([grams(sets, size) for size in LETTERS])
+    sets = Shingles(mix_bits(codes + np.uint64(1)), np.concatenate(([0], np.cumsum(lengths))))
+    return _together([ngrams(sets, size) for size in LETTERS])
 
 
 def _together(parts: Sequence[Shingles]) -> Shingles:
-    """Put several kinds of features of the same texts together."""
+    """Combine several kinds of features of the same texts."""
     starts = np.sum([part.starts for part in parts], axis=0)
     flat = np.empty(int(starts[-1]), np.uint64)
     begins = starts[:-1].copy()
@@ -95,37 +95,37 @@ def _together(parts: Sequence[Shingles]) -> Shingles:
 def sketched(texts: Sequence[str], width: int = WIDTH) -> Vectors:
     """Turn texts into vectors of their words and pairs of words, by TF-IDF (texts by `width`).
 
-    Features share dimensions, each with a sign of its own (Weinberger et al. 2009), so cosines are
-    those of the words to about 1/√width. A text without words is a vector of zeros.
+    Features share dimensions, each with its own sign (Weinberger et al. 2009), so cosines are
+    accurate to about 1/√width. A text without words is a vector of zeros.
     """
     chunks = list(cut(np.fromiter(map(len, texts), np.int64, len(texts)) + 1, _CHUNK))
     seen = np.zeros(1 << _BUCKETS, np.int64)
     for start, end in chunks:
-        seen += np.bincount(_bucket(_word_bags(texts[start:end]).flat), minlength=len(seen))
+        seen += np.bincount(_bucket(_word_features(texts[start:end]).flat), minlength=len(seen))
     rarity = np.log((1 + len(texts)) / (1 + seen)) + 1
     vectors = np.zeros((len(texts), width), np.float32)
     for start, end in chunks:
-        bags = _word_bags(texts[start:end])
-        weights = (1 + np.log(bags.counts)) * rarity[_bucket(bags.flat)]
-        vectors[start:end] = sketch(bags, weights, width)
+        features = _word_features(texts[start:end])
+        weights = (1 + np.log(features.counts)) * rarity[_bucket(features.flat)]
+        vectors[start:end] = hashed_vectors(features, weights, width)
     return vectors
 
 
-def _word_bags(texts: Sequence[str]) -> Bags:
-    found = words([folded(text) for text in texts])
-    return bags_of(_together([found, grams(found, 2)]))
+def _word_features(texts: Sequence[str]) -> FeatureCounts:
+    found = word_hashes([folded(text) for text in texts])
+    return count_features(_together([found, ngrams(found, 2)]))
 
 
 def _bucket(features: Words) -> Counts:
-    return (mixed(features) >> np.uint64(64 - _BUCKETS)).astype(np.int64)
+    return (mix_bits(features) >> np.uint64(64 - _BUCKETS)).astype(np.int64)
 
 
-def sketch(bags: Bags, weights: Weights, width: int) -> Vectors:
-    """Add features up in few dimensions, and make each vector one unit long."""
-    hashes = mixed(bags.flat)
-    place = bags.texts * width + (hashes % np.uint64(width)).astype(np.int64)
+def hashed_vectors(features: FeatureCounts, weights: Weights, width: int) -> Vectors:
+    """Add up features in `width` dimensions (feature hashing), and normalise each vector."""
+    hashes = mix_bits(features.flat)
+    place = features.texts * width + (hashes % np.uint64(width)).astype(np.int64)
     signs = np.where(hashes >> np.uint64(63), weights, -weights)
-    height = len(bags.starts) - 1
+    height = len(features.starts) - 1
     vectors = np.bincount(place, signs, height * width).reshape(height, width)
     lengths = np.sqrt(np.square(vectors).sum(axis=1, keepdims=True))
     return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)

@@ -1,7 +1,7 @@
-"""How different the words of two sets of texts are.
+"""Measure how different the words of two sets of texts are.
 
-Words are counted in hashed buckets, so memory does not grow with the texts; two words that share
-one can only make sets look a little more alike.
+Words are counted in hashed buckets, so memory does not grow with the texts. Two words in the same
+bucket can only make the sets look a little more similar.
 """
 
 from collections.abc import Sequence
@@ -11,33 +11,33 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from soupstock.similarity.minhash import Counts, cut, folded, mixed, words
+from soupstock.similarity.minhash import Counts, cut, folded, mix_bits, word_hashes
 
 _BITS = 20
-"""In how many buckets (as a power of two) words are counted."""
+"""The number of buckets (as a power of two) in which words are counted."""
 
 _CHUNK_CHARACTERS = 1 << 19
 
 
 class Vocabulary(NamedTuple):
-    """How often words occur in one half of the texts and in the other: halves by buckets."""
+    """The counts of words in the two halves of the texts: halves by buckets."""
 
     halves: Counts
 
     @property
     def whole(self) -> Counts:
-        """How often they occur in all texts."""
+        """The counts in all texts."""
         total: Counts = self.halves.sum(axis=0)
         return total
 
     @property
     def within(self) -> float | None:
-        """Say how different the two halves are: what chance alone comes to, with half the texts."""
+        """The divergence of the two halves: what chance alone causes, with half of the texts."""
         return divergence(*self.halves)
 
 
 def vocabulary(texts: pl.Series, is_second: npt.NDArray[np.bool_]) -> Vocabulary:
-    """Count the words of texts, none of them null; `is_second` says which half each is in."""
+    """Count the words of texts that are not null; `is_second` assigns each to a half."""
     halves = np.zeros((2, 1 << _BITS), np.int64)
     sizes = texts.str.len_chars().to_numpy().astype(np.int64) + 1
     for start, end in cut(sizes, _CHUNK_CHARACTERS):
@@ -46,18 +46,18 @@ def vocabulary(texts: pl.Series, is_second: npt.NDArray[np.bool_]) -> Vocabulary
 
 
 def _count(halves: Counts, texts: Sequence[str], is_second: npt.NDArray[np.bool_]) -> None:
-    found = words([folded(text) for text in texts])
-    buckets = (mixed(found.flat) >> np.uint64(64 - _BITS)).astype(np.int64)
+    found = word_hashes([folded(text) for text in texts])
+    buckets = (mix_bits(found.flat) >> np.uint64(64 - _BITS)).astype(np.int64)
     half = np.repeat(is_second, found.sizes)
     for number in (0, 1):
         halves[number] += np.bincount(buckets[half == bool(number)], minlength=1 << _BITS)
 
 
 def divergence(one: Counts, other: Counts) -> float | None:
-    """Compare two distributions of words by Jensen and Shannon's divergence, in bits (Lin 1991).
+    """Return the Jensen-Shannon divergence of two distributions of words, in bits (Lin 1991).
 
-    0 where every word is as frequent in both, 1 where they have no word in common; None where one
-    has no words.
+    It is 0 if every word is equally frequent in both, 1 if they have no word in common, and None if
+    one has no words.
     """
     if not (one.any() and other.any()):
         return None
@@ -67,5 +67,5 @@ def divergence(one: Counts, other: Counts) -> float | None:
 
 
 def _entropy(shares: npt.NDArray[np.float64]) -> float:
-    there = shares[shares > 0]
-    return float(-(there * np.log2(there)).sum())
+    positive = shares[shares > 0]
+    return float(-(positive * np.log2(positive)).sum())

@@ -1,4 +1,4 @@
-"""What a person writes, as frozen data, with the line of every mistake.
+"""What a person writes, as frozen data, with the line of each mistake.
 
 Knows no rows and no models.
 """
@@ -7,19 +7,19 @@ from soupstock.spec.fields import (
     MAX_ROWS,
     RESERVED,
     Column,
+    ColumnPath,
     ModelName,
     Name,
-    Path_,
     Repository,
     Role,
-    Texts,
+    TextPath,
 )
 from soupstock.spec.generation import Converse, Generate, Sampling, Task
 from soupstock.spec.judging import Judge, Verify
 from soupstock.spec.pipeline import VERBS, Pipeline, Step, slug, unslugged, verb_of
 from soupstock.spec.pruning import (
+    DEFAULT_THRESHOLDS,
     KINDS,
-    SIMILAR,
     Amount,
     Best,
     Decontaminate,
@@ -43,14 +43,15 @@ from soupstock.spec.source import (
 )
 
 __all__ = [
+    "DEFAULT_THRESHOLDS",
     "KINDS",
     "MAX_ROWS",
     "RESERVED",
-    "SIMILAR",
     "VERBS",
     "Amount",
     "Best",
     "Column",
+    "ColumnPath",
     "Config",
     "Converse",
     "DatasetSource",
@@ -67,7 +68,6 @@ __all__ = [
     "Mask",
     "ModelName",
     "Name",
-    "Path_",
     "Pipeline",
     "Publish",
     "Repository",
@@ -80,7 +80,7 @@ __all__ = [
     "Step",
     "Stratified",
     "Task",
-    "Texts",
+    "TextPath",
     "There",
     "Use",
     "Verify",

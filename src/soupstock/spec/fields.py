@@ -1,4 +1,4 @@
-"""Frozen data that a person writes, and the kinds of names in it."""
+"""Frozen data that a person writes, and the kinds of names and numbers in it."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -6,20 +6,19 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StringConstraints
 
 MAX_ROWS = 1_000_000_000_000
-"""How many rows may be asked for."""
-
+"""The largest number of rows that a pipeline may ask for."""
 
 MAX_TOKENS = 1024
-"""How long an answer may be where a step does not say, in tokens."""
+"""The default limit of an answer's length, in tokens."""
 
 
 class Spec(BaseModel):
-    """Frozen data, written by a person: unknown keys are mistakes."""
+    """Frozen data, written by a person: an unknown key is a mistake."""
 
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        # A default is written as the same value from a file would be: 0 is asked as 0.0.
+        # A default is dumped like the same value from a file: 0 of a float field as 0.0.
         validate_default=True,
         use_attribute_docstrings=True,
         validate_by_name=True,
@@ -31,45 +30,45 @@ class Spec(BaseModel):
 class Record(Spec):
     """Frozen data that soupstock writes itself."""
 
-    # Only a JSON Schema for editors needs them, and reading them takes longer than all the rest.
+    # Only the JSON Schema for editors needs them, and reading them takes most of the import time.
     model_config = ConfigDict(use_attribute_docstrings=False)
 
 
 RESERVED = frozenset({"id", "dropped_by", "failures", "twin", "similarity"})
-"""Columns that the engine itself keeps."""
+"""Names of the columns that the engine adds to every row."""
 
 
 def _column(name: str) -> str:
     if name in RESERVED:
-        raise ValueError(f"the column {name!r} is kept by soupstock itself; choose another name")
+        raise ValueError(f"the column {name!r} is reserved by soupstock; choose another name")
     return name
 
 
 Column = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$"), AfterValidator(_column)
 ]
-"""A column that a step makes: letters, digits and underscores."""
+"""The name of a column that a step makes: letters, digits and underscores."""
 
 
-Path_ = Annotated[
+ColumnPath = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*$")
 ]
-"""A column that is there, or a field of one: `answer`, `item.question`."""
+"""An existing column, or a field of one: `answer`, `item.question`."""
 
 
-Texts = Annotated[
+TextPath = Annotated[
     str,
     StringConstraints(
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*(::(user|assistant|system|tool))?$"
     ),
 ]
-"""A column of texts, a field of one, or what one role says in a conversation: `messages::user`."""
+"""A column of texts, a field of one, or one role's messages in a conversation: `messages::user`."""
 
 
 Name = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*$")
 ]
-"""The name of a prompt, rubric, schema, filter or pipeline; folders are set apart by `/`."""
+"""The name of a prompt, rubric, schema, filter or pipeline, with `/` between folders."""
 
 
 Repository = Annotated[
@@ -82,11 +81,11 @@ Repository = Annotated[
 
 
 Role = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
-"""What a model is for in this pipeline: writer, judge."""
+"""What a model is used for in this pipeline: writer, judge."""
 
 
 ModelName = Annotated[str, StringConstraints(pattern=r"^\S+$")]
-"""Which model plays a role: `embedded`, `openai/NAME`, or one of `[tool.soupstock.models]`."""
+"""The model that has a role: `embedded`, `openai/NAME`, or a name in `[tool.soupstock.models]`."""
 
 
 Scalar = str | int | float | bool
@@ -98,8 +97,8 @@ Weight = Annotated[float, Field(gt=0, le=1e9)]
 Rows = Annotated[int, Field(gt=0, le=MAX_ROWS)]
 
 
-def told_by_key(*kinds: str) -> Discriminator:
-    """Tell the cases of a union apart by which of `kinds` is a key (or an attribute)."""
+def discriminated_by_key(*kinds: str) -> Discriminator:
+    """Select the case of a union by which of `kinds` is a key (or a field of the model)."""
 
     def which(value: object) -> str | None:
         if isinstance(value, Spec):

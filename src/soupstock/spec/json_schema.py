@@ -1,6 +1,6 @@
-"""The JSON Schema of a pipeline's file, for editors: hints, completion and warnings as one types.
+"""The JSON Schema of a pipeline's file, for editors: hints, completion and warnings while typing.
 
-`python -m soupstock.spec.json_schema` prints it; docs/pipeline.schema.json is what it printed.
+`python -m soupstock.spec.json_schema` prints it; docs/pipeline.schema.json holds its output.
 """
 
 import json
@@ -10,7 +10,7 @@ from soupstock.spec.pipeline import Pipeline
 
 
 def schema_text() -> str:
-    """Return the JSON Schema as a file holds it."""
+    """Return the JSON Schema as the text of a file."""
     return json.dumps(pipeline_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -24,7 +24,7 @@ def pipeline_schema() -> dict[str, Any]:
 
 
 def _as_written(use: dict[str, Any]) -> dict[str, Any]:
-    """Describe a filter as YAML has it: `not_refusal`, or `length: {column: response}`."""
+    """Describe a filter as YAML writes it: `not_refusal`, or `length: {column: response}`."""
     name = {"type": "string", "pattern": use["properties"]["name"]["pattern"]}
     with_arguments = {
         "type": "object",
@@ -37,4 +37,4 @@ def _as_written(use: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(schema_text(), end="")  # noqa: T201 - what the module is run for
+    print(schema_text(), end="")  # noqa: T201 - the module is run for its output

@@ -1,4 +1,4 @@
-"""YAML into a model, with lines: every mistake becomes one sentence and its place."""
+"""Read YAML into a model, with lines: every mistake becomes one sentence and its place."""
 
 import json
 import math
@@ -13,34 +13,34 @@ from soupstock.errors import MistakeError, Place, quoted, shown
 from soupstock.spec.mistakes import Keys, mistake
 
 MAX_VALUES = 100_000
-"""How many values a file may hold once its aliases are followed."""
+"""The maximum number of values in a file, counting aliases each time they are used."""
 
 MAX_DEPTH = 32
-"""How deep lists and mappings may be nested."""
+"""The maximum depth of nested lists and mappings."""
 
 T = TypeVar("T", bound=BaseModel)
 
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
-# A date stays the text that was written: no model here has dates.
+# A date stays text: no model here has dates.
 _TEXTS = frozenset({f"{_TAG}str", f"{_TAG}timestamp"})
 _PLAIN = frozenset(f"{_TAG}{kind}" for kind in ("int", "float", "bool", "null"))
 _ADVICE = {
-    "mapping values are not allowed here": "a text with `: ` in it needs quotes",
-    "that cannot start any token": "indent with spaces, and put a text that begins so in quotes",
+    "mapping values are not allowed here": "put quotes around a text that contains `: `",
+    "that cannot start any token": "indent with spaces; put quotes around a text that begins so",
 }
 
 
 @dataclass(frozen=True)
 class Located:
-    """Plain data (mappings, lists, text, numbers, true, false, None) and where each part is."""
+    """Plain data (mappings, lists, text, numbers, true, false, None) with the line of each part."""
 
     data: Any
     file: Path
     lines: Mapping[Keys, int] = field(repr=False)
-    """Lines from 1, by the keys and indexes that lead there."""
+    """Lines from 1, by the path of keys and indexes."""
     texts: Mapping[Keys, int] = field(default_factory=dict, repr=False)
-    """The lines at which texts begin: that of a block (`|`) under its key."""
+    """The lines at which texts begin; a block (`|`) begins on the line after its key."""
 
     def place(self, *keys: str | int) -> Place:
         """Find the line of a key or item, or else of the nearest part that holds it."""
@@ -52,7 +52,7 @@ class Located:
 
 @dataclass(frozen=True)
 class Loaded(Generic[T]):
-    """A model that was read from a file."""
+    """A model read from a file."""
 
     value: T
     located: Located
@@ -68,9 +68,10 @@ def load(path: Path, model: type[T]) -> Loaded[T]:
 
 
 def validate(located: Located, model: type[T]) -> Loaded[T]:
-    """Make a model of data; raises MistakeError.
+    """Validate data as a model; raises MistakeError.
 
-    Strictly, so that `n: true` is a mistake and not 1; as JSON, where a list may be a tuple.
+    Validation is strict, so that `n: true` is a mistake and not 1. It goes by JSON, in which a list
+    can become a tuple.
     """
     try:
         value = model.model_validate_json(json.dumps(located.data, default=str), strict=True)
@@ -85,7 +86,7 @@ def read_yaml(path: Path) -> Located:
 
 
 def read_text(path: Path) -> str:
-    """Read a UTF-8 file, line ends as in Unix; raises MistakeError."""
+    """Read a UTF-8 file with Unix line ends; raises MistakeError."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -97,7 +98,7 @@ def read_text(path: Path) -> str:
 
 
 def parse_yaml(text: str, file: Path, start: int = 0) -> Located:
-    """Read a mapping from YAML that begins at line `start` (from 0); raises MistakeError."""
+    """Parse YAML that holds a mapping and begins at line `start` (from 0); raises MistakeError."""
     reader = _Reader(file, start + 1)
     root = reader.compose(text)
     if root is None:
@@ -111,7 +112,7 @@ def parse_yaml(text: str, file: Path, start: int = 0) -> Located:
 
 @dataclass
 class _Reader:
-    """Turns YAML's nodes into plain data, and notes the line of each."""
+    """Turns YAML nodes into plain data, and notes the line of each."""
 
     file: Path
     first_line: int
@@ -120,7 +121,7 @@ class _Reader:
     values: int = 0
 
     def compose(self, text: str) -> Any:
-        """Parse the text; returns the root node, or None where there is none."""
+        """Parse the text; return the root node, or None if there is none."""
         from ruamel.yaml import YAML
         from ruamel.yaml.error import MarkedYAMLError
         from ruamel.yaml.reader import ReaderError
@@ -138,7 +139,7 @@ class _Reader:
             raise self._mistake(f"the character {character} is not allowed", line) from error
         except RecursionError as error:
             raise MistakeError("it is nested too deeply", Place(self.file)) from error
-        # What the parser makes of a broken directive or escape.
+        # The parser raises these for a broken directive or escape.
         except (ValueError, TypeError, AttributeError, IndexError) as error:
             raise MistakeError(f"not YAML: {shown(error)}", Place(self.file)) from error
 
@@ -175,7 +176,7 @@ class _Reader:
             name, line = self._key(key), key.start_mark.line
             if name in own:
                 first = own[name] + self.first_line
-                raise self._mistake(f"the key {quoted(name)} is in line {first} already", line)
+                raise self._mistake(f"the key {quoted(name)} is already in line {first}", line)
             own[name] = line
             self.lines[*path, name] = line + self.first_line
             data[name] = self.value(value, (*path, name))
@@ -185,15 +186,15 @@ class _Reader:
         line = node.start_mark.line
         for part in node.value if node.tag == f"{_TAG}seq" else [node]:
             if part.tag != f"{_TAG}map":
-                raise self._mistake("`<<` takes in a mapping", line)
+                raise self._mistake("`<<` merges mappings only", line)
             if depth > MAX_DEPTH:
                 raise self._mistake("it is nested too deeply", line)
             yield self._mapping(part, path, depth)
 
     def _key(self, node: Any) -> str:
-        """Return a key as it was written: `1: 0.5` has the key '1'."""
+        """Return a key as written: `1: 0.5` has the key '1'."""
         if node.tag not in _TEXTS | _PLAIN or not isinstance(node.value, str):
-            problem = "a key should be text; a text that begins with `{` or `[` needs quotes"
+            problem = "a key should be text; put quotes around one that begins with `{` or `[`"
             raise self._mistake(problem, node.start_mark.line)
         return self._text(node)
 
@@ -210,7 +211,7 @@ class _Reader:
             raise self._mistake(f"{quoted(node.value)} cannot be read", line) from error
         limit = 2**63
         if isinstance(value, float) and not math.isfinite(value):
-            raise self._mistake(f"{quoted(node.value)} is not a number that can be used", line)
+            raise self._mistake(f"{quoted(node.value)} is not a finite number", line)
         if isinstance(value, int) and not -limit <= value < limit:
             raise self._mistake(f"{quoted(node.value)} is too large a number", line)
         return value
@@ -218,12 +219,15 @@ class _Reader:
     def _text(self, node: Any) -> str:
         text = str(node.value)
         if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise self._mistake(f"{quoted(text)} holds half a character", node.start_mark.line)
+            raise self._mistake(
+                f"{quoted(text)} contains half a character",
+                node.start_mark.line,
+            )
         return text
 
     def _syntax(self, error: Any) -> MistakeError:
         problem = shown(error.problem or error.context or "it cannot be read")
-        # What is never closed is to be mended where it begins, not at the file's end.
+        # Point at the beginning of what is never closed, not at the end of the file.
         unclosed = error.context_mark and "stream" in problem
         mark = error.context_mark if unclosed else error.problem_mark or error.context_mark
         context = f"{shown(error.context)}: " if error.context and error.problem else ""
@@ -231,5 +235,5 @@ class _Reader:
         return self._mistake(f"not YAML: {context}{problem}{advice}", mark.line if mark else 0)
 
     def _mistake(self, message: str, line: int) -> MistakeError:
-        """Make a mistake at a line of the YAML (from 0)."""
+        """Return a mistake at a line of the YAML (from 0)."""
         return MistakeError(message, Place(self.file, line + self.first_line))

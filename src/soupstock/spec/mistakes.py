@@ -1,4 +1,4 @@
-"""What pydantic finds wrong, in a person's words: one sentence, at one place in the file."""
+"""Turn pydantic's validation errors into plain sentences, each with its place in the file."""
 
 import difflib
 import inspect
@@ -14,7 +14,7 @@ from soupstock import spec
 from soupstock.errors import MistakeError, Place, hint, quoted, shown
 
 Keys = tuple[str | int, ...]
-"""Where a value is: the keys and item numbers (from 0) on the way to it."""
+"""The path of a value: keys, and indexes of items (from 0)."""
 
 _TYPES = {
     "string_type": "text",
@@ -49,13 +49,13 @@ def _pattern(kind: Any) -> str:
 
 _NAMES = {
     _pattern(spec.Column): "a name of letters, digits and underscores that begins with a letter",
-    _pattern(spec.Path_): "a column's name, or a field of a column: `answer`, `item.question`",
-    _pattern(spec.Texts): (
+    _pattern(spec.ColumnPath): "a column's name, or a field of a column: `answer`, `item.question`",
+    _pattern(spec.TextPath): (
         "a column's name, a field of one or a role of one: `answer`, `item.question`,"
         " `messages::user`"
     ),
     _pattern(spec.Amount): "a number of rows, a share such as `50%`, or `all`",
-    _pattern(spec.Name): "a name of letters, digits, `_`, `.`, `-`, with `/` between folders",
+    _pattern(spec.Name): "a name of letters, digits, `_`, `.` and `-`, with `/` between folders",
     _pattern(spec.Role): "a name of letters, digits, `_` and `-` that begins with a letter",
     _pattern(spec.ModelName): "a model's name, without spaces",
     _pattern(spec.Repository): "a dataset's id: `my-org/chat`",
@@ -64,16 +64,16 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class _Finding:
-    """One of pydantic's errors, and where in the file it is."""
+    """One of pydantic's errors, and its place in the file."""
 
     error: ErrorDetails
     path: Keys
     holder: Any
-    """The type of what holds the value: for an unknown key the model that does not know it."""
+    """The type of the parent of the value: for an unknown key, the model without that key."""
     here: Any
     """The type of the value itself."""
     verbs: tuple[str, ...]
-    """Where the holder was told apart by a key: all such keys."""
+    """If a key selected the parent's case of a union: all such keys."""
 
     @property
     def kind(self) -> str:
@@ -87,12 +87,12 @@ class _Finding:
 def mistake(
     error: ValidationError, model: type[BaseModel], place: Callable[..., Place]
 ) -> MistakeError:
-    """Turn pydantic's error into one sentence: the first mistake, and how many more there are."""
+    """Turn pydantic's error into one sentence: the first mistake, and the number of others."""
     findings = [_find(model, detail) for detail in error.errors(include_url=False)]
     kept = [finding for finding in findings if not _overshadowed(finding, findings)]
     said: dict[tuple[Keys, str], list[_Finding]] = {}
     for finding in kept:
-        # Several wrong types at one place are one mistake: each case of a union names its own.
+        # Several wrong types at one place are one mistake: each case of a union reports its own.
         group = "type" if finding.kind in _TYPES or finding.holder is spec.FilterUse else ""
         said.setdefault((finding.path, group or str(id(finding))), []).append(finding)
 
@@ -107,7 +107,7 @@ def mistake(
 
 
 def _find(model: type[BaseModel], error: ErrorDetails) -> _Finding:
-    """Follow pydantic's location through the types: it also names unions' cases, the file not."""
+    """Follow pydantic's location through the types: unlike the file it also names union cases."""
     here: Any = model
     holder: Any = None
     path: Keys = ()
@@ -127,7 +127,7 @@ def _find(model: type[BaseModel], error: ErrorDetails) -> _Finding:
 
 
 def _bare(kind: Any) -> Any:
-    """Strip annotations, and None where it is one of two cases."""
+    """Strip annotations, and None if it is one of two cases."""
     while get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
     if get_origin(kind) in (Union, types.UnionType):
@@ -145,7 +145,7 @@ def _tags(cases: Iterable[Any]) -> tuple[str, ...]:
 
 
 def _case(cases: Iterable[Any], label: str | int) -> Any:
-    """Find the case of a union that pydantic means by its label: a tag, or `list[…]`."""
+    """Find the case of a union by pydantic's label for it: a tag, or `list[…]`."""
     for case in cases:
         bare = _bare(case)
         name = getattr(get_origin(bare) or bare, "__name__", "")
@@ -155,7 +155,7 @@ def _case(cases: Iterable[Any], label: str | int) -> Any:
 
 
 def _within(kind: Any, key: str | int) -> Any:
-    """Return the type of what a model, list or mapping holds under a key."""
+    """Return the type of a member of a model, list or mapping."""
     if inspect.isclass(kind) and issubclass(kind, BaseModel):
         fields = kind.model_fields
         found = [field for name, field in fields.items() if key in (name, field.alias)]
@@ -166,7 +166,7 @@ def _within(kind: Any, key: str | int) -> Any:
 
 
 def _overshadowed(finding: _Finding, others: Sequence[_Finding]) -> bool:
-    """Tell whether another finding says it better."""
+    """Tell whether another finding is more precise."""
     path = finding.path
     for other in others:
         if len(other.path) > len(path) and other.path[: len(path)] == path:
@@ -185,11 +185,11 @@ def _alike(key: str, known: str) -> bool:
 
 
 def _say(same: Sequence[_Finding]) -> str:
-    """Say what is wrong at one place; several findings are wrong types of one value."""
+    """Describe what is wrong at one place; several findings are wrong types of one value."""
     finding = same[0]
     value, label = finding.error["input"], _label(finding)
     if finding.holder is spec.FilterUse and finding.key != "arguments":
-        return f"{_FILTER}; {_said(value)} is none"
+        return f"{_FILTER}; {_said(value)} is neither"
     if finding.kind in _TYPES:
         words = " or ".join(dict.fromkeys(_TYPES[one.kind] for one in same))
         return f"{label} should be {words}, not {_said(value)}{_quotes(finding)}"
@@ -216,13 +216,13 @@ def _say(same: Sequence[_Finding]) -> str:
 
 
 def _limit(finding: _Finding) -> str:
-    """Say which limit a value is beyond, and the value."""
+    """Describe the limit that a value exceeds, and the value."""
     limits = {
         name: f"{limit:g}" if isinstance(limit, float) else limit
         for name, limit in finding.error.get("ctx", {}).items()
     }
-    said = limits.get("actual_length", _said(finding.error["input"]))
-    return f"{_LIMITS[finding.kind].format(**limits)}, not {said}"
+    value = limits.get("actual_length", _said(finding.error["input"]))
+    return f"{_LIMITS[finding.kind].format(**limits)}, not {value}"
 
 
 def _unknown_key(finding: _Finding) -> str:
@@ -288,7 +288,7 @@ def _said(value: object) -> str:
 def _quotes(finding: _Finding) -> str:
     value = finding.error["input"]
     if finding.kind == "string_type" and (_is_number(value) or isinstance(value, bool)):
-        return f"; as text it is written '{_said(value)}', with quotes"
+        return f"; to write it as text, use quotes: '{_said(value)}'"
     return ""
 
 

@@ -1,14 +1,11 @@
-"""What a pipeline says, as frozen data. Knows no files, no models and no rows."""
+"""A pipeline as frozen data. Knows no files, no models and no rows."""
 
 import re
 from typing import Annotated, get_args
 
-from pydantic import (
-    Field,
-    Tag,
-)
+from pydantic import Field, Tag
 
-from soupstock.spec.fields import ModelName, Role, Rows, Spec, told_by_key
+from soupstock.spec.fields import ModelName, Role, Rows, Spec, discriminated_by_key
 from soupstock.spec.generation import Converse, Generate, Task
 from soupstock.spec.judging import Judge, Verify
 from soupstock.spec.pruning import Decontaminate, Dedup, Filter, Mask, Select
@@ -31,47 +28,47 @@ _Steps = (
 )
 
 VERBS: tuple[str, ...] = tuple(kind.__metadata__[0].tag for kind in get_args(_Steps))
-"""The keys that say what a step does."""
+"""The keys that name the verb of a step."""
 
-Step = Annotated[_Steps, told_by_key(*VERBS)]
+Step = Annotated[_Steps, discriminated_by_key(*VERBS)]
 
 
 def verb_of(step: Step) -> str:
-    """Return the key that says what a step does."""
+    """Return the verb of a step."""
     return next(verb for verb in VERBS if verb in type(step).model_fields)
 
 
 class Pipeline(Spec):
-    """What to make: models by role, a source of rows, and the steps they go through."""
+    """How to make a dataset: models by role, a source of rows, and the steps they go through."""
 
     description: str = ""
-    """What the dataset is, for `soupstock list` and the dataset's card."""
+    """A description of the dataset, for `soupstock list` and the dataset card."""
 
     seed: int = 0
-    """Where every random choice starts."""
+    """The seed of every random choice. Default: 0."""
 
     models: dict[Role, ModelName] = {}
-    """Which model plays each role."""
+    """The model for each role."""
 
     source: Source
     """Where the first rows come from."""
 
     target: Rows | None = None
-    """Exactly how many rows to keep: more are drawn from the source until they are there."""
+    """Exactly how many rows to keep: rows are drawn from the source until there are enough."""
 
     steps: Annotated[tuple[Step, ...], Field(min_length=1)]
-    """What is done to the rows, in order."""
+    """The steps, in order."""
 
 
 def slug(name: str) -> str:
     """Make a name safe as a file's: `my-org/chat` becomes `my-org--chat`.
 
-    No other name of a pipeline becomes that: what is told apart from `/` is marked by a dot.
+    No two names of pipelines get the same slug: a `-` that could stand for `/` is marked by a dot.
     """
     parted = re.sub(r"-(?=[-./])", "-.", name).replace("/", "--")
     return re.sub(r"[^A-Za-z0-9_.-]", "-", parted).lstrip(".-") or "-"
 
 
 def unslugged(file: str) -> str:
-    """Return the pipeline's name that became a file's."""
+    """Return the pipeline's name for a slug."""
     return re.sub(r"-\.", "-", file.replace("--", "/"))

@@ -1,6 +1,6 @@
-"""Front matter and template; renders the messages that a model is asked with.
+"""Prompts: front matter and a template, rendered to the messages that a model is asked with.
 
-Knows no pipeline: which columns there are is the plan's business.
+Knows no pipeline and no columns.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from soupstock.errors import MistakeError, Place, hint, quoted, shown
 from soupstock.spec.fields import Spec
 from soupstock.spec.loader import Located, parse_yaml, validate
-from soupstock.spec.template import MAX_CHARACTERS, Filling, printed
+from soupstock.spec.template import MAX_CHARACTERS, FastRenderer, printed_variables
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -42,7 +42,7 @@ class _FrontMatter(Spec):
 
 @dataclass(frozen=True)
 class _Text:
-    """A compiled template, and the line at which it begins in its file."""
+    """A compiled template, and the line in its file at which it begins."""
 
     render: Callable[[Mapping[str, object]], str]
     prompt: str
@@ -53,15 +53,15 @@ class _Text:
     def __call__(self, columns: Mapping[str, object]) -> str:
         try:
             return self.render(columns)
-        # A template calls methods of any value, and they may raise anything.
+        # A template may call any method of a value, which may raise anything.
         except Exception as error:
             line = _line_within(error.__traceback__, str(self.file))
-            # The name, not the file: rows keep this, and are the same wherever a project lies.
+            # The name, not the file: rows keep this, and must not depend on where the project is.
             place = Place(self.prompt, line and line + self.line - 1)
             raise PromptError(f"the prompt cannot be rendered: {shown(error)}", place) from error
 
     def filled(self, values: Mapping[str, object]) -> "_Text":
-        """Render now, where nothing but `values` is needed; raises MistakeError."""
+        """Render now if the template needs no other variables; raises MistakeError."""
         if not self.variables.keys() <= values.keys():
             return self
         try:
@@ -74,33 +74,33 @@ class _Text:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a model is asked: messages with blanks that a row's columns fill."""
+    """What a model is asked: messages with variables that a row's columns fill."""
 
     name: str
     description: str
     variables: Mapping[str, int]
-    """The names that it needs, each with the line that needs it first."""
+    """The names of its variables, each with the first line that uses it."""
     _turns: tuple[tuple[str, _Text], ...] = field(repr=False)
 
     def given(self, values: Mapping[str, object]) -> "Prompt":
-        """Fill in what is the same for every row: messages that need no more are rendered once."""
+        """Set variables that are the same for every row; render messages without others now."""
         turns = tuple((role, text.filled(values)) for role, text in self._turns)
         return replace(self, _turns=turns)
 
     def messages(self, columns: Mapping[str, object]) -> list[dict[str, str]]:
         """Render the messages: system, then examples, then the question; raises PromptError.
 
-        What repeats from row to row comes first, so that a server's prefix cache can hold it.
+        Parts that are the same for all rows come first, for a server's prefix cache.
         """
         return [{"role": role, "content": text(columns)} for role, text in self._turns]
 
 
 def parse_prompt(name: str, text: str, file: Path) -> Prompt:
     """Parse a prompt: YAML between `---` lines, if any, then a Jinja body; raises MistakeError."""
-    matter, body, line = _parted(text.replace("\r\n", "\n"), file)
+    matter, body, line = _split(text.replace("\r\n", "\n"), file)
     front = validate(matter, _FrontMatter).value
     if not body.strip():
-        raise MistakeError("the prompt asks nothing: it has no text", Place(file))
+        raise MistakeError("the prompt has no text; write what to ask", Place(file))
     sources = [("user", body, line)]
     for index in reversed(range(len(front.examples))):
         sources[:0] = [
@@ -114,14 +114,14 @@ def parse_prompt(name: str, text: str, file: Path) -> Prompt:
     return Prompt(name, front.description, variables, turns)
 
 
-def _parted(text: str, file: Path) -> tuple[Located, str, int]:
-    """Part a file into its front matter and its body, with the body's first line."""
+def _split(text: str, file: Path) -> tuple[Located, str, int]:
+    """Split a file into its front matter and its body, with the line at which the body begins."""
     lines = text.removeprefix("\ufeff").split("\n")
     if lines[0].rstrip() != _FENCE:
         return Located(data={}, file=file, lines={}), "\n".join(lines), 1
     ends = [number for number, line in enumerate(lines) if number and line.rstrip() == _FENCE]
     if not ends:
-        problem = f"the front matter that begins here has no second {_FENCE!r} line"
+        problem = f"the front matter that begins here has no closing {_FENCE!r} line"
         raise MistakeError(problem, Place(file, 1))
     matter = "\n".join(lines[1 : ends[0]])
     blank = Located(data={}, file=file, lines={})
@@ -135,7 +135,7 @@ def _environment() -> "Environment":
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Sandbox(ImmutableSandboxedEnvironment):
-        """Jinja's own bounds ranges; this one bounds products as well."""
+        """Jinja's sandbox, which limits the size of ranges, and here of products as well."""
 
         intercepted_binops = frozenset({"*", "**"})
 
@@ -148,7 +148,7 @@ def _environment() -> "Environment":
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        # Models read plain text: `&amp;` would be a fault.
+        # Models read plain text: `&amp;` would be wrong.
         autoescape=False,
         finalize=_finalize,
     )
@@ -156,13 +156,13 @@ def _environment() -> "Environment":
     for chance in ("lipsum", "cycler", "joiner"):
         del environment.globals[chance]
     del environment.filters["random"]
-    # Jinja's own is for HTML, and writes ' as \u0027.
+    # Jinja's own filter is for HTML, and writes ' as \u0027.
     environment.filters["tojson"] = _to_json
     return environment
 
 
 def _size(operator: str, left: Any, right: Any) -> int:
-    """Say how large a product may be: items of a text or list, or bits of a number."""
+    """Return the most that a product can hold: items of a text or list, or bits of a number."""
     if operator == "**":
         return abs(right) * left.bit_length() if isinstance(left, int) else 0
     lengths = [len(side) for side in (left, right) if hasattr(side, "__len__")]
@@ -175,9 +175,9 @@ def _finalize(value: Any) -> Any:
         return value
     if value is None:
         raise ValueError("a value is null; `{{ name or '' }}` allows that")
-    # The text of either would hold an address, another one in each process.
+    # The text of either would contain a memory address, which differs in each process.
     if callable(value):
-        # What is undefined says so itself here.
+        # An undefined variable raises its own error here.
         str(value)
         raise TypeError("a function is no text; call it")
     if isinstance(value, Iterator):
@@ -190,7 +190,7 @@ def _to_json(value: object, indent: int | None = None) -> str:
 
 
 def _compiled(name: str, source: str, file: Path, line: int) -> _Text:
-    """Compile a template that begins at a line of a file; without blanks it is rendered now."""
+    """Compile a template that begins at a line of a file; render it now if it has no variables."""
     from jinja2 import Template, TemplateSyntaxError
 
     if not any(mark in source for mark in ("{{", "{%", "{#")):
@@ -210,15 +210,15 @@ def _compiled(name: str, source: str, file: Path, line: int) -> _Text:
     template = Template.from_code(environment, code, environment.globals)
     variables = {name: at + line - 1 for name, at in _lines_of(tree).items() if name in names}
     render: Callable[[Mapping[str, object]], str] = partial(_render, template)
-    if (told := printed(tree)) is not None:
-        render = Filling(told, render)
+    if (found := printed_variables(tree)) is not None:
+        render = FastRenderer(found, render)
     return _Text(render, name, file, line, variables).filled({})
 
 
 def _generated(tree: "nodes.Template", environment: "Environment") -> tuple[str, set[str]]:
-    """Turn a template into Python, and find the names that it takes from a row on the way.
+    """Turn a template into Python, and find the names that it takes from a row.
 
-    jinja2.meta finds them by doing all of it once more.
+    jinja2.meta would find them too, but by doing all of this once more.
     """
     from jinja2.compiler import CodeGenerator, Frame
 
@@ -239,8 +239,8 @@ def _render(template: "Template", columns: Mapping[str, object]) -> str:
     try:
         context = template.new_context(dict(columns))
         return "".join(_bounded(template.root_render_func(context))).strip()
-    # A template calls methods of any value, and they may raise anything.
-    except Exception:  # noqa: BLE001 - it is raised again, with the template's lines
+    # A template may call any method of a value, which may raise anything.
+    except Exception:  # noqa: BLE001 - Jinja raises it again, with the template's lines
         template.environment.handle_exception()
 
 
@@ -254,7 +254,7 @@ def _bounded(parts: Iterable[str]) -> Iterator[str]:
 
 
 def _check(tree: "nodes.Template", environment: "Environment", at: Callable[[int], Place]) -> None:
-    """Refuse what could only fail later, row by row."""
+    """Refuse what would fail later, for every row."""
     from jinja2 import nodes
 
     for node in tree.find_all(nodes.Node):
@@ -285,7 +285,7 @@ def _lines_of(tree: "nodes.Template") -> dict[str, int]:
 
 
 def _line_within(traceback: "TracebackType | None", file: str) -> int | None:
-    """Find the template's line that a traceback leads through."""
+    """Find the last line of the template in a traceback."""
     line = None
     while traceback:
         if traceback.tb_frame.f_code.co_filename == file:

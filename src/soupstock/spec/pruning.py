@@ -6,12 +6,22 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, JsonValue, StringConstraints, model_serializer
 
 from soupstock.errors import quoted
-from soupstock.spec.fields import MAX_TOKENS, Column, Name, Path_, Role, Rows, Share, Spec, Texts
+from soupstock.spec.fields import (
+    MAX_TOKENS,
+    Column,
+    ColumnPath,
+    Name,
+    Role,
+    Rows,
+    Share,
+    Spec,
+    TextPath,
+)
 from soupstock.spec.source import There
 
 
 class FilterUse(Spec):
-    """A filter by its name, and the arguments it is called with."""
+    """A filter by its name, and the arguments that it is called with."""
 
     name: Name
     arguments: dict[str, JsonValue] = {}
@@ -30,126 +40,135 @@ def _filter_use(value: object) -> object:
         return {"name": name, "arguments": {} if arguments is None else arguments}
     if isinstance(value, FilterUse):
         return value
-    said = "a mapping of several" if isinstance(value, Mapping) else quoted(value)
+    written = "a mapping of several" if isinstance(value, Mapping) else quoted(value)
     raise ValueError(
         "a filter is a name, or one name with its arguments: `length: {column: response}`; "
-        f"{said} is none"
+        f"{written} is neither"
     )
 
 
 Use = Annotated[FilterUse, BeforeValidator(_filter_use)]
-"""A filter as it is written: `not_refusal` or `length: {column: response}`."""
+"""A filter as YAML writes it: `not_refusal` or `length: {column: response}`."""
 
 
 class Filter(Spec):
-    """Drop the rows that a filter does not keep."""
+    """Drop the rows that do not pass a filter."""
 
     filter: Annotated[tuple[Use, ...], Field(min_length=1)]
-    """The filters, each from filters/*.py. Every one is asked, so every reason is kept."""
+    """The filters, each defined in filters/*.py. All of them see every row, so a dropped row has
+    all its reasons."""
 
 
 class Best(Spec):
-    """Of rows that are twins, the best stays."""
+    """Keep the best of several near-duplicates."""
 
-    best: Path_
-    """The column that says how good a row is: numbers, or a judge's scores."""
+    best: ColumnPath
+    """The column to compare rows by: numbers, or a judge's scores."""
 
 
 Kind = Literal["secrets", "emails", "ibans", "cards", "phones", "ips"]
 
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-"""What can be masked, in the order in which it is looked for."""
+"""What can be masked, in the order of the search."""
 
 
-SIMILAR: Mapping[str, float] = {"exact": 1.0, "minhash": 0.7, "semantic": 0.9}
-"""From which similarity on two texts are twins, where a step does not say."""
+DEFAULT_THRESHOLDS: Mapping[str, float] = {"exact": 1.0, "minhash": 0.7, "semantic": 0.9}
+"""The default threshold of each method."""
 
 
 class Dedup(Spec):
-    """Drop the rows that repeat another one, naming the twin."""
+    """Drop the rows that repeat another one, and name that one in the column `twin`."""
 
-    dedup: Texts
-    """The column whose texts are compared."""
+    dedup: TextPath
+    """The column whose texts to compare."""
 
     method: Literal["exact", "minhash", "semantic"] = "minhash"
-    """`exact`: the same after case and spacing are evened out. `minhash`: nearly the same words.
-    `semantic`: nearly the same meaning, by the embedder."""
+    """`exact`: the same text, ignoring case and spacing. `minhash`: nearly the same words.
+    `semantic`: nearly the same meaning, according to the embedder. Default: minhash."""
 
     threshold: Share | None = None
-    """From which similarity on two texts are twins: for minhash the Jaccard similarity of their
-    word 3-grams (0.7), for semantic the cosine of their embeddings (0.9)."""
+    """The least similarity of two near-duplicates. For minhash it is the Jaccard similarity of
+    their word 3-grams (default: 0.7), for semantic the cosine of their embeddings (default:
+    0.9)."""
 
     keep: Literal["first"] | Best = "first"
-    """Which of several twins stays: the first, or the best by a column: `{best: quality}`."""
+    """Which of several near-duplicates to keep: the first, or the best by a column:
+    `{best: quality}`. Default: first."""
 
     against: tuple[There, ...] = ()
-    """Rows that were there before: what repeats one of them is dropped too."""
+    """Existing rows to compare with as well: a row that repeats one of them is dropped."""
 
     embedder: str | None = None
-    """For semantic: one of the pipeline's models, asked for embeddings; or a static model of
-    model2vec, a folder or an id on the Hub."""
+    """For semantic: the role of an embedding model, or a static model of model2vec (a folder or an
+    id on the Hub)."""
 
     @property
     def similar(self) -> float:
-        """From which similarity on two texts are twins."""
-        return SIMILAR[self.method] if self.threshold is None else self.threshold
+        """The least similarity of two near-duplicates."""
+        return DEFAULT_THRESHOLDS[self.method] if self.threshold is None else self.threshold
 
 
 class Mask(Spec):
-    """Write a column anew, with placeholders for personal data and secrets."""
+    """Copy a column, with placeholders for personal data and secrets."""
 
-    mask: Texts
-    """The column that is read: texts, or conversations."""
+    mask: TextPath
+    """The column to read: texts, or conversations."""
 
     into: Column
     """The column to make."""
 
     kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = KINDS
-    """What is masked: an e-mail address becomes `[email]`, and so on."""
+    """What to mask: an e-mail address becomes `[email]`, and so on. Default: all kinds."""
 
 
 class Decontaminate(Spec):
-    """Drop the rows that resemble an item of an evaluation set, naming the item."""
+    """Drop the rows that resemble an item of an evaluation set, and name the item in `twin`."""
 
-    decontaminate: Texts
-    """The column whose texts are compared."""
+    decontaminate: TextPath
+    """The column whose texts to compare."""
 
     against: Annotated[tuple[There, ...], Field(min_length=1)]
     """The evaluation sets, each with the column that holds its questions."""
 
     overlap: Share = 0.5
-    """From which share of an item's 8-grams (of words) on a row holds the item."""
+    """A row quotes an item if it has at least this share of the item's word 8-grams. Default:
+    0.5."""
 
     threshold: Share = 0.6
-    """From which cosine on a row rephrases an item: of their character n-grams, by TF-IDF. It
-    counts where no model is asked."""
+    """A row rephrases an item if the cosine of their character n-grams (by TF-IDF) is at least
+    this. Used if no model is asked. Default: 0.6."""
 
     model: Role | None = None
-    """Which of the pipeline's models is asked whether a row puts the same question as the item that
-    it resembles; none where it is left out. What is the same word by word is not asked about."""
+    """Which of the pipeline's models to ask whether a row and the item that it resembles are the
+    same question. Rows that quote an item are dropped without asking. Default: no model is
+    asked."""
 
     ask_from: Share = 0.45
-    """From which cosine on the model is asked: less than `threshold`, so it finds more."""
+    """Ask the model if the cosine is at least this. It is lower than `threshold`, to find more.
+    Default: 0.45."""
 
     prompt: Name = "same_question"
-    """How the model is asked: `same_question` is prompts/same_question.md."""
+    """The prompt for the model: `same_question` is prompts/same_question.md. Default:
+    same_question."""
 
     into: Column = "same_question"
-    """The column to make: what the model says of the row. It is not published."""
+    """The column to make, for the model's answer. The dataset leaves it out. Default:
+    same_question."""
 
     canaries: Annotated[int, Field(ge=8, le=1000)] | Literal[False] = 50
-    """Of how many items the model is asked about edits, and about another item that is like it, to
-    see what it misses and what it takes for the same."""
+    """How many items to test the model with, to measure its errors: it should recognise edited
+    copies of an item, and tell the item from the most similar other one. `false` skips the test.
+    Default: 50."""
 
     temperature: Annotated[float, Field(ge=0, le=5)] = 0
-    """How freely the model draws its tokens."""
+    """How random the model's answers are. Default: 0."""
 
     max_tokens: Annotated[int, Field(gt=0)] = MAX_TOKENS
-    """How long its answer may be, in tokens."""
+    """The maximum length of an answer, in tokens. Default: 1024."""
 
     retries: Annotated[int, Field(ge=0, le=16)] = 2
-    """How often to ask again, with another seed, when its answer cannot be read."""
+    """How often to ask again, with another seed, if an answer cannot be parsed. Default: 2."""
 
 
 Amount = Annotated[str, StringConstraints(pattern=r"^(all|(100|[0-9]{1,2}(\.[0-9]+)?)%)$")]
@@ -157,33 +176,33 @@ Amount = Annotated[str, StringConstraints(pattern=r"^(all|(100|[0-9]{1,2}(\.[0-9
 
 
 class Select(Spec):
-    """Keep so many rows: the best, the most different, or as many of each kind."""
+    """Keep some of the rows: the best, the most different, or equally many of each kind."""
 
     select: Rows | Amount
     """How many rows to keep: a number, a share such as `50%`, or `all` (with `at_most`)."""
 
-    by: Path_ | None = None
-    """How good a row is: a column of numbers, or a judge's scores. All are equal without it."""
+    by: ColumnPath | None = None
+    """The column to rank rows by: numbers, or a judge's scores. Default: all rows are equal."""
 
     method: Literal["best", "deita", "k_center"] = "best"
-    """`best`: the best by `by`. `deita`: the best, leaving out what is like one that is selected
-    already. `k_center`: rows as different from each other as can be."""
+    """`best`: the best rows by `by`. `deita`: the best rows, skipping those similar to a row that
+    is already selected. `k_center`: the rows that differ most from each other. Default: best."""
 
-    column: Texts | None = None
-    """The column whose texts are compared, for deita, k_center and clusters."""
+    column: TextPath | None = None
+    """For deita, k_center and clusters: the column whose texts to compare."""
 
     threshold: Share = 0.9
-    """For deita: from which cosine on two texts are alike."""
+    """For deita: two texts are similar if their cosine is at least this. Default: 0.9."""
 
-    per: Path_ | None = None
-    """A column, of whose values each gets the same number of rows, as far as it has them."""
+    per: ColumnPath | None = None
+    """A column: keep equally many rows for each of its values, as far as there are enough."""
 
     clusters: Annotated[int, Field(gt=1, le=10_000)] | None = None
-    """So many clusters of similar texts, each of which gets the same number of rows."""
+    """Group the texts in this many clusters, and keep equally many rows of each."""
 
     at_most: Rows | None = None
-    """How many rows of each value of `per`, or of each cluster, to keep at most."""
+    """The maximum number of rows for each value of `per`, or each cluster."""
 
     embedder: str | None = None
-    """Compare texts by one of the pipeline's models, asked for embeddings, or by a static model of
-    model2vec, a folder or an id on the Hub; without it by their words."""
+    """What to compare texts by: the role of an embedding model, or a static model of model2vec (a
+    folder or an id on the Hub). Default: their words."""

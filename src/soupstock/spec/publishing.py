@@ -1,119 +1,126 @@
-"""Steps for people, and for the Hub."""
+"""The steps for review by people and for the dataset."""
 
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from soupstock.spec.fields import MAX_ROWS, Name, Path_, Repository, Rows, Share, Spec
+from soupstock.spec.fields import MAX_ROWS, ColumnPath, Name, Repository, Rows, Share, Spec
 
-Part_ = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
-"""The name of a split or a configuration: small letters, digits and underscores."""
+SplitName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+"""The name of a split or a configuration: lower-case letters, digits and underscores."""
 
 
-def _apart(configs: dict[str, Any]) -> dict[str, Any]:
+def _checked_names(configs: dict[str, Any]) -> dict[str, Any]:
     if "data" in configs:
-        raise ValueError("the name `data` is taken; choose another for the configuration")
+        raise ValueError("the name `data` is reserved; choose another name for the configuration")
     return configs
 
 
-def _shares(splits: dict[str, float]) -> dict[str, float]:
+def _checked_shares(splits: dict[str, float]) -> dict[str, float]:
     if "train" in splits:
-        raise ValueError("`train` takes what the other splits leave; name their shares alone")
+        raise ValueError("`train` gets the remaining rows; name only the other splits")
     if sum(splits.values()) >= 1:
         raise ValueError("the splits take all rows; leave some for `train`")
     return splits
 
 
 class Config(Spec):
-    """One of several ways in which the rows are published."""
+    """One of several configurations of the dataset."""
 
     output_schema: Annotated[Name | None, Field(alias="schema")] = None
-    """A schema that each row must have; all columns, and the rows' ids, without one."""
+    """A schema that each row must match. Default: all columns, with the rows' ids."""
 
 
 class Stratified(Spec):
-    """As many rows of each kind."""
+    """Equally many rows of each kind."""
 
-    stratified: Path_
-    """A column: texts by their values; numbers, and a judge's scores, in quarters."""
+    stratified: ColumnPath
+    """The column that the kind is taken from: the value itself for texts, the quartile for numbers
+    and a judge's scores."""
 
     by: Literal["value", "length"] = "value"
-    """`length`: texts in quarters by how long they are."""
+    """`value`: as described. `length`: the quartile of a text's length. Default: value."""
 
 
 Question = Literal["criteria", "correction", "comment"]
 
 
 Veto = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,30}$")]
-"""A reason for which people drop a row, in a word."""
+"""A reason to drop a row, in one word."""
 
 
 class Review(Spec):
-    """Let people read a sample of the rows, and take in what they say."""
+    """Let people read a sample of the rows, and apply their answers."""
 
     review: Literal["argilla", "file"]
-    """Where people read and answer: an Argilla server, or JSONL files. A run only chooses the rows
-    and takes in what came back; `soupstock review NAME` sends and fetches."""
+    """Where people read and answer: on an Argilla server, or in JSONL files. A run only draws the
+    sample and applies the answers; `soupstock review NAME` sends rows and fetches answers."""
 
     sample: Rows = 200
-    """How many of the rows that are there people read."""
+    """How many of the kept rows people read. Default: 200."""
 
     strategy: Literal["random", "uncertain"] | Stratified = "random"
-    """`random`: each row as likely. `uncertain`: likelier the less sure the judge is: near the
-    threshold, unsure of the level, or a jury that disagrees. `{stratified: topic}`: as many of each
-    kind."""
+    """How to draw the sample. `random`: each row is equally likely. `uncertain`: a row is more
+    likely the less certain the judge is (a score near the threshold, several likely levels, or a
+    jury that disagrees). `{stratified: topic}`: equally many rows of each kind. Default: random."""
 
     dropped: Annotated[int, Field(ge=0, le=MAX_ROWS)] = 0
-    """How many of the rows that filters dropped people read, too: to find those dropped wrongly."""
+    """How many of the rows dropped by filters people read as well, to find wrongly dropped ones.
+    Default: 0."""
 
     rubric: Name | None = None
-    """Which rubric the questions are made of; that of the last judge before, where left out."""
+    """The rubric that the questions are made from. Default: the rubric of the last judge step
+    before."""
 
-    columns: tuple[Path_, ...] = ()
-    """What people are shown; what the rubric shows, where left out."""
+    columns: tuple[ColumnPath, ...] = ()
+    """The columns to show. Default: those that the rubric shows."""
 
-    column: Path_ | None = None
-    """Which column they correct; the one that the rubric judges, where left out."""
+    column: ColumnPath | None = None
+    """The column that people may correct. Default: the one that the rubric judges."""
 
     questions: tuple[Question, ...] = get_args(Question)
-    """What is asked beside keep or drop: the rubric's criteria, a corrected text, a comment."""
+    """What to ask besides keep or drop: the rubric's criteria, a corrected text, a comment.
+    Default: all of them."""
 
     vetoes: Annotated[tuple[Veto, ...], Field(min_length=1, max_length=20)] = ("bad", "unsafe")
-    """For what people drop a row: `unsafe` adds `review: unsafe` to its `dropped_by`."""
+    """The reasons that people can give to drop a row: `unsafe` adds `review: unsafe` to its
+    `dropped_by`. Default: [bad, unsafe]."""
 
     annotators: Annotated[int, Field(gt=0, le=100)] = 1
-    """How many people answer for each row."""
+    """How many people answer for each row. Default: 1."""
 
     conflicts: Literal["majority", "strictest", "latest"] = "majority"
-    """Who is right where people differ. `majority`: most of them, and nobody where as many say one
-    thing as another. `strictest`: who drops. `latest`: who answered last."""
+    """Which answer counts if people differ. `majority`: the most frequent one; a tie decides
+    nothing. `strictest`: drop if anybody drops. `latest`: the last answer. Default: majority."""
 
     wait: bool = False
-    """Whether no dataset is written before all rows of the sample are answered."""
+    """Whether to write the dataset only when all rows of the sample are answered. Default:
+    false."""
 
 
 class Publish(Spec):
-    """Write what is left as a Hugging Face dataset."""
+    """Write the kept rows as a Hugging Face dataset."""
 
     publish: Repository
-    """The dataset's id on the Hub: `my-org/chat`. Nothing is sent there by a run."""
+    """The dataset's id on the Hub: `my-org/chat`. A run only writes the files; `soupstock publish`
+    pushes them."""
 
     output_schema: Annotated[Name | None, Field(alias="schema")] = None
-    """A schema that each published row must have; all columns are published without one."""
+    """A schema that each row of the dataset must match. Default: all columns."""
 
-    configs: Annotated[dict[Part_, Config], AfterValidator(_apart)] = {}
-    """Several ways in which the rows are published, by name, each with its `schema`; the first is
-    what is loaded where none is named. A row that no schema takes is dropped."""
+    configs: Annotated[dict[SplitName, Config], AfterValidator(_checked_names)] = {}
+    """Several configurations of the dataset by name, each with its `schema`. The first is the
+    default when the dataset is loaded. A row that matches no schema is dropped."""
 
-    splits: Annotated[dict[Part_, Share], AfterValidator(_shares)] = {}
-    """Which share of the rows each split takes, such as `{test: 0.1}`; the rest is `train`. Rows
-    that come from one source row or are nearly the same go to one split together."""
+    splits: Annotated[dict[SplitName, Share], AfterValidator(_checked_shares)] = {}
+    """The share of the rows that each split gets, such as `{test: 0.1}`; the rest is `train`. Rows
+    that come from the same source row, and near-duplicates, go to the same split."""
 
-    stratify: Path_ | None = None
-    """A column, of each value of which every split gets its share."""
+    stratify: ColumnPath | None = None
+    """A column: every split gets its share of the rows with each value."""
 
     license: str | None = None
-    """The dataset's licence, as the Hub names it: `apache-2.0`."""
+    """The dataset's licence, by the Hub's name for it: `apache-2.0`."""
 
     language: tuple[str, ...] = ()
     """The languages of the texts, as ISO 639 codes: `[en]`."""

@@ -4,7 +4,16 @@ from typing import Annotated
 
 from pydantic import Field, Tag
 
-from soupstock.spec.fields import Column, Name, Rows, Scalar, Spec, Texts, Weight, told_by_key
+from soupstock.spec.fields import (
+    Column,
+    Name,
+    Rows,
+    Scalar,
+    Spec,
+    TextPath,
+    Weight,
+    discriminated_by_key,
+)
 
 
 class SampleSource(Spec):
@@ -14,53 +23,56 @@ class SampleSource(Spec):
         dict[Column, Annotated[list[Scalar], Field(min_length=1)] | dict[str, Weight]],
         Field(min_length=1),
     ]
-    """For each column its values: a list (equally likely) or a mapping of value to weight."""
+    """The values of each column: a list (equally likely), or a mapping of each value to its
+    weight."""
 
     rows: Rows | None = None
-    """How many rows to draw; needed unless the pipeline has a `target`."""
+    """How many rows to draw. Required unless the pipeline has a `target`."""
 
 
 class FileSource(Spec):
     """Rows read from a file."""
 
     file: str
-    """A .jsonl, .csv or .parquet file; a relative path starts at the project's folder."""
+    """A .jsonl, .csv or .parquet file. A relative path starts at the project's folder."""
 
     rows: Rows | None = None
-    """How many rows to take from its beginning; all where it is left out."""
+    """How many rows to read, from the beginning. Default: all."""
 
 
 class DatasetSource(Spec):
     """Rows read by the `datasets` library."""
 
     dataset: str
-    """An id on the Hugging Face Hub, or a folder (one that begins with `.`, `/` or `~`)."""
+    """An id on the Hugging Face Hub, or a folder (a path that begins with `.`, `/` or `~`)."""
 
     split: str = "train"
-    """Which split to read."""
+    """Which split to read. Default: train."""
 
     config: str | None = None
-    """Which configuration to read, where the dataset has several."""
+    """Which configuration to read, if the dataset has several."""
 
     revision: str | None = None
-    """Which revision to read: a commit, tag or branch of the dataset's repository."""
+    """Which revision to read: a commit, tag or branch of the dataset's repository. Default: the
+    latest."""
 
     rows: Rows | None = None
-    """How many rows to take from its beginning; all where it is left out."""
+    """How many rows to read, from the beginning. Default: all."""
 
 
 class DocumentSource(Spec):
     """Rows that are chunks of documents: `document`, `title`, `section`, `part` and `chunk`."""
 
     documents: str
-    """A file (.txt, .md, .html, .pdf), or a folder of such; a relative path starts at the
+    """A file (.txt, .md, .html, .pdf), or a folder of such files. A relative path starts at the
     project's folder."""
 
     characters: Annotated[int, Field(ge=100, le=100_000)] = 2000
-    """How long a chunk is at most. It is of whole paragraphs, or of whole sentences."""
+    """The maximum length of a chunk, in characters. Chunks are made of whole paragraphs; a longer
+    paragraph is split between sentences. Default: 2000."""
 
     rows: Rows | None = None
-    """How many chunks to take from the beginning; all where it is left out."""
+    """How many chunks to read, from the beginning. Default: all."""
 
 
 SOURCES = ("sample", "file", "dataset", "documents")
@@ -71,45 +83,47 @@ Source = Annotated[
     | Annotated[FileSource, Tag("file")]
     | Annotated[DatasetSource, Tag("dataset")]
     | Annotated[DocumentSource, Tag("documents")],
-    told_by_key(*SOURCES),
+    discriminated_by_key(*SOURCES),
 ]
 
 
 class _There(Spec):
-    """Rows that were there before this pipeline."""
+    """Existing rows that a step compares its rows with."""
 
-    column: Texts | None = None
-    """Which of its columns is compared; that of the same name where it is left out."""
+    column: TextPath | None = None
+    """Which of its columns to compare. Default: the column of the same name."""
 
 
 class FileThere(_There):
     """The rows of a file."""
 
     file: str
-    """A .jsonl, .csv or .parquet file; a relative path starts at the project's folder."""
+    """A .jsonl, .csv or .parquet file. A relative path starts at the project's folder."""
 
 
 class DatasetThere(_There):
     """The rows of a dataset."""
 
     dataset: str
-    """An id on the Hugging Face Hub, or a folder (one that begins with `.`, `/` or `~`)."""
+    """An id on the Hugging Face Hub, or a folder (a path that begins with `.`, `/` or `~`)."""
 
     split: str = "train"
-    """Which split to read."""
+    """Which split to read. Default: train."""
 
     config: str | None = None
-    """Which configuration to read, where the dataset has several."""
+    """Which configuration to read, if the dataset has several."""
 
     revision: str | None = None
-    """Which revision to read: a commit, tag or branch of the dataset's repository."""
+    """Which revision to read: a commit, tag or branch of the dataset's repository. Default: the
+    latest."""
 
 
 class RunThere(_There):
     """The rows that a run kept."""
 
     run: Name
-    """A pipeline, for its last run: `chat`; or one run of it, by its folder: `chat/3f2a1b`."""
+    """A pipeline, for its last run: `chat`; or one of its runs, by the beginning of its folder's
+    name: `chat/3f2a1b`."""
 
 
 THERE = ("file", "dataset", "run")
@@ -119,5 +133,5 @@ There = Annotated[
     Annotated[FileThere, Tag("file")]
     | Annotated[DatasetThere, Tag("dataset")]
     | Annotated[RunThere, Tag("run")],
-    told_by_key(*THERE),
+    discriminated_by_key(*THERE),
 ]

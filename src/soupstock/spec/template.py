@@ -1,7 +1,7 @@
-"""Fill in templates that only print: run once, they need not be run again.
+"""Render templates that only print variables, without running them for every row.
 
-Such a template looks the same for all rows of one shape but for the texts that it prints. So it is
-run with a mark in each text's place, and from then on texts are put where the marks stood.
+For rows of the same shape, what such a template renders differs only in the texts that it prints.
+So it is run once with a mark in place of each text; from then on, texts replace the marks.
 """
 
 import itertools
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from jinja2 import nodes
 
 MAX_CHARACTERS = 2_000_000
-"""How long a message may be."""
+"""The maximum length of a message."""
 
 MOST_SHAPES = 256
-"""For how many shapes patterns are kept; rows of any further shape are rendered one by one."""
+"""How many shapes have a pattern; Jinja renders the rows of any further shape."""
 
 Render = Callable[[Mapping[str, object]], str]
 
@@ -27,26 +27,26 @@ _MARK = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
 
 
 @dataclass(frozen=True)
-class Printed:
-    """What a template prints that does no more than that."""
+class PrintedVariables:
+    """The variables that a template prints, if it does nothing else."""
 
     texts: tuple[str, ...]
-    """Variables that are printed as they are."""
+    """Variables that it prints as they are."""
     groups: tuple[str, ...]
-    """Variables over whose items it loops, to print their keys and values."""
+    """Mappings that it loops over, to print their keys and values."""
 
 
 @dataclass(frozen=True)
-class Filling:
-    """Renders a template that only prints: texts by a pattern, all else as Jinja does."""
+class FastRenderer:
+    """Renders a template that only prints: texts by a pattern, everything else with Jinja."""
 
-    printed: Printed
+    printed: PrintedVariables
     render: Render
     """Runs the template."""
     _patterns: dict[object, "_Pattern | None"] = field(default_factory=dict, repr=False)
 
     def __call__(self, columns: Mapping[str, object]) -> str:
-        """Render for a row; whatever is no text, Jinja renders or refuses."""
+        """Render for a row; if a value is not text, Jinja renders or refuses it."""
         values = [columns.get(name) for name in self.printed.texts]
         shape: list[tuple[object, ...]] = []
         if None in values:
@@ -55,9 +55,9 @@ class Filling:
             group = columns.get(name)
             if type(group) is not dict:
                 return self.render(columns)
-            held = group.values()
-            values += held
-            shape.append((*group, *[value is None for value in held]))
+            inner = group.values()
+            values += inner
+            shape.append((*group, *[value is None for value in inner]))
         for value in values:
             if type(value) is not str and value is not None:
                 return self.render(columns)
@@ -71,28 +71,28 @@ class Filling:
         if shape not in self._patterns:
             if len(self._patterns) == MOST_SHAPES:
                 return None
-            self._patterns[shape] = self._made(columns)
+            self._patterns[shape] = self._new_pattern(columns)
         return self._patterns[shape]
 
-    def _made(self, columns: Mapping[str, object]) -> "_Pattern | None":
-        """Run the template with marks for texts; None where it fails, or has marks of its own."""
+    def _new_pattern(self, columns: Mapping[str, object]) -> "_Pattern | None":
+        """Run the template with marks for texts; None if it fails, or contains marks of its own."""
         numbers = itertools.count()
         marked: dict[str, object] = {n: _mark(next(numbers)) for n in self.printed.texts}
         for name in self.printed.groups:
             group: Any = columns[name]
-            # A null has its place among the values, though there is no text to put anywhere.
+            # A null keeps its number among the values, though it is not printed.
             places = {key: next(numbers) for key in group}
             marked[name] = {k: v if v is None else _mark(places[k]) for k, v in group.items()}
             if any(_OPEN in str(key) for key in group):
                 return None
         try:
             return _Pattern(self.render(marked))
-        except Exception:  # noqa: BLE001 - the row itself will raise it, with its own texts
+        except Exception:  # noqa: BLE001 - rendering the row itself will raise it, with its own texts
             return None
 
 
 class _Pattern:
-    """A text with blanks, and which of a row's texts goes into each."""
+    """A text with blanks, and which of a row's values goes into each."""
 
     def __init__(self, rendered: str) -> None:
         parts = _MARK.split(rendered)
@@ -111,21 +111,21 @@ def _mark(number: int) -> str:
     return f"{_OPEN}{number}{_CLOSE}"
 
 
-class _DoesMoreError(Exception):
+class _NotOnlyPrintingError(Exception):
     """A template does more than print."""
 
 
-def printed(tree: "nodes.Template") -> Printed | None:
-    """Find what a template prints; None where it does more than print."""
+def printed_variables(tree: "nodes.Template") -> PrintedVariables | None:
+    """Return the variables that a template prints; None if it does more than print."""
     try:
         texts, groups = _names(tree.body, frozenset())
-    except _DoesMoreError:
+    except _NotOnlyPrintingError:
         return None
-    return None if texts & groups else Printed(tuple(sorted(texts)), tuple(sorted(groups)))
+    return None if texts & groups else PrintedVariables(tuple(sorted(texts)), tuple(sorted(groups)))
 
 
 def _names(body: Iterable["nodes.Node"], own: frozenset[str]) -> tuple[set[str], set[str]]:
-    """Gather the variables that are printed and those looped over; `own` are the loops' names."""
+    """Collect the variables printed and those looped over; `own` are the names that loops set."""
     from jinja2 import nodes
 
     texts, groups = set[str](), set[str]()
@@ -139,16 +139,16 @@ def _names(body: Iterable["nodes.Node"], own: frozenset[str]) -> tuple[set[str],
                 body=inner,
                 else_=[],
                 test=test,
-            ) if group not in own and (test is None or _is_there(test, value)):
+            ) if group not in own and (test is None or _is_not_none(test, value)):
                 more = _names(inner, own | {key, value})
                 texts, groups = texts | more[0], groups | more[1] | {group}
             case _:
-                raise _DoesMoreError
+                raise _NotOnlyPrintingError
     return texts, groups
 
 
 def _name(part: "nodes.Node") -> str:
-    """Return the variable that a part of an output prints; nothing where it is plain text."""
+    """Return the variable that a part of an output prints; empty for plain text."""
     from jinja2 import nodes
 
     match part:
@@ -157,11 +157,11 @@ def _name(part: "nodes.Node") -> str:
         case nodes.TemplateData(data=data) if _OPEN not in data:
             return ""
         case _:
-            raise _DoesMoreError
+            raise _NotOnlyPrintingError
 
 
-def _is_there(test: "nodes.Node", value: str) -> bool:
-    """Tell whether a test is `value is not none`: whether there is a text at all."""
+def _is_not_none(test: "nodes.Node", value: str) -> bool:
+    """Tell whether a test is `value is not none`."""
     from jinja2 import nodes
 
     match test:

@@ -1,7 +1,7 @@
-"""How far judges agree with people, and with each other.
+"""Agreement of judges with people, and with each other.
 
-Each figure has an interval that keeps its word for few rows, and where everybody agrees.
-docs/judging.md has the formulas and where they come from, bench/judge.py how often they cover.
+Each figure has an interval that is valid for few rows, and for complete agreement. docs/judging.md
+has the formulas with their sources; bench/judge.py measures how often the intervals are right.
 """
 
 import math
@@ -15,8 +15,8 @@ from soupstock.stats.intervals import (
     Floats,
     Interval,
     Values,
-    at_most,
     besides,
+    binomial_cdf,
     complete,
     numbers,
     score_limits,
@@ -28,10 +28,10 @@ from soupstock.stats.intervals import (
 from soupstock.stats.proportions import proportion
 
 Weights = Literal["equal", "linear", "quadratic"]
-"""How much a disagreement counts: each the same, or by the levels between, or by their square."""
+"""The weight of a disagreement: always 1, the distance of the levels, or its square."""
 
 Metric = Literal["nominal", "ordinal", "interval"]
-"""What the difference of two values means: that they differ, how far in rank, how far in number."""
+"""The distance of two values: whether they differ, by rank, or by number."""
 
 _CHANCE_ROW = 0.5
 _FEWEST_JUDGES = 2
@@ -39,7 +39,7 @@ _FEWEST_UNITS = 3
 
 
 class Agreement(NamedTuple):
-    """How far judges agree beyond chance: 1 always, 0 as if by chance, below 0 less than that."""
+    """Agreement beyond chance: 1 is complete, 0 is that of chance, below 0 is less than that."""
 
     statistic: str
     interval: Interval
@@ -47,11 +47,11 @@ class Agreement(NamedTuple):
     """The large-sample standard error."""
     rows: int
     missing: int
-    """Rows that fewer than two judges scored; they count for nothing."""
+    """Rows that fewer than two judges scored; they do not count."""
 
     @property
     def is_beyond_chance(self) -> bool:
-        """Whether chance alone does not explain it."""
+        """Whether it is more than chance alone explains."""
         return self.interval.low > 0
 
     def sentence(self) -> str:
@@ -59,24 +59,26 @@ class Agreement(NamedTuple):
         over = f"over {times(self.rows, 'row')}{besides(self.missing)}"
         if not self.interval.is_known:
             return f"Agreement cannot be told {over}: nobody's levels vary."
-        said = f"Agreement beyond chance ({self.statistic}) is {self.interval} {over}"
-        return f"{said}." if self.is_beyond_chance else f"{said}: not provably better than chance."
+        figure = f"Agreement beyond chance ({self.statistic}) is {self.interval} {over}"
+        return (
+            f"{figure}." if self.is_beyond_chance else f"{figure}: not provably better than chance."
+        )
 
 
 class Accuracy(NamedTuple):
-    """How often a judge is right, beside what needs no judge at all."""
+    """How often a judge is right, compared with always giving the most common level."""
 
     right: Interval
     base_rate: float
-    """The share of the most common level: how often somebody is right who always says that."""
+    """The share of the most common level: how often it would be right."""
     p_value: float
-    """The chance that a judge who is no better than that does as well (McNemar, exact)."""
+    """The probability that a judge that is no better does as well (McNemar, exact)."""
     rows: int
     missing: int
 
     @property
     def is_better_than_constant(self) -> bool:
-        """Whether a judge is needed to be right as often."""
+        """Whether the judge is right more often than the most common level."""
         return self.p_value < 1 - self.right.level
 
     def sentence(self) -> str:
@@ -101,13 +103,13 @@ def kappa(
 ) -> Agreement:
     """Return Cohen's kappa of two judges, weighted if their levels are ordered.
 
-    Give `levels`, in order, where not each of them need occur. The standard error is that of
-    Fleiss, Cohen and Everitt (1969). The interval holds the values k whose own variance, with a
-    share k of rows on which both are of one mind and the rest judged by chance, allows what was
-    seen; that variance is scaled to the standard error as far as the rows tell it.
+    Give all `levels`, in order, if some may not occur. The standard error is that of Fleiss, Cohen
+    and Everitt (1969). The interval contains the values k that are compatible with the estimate,
+    by the variance of a model in which both judges agree on a share k of the rows and judge the
+    rest by chance; that variance is scaled towards the standard error the more rows there are.
 
     Raises:
-        ValueError: A level is given that is not among `levels`.
+        ValueError: A level is not among `levels`.
     """
     (first, second), missing = complete(people, judge)
     table = _table(first, second, levels)
@@ -132,7 +134,7 @@ def _table(first: Floats, second: Floats, levels: Sequence[float] | None) -> Flo
     known = found if levels is None else np.asarray(levels, dtype=np.float64)
     if not np.isin(found, known).all():
         raise ValueError(
-            f"levels are {known.tolist()}, and {np.setdiff1d(found, known)[0]} is none"
+            f"{np.setdiff1d(found, known)[0]} is not one of the levels {known.tolist()}"
         )
     order = np.argsort(known)
     places = [order[np.searchsorted(known, part, sorter=order)] for part in (first, second)]
@@ -142,7 +144,7 @@ def _table(first: Floats, second: Floats, levels: Sequence[float] | None) -> Flo
 
 
 def _costs(levels: int, weights: Weights) -> Floats:
-    """Return what each disagreement counts, from 0 to 1."""
+    """Return the weight of each disagreement, from 0 to 1."""
     steps = np.abs(np.subtract.outer(np.arange(levels), np.arange(levels))) / max(1, levels - 1)
     match weights:
         case "equal":
@@ -156,7 +158,7 @@ def _costs(levels: int, weights: Weights) -> Floats:
 
 
 def _kappa(shares: Floats, costs: Floats) -> tuple[float, float]:
-    """Return kappa of a table of shares, and one row's part in its variance (delta method)."""
+    """Return kappa of a table of shares, and its variance for one row (delta method)."""
     rows, columns = shares.sum(axis=1), shares.sum(axis=0)
     seen = float((shares * costs).sum())
     by_chance = float(rows @ costs @ columns)
@@ -167,13 +169,13 @@ def _kappa(shares: Floats, costs: Floats) -> tuple[float, float]:
 
 
 def _mixture(shares: Floats, costs: Floats) -> Callable[[float], float]:
-    """Return the variance of kappa where so large a share agrees and the rest is chance."""
+    """Return the variance of kappa if a given share of rows agrees and the rest is chance."""
     common = (shares.sum(axis=0) + shares.sum(axis=1)) / 2
-    chance, one_mind = np.outer(common, common), np.diag(common)
+    chance, agreed = np.outer(common, common), np.diag(common)
 
     def variance(value: float) -> float:
         share = min(1.0, max(0.0, value))
-        return _kappa((1 - share) * chance + share * one_mind, costs)[1]
+        return _kappa((1 - share) * chance + share * agreed, costs)[1]
 
     return variance
 
@@ -181,10 +183,10 @@ def _mixture(shares: Floats, costs: Floats) -> Callable[[float], float]:
 def alpha(
     ratings: Sequence[Values] | Floats, *, metric: Metric = "ordinal", level: float = LEVEL
 ) -> Agreement:
-    """Return Krippendorff's alpha (2011) of judges by rows, any of whose scores may be missing.
+    """Return Krippendorff's alpha (2011) of scores (judges by rows), any of which may be missing.
 
     The standard error is the jackknife's over rows. The interval is on Fisher's z scale, by
-    Student's t, with half a row of chance added, so that it has a width where all agree.
+    Student's t, with half a row of chance added, so that it has a width for complete agreement.
     """
     table = np.stack([numbers(judge) for judge in ratings])
     name = f"Krippendorff's alpha, {metric}"
@@ -202,17 +204,17 @@ def alpha(
 class _Alpha(NamedTuple):
     estimate: float
     without: Floats
-    """What it would be without each row; NaN where nothing would vary."""
+    """Alpha without each row; NaN if nothing would vary."""
 
 
 def _nominal(table: Floats) -> _Alpha:
-    """Return alpha where two values are the same or not."""
-    is_there = ~np.isnan(table)
-    sizes = is_there.sum(axis=0)
+    """Return alpha of values that are equal or not."""
+    is_present = ~np.isnan(table)
+    sizes = is_present.sum(axis=0)
     alike = (table[:, None] == table[None]).sum(axis=(0, 1))
-    _, places, totals = np.unique(table[is_there], return_inverse=True, return_counts=True)
+    _, places, totals = np.unique(table[is_present], return_inverse=True, return_counts=True)
     frequencies = np.zeros(table.shape)
-    frequencies[is_there] = totals[places]
+    frequencies[is_present] = totals[places]
     seen = (sizes**2 - alike) / (sizes - 1)
     total, same = sizes.sum(), (totals**2).sum()
     left = total - sizes
@@ -223,7 +225,7 @@ def _nominal(table: Floats) -> _Alpha:
 
 
 def _distances(table: Floats, metric: Metric) -> _Alpha:
-    """Return alpha where two values differ by the square of their distance."""
+    """Return alpha of values that differ by the square of their distance."""
     places = table if metric == "interval" else _mean_ranks(table)
     places = places - np.nanmean(places)
     sizes = (~np.isnan(table)).sum(axis=0)
@@ -238,11 +240,11 @@ def _distances(table: Floats, metric: Metric) -> _Alpha:
 
 
 def _mean_ranks(table: Floats) -> Floats:
-    """Return ranks: Krippendorff's distance of two levels is that of their mean ranks."""
-    is_there = ~np.isnan(table)
-    _, places, totals = np.unique(table[is_there], return_inverse=True, return_counts=True)
+    """Return mean ranks: Krippendorff's distance of two levels is that of their mean ranks."""
+    is_present = ~np.isnan(table)
+    _, places, totals = np.unique(table[is_present], return_inverse=True, return_counts=True)
     ranks = table.copy()
-    ranks[is_there] = (np.cumsum(totals) - totals / 2)[places]
+    ranks[is_present] = (np.cumsum(totals) - totals / 2)[places]
     return ranks
 
 
@@ -258,14 +260,14 @@ def _fisher_limits(estimate: float, parts: Floats, level: float) -> Interval:
 
 
 def accuracy(people: Values, judge: Values, *, level: float = LEVEL) -> Accuracy:
-    """Return how often a judge gives the level that people gave, and what the base rate is."""
-    (truth, said), missing = complete(people, judge)
+    """Return how often a judge gives the same level as people, and the base rate."""
+    (truth, given), missing = complete(people, judge)
     rows = len(truth)
     if not rows:
         return Accuracy(unknown(level), math.nan, 1.0, 0, missing)
     values, counts = np.unique(truth, return_counts=True)
-    is_right, is_common = said == truth, truth == values[counts.argmax()]
+    is_right, is_common = given == truth, truth == values[counts.argmax()]
     gained, lost = int((is_right & ~is_common).sum()), int((~is_right & is_common).sum())
-    p_value = at_most(lost, gained + lost, 0.5)
+    p_value = binomial_cdf(lost, gained + lost, 0.5)
     right = proportion(int(is_right.sum()), rows, level=level)
     return Accuracy(right, float(counts.max()) / rows, p_value, rows, missing)

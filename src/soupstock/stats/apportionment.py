@@ -1,4 +1,4 @@
-"""Share a number out among groups, as evenly as they have room."""
+"""Divide a number of rows among groups: evenly, or by shares."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ Counts = npt.NDArray[np.int64]
 
 
 def shared_out(wanted: int, room: Counts) -> Counts:
-    """Give each group the same, as far as it has room; what is left over goes to the first ones."""
+    """Give each group the same number, up to its room; the first groups get the remainder."""
     wanted = min(wanted, int(room.sum()))
     low, high = 0, int(room.max(initial=0))
     while low < high:
@@ -24,7 +24,7 @@ def shared_out(wanted: int, room: Counts) -> Counts:
 
 
 def apportioned(rows: int, shares: Sequence[Fraction]) -> list[int]:
-    """Part rows by shares that add up to 1: by the largest remainder, the first of equal ones."""
+    """Divide rows by shares that add up to 1, by the largest remainder; ties go to the first."""
     exact = [rows * share for share in shares]
     parts = [math.floor(part) for part in exact]
     by_rest = sorted(range(len(parts)), key=lambda n: parts[n] - exact[n])

@@ -1,6 +1,6 @@
-"""An estimate with its interval, and the quantiles that intervals are made of.
+"""An estimate with its interval, and the quantiles for intervals.
 
-Numbers that are missing (None, NaN) are never 0: they are taken out, and counted. Knows no judges.
+Missing numbers (None, NaN) are never 0: they are removed and counted. Knows no judges.
 """
 
 import math
@@ -18,10 +18,10 @@ Values = Sequence[float | None] | npt.NDArray[Any]
 """Numbers, some of which may be missing."""
 
 LEVEL = 0.95
-"""How often an interval is to cover the truth."""
+"""The confidence level: how often an interval should cover the truth."""
 
-SOME = 2.0
-"""How much information of its own an observed variance needs to count as much as a modelled one."""
+PRIOR_INFORMATION = 2.0
+"""The information with which an observed variance counts as much as a modelled one."""
 
 _HALVINGS = 60
 _TERMS = 100_000
@@ -30,7 +30,7 @@ _SMALLEST_STEP = 1e-15
 
 
 class Interval(NamedTuple):
-    """An estimate and the limits that it lies in; all NaN where it cannot be told."""
+    """An estimate and its limits; all NaN if it is unknown."""
 
     estimate: float
     low: float
@@ -39,7 +39,7 @@ class Interval(NamedTuple):
 
     @property
     def is_known(self) -> bool:
-        """Whether there is an estimate at all."""
+        """Whether there is an estimate."""
         return not math.isnan(self.estimate)
 
     def __str__(self) -> str:
@@ -47,31 +47,31 @@ class Interval(NamedTuple):
         return f"{self.estimate:.2f} {limits}" if self.is_known else "unknown"
 
     def percent(self) -> str:
-        """Say a share in percent."""
+        """Return a share in percent, as text."""
         limits = f"{self.level * 100:g} % interval {self.low * 100:.0f} to {self.high * 100:.0f} %"
         return f"{self.estimate * 100:.0f} % ({limits})" if self.is_known else "unknown"
 
 
 def unknown(level: float = LEVEL) -> Interval:
-    """Return the interval of what cannot be told."""
+    """Return the interval of an unknown estimate."""
     return Interval(math.nan, math.nan, math.nan, level)
 
 
 class Complete(NamedTuple):
-    """Columns without the rows in which any number is missing."""
+    """Columns without the rows in which a number is missing."""
 
     columns: tuple[Floats, ...]
     missing: int
 
 
 def numbers(values: Values) -> Floats:
-    """Take numbers as an array; what is missing or infinite is NaN."""
+    """Return numbers as an array; missing and infinite ones are NaN."""
     array = np.asarray(values, dtype=np.float64)
     return np.where(np.isfinite(array), array, np.nan)
 
 
 def complete(*columns: Values) -> Complete:
-    """Leave out and count the rows that lack a number in any column.
+    """Remove and count the rows with a missing number in any column.
 
     Raises:
         ValueError: The columns differ in length.
@@ -79,39 +79,39 @@ def complete(*columns: Values) -> Complete:
     arrays = [numbers(column) for column in columns]
     if len({array.shape for array in arrays}) > 1 or arrays[0].ndim != 1:
         lengths = ", ".join(str(array.shape) for array in arrays)
-        raise ValueError(f"columns of one length are needed, not {lengths}")
-    is_there = ~np.any(np.isnan(np.stack(arrays)), axis=0)
-    return Complete(tuple(array[is_there] for array in arrays), int((~is_there).sum()))
+        raise ValueError(f"the columns must have the same length, not {lengths}")
+    is_complete = ~np.any(np.isnan(np.stack(arrays)), axis=0)
+    return Complete(tuple(array[is_complete] for array in arrays), int((~is_complete).sum()))
 
 
 def binary(values: Floats, what: str) -> Floats:
-    """Return values that are 0, 1 or missing.
+    """Check that all values are 0, 1 or missing, and return them.
 
     Raises:
-        ValueError: Others are among them.
+        ValueError: There are other values.
     """
     if not np.isin(values[~np.isnan(values)], (0, 1)).all():
-        raise ValueError(f"{what} are 1 or 0, yes or no")
+        raise ValueError(f"{what} should be 1 (yes) or 0 (no)")
     return values
 
 
 def times(count: int, one: str, many: str | None = None) -> str:
-    """Say how many: `1 row`, `1,200 rows`."""
+    """Return a count with its noun: `1 row`, `1,200 rows`."""
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 def besides(missing: int, what: str = "score") -> str:
-    """Say how many more there were that did not count, or nothing."""
+    """Return a note on how many more did not count; empty if there are none."""
     return f" ({missing:,} more without a {what})" if missing else ""
 
 
 def normal_quantile(level: float) -> float:
-    """Return how many standard errors lie on either side: 1.96 for 0.95."""
+    """Return the number of standard errors on either side: 1.96 for 0.95."""
     return NormalDist().inv_cdf((1 + level) / 2)
 
 
 def student_quantile(level: float, freedom: float) -> float:
-    """Return the same for a variance that was estimated with so many degrees of freedom."""
+    """Return the same for a variance estimated with `freedom` degrees of freedom."""
     x = beta_quantile(1 - level, freedom / 2, 0.5)
     return math.sqrt(freedom * (1 - x) / x)
 
@@ -121,7 +121,7 @@ def incomplete_beta(x: float, a: float, b: float) -> float:
     if x <= 0 or x >= 1:
         return float(x >= 1)
     if x > (a + 1) / (a + b + 2):
-        # The fraction converges fast on this side alone.
+        # The fraction converges fast only on this side.
         return 1 - incomplete_beta(1 - x, b, a)
     scale = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
     front = math.exp(scale + a * math.log(x) + b * math.log1p(-x)) / a
@@ -148,20 +148,20 @@ def _fraction(x: float, a: float, b: float) -> float:
 
 @lru_cache(maxsize=65536)
 def beta_quantile(p: float, a: float, b: float) -> float:
-    """Return where the beta distribution has the share p below it."""
-    return reach(lambda x: incomplete_beta(x, a, b) <= p, 0.0, 1.0)
+    """Return the quantile p of the beta distribution."""
+    return bisect(lambda x: incomplete_beta(x, a, b) <= p, 0.0, 1.0)
 
 
 @lru_cache(maxsize=65536)
-def at_most(count: int, of: int, share: float) -> float:
-    """Return the chance that of so many, each with this share's chance, at most `count` occur."""
+def binomial_cdf(count: int, of: int, share: float) -> float:
+    """Return the probability of at most `count` successes in `of` trials."""
     if count < 0 or count >= of:
         return float(count >= of)
     return incomplete_beta(1 - share, of - count, count + 1)
 
 
-def reach(holds: Callable[[float], bool], start: float, end: float) -> float:
-    """Go from start towards end as far as a condition holds, by halving."""
+def bisect(holds: Callable[[float], bool], start: float, end: float) -> float:
+    """Return the point between start and end up to which a condition holds, by bisection."""
     if holds(end):
         return end
     for _ in range(_HALVINGS):
@@ -176,22 +176,23 @@ def score_limits(
     bounds: tuple[float, float],
     level: float = LEVEL,
 ) -> Interval:
-    """Return the values that an estimate does not contradict (a score interval, Wilson 1927).
+    """Return the values that are compatible with an estimate (a score interval, Wilson 1927).
 
-    Unlike estimate ± errors it stays within the bounds, and has a width at the bounds too: the
-    variance is that which each value itself would have, not that of the estimate.
+    Unlike estimate ± errors it stays within the bounds, and has a width at the bounds too: each
+    value is compared by its own variance, not by that of the estimate.
     """
     reaches = normal_quantile(level) ** 2
 
     def is_near(value: float) -> bool:
         return (value - estimate) ** 2 <= reaches * variance(value)
 
-    low, high = (reach(is_near, estimate, float(bound)) for bound in bounds)
+    low, high = (bisect(is_near, estimate, float(bound)) for bound in bounds)
     return Interval(estimate, low, high, level)
 
 
 def variance_ratio(observed: float, modelled: float, information: float) -> float:
-    """Return observed over modelled variance, nearer to 1 the less there was to observe."""
+    """Return observed over modelled variance, closer to 1 the less information there is."""
     if modelled <= 0 or math.isnan(observed):
         return 1.0
-    return (information * observed / modelled + SOME) / (information + SOME)
+    total = information + PRIOR_INFORMATION
+    return (information * observed / modelled + PRIOR_INFORMATION) / total

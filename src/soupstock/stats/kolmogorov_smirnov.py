@@ -1,4 +1,4 @@
-"""Tell whether two samples of numbers come from one distribution. Knows no rows and no columns."""
+"""Test whether two samples of numbers have the same distribution. Knows no rows or columns."""
 
 import math
 from typing import NamedTuple
@@ -13,20 +13,19 @@ _SURE = 0.2
 """Below this the series converges slowly, and its sum is 1 to the last digit."""
 
 
-class Moved(NamedTuple):
-    """How far two distributions are apart, and how likely chance alone does that."""
+class TwoSampleTest(NamedTuple):
+    """The distance of two distributions, and how likely it is by chance alone."""
 
     distance: float
     """The greatest distance of the two empirical distribution functions, 0 to 1."""
     p: float
 
 
-def kolmogorov_smirnov(one: Numbers, other: Numbers) -> Moved:
+def kolmogorov_smirnov(one: Numbers, other: Numbers) -> TwoSampleTest:
     """Compare two samples by the two-sample test of Kolmogorov and Smirnov.
 
-    The p-value is the asymptotic one with Stephens's correction (1970), good from a handful of
-    values on. Where values are tied it is too large, never too small: equal values hide
-    differences, and make none.
+    The p-value is the asymptotic one with Stephens's correction (1970), which is good even for a
+    handful of values. With tied values it is too large, never too small.
     """
     if not (len(one) and len(other)):
         raise ValueError("an empty sample has no distribution")
@@ -35,11 +34,11 @@ def kolmogorov_smirnov(one: Numbers, other: Numbers) -> Moved:
     below = np.searchsorted(one, both, side="right") / len(one)
     distance = float(np.abs(below - np.searchsorted(other, both, side="right") / len(other)).max())
     root = math.sqrt(len(one) * len(other) / (len(one) + len(other)))
-    return Moved(distance, _tail(distance * (root + 0.12 + 0.11 / root)))
+    return TwoSampleTest(distance, _tail(distance * (root + 0.12 + 0.11 / root)))
 
 
 def _tail(x: float) -> float:
-    """Return how likely Kolmogorov's distribution is beyond x."""
+    """Return the probability of Kolmogorov's distribution above x."""
     if x < _SURE:
         return 1.0
     terms = ((-1) ** (n - 1) * math.exp(-2 * n * n * x * x) for n in range(1, _TERMS + 1))

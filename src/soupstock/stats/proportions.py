@@ -1,11 +1,11 @@
-"""Shares with their intervals: how many rows pass, once the judge's errors are taken into account.
+"""Shares with their intervals, and the pass rate of rows, corrected for the judge's errors.
 
-People look at some rows and the judge at all of them. What people say of the judge's errors on the
-few corrects what it says of the many.
+People label some rows, and the judge scores all of them. The judge's errors on the labelled rows
+correct its pass rate on all rows.
 """
 
 import math
-from typing import Literal, NamedTuple, assert_never
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,30 +20,26 @@ from soupstock.stats.intervals import (
     complete,
     normal_quantile,
     numbers,
-    score_limits,
     student_quantile,
     times,
     unknown,
 )
 
-Proportion = Literal["jeffreys", "wilson", "exact"]
-"""Jeffreys covers as often as it says on average, exact (Clopper-Pearson) at the least."""
-
 _VERDICTS = (0.0, 1.0, math.nan)
 
 
 class PassRate(NamedTuple):
-    """How many rows people would pass, had they looked at all of them."""
+    """The share of rows that people would pass if they labelled all of them."""
 
     method: str
     rate: Interval
     by_judge: float
-    """The judge's own pass rate, over all rows that it gave a verdict on."""
+    """The judge's own pass rate, over all rows with a verdict."""
     by_people: Interval
-    """What the rows that people looked at say alone."""
+    """The pass rate of the labelled rows alone."""
     labels: int
     rows: int
-    """How many rows the rate is of."""
+    """The number of all rows."""
     missing: int
     """Rows on which the judge gave no verdict."""
 
@@ -62,8 +58,8 @@ class PassRate(NamedTuple):
         )
 
 
-class Errors(NamedTuple):
-    """What a judge does with rows that people passed, and with rows that they did not."""
+class JudgeErrors(NamedTuple):
+    """How a judge treats rows that people passed, and rows that they did not."""
 
     passes_good: Interval
     """Sensitivity: the share of good rows that it passes."""
@@ -82,38 +78,27 @@ class Errors(NamedTuple):
         )
 
 
-def proportion(
-    count: int, of: int, *, method: Proportion = "jeffreys", level: float = LEVEL
-) -> Interval:
-    """Return a share and its interval: Jeffreys', Wilson's, or the exact one.
+def proportion(count: int, of: int, *, level: float = LEVEL) -> Interval:
+    """Return a share and Jeffreys' interval of it, which covers the truth as often as it says.
 
-    See Brown, Cai and DasGupta (2001). Jeffreys' ends at 0 and 1 where nothing or everything is
-    counted.
+    See Brown, Cai and DasGupta (2001). The interval ends at 0 if `count` is 0, at 1 if it is `of`.
 
     Raises:
         ValueError: `count` is not from 0 to `of`.
     """
     if not 0 <= count <= of:
-        raise ValueError(f"{count} of {of} is no share")
+        raise ValueError(f"{count} of {of} is not a share")
     if not of:
         return unknown(level)
-    share, tail = count / of, (1 - level) / 2
-    match method:
-        case "jeffreys":
-            before = after = 0.5
-        case "exact":
-            before, after = 0.0, 1.0
-        case "wilson":
-            return score_limits(share, lambda p: p * (1 - p) / of, (0, 1), level)
-        case _:
-            assert_never(method)
-    low = beta_quantile(tail, count + before, of - count + after) if count else 0.0
-    high = beta_quantile(1 - tail, count + after, of - count + before) if count < of else 1.0
-    return Interval(share, low, high, level)
+    tail = (1 - level) / 2
+    a, b = count + 0.5, of - count + 0.5
+    low = beta_quantile(tail, a, b) if count else 0.0
+    high = beta_quantile(1 - tail, a, b) if count < of else 1.0
+    return Interval(count / of, low, high, level)
 
 
 def net_share(up: int, down: int, of: int, *, level: float = LEVEL) -> Interval:
-    """Return the share of those that went up less the share of those that went down.
+    """Return the share that went up minus the share that went down.
 
     The interval is Bonett and Price's (2012), which adds one to both, with Student's t.
     """
@@ -127,24 +112,24 @@ def net_share(up: int, down: int, of: int, *, level: float = LEVEL) -> Interval:
     return Interval(estimate, min(estimate, low), max(estimate, high), level)
 
 
-def errors(people: Values, judge: Values, *, level: float = LEVEL) -> Errors:
-    """Return a judge's sensitivity and specificity from rows that people looked at (1: passed)."""
-    (truth, said), missing = complete(people, judge)
-    good, passed = binary(truth, "labels") == 1, binary(said, "verdicts") == 1
+def errors(people: Values, judge: Values, *, level: float = LEVEL) -> JudgeErrors:
+    """Return a judge's sensitivity and specificity from labelled rows (1: passed)."""
+    (truth, given), missing = complete(people, judge)
+    good, passed = binary(truth, "labels") == 1, binary(given, "verdicts") == 1
     sizes = int(good.sum()), int((~good).sum())
     right = int((good & passed).sum()), int((~good & ~passed).sum())
     shares = [proportion(*counts, level=level) for counts in zip(right, sizes, strict=True)]
-    return Errors(shares[0], shares[1], *sizes, missing)
+    return JudgeErrors(shares[0], shares[1], *sizes, missing)
 
 
 def prediction_powered(people: Values, judge: Values, *, level: float = LEVEL) -> PassRate:
-    """Correct a judge's pass rate by a random sample of its rows, which people looked at.
+    """Correct a judge's pass rate by a random sample of its rows that people labelled.
 
-    `judge` has the verdict on each row (1: pass), `people` theirs, missing where they did not look.
-    For verdicts that pass or fail, prediction-powered inference (Angelopoulos et al. 2023), tuned
-    to the least variance, is post-stratification: each of the judge's verdicts has its own share
-    that people pass, and counts by how often it occurs; no verdict is a verdict of its own kind.
-    The limits of these shares (Jeffreys') are put together as Zou and Donner (2008) do.
+    `judge` has the verdict on each row (1: pass), `people` the labels, which may be missing. For
+    verdicts that pass or fail, prediction-powered inference (Angelopoulos et al. 2023), tuned to
+    the least variance, is post-stratification: people pass some share of the rows with each
+    verdict, and the shares are weighted by the frequency of the verdicts; a missing verdict is a
+    verdict of its own. Their limits (Jeffreys') are combined as in Zou and Donner (2008).
 
     Raises:
         ValueError: A label or a verdict is neither 1 nor 0, or the columns differ in length.
@@ -173,7 +158,7 @@ def _is(verdicts: Floats, verdict: float) -> Floats:
 
 
 def _passed(labels: Floats, chosen: Floats, level: float) -> Interval:
-    """Return the share of chosen rows that people pass; where they saw none, anything can be."""
+    """Return the share of chosen rows that people pass; if none is labelled, from 0 to 1."""
     if not chosen.any():
         return Interval(float(labels.mean()), 0.0, 1.0, level)
     return proportion(int(labels @ chosen), int(chosen.sum()), level=level)
@@ -199,25 +184,25 @@ def rogan_gladen(
 ) -> PassRate:
     """Correct a judge's pass rate on other rows by its errors on labelled ones.
 
-    Unlike `prediction_powered` it takes labelled rows that are no sample of the others: of an
-    earlier run, or chosen so that good and bad ones are both many. What must be alike is how often
-    the judge errs on good rows and on bad ones. The estimate is Rogan and Gladen's (1978), the
-    interval Lang and Reiczigel's (2014). Rows without a verdict do not count.
+    Unlike for `prediction_powered`, the labelled rows need not be a sample of the others: they may
+    come from an earlier run, or be selected to have many good and many bad ones. The judge must
+    only err equally often on good rows, and on bad ones. The estimate is Rogan and Gladen's (1978),
+    the interval Lang and Reiczigel's (2014). Rows without a verdict do not count.
 
     Raises:
         ValueError: A label or a verdict is neither 1 nor 0, or the columns differ in length.
     """
-    (truth, said), _ = complete(*_columns(people, judge))
+    (truth, judged), _ = complete(*_columns(people, judge))
     verdicts = binary(numbers(others), "verdicts")
     given = verdicts[~np.isnan(verdicts)]
-    rate = _corrected(truth, said, given, level) if len(given) else unknown(level)
+    rate = _corrected(truth, judged, given, level) if len(given) else unknown(level)
     return _pass_rate("Rogan-Gladen", rate, truth, verdicts)
 
 
-def _corrected(truth: Floats, said: Floats, others: Floats, level: float) -> Interval:
+def _corrected(truth: Floats, judged: Floats, others: Floats, level: float) -> Interval:
     z = normal_quantile(level)
     good, bad = float(truth.sum()), float((1 - truth).sum())
-    passed, failed = float(truth @ said), float((1 - truth) @ (1 - said))
+    passed, failed = float(truth @ judged), float((1 - truth) @ (1 - judged))
     if passed * bad + failed * good <= good * bad:
         return unknown(level)
     apparent = float(others.mean())

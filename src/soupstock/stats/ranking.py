@@ -1,18 +1,17 @@
-"""What comparisons in pairs say: verdicts in both orders, flips, and a ranking from many of them.
+"""Comparisons of pairs: verdicts in both orders, flips, and a ranking from many of them.
 
-A verdict on a and b is 1 where a is better, -1 where b is, 0 for a tie, and missing (None, NaN)
-where there is none. It is always told of a and b, whichever was shown first.
+A verdict on a and b is 1 if a is better, -1 if b is, 0 for a tie, and may be missing (None, NaN).
+It is always about a and b, whichever was shown first.
 """
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from soupstock.stats.intervals import (
     LEVEL,
-    Flags,
     Floats,
     Interval,
     Values,
@@ -25,40 +24,39 @@ from soupstock.stats.intervals import (
 from soupstock.stats.proportions import net_share, proportion
 
 PRIOR = 0.1
-"""How firmly strengths are held near 0: the weight of their squares beside the log-likelihood."""
+"""The weight of the squared strengths beside the log-likelihood: it pulls strengths to 0."""
 
 _STEPS = 200
 _PRECISE = 1e-12
 
 
 class Orders(NamedTuple):
-    """What became of pairs that were asked about in both orders."""
+    """The verdicts on pairs that were judged in both orders."""
 
     outcomes: Floats
-    """For each pair the verdict that both orders give; 0 where they differ, NaN where one is
-    missing."""
+    """The common verdict of both orders for each pair; 0 if they differ, NaN if one is missing."""
     pairs: int
     """Pairs with a verdict in both orders."""
     same: Interval
     """The share of pairs with the same verdict in both orders."""
     flips: int
-    """Pairs whose winner is the one shown first, or the one shown second, both times."""
+    """Pairs whose winner is the answer shown first, or the one shown second, both times."""
     wavers: int
     """Pairs with a winner in one order and a tie in the other."""
     bias: Interval
-    """By how much more often the order favours the one shown first than the one shown second."""
+    """How much more often the order favours the answer shown first than the one shown second."""
     missing: int
 
     @property
     def is_biased(self) -> bool:
-        """Whether the place in which an answer is shown matters, beyond chance."""
+        """Whether the position of an answer matters, beyond chance."""
         return self.bias.low > 0 or self.bias.high < 0
 
     def sentence(self) -> str:
         """Say it for a card or a summary."""
         over = f"{times(self.pairs, 'pair')}{besides(self.missing, 'verdict')}"
         if not self.pairs:
-            return f"Whether order matters cannot be told: {over}."
+            return f"Whether the order matters is unknown: {over}."
         flips = f"{times(self.flips, 'flip')} and {times(self.wavers, 'half flip')} count as ties"
         side = "first" if self.bias.estimate > 0 else "second"
         bias = f"it favours the answer shown {side}" if self.is_biased else "no side is favoured"
@@ -68,31 +66,21 @@ class Orders(NamedTuple):
         )
 
 
-class Band(NamedTuple):
-    """Pairs whose margins lie from `low` to `high`."""
-
-    low: float
-    high: float
-    pairs: int
-    flips: Interval
-    """The share of them that flips."""
-
-
 class Ranking(NamedTuple):
     """How strong each item is, by the model of Bradley and Terry (1952)."""
 
     items: tuple[Hashable, ...]
-    """The strongest first; items as strong as each other in the order in which they came."""
+    """The strongest first; equally strong items in the order in which they came."""
     strengths: Floats
-    """In the order of `items`: of two, a is better with the odds exp(a's - b's)."""
+    """In the order of `items`: a is better than b with the odds exp(a's - b's)."""
     covariance: Floats
-    """Of the strengths, which have the mean 0."""
+    """The covariance of the strengths, whose mean is 0."""
     comparisons: int
     ties: int
     missing: int
 
     def beats(self, item: Hashable, other: Hashable, level: float = LEVEL) -> Interval:
-        """Return the chance that one item is better than another."""
+        """Return the probability that one item is better than another."""
         a, b = self.items.index(item), self.items.index(other)
         difference = self.strengths[a] - self.strengths[b]
         parts = self.covariance[[a, b], [a, b]].sum() - 2 * self.covariance[a, b]
@@ -101,10 +89,10 @@ class Ranking(NamedTuple):
         return Interval(estimate, low, high, level)
 
     def sentence(self) -> str:
-        """Say it for a card or a summary; names of items are as they came, so escape them there."""
+        """Say it for a card or a summary; escape it there, because names of items are as given."""
         rest = besides(self.missing, "verdict")
         over = f"{times(self.comparisons, 'comparison')}, {times(self.ties, 'tie')}{rest}"
-        if len(self.items) < 2:  # noqa: PLR2004 - one alone has no rank
+        if len(self.items) < 2:  # noqa: PLR2004 - a single item has no rank
             return f"There is nothing to rank ({over})."
         chance = self.beats(self.items[0], self.items[1])
         return (
@@ -114,13 +102,13 @@ class Ranking(NamedTuple):
 
 
 def both_orders(forward: Values, backward: Values, *, level: float = LEVEL) -> Orders:
-    """Put the verdicts with a shown first and those with b shown first together.
+    """Combine the verdicts with a shown first and those with b shown first.
 
-    A flip is a tie: what depends on the order says nothing of the two. The bias is the share of
-    pairs in which the order helps the first less the share in which it helps the second.
+    A flip counts as a tie. The bias is the share of pairs in which the order helps the answer shown
+    first, minus the share in which it helps the second.
 
     Raises:
-        ValueError: A verdict is none, or the columns differ in length.
+        ValueError: A verdict is not 1, 0 or -1, or the columns differ in length.
     """
     first, second = _verdicts(forward), _verdicts(backward)
     (ahead, behind), missing = complete(first, second)
@@ -140,29 +128,6 @@ def _verdicts(values: Values) -> Floats:
     return found
 
 
-def flips_by_margin(
-    forward: Values, backward: Values, margins: Values, *, bands: int = 4, level: float = LEVEL
-) -> list[Band]:
-    """Say for bands of margins, each of about as many pairs, how often verdicts flip.
-
-    A margin is how sure the judge was: the difference of two scores, say, whatever its sign. Where
-    wide margins flip as often as narrow ones, it was not sure of anything.
-    """
-    (ahead, behind, sizes), _ = complete(_verdicts(forward), _verdicts(backward), margins)
-    is_flip, width = ahead * behind < 0, np.abs(sizes)
-    return list(_bands(width, is_flip, bands, level)) if len(width) else []
-
-
-def _bands(width: Floats, is_flip: Flags, bands: int, level: float) -> Iterator[Band]:
-    edges = np.unique(np.quantile(width, np.linspace(0, 1, bands + 1)))
-    places = np.searchsorted(edges[1:-1], width, side="right")
-    for place in np.unique(places):
-        chosen = places == place
-        flips = proportion(int(is_flip[chosen].sum()), int(chosen.sum()), level=level)
-        low, high = width[chosen].min(), width[chosen].max()
-        yield Band(float(low), float(high), int(chosen.sum()), flips)
-
-
 def bradley_terry(
     first: Sequence[Hashable],
     second: Sequence[Hashable],
@@ -170,18 +135,17 @@ def bradley_terry(
     *,
     prior: float = PRIOR,
 ) -> Ranking:
-    """Rank items from verdicts on pairs of them; a tie is half a win for either.
+    """Rank items from verdicts on pairs of them; a tie is half a win for each.
 
-    The strengths are those of the greatest log-likelihood less `prior` times the sum of their
-    squares. That one is always there and is the only one, though an item win always, or two groups
-    of items never meet.
+    The strengths maximise the log-likelihood minus `prior` times the sum of their squares. There is
+    always exactly one maximum, even if an item always wins, or two groups of items never meet.
 
     Raises:
         ValueError: The columns differ in length, an item is compared with itself, a verdict is
-            none, or `prior` is not above 0.
+            not 1, 0 or -1, or `prior` is not above 0.
     """
     if not prior > 0:
-        raise ValueError("without a prior above 0 there may be no ranking")
+        raise ValueError("the prior must be above 0, or there may be no ranking")
     found = _verdicts(verdicts)
     if not len(first) == len(second) == len(found):
         raise ValueError("each verdict needs a first and a second item")
@@ -205,7 +169,7 @@ def bradley_terry(
 def _wins(
     items: Sequence[Hashable], pairs: Sequence[tuple[Hashable, Hashable]], verdicts: Floats
 ) -> Floats:
-    """Count how often the item of each row won against that of each column."""
+    """Count how often the item of each row won against the item of each column."""
     place = {item: number for number, item in enumerate(items)}
     wins = np.zeros((len(items), len(items)))
     for (a, b), verdict in zip(pairs, verdicts, strict=True):
@@ -216,7 +180,7 @@ def _wins(
 
 
 def _fit(wins: Floats, prior: float) -> tuple[Floats, Floats]:
-    """Find the strengths by Newton's method, and their covariance (Laplace's approximation)."""
+    """Find the strengths by Newton's method, and their covariance by Laplace's approximation."""
     number = len(wins)
     strengths, meetings = np.zeros(number), wins + wins.T
     curvature = np.eye(number)
@@ -226,11 +190,11 @@ def _fit(wins: Floats, prior: float) -> tuple[Floats, Floats]:
         weights = meetings * chances * (1 - chances)
         curvature = np.diag(weights.sum(axis=1) + 2 * prior) - weights
         step = np.linalg.solve(curvature, slope)
-        # A full step may overshoot where one item wins always; a step of 1 never does.
+        # A full step may overshoot if an item always wins; a step of at most 1 never does.
         strengths = strengths + step / max(1.0, float(np.abs(step).max(initial=0)))
         if np.abs(step).max(initial=0) < _PRECISE:
             break
-    # How strong all are together is not told by comparing them.
+    # Comparisons say nothing about the common level of all strengths.
     covariance = np.linalg.inv(curvature) - 1 / (2 * prior * max(1, number))
     return strengths - strengths.sum() / max(1, number), covariance.astype(np.float64)
 

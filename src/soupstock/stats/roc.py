@@ -1,4 +1,4 @@
-"""How well scores tell good rows from bad ones: the area under the ROC curve."""
+"""How well scores separate good rows from bad ones: the area under the ROC curve."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -23,10 +23,10 @@ from soupstock.stats.intervals import (
 )
 
 Groups = Sequence[Any] | npt.NDArray[Any]
-"""Which scores belong together, by any names."""
+"""The group of each score, by any names."""
 
 COIN = 0.5
-"""The area where good and bad rows have the same scores."""
+"""The area if good and bad rows have the same scores."""
 
 _FEWEST_GROUPS = 2
 
@@ -36,15 +36,15 @@ class Separation(NamedTuple):
 
     auc: Interval
     error: float
-    """DeLong's standard error, Obuchowski's where rows belong together; NaN for a single one."""
+    """The standard error: DeLong's, or Obuchowski's with groups; NaN for a single row or group."""
     good: int
     bad: int
     missing: int
-    """Rows without a score or a label; they count for nothing."""
+    """Rows without a score or a label; they do not count."""
 
     @property
     def is_beyond_chance(self) -> bool:
-        """Whether a coin would do worse."""
+        """Whether the area is above that of chance."""
         return self.auc.low > COIN
 
     def sentence(self) -> str:
@@ -64,9 +64,10 @@ def auc(
 ) -> Separation:
     """Return the area under the ROC curve of scores, labels being 1 for good rows and 0 for bad.
 
-    `groups` names rows that belong together, as a text and a spoiled copy of it do. The standard
-    error is DeLong's (1988), with groups Obuchowski's (1997). The interval is Newcombe's (2006,
-    method 5) with its variance scaled to the standard error as far as the rows tell it.
+    `groups` names rows that belong together, such as a text and a corrupted copy of it. The
+    standard error is DeLong's (1988), or with groups Obuchowski's (1997). The interval is
+    Newcombe's (2006, method 5), with its variance scaled towards the standard error the more rows
+    there are.
 
     Raises:
         ValueError: A label is neither 1 nor 0, or the columns differ in length.
@@ -88,14 +89,14 @@ def auc(
 
 
 def _codes(groups: Groups | None, rows: int) -> Floats:
-    """Number the groups; without any, each row is its own."""
+    """Number the groups; without groups, each row is its own."""
     if groups is None:
         return np.arange(rows, dtype=np.float64)
     return np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.float64)
 
 
 def _placements(good: Flags, values: Floats) -> Floats:
-    """Return for each row the share of the other kind that its score is on the right side of."""
+    """Return for each row the share of rows of the other kind that its score separates it from."""
     placed = np.empty(len(values))
     for part, sign in ((good, 1), (~good, -1)):
         others, own = np.sort(sign * values[~part]), sign * values[part]
@@ -120,7 +121,7 @@ def _variance(deviations: Floats, good: Flags, names: npt.NDArray[np.int64]) -> 
 
 
 def _modelled(good: int, bad: int) -> Callable[[float], float]:
-    """Return the variance that each area has where both kinds' scores are exponential."""
+    """Return the variance of an area if the scores of both kinds are exponential."""
     others = (good + bad) / 2 - 1
 
     def variance(value: float) -> float:

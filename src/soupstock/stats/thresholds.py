@@ -1,4 +1,4 @@
-"""The lowest score to keep, so that a promise holds: at most so many bad rows among those kept."""
+"""Find the lowest score to keep so that a promise holds: few of the kept rows are bad."""
 
 import math
 from collections.abc import Sequence
@@ -13,42 +13,42 @@ from soupstock.stats.intervals import (
     Floats,
     Interval,
     Values,
-    at_most,
     besides,
     beta_quantile,
     binary,
+    binomial_cdf,
     complete,
     times,
 )
 from soupstock.stats.proportions import proportion
 
 GRID = tuple(round(1 - step / 100, 2) for step in range(101))
-"""Scores from 1 to 0: the thresholds that are looked at, fixed before any label is seen."""
+"""Scores from 1 to 0: the thresholds to test, fixed before any label is seen."""
 
 POWER = 0.8
-"""How often as many labels as are said to be needed should suffice."""
+"""How often the suggested number of labels should suffice."""
 
 _FIRST_SHARE = 1 / 3
 
 
 class Promise(NamedTuple):
-    """A threshold that keeps a promise, or what it would take to prove one."""
+    """A threshold that keeps a promise, or the number of labels needed to prove one."""
 
     bad: float
-    """At most this share of the rows that are kept is bad."""
+    """At most this share of the kept rows is bad."""
     confidence: float
-    """In this share of calibrations the promise holds, or none is made."""
+    """In this share of calibrations, the promise holds or none is made."""
     threshold: float | None
-    """Keep rows with at least this score; None where nothing is proven."""
+    """Keep rows with at least this score; None if nothing is proven."""
     kept: Interval
-    """The share of rows that the threshold keeps; where none is proven, that the first keeps."""
+    """The share of rows that the threshold keeps; if none is proven, that the first one keeps."""
     found: Interval
-    """The share of bad rows among those labelled rows, each as if it alone had been looked at."""
+    """The share of bad rows among those labelled rows, as if no other threshold was tested."""
     labels: int
     needed: int | None
-    """How many more labels would probably prove it; None where no number would, 0 if it is."""
+    """How many more labels would probably prove it; None if no number would, 0 if it is proven."""
     missing: int
-    """Labelled rows without a score; they count for nothing."""
+    """Labelled rows without a score; they do not count."""
 
     def sentence(self) -> str:
         """Say it for a card or a summary."""
@@ -68,7 +68,7 @@ class Promise(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """Labelled rows from a threshold up."""
+    """The labelled rows that a threshold keeps."""
 
     threshold: float
     rows: int
@@ -85,18 +85,18 @@ def promise(
 ) -> Promise:
     """Find the lowest score from which at most the share `bad` of rows is bad (label 0, not 1).
 
-    Thresholds are tested from the strictest down, each by the exact binomial test, until one fails:
-    fixed-sequence testing, under which looking at many thresholds costs nothing (Angelopoulos et
-    al. 2022, Learn then Test). The first to be tested keeps a third of the labelled rows, and at
-    least as many as would prove the promise if none were bad. Labelled rows must be a random sample
-    of those that the threshold is for.
+    Thresholds are tested from the strictest down, each by the exact binomial test, until one fails.
+    In this fixed-sequence testing, many thresholds need no correction (Angelopoulos et al. 2022,
+    Learn then Test). The first one tested keeps a third of the labelled rows, and at least enough
+    to prove the promise if none were bad. The labelled rows must be a random sample of those that
+    the threshold is for.
 
     Raises:
         ValueError: A label is neither 1 nor 0, the columns differ in length, or a share is not
             between 0 and 1.
     """
     if not (0 < bad < 1 and 0 < confidence < 1):
-        raise ValueError("the share of bad rows and the confidence are between 0 and 1")
+        raise ValueError("the share of bad rows and the confidence must be between 0 and 1")
     (truth, values), missing = complete(labels, scores)
     is_bad = binary(truth, "labels") == 0
     kept = _counted(values, is_bad, grid)
@@ -117,7 +117,7 @@ def promise(
 
 
 def _counted(values: Floats, is_bad: Flags, grid: Sequence[float]) -> list[_Kept]:
-    """Count the labelled rows from each threshold up, the strictest first."""
+    """Count the labelled rows that each threshold keeps, the strictest first."""
     thresholds = sorted(grid, reverse=True)
     order = np.argsort(-values, kind="stable")
     rows = np.searchsorted(-values[order], -np.array(thresholds), side="right")
@@ -126,37 +126,37 @@ def _counted(values: Floats, is_bad: Flags, grid: Sequence[float]) -> list[_Kept
 
 
 def _proven(kept: Sequence[_Kept], start: int, bad: float, risk: float) -> _Kept | None:
-    """Return the last threshold before the first that fails; not those that keep too few rows."""
+    """Return the last threshold before the first failure, ignoring those with too few rows."""
     start = max(start, _fewest(0, bad, risk))
     proven: _Kept | None = None
     for one in kept:
         if one.rows < start:
             continue
-        if at_most(one.bad, one.rows, bad) > risk:
+        if binomial_cdf(one.bad, one.rows, bad) > risk:
             break
-        # Of thresholds that keep the same labelled rows the strictest claims the least.
+        # Of several thresholds that keep the same labelled rows, take the strictest.
         if proven is None or one.rows > proven.rows:
             proven = one
     return proven
 
 
 def _fewest(count: int, bad: float, risk: float) -> int:
-    """Return how many rows prove the promise where so many of them are bad."""
+    """Return how many rows prove the promise if `count` of them are bad."""
     low, high = count, max(2, 2 * count)
-    while at_most(count, high, bad) > risk:
+    while binomial_cdf(count, high, bad) > risk:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if at_most(count, middle, bad) > risk else (low, middle)
+        low, high = (middle, high) if binomial_cdf(count, middle, bad) > risk else (low, middle)
     return high
 
 
 def _needed(first: _Kept, labels: int, bad: float, risk: float) -> int | None:
-    """Return how many more labels it would take for the first threshold to pass."""
+    """Return how many more labels the first threshold would need to pass."""
     fewest = _fewest(0, bad, risk)
     if not labels:
         return fewest
-    # The median, not the mean: where none of a few rows is bad, the rate is more likely small.
+    # The median, not the mean: if none of a few rows is bad, the rate is probably small.
     rate = beta_quantile(0.5, first.bad + 0.5, first.rows - first.bad + 0.5)
     if rate >= bad:
         return None
@@ -165,7 +165,7 @@ def _needed(first: _Kept, labels: int, bad: float, risk: float) -> int | None:
 
 
 def _rows_needed(rate: float, bad: float, risk: float) -> float:
-    """Return how many rows at this rate of bad ones prove the promise with `POWER`."""
+    """Return how many rows with this rate of bad ones prove the promise with `POWER`."""
     reach, margin = NormalDist().inv_cdf(1 - risk), NormalDist().inv_cdf(POWER)
     spread = reach * math.sqrt(bad * (1 - bad)) + margin * math.sqrt(rate * (1 - rate))
     return (spread / (bad - rate)) ** 2

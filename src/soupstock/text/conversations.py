@@ -1,7 +1,7 @@
-"""Texts in a column, however it holds them: one a row, several, or a conversation's turns.
+"""The texts in a column: one for each row, several, or the turns of a conversation.
 
-A conversation is a list of messages with `role` and `content`. Where nothing else is said, what
-counts of it is what the assistant said.
+A conversation is a list of messages with `role` and `content`. By default, its texts are the
+assistant's messages.
 """
 
 import polars as pl
@@ -14,14 +14,14 @@ _TEXTS = (pl.String, pl.Categorical, pl.Enum, pl.Null)
 
 
 def text(values: pl.Series) -> pl.Series:
-    """Return each row's text, with a blank line between several; null where there is none."""
+    """Return each row's text, with a blank line between several texts; null if there is none."""
     if isinstance(values.dtype, _TEXTS):
         return values if values.dtype == pl.String else values.cast(pl.String)
     return turns(values).list.join(BETWEEN_TURNS)
 
 
 def turns(values: pl.Series) -> pl.Series:
-    """Return each row's texts as a list; null where there is none."""
+    """Return each row's texts as a list; null if there are none."""
     if isinstance(values.dtype, _TEXTS):
         listed = values.cast(pl.String).reshape((-1, 1)).arr.to_list()
         return _known(listed, values.is_not_null())
@@ -32,18 +32,18 @@ def turns(values: pl.Series) -> pl.Series:
         if _is_conversation(values.dtype):
             return said("assistant", values)
     raise ValueError(
-        f"{values.name} is {values.dtype}, and neither a text nor a list of texts nor a"
+        f"{values.name} is {values.dtype}, not a text, a list of texts or a"
         " conversation (a list of role and content)"
     )
 
 
 def said(role: str, values: pl.Series) -> pl.Series:
-    """Return what one role said in each conversation, as a list; null where it said nothing."""
+    """Return one role's messages in each conversation, as a list; null if there are none."""
     if values.dtype == pl.Null:
         return values.cast(pl.List(pl.String))
     if not _is_conversation(values.dtype):
         raise ValueError(
-            f"{values.name} is {values.dtype}, and no conversation (a list of role and content)"
+            f"{values.name} is {values.dtype}, not a conversation (a list of role and content)"
         )
     message = pl.element().struct
     is_said = (message.field("role").cast(pl.String) == role) & message.field(
@@ -61,10 +61,10 @@ def _is_conversation(dtype: pl.DataType) -> bool:
     return fields.keys() >= _NAMED and all(isinstance(fields[name], _TEXTS) for name in _NAMED)
 
 
-def _known(lists: pl.Series, there: pl.Series) -> pl.Series:
-    """Make null of the lists that are not there."""
-    if there.all():
+def _known(lists: pl.Series, is_known: pl.Series) -> pl.Series:
+    """Set a list to null if its row has no texts."""
+    if is_known.all():
         return lists
-    frame = pl.DataFrame({"lists": lists, "there": there})
-    kept = frame.select(pl.when("there").then("lists")).to_series()
+    frame = pl.DataFrame({"lists": lists, "is_known": is_known})
+    kept = frame.select(pl.when("is_known").then("lists")).to_series()
     return kept.alias(lists.name)

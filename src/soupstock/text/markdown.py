@@ -1,7 +1,7 @@
-"""Markdown that hostile text cannot leave: what a card is put together from.
+"""Markdown that hostile text cannot break out of: the parts of a card.
 
-A text gets into Markdown in one of three ways: as a code span, where nothing in it means anything;
-as prose, with its punctuation escaped; or as a fenced block that is longer than any fence in it.
+There are three ways to put a text into Markdown: as a code span, in which nothing has a meaning; as
+prose, with its punctuation escaped; or as a fenced block, with a fence longer than any in the text.
 """
 
 import re
@@ -11,35 +11,35 @@ from soupstock.errors import shown
 
 
 class Markdown(str):
-    """Text that is Markdown already. All other text must be escaped to become it."""
+    """Text that is already Markdown. Any other text must be escaped first."""
 
     __slots__ = ()
 
 
-# A pipe is not among them, because in a table not even a code span or a backslash holds it.
+# A pipe is not among them, because in a table neither a code span nor a backslash escapes it.
 _ACTIVE = re.compile(r"[`*_\[\]<>&~$]")
 _LEADING = re.compile(r"^(?=[-+=#])|^(\d+)(?=[.)])")
 _ENTITIES = {"\\": "&#92;", "|": "&#124;"}
 
 
 def one_line(text: object, limit: int | None = None) -> str:
-    """Put a text on one line, with control characters made visible, cut after `limit` characters.
+    """Put a text on one line, with visible control characters, cut after `limit` characters.
 
-    What would turn the direction of the text around is a control character here too.
+    Characters that change the direction of text count as control characters.
     """
     line = shown(" ".join(str(text).split()))
     return line if limit is None or len(line) <= limit else f"{line[: limit - 1]}…"
 
 
 def prose(text: object, limit: int | None = None) -> Markdown:
-    """Escape a text so that it reads as it is written, on one line."""
+    """Escape a text so that it is shown as written, on one line."""
     line = _ACTIVE.sub(r"\\\g<0>", one_line(text, limit).replace("\\", "\0"))
     line = _LEADING.sub(lambda found: f"{found[1] or ''}\\", line)
     return Markdown(line.replace("\0", _ENTITIES["\\"]).replace("|", _ENTITIES["|"]))
 
 
 def code(text: object, limit: int | None = None) -> Markdown:
-    """Make a code span of a text, on one line. A pipe stands between two spans, as an entity."""
+    """Return a text as a code span on one line; a pipe becomes an entity between two spans."""
     line = one_line(text, limit)
     if not line:
         return Markdown("(empty)")
@@ -55,21 +55,21 @@ def _span(text: str) -> str:
 
 
 def fenced(text: str, language: str = "") -> Markdown:
-    """Make a fenced block of a text; its lines stay, other control characters are made visible."""
+    """Return a text as a fenced block with its lines; other control characters become visible."""
     fence = "`" * max(3, _longest_run(text) + 1)
     lines = [shown(line) for line in text.rstrip("\n").split("\n")]
     return Markdown("\n".join([f"{fence}{language}", *lines, fence]))
 
 
 def _longest_run(text: str) -> int:
-    """Return how long the longest run of backticks is."""
+    """Return the length of the longest run of backticks."""
     return max(map(len, re.findall("`+", text)), default=0)
 
 
 def table(
     header: Sequence[str], rows: Iterable[Sequence[Markdown]], *, right: Sequence[str] = ()
 ) -> Markdown:
-    """Make a table; the columns whose headers are in `right` hold numbers. No rows, no table."""
+    """Return a table, or nothing without rows; columns in `right` are aligned to the right."""
     rules = ["---:" if name in right else "---" for name in header]
     body = [_row(row) for row in rows]
     return Markdown("\n".join([_row(header), _row(rules), *body] if body else body))
@@ -80,17 +80,17 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def listed(items: Iterable[Markdown]) -> Markdown:
-    """Make a list, an item a line."""
+    """Return a list with one item on each line."""
     return Markdown("\n".join(f"- {item}" for item in items))
 
 
 def paragraphs(items: Iterable[Markdown]) -> Markdown:
-    """Set items apart as paragraphs."""
+    """Return items as paragraphs."""
     return Markdown("\n\n".join(items))
 
 
 def joined(items: Sequence[Markdown]) -> Markdown:
-    """Join items as a sentence does: `a, b and c`."""
+    """Join items as in a sentence: `a, b and c`."""
     if not items:
         return Markdown()
     *first, last = items

@@ -1,7 +1,6 @@
-"""Put placeholders in the place of what names a person or opens a door.
+"""Replace personal data and secrets by placeholders.
 
-What is found is what `identifiers` confirms, and nothing else: a name or a street stays. Knows no
-rows and no steps.
+Only what `pii` confirms is replaced: names and streets stay. Knows no rows and no steps.
 """
 
 import re
@@ -23,7 +22,7 @@ PLACEHOLDERS: dict[Kind, str] = {
     "ips": "[ip]",
 }
 
-# The first line of a private key is found; what must not stay are those after it.
+# Only the first line of a private key is found, but the lines after it must go too.
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN (?:[A-Z0-9]+ ){0,2}PRIVATE KEY(?: BLOCK)?-----"
     r"(?:.*?-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
@@ -33,7 +32,7 @@ _PRIVATE_KEY = re.compile(
 
 
 class Masked(NamedTuple):
-    """Texts with placeholders, and how many identifiers of each kind these stand for."""
+    """Texts with placeholders, and how many identifiers of each kind were replaced."""
 
     texts: pl.Series
     counts: Counter[str]
@@ -42,7 +41,7 @@ class Masked(NamedTuple):
 def mask(values: pl.Series, kinds: Iterable[Kind] = KINDS, role: str = "") -> Masked:
     """Mask texts, lists of texts or conversations; null stays null.
 
-    Of conversations, what every role says is masked, or what `role` says where it is given.
+    In conversations, the messages of `role` are masked, or of all roles if it is empty.
     """
     chosen = [kind for kind in KINDS if kind in set(kinds)]
     if values.dtype == pl.String:
@@ -81,15 +80,15 @@ def _rewritten(row: Sequence[Any] | None, role: str, texts: Any) -> list[Any] | 
 def _mask_texts(texts: pl.Series, kinds: Sequence[Kind]) -> Masked:
     counts: Counter[str] = Counter()
     for kind in kinds:
-        there = (IDENTIFIERS[kind].count(texts) > 0).arg_true()
-        if there.is_empty():
+        matching = (IDENTIFIERS[kind].count(texts) > 0).arg_true()
+        if matching.is_empty():
             continue
         written = []
-        for text in texts.gather(there).to_list():
+        for text in texts.gather(matching).to_list():
             masked, number = _mask_one(kind, text)
             counts[kind] += number
             written.append(masked)
-        texts = texts.scatter(there, written)
+        texts = texts.scatter(matching, written)
     return Masked(texts, counts)
 
 
@@ -108,6 +107,6 @@ def _mask_one(kind: Kind, text: str) -> tuple[str, int]:
 
 
 def _iban_end(found: str) -> int:
-    """Say where the account's number ends in what may go on after it."""
+    """Return the end of the account number in a candidate that may be longer."""
     letters = [place for place, letter in enumerate(found) if not letter.isspace()]
     return letters[iban_length(found) - 1] + 1

@@ -1,9 +1,9 @@
-"""What the engine can say of a column: columns that filters name and no step makes.
+"""Measures of a column: derived columns that filters can name, though no step makes them.
 
 An expression may name a field of a column (`item.question`, at any depth), a measure of one
 (`response::language`), or both, and a measure of a measure (`item.chat::user::language`). Such
-columns are derived just before the expression is evaluated, and are not kept. Each row is
-measured by itself.
+columns are derived just before the expression is evaluated, and then discarded. Each row is
+measured independently.
 """
 
 import re
@@ -33,7 +33,7 @@ _KINDS = {dict: "object", list: "array", str: "string", bool: "boolean", type(No
 
 
 class Root(NamedTuple):
-    """A column that an expression names: `item.question::language`, taken apart."""
+    """The parts of a column's name in an expression: `item.question::language`."""
 
     column: str
     fields: tuple[str, ...]
@@ -41,10 +41,10 @@ class Root(NamedTuple):
 
 
 def resolve(root: str) -> Root:
-    """Take a column's name apart.
+    """Split a column's name into its parts.
 
     Raises:
-        ValueError: There is no such measure; the message is one for the user.
+        ValueError: There is no such measure; the message is for the user.
     """
     path, *measures = _SEPARATOR.split(root)
     for measure in measures:
@@ -54,27 +54,26 @@ def resolve(root: str) -> Root:
 
 
 def roots(expressions: Iterable[pl.Expr]) -> list[str]:
-    """List the columns that expressions name, derived or not, each once."""
+    """Return the columns that expressions name, derived or not, each once."""
     return list(dict.fromkeys(root for e in expressions for root in e.meta.root_names()))
 
 
 def requires(expressions: Iterable[pl.Expr]) -> frozenset[str]:
-    """Say which columns must be there for these expressions: `response` for `response::language`.
+    """Return the columns that expressions need: `response` for `response::language`.
 
     Raises:
-        ValueError: An expression names a measure that there is not.
+        ValueError: An expression names an unknown measure.
     """
     return frozenset(resolve(root).column for root in roots(expressions))
 
 
 def derive(frame: pl.DataFrame, expressions: Sequence[pl.Expr]) -> pl.DataFrame:
-    """Add the derived columns that these expressions name, under the names they use.
+    """Add the derived columns that expressions name, under the names that they use.
 
-    A column that is there under the very name is left as it is, and one that is not there at all
-    is left for polars to miss.
+    A column with exactly that name stays as it is; polars reports a missing one.
 
     Raises:
-        ValueError: A measure or a field is not there; the message is one for the user.
+        ValueError: A measure or a field does not exist; the message is for the user.
     """
     derived = []
     for root in roots(expressions):
@@ -118,15 +117,15 @@ def _find(measure: str) -> Measure:
 
 
 def _of_texts(measure: Callable[[list[str]], Any], dtype: pl.DataType) -> Measure:
-    """Measure all texts that are there in one go; null of null."""
+    """Return a measure that gets all texts that are not null at once; null for null."""
 
     def measured(values: pl.Series) -> pl.Series:
         texts = conversations.text(values)
-        there = texts.drop_nulls()
-        found = pl.Series(values.name, measure(there.to_list()), dtype)
-        if there.len() == texts.len():
+        present = texts.drop_nulls()
+        found = pl.Series(values.name, measure(present.to_list()), dtype)
+        if present.len() == texts.len():
             return found
-        # Null takes nothing: gathering with a null index gives null.
+        # Gathering with a null index gives null.
         places = texts.is_not_null().cum_sum().cast(pl.Int64) - 1
         return found.gather(places.set(texts.is_null(), None))
 
@@ -134,16 +133,16 @@ def _of_texts(measure: Callable[[list[str]], Any], dtype: pl.DataType) -> Measur
 
 
 def _language(texts: list[str]) -> list[str | None]:
-    """Tell each text's language: an ISO 639-1 code, null where it cannot be told."""
+    """Return each text's language: an ISO 639-1 code, or null if it is unknown."""
     detect = _detector()
-    # The detector stops at a NUL as at the end of the text.
+    # The detector takes a NUL for the end of the text.
     codes = [detect(text.replace("\0", " ")) for text in texts]
     return [None if code == "und" else code for code in codes]
 
 
 @cache
 def _detector() -> Callable[[str], str]:
-    """Make a detector of our own: a user's code may set the global one to other languages."""
+    """Return our own detector: a user's code may limit the global one to other languages."""
     import eldc
 
     eldc.init()
@@ -152,19 +151,19 @@ def _detector() -> Callable[[str], str]:
 
 
 def _score(values: pl.Series) -> pl.Series:
-    """Take a judge's score, or a number as it is; null where it is none."""
+    """Return a judge's score, or a number; NaN becomes null."""
     if isinstance(values.dtype, pl.Struct):
         values = _field(values, values.name, "score")
     return _number(values)
 
 
 def _number(values: pl.Series) -> pl.Series:
-    """Take a number as it is; null where it is none."""
+    """Return a number; NaN becomes null."""
     if values.dtype == pl.Null:
         return values.cast(pl.Float64)
     if not values.dtype.is_numeric():
-        raise ValueError(f"{values.name} is {values.dtype}, and no number")
-    # To polars NaN is greater than every number, and so would pass each `min`.
+        raise ValueError(f"{values.name} is {values.dtype}, not a number")
+    # For polars NaN is greater than every number, so it would pass every `min`.
     numbers = values.cast(pl.Float64)
     return numbers.fill_nan(None) if numbers.is_nan().any() else numbers
 
@@ -178,9 +177,9 @@ def _count(identifier: Identifier, values: pl.Series) -> pl.Series:
 
 
 def _json(values: pl.Series) -> pl.Series:
-    """Tell what JSON each text is, alone or in one code fence: `object`; null where it is none.
+    """Return the kind of JSON of each text, alone or in one code fence: `object`; null if not JSON.
 
-    Of several texts each must be, and of one kind.
+    Several texts must all be of one kind.
     """
     lists = conversations.turns(values).to_list()
     kinds = [{_kind(text) for text in texts or [""]} for texts in lists]
@@ -198,7 +197,7 @@ def _kind(text: str) -> str | None:
 
 
 def _broken_json(texts: list[str]) -> list[int]:
-    """Count the code fences that say that they hold JSON and do not."""
+    """Count the code fences that are marked as JSON but do not hold JSON."""
     return [
         sum(_kind(found) is None for found in _JSON_FENCE.findall(text)) if "```" in text else 0
         for text in texts
@@ -217,29 +216,29 @@ MEASURES: Mapping[str, Measure] = {
     "score": _score,
     "number": _number,
 }
-"""What can be measured of a column. Besides these, `tokens(…)` counts a tokenizer's tokens."""
+"""The measures of a column. Besides these, `tokens(…)` counts a tokenizer's tokens."""
 
 
 def read_texts(frame: pl.DataFrame, path: str) -> pl.Series:
     """Read the texts of a column, a field or a role: `answer`, `item.answer`, `messages::user`.
 
     Raises:
-        ValueError: The column holds no texts; the message is one for the user.
+        ValueError: The column holds no texts; the message is for the user.
     """
     return _read(frame, path, "text")
 
 
 def read_turns(frame: pl.DataFrame, path: str) -> pl.Series:
-    """Read the same texts as lists: a text for each turn, where there are several.
+    """Read the same texts as lists, with a text for each turn.
 
     Raises:
-        ValueError: The column holds no texts; the message is one for the user.
+        ValueError: The column holds no texts; the message is for the user.
     """
     return _read(frame, path, "turns")
 
 
 def read_scores(frame: pl.DataFrame, path: str) -> pl.Series:
-    """Read a column's numbers, or its verdicts' scores; null where there is none.
+    """Read a column's numbers, or the scores of its verdicts; null if there is none.
 
     Raises:
         ValueError: The column holds neither.

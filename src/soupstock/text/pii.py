@@ -1,6 +1,6 @@
-"""Find what names a person or opens a door: addresses, numbers, keys.
+"""Find personal data and secrets: addresses, numbers, keys.
 
-A regular expression proposes candidates, and where there is a checksum or a register it decides.
+A regular expression proposes candidates; a checksum or a register then decides, if there is one.
 Knows no columns and no filters.
 """
 
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 import polars as pl
 
-# A word's edge among ASCII letters: with those of all scripts the search is many times slower.
+# A word boundary among ASCII letters: among those of all scripts, the search is much slower.
 _EDGE = r"(?-u:\b)"
 
-# Of examples (RFC 2606), and of no person.
-_NOBODYS = re.compile(
+# Addresses in examples (RFC 2606), which belong to nobody.
+_EXAMPLE = re.compile(
     r"^git@|@(?:.*\.)?(?:example(?:\.(?:com|net|org))?|test|invalid|localhost)$", re.IGNORECASE
 )
 _EMAIL = r"(?i)\b[a-z0-9][a-z0-9._%+-]*@(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,24}\b"
 
-# A run of digits in groups, and the groups that people write a telephone number in.
+# A run of digits in groups, and the groups in which people write a telephone number.
 _DIGITS = r"[+(]{0,2}\b\d(?:\)?[ .\x{A0}/-]?\(?\d){6,}\b"
 _PHONE = re.compile(
     r"(?:\+|00)[1-9]\d{0,2}(?:[ ./-]?\(?\d{1,5}\)?)+"
@@ -31,7 +31,7 @@ _PHONE = re.compile(
 _FEWEST_DIGITS, _MOST_DIGITS = 8, 15
 
 _IBAN = r"\b[A-Z]{2}\d{2}(?:[ \x{A0}]?[A-Z0-9]{2,4}){3,8}\b"
-# How long each country's numbers are, by the register of ISO 13616.
+# The length of each country's numbers, by the register of ISO 13616.
 _IBAN_COUNTRIES = {
     15: "NO",
     16: "BE",
@@ -66,14 +66,14 @@ _ISSUED = re.compile(
     r"|35(?:2[89]|[3-8]\d)\d{12}|62\d{14,17}"
 )
 
-# A section's or a version's number looks like an address, and with its name before it is none.
+# The number of a section or version looks like an address; the word before it rules it out.
 _IP = (
     r"(?i:\b(?:sections?|chapter|versions?|v|release|revision)[ .]{0,2})?"
     r"\b(?:\d{1,3}\.){3}\d{1,3}\b"
     r"|(?i:\b[0-9a-f]{1,4}:(?:[0-9a-f]{0,4}:){1,6}(?:[0-9a-f]{1,4}\b)?)"
 )
 
-# What services publish of the shapes of their keys, so that scanners find them.
+# The formats of keys, which services publish for scanners.
 _KEYS = (
     r"hf_[A-Za-z]{30,40}",  # Hugging Face
     r"sk-(?:proj-|svcacct-|admin-|ant-[a-z0-9]+-|or-v1-)?[A-Za-z0-9_-]{32,}",  # OpenAI, Anthropic
@@ -108,12 +108,12 @@ _SECRET = (
 
 @dataclass(frozen=True)
 class Identifier:
-    """What can name a person or open a door."""
+    """A kind of personal data or secret."""
 
     pattern: str
-    """Proposes candidates; in the syntax of polars."""
+    """Proposes candidates; in the regex syntax of polars."""
     confirms: Callable[[str], bool] | None = None
-    """Decides on a candidate; without it every one counts."""
+    """Decides on a candidate; None accepts all."""
 
     def find(self, text: str) -> list[str]:
         """Return the identifiers in a text, in order."""
@@ -122,7 +122,7 @@ class Identifier:
         return [one for one in found if self.confirms is None or self.confirms(one)]
 
     def count(self, texts: pl.Series) -> pl.Series:
-        """Count the identifiers in each text; null of null."""
+        """Count the identifiers in each text; null for null."""
         pattern = self.pattern.replace(r"\b", _EDGE)
         numbers = texts.str.count_matches(pattern)
         proposed = (numbers > 0).arg_true()
@@ -134,7 +134,7 @@ class Identifier:
 
 
 def is_card(candidate: str) -> bool:
-    """Say whether digits are a payment card's number: an issuer's, and right by Luhn's sum."""
+    """Tell whether digits are a payment card's number: an issuer's, with a valid Luhn checksum."""
     digits = _digits(candidate)
     if not _ISSUED.fullmatch(digits):
         return False
@@ -143,22 +143,22 @@ def is_card(candidate: str) -> bool:
 
 
 def iban_length(candidate: str) -> int:
-    """Say how many letters and digits an account's number has in the country it begins with."""
+    """Return the length of an account number in its country, by its first two letters; or 0."""
     return _IBAN_LENGTHS.get(candidate[:2], 0)
 
 
 def is_iban(candidate: str) -> bool:
-    """Say whether letters and digits begin with an account's number, right modulo 97."""
+    """Tell whether letters and digits begin with an account number with a valid checksum."""
     text = re.sub(r"\s", "", candidate)
     length = iban_length(text)
     if not length or len(text) < length:
         return False
-    turned = text[4:length] + text[:4]
-    return int("".join(str(int(letter, 36)) for letter in turned)) % 97 == 1
+    rotated = text[4:length] + text[:4]
+    return int("".join(str(int(letter, 36)) for letter in rotated)) % 97 == 1
 
 
 def _is_person(candidate: str) -> bool:
-    return _NOBODYS.search(candidate) is None
+    return _EXAMPLE.search(candidate) is None
 
 
 def _is_phone(candidate: str) -> bool:
@@ -170,7 +170,7 @@ def _is_phone(candidate: str) -> bool:
 
 
 def _is_public(candidate: str) -> bool:
-    """Say whether an address is one of the open internet: no private one, no example."""
+    """Tell whether an address is one of the public internet, not a private one or an example."""
     try:
         return ipaddress.ip_address(candidate).is_global
     except ValueError:
@@ -189,4 +189,4 @@ IDENTIFIERS: Mapping[str, Identifier] = {
     "ips": Identifier(_IP, _is_public),
     "secrets": Identifier(_SECRET),
 }
-"""What can be counted in a text, by the measure's name."""
+"""The kinds of identifiers, by the name of their measure."""

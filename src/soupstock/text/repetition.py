@@ -1,7 +1,7 @@
-"""How much of a text repeats itself: what Gopher's rules look at, for many texts at once.
+"""Measure how much of a text repeats itself, as in Gopher's rules, for many texts at once.
 
-Every word, line and paragraph of a block of texts is hashed in one pass over its letters, so that
-what is counted are numbers. Knows no columns and no limits.
+Every word, line and paragraph of a block of texts is hashed in one pass over its letters, and then
+the hashes are counted. Knows no columns and no limits.
 """
 
 import unicodedata
@@ -17,26 +17,26 @@ Places = npt.NDArray[np.int64]
 Shares = npt.NDArray[np.float64]
 
 FREE = 2
-"""How often an n-gram may occur before it counts as repeated: an answer may name a thing twice."""
+"""How often an n-gram may occur before it counts as repeated: an answer may say a thing twice."""
 
 LONGEST_TOP = 4
 DUPLICATES = 5
-"""The n of the n-grams whose repeats are counted."""
+"""The n of the n-grams whose repetitions are counted."""
 
 NAMES = (
     *("lines", "line_characters", "paragraphs", "paragraph_characters"),
     *(f"top_{n}_gram" for n in range(2, LONGEST_TOP + 1)),
     f"duplicate_{DUPLICATES}_grams",
 )
-"""What is measured."""
+"""The names of the measures."""
 
-# Blocks of this many characters stay in a processor's cache.
+# Blocks of this size fit in the processor's cache.
 _BLOCK = 1 << 17
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _MIX = np.uint64(0xD6E8FEB86659FD93)
 _BASE = 0x5851F42D4C957F2D
 
-# What a code point is: not looked at yet, white space, the end of a line, other signs, part of a
+# The kind of a code point: not yet known, white space, end of a line, another sign, part of a
 # word, a word of its own.
 _UNSEEN, _SPACE, _LINE_END, _SIGN, _PART, _WHOLE = range(6)
 # Thai and Lao, Myanmar, Khmer, kana, CJK: written without spaces.
@@ -47,7 +47,7 @@ _UNSPACED = (
 
 
 class _Spans(NamedTuple):
-    """Pieces of texts: the hash of each, its characters, and the text that it is in, ascending."""
+    """Pieces of texts: their hashes, their lengths, and the text that each is in, ascending."""
 
     hashes: Hashes
     sizes: Places
@@ -55,20 +55,20 @@ class _Spans(NamedTuple):
 
 
 class _Repeats(NamedTuple):
-    """How many spans repeat an earlier one of their text, and with how many characters."""
+    """How many spans repeat an earlier one of their text, and how many characters they have."""
 
     spans: Places
     characters: Places
 
 
 def shares(texts: Sequence[str]) -> dict[str, Shares]:
-    """Measure how much of each text repeats: shares by the names in NAMES, in order.
+    """Return the share of each text that is repeated, by the names in NAMES.
 
     `lines` and `paragraphs` are shares of their number, `line_characters` and
     `paragraph_characters` of the characters in them, the top n-grams of the characters in words
-    (more than 1 where an n-gram overlaps itself), `duplicate_5_grams` of the 5-grams. Case does
-    not count, nor white space around a line; a line or paragraph without a letter or digit is
-    left out.
+    (more than 1 if an n-gram overlaps itself), and `duplicate_5_grams` of the 5-grams. Case and
+    white space around a line are ignored, and so are lines and paragraphs without letters or
+    digits.
     """
     measured = [_measured(block) for block in _blocks([text.lower() for text in texts])]
     return {
@@ -88,7 +88,7 @@ def _blocks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _measured(texts: Sequence[str]) -> dict[str, Shares]:
-    # A blank line between two texts: neither a word nor a paragraph is in both.
+    # A blank line between two texts, so that no word or paragraph is in both.
     codes = np.frombuffer("\n\n".join([*texts, ""]).encode("utf-32-le"), np.uint32)
     ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)) + 2)
     block = _Block(codes, ends)
@@ -102,14 +102,14 @@ def _measured(texts: Sequence[str]) -> dict[str, Shares]:
 
 
 class _Block:
-    """The letters of a block of texts, with sums from which any span's hash is told."""
+    """The letters of a block of texts, with cumulative sums that give the hash of any span."""
 
     def __init__(self, codes: npt.NDArray[np.uint32], ends: Places) -> None:
         self._kinds = _kinds(codes)
         self._ends = ends
         self._line = np.cumsum(self._kinds == _LINE_END)
         powers, self._inverses = _powers(1 << max(10, len(codes).bit_length()))
-        # A polynomial over the letters: sums up to each letter give the hash of every span.
+        # A polynomial over the letters: its cumulative sums give the hash of every span.
         terms = _mixed((codes.astype(np.uint64) + np.uint64(1)) * _PRIME) * powers[: len(codes)]
         self._sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(terms, dtype=np.uint64)))
 
@@ -126,7 +126,7 @@ class _Block:
         return self._parted(2)
 
     def _parted(self, step: int) -> _Spans:
-        """Part what is written where at least `step` line ends are between two letters."""
+        """Split the text where at least `step` line ends are between two visible characters."""
         written = np.flatnonzero(self._kinds > _LINE_END)
         parted = np.flatnonzero(np.diff(self._line[written]) >= step)
         if not written.size:
@@ -144,7 +144,7 @@ class _Block:
 
 
 def _grams(words: _Spans, texts: int) -> dict[str, Shares]:
-    """Count n-grams, at longer n only where the shorter one repeats: others cannot."""
+    """Count n-grams; a longer one is counted only if the shorter one repeats."""
     number = np.bincount(words.of, minlength=texts)
     characters = _sums(words, texts)[1] + np.maximum(number - 1, 0)
     ends = np.cumsum(words.sizes + 1)
@@ -172,7 +172,7 @@ def _grams(words: _Spans, texts: int) -> dict[str, Shares]:
 
 
 def _counted(spans: _Spans) -> tuple[npt.NDArray[np.bool_], Places]:
-    """Say of each span whether it repeats an earlier one of its text, and how often it occurs."""
+    """Return whether each span repeats an earlier one of its text, and how often it occurs."""
     keys = spans.hashes ^ _mixed(spans.of.astype(np.uint64) * _PRIME)
     _, first, inverse, counts = np.unique(
         keys, return_index=True, return_inverse=True, return_counts=True
@@ -218,7 +218,7 @@ def _seen() -> npt.NDArray[np.uint8]:
 
 
 def _kinds(codes: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
-    """Say what each code point is, looking each up but once in a process."""
+    """Return the kind of each code point; each is looked up once in a process."""
     table = _seen()
     kinds = table[codes]
     if not kinds.all():

@@ -1,4 +1,4 @@
-"""Count the tokens of a named tokenizer. Needs the library `tokenizers`, which is an extra."""
+"""Count tokens with a named tokenizer. Needs the library `tokenizers`, which is an extra."""
 
 import hashlib
 import importlib
@@ -11,13 +11,13 @@ from soupstock.errors import quoted
 
 
 def count_tokens(texts: Sequence[str], tokenizer: str) -> list[int]:
-    """Count each text's tokens, special ones left out.
+    """Count each text's tokens, without special tokens.
 
-    `tokenizer` is the path of a `tokenizer.json`, with `@` and the beginning of its SHA-256 where
-    the file must be that very one, or a model's name on the Hub.
+    `tokenizer` is the path of a `tokenizer.json`, or a model's name on the Hub. The path may end in
+    `@` and the beginning of the SHA-256 that the file must have.
 
     Raises:
-        ValueError: The library, the file or the model is not there; one line for the user.
+        ValueError: The library, the file or the model is missing; the message is for the user.
     """
     return _counter(tokenizer)(list(texts))
 
@@ -35,8 +35,8 @@ def _counter(tokenizer: str) -> Callable[[list[str]], list[int]]:
         loaded: Any = library.Tokenizer.from_file(str(file))
     # The library raises bare Exception.
     except Exception as error:
-        raise ValueError(f"{quoted(tokenizer)} is no tokenizer: {error}") from error
-    # A tokenizer's own limits are for a model's input: here they would hide what is too long.
+        raise ValueError(f"{quoted(tokenizer)} is not a tokenizer: {error}") from error
+    # A tokenizer's own limits are for a model's input; here they would hide long texts.
     loaded.no_truncation()
     loaded.no_padding()
 
@@ -58,12 +58,12 @@ def _file(tokenizer: str) -> Path:
 
 
 def _fetched(name: str) -> Path:
-    """Fetch a model's tokenizer from the Hub, or find it where an earlier fetch left it."""
+    """Download a model's tokenizer from the Hub, or find it in the Hub's cache."""
     from huggingface_hub import hf_hub_download
 
     try:
         return Path(hf_hub_download(name, "tokenizer.json"))
-    # The Hub's library has many errors, for names, for the network, for rights.
+    # The Hub's library raises many kinds of errors: for names, the network, access rights.
     except Exception as error:
-        said = str(error).strip().split("\n", 1)[0]
-        raise ValueError(f"no tokenizer is found for {quoted(name)}: {said}") from error
+        reason = str(error).strip().split("\n", 1)[0]
+        raise ValueError(f"there is no tokenizer for {quoted(name)}: {reason}") from error

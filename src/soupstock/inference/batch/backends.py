@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from soupstock.artifacts.files import written_whole
 from soupstock.errors import shown
 from soupstock.inference.batch.ledger import Batch, Result
 from soupstock.inference.call import Failure
@@ -69,9 +70,8 @@ class Folder:
         """Write a batch's file, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / name
-        partial = path.with_name(f".{name}.partial")
-        partial.write_bytes(content)
-        partial.replace(path)
+        with written_whole(path) as file:
+            file.write_bytes(content)
         return str(path)
 
     async def create(self, file: str, path: str) -> str:  # noqa: ARG002 - as a provider's

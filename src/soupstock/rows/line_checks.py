@@ -1,4 +1,4 @@
-"""Look through a file of rows line by line, so that a mistake in it names its line."""
+"""Check a JSONL or CSV file line by line, so that a mistake names its line."""
 
 import csv
 import sys
@@ -14,7 +14,7 @@ from soupstock.errors import MistakeError, Place, quoted, shown
 
 @dataclass(slots=True)
 class _Kind:
-    """What kind the values at one path are, and the line that said so first."""
+    """The kind of the values at one path, and the first line that shows it."""
 
     path: str
     kind: type | None = None
@@ -22,7 +22,7 @@ class _Kind:
     inside: dict[str, "_Kind"] = field(default_factory=dict)
 
     def within(self, key: str) -> "_Kind":
-        """Find the kind of a mapping's values under a key, or of a list's items (`[]`)."""
+        """Return the kind of a mapping's values under a key, or of a list's items (`[]`)."""
         if key not in self.inside:
             dot = "." if self.path and key != "[]" else ""
             self.inside[key] = _Kind(f"{self.path}{dot}{key}")
@@ -33,9 +33,9 @@ _WORDS = {str: "text", bool: "true or false", float: "a number", list: "a list",
 
 
 def check_jsonl(path: Path) -> None:
-    """Check that each line is a JSON object, and that no value changes its kind; or MistakeError.
+    """Check that each line is a JSON object, and that a path always has values of one kind.
 
-    Blank lines are no rows. Null may stand for a value of any kind.
+    Blank lines are skipped. Null is allowed everywhere. Raises MistakeError.
     """
     kinds = _Kind("")
     for number, line in _numbered(path):
@@ -48,7 +48,7 @@ def check_jsonl(path: Path) -> None:
             raise MistakeError(f"this line is not JSON: {error.msg}", place) from error
         if not isinstance(row, dict):
             raise MistakeError(f"a line should be a JSON object, not {_word(row)}", place)
-        if odd := _odd(kinds, row, number):
+        if odd := _other_kind(kinds, row, number):
             first, value = odd
             word = _WORDS[first.kind or dict]
             problem = (
@@ -59,8 +59,8 @@ def check_jsonl(path: Path) -> None:
         raise MistakeError("it has no rows", Place(path))
 
 
-def _odd(seen: _Kind, value: Any, line: int) -> tuple[_Kind, Any] | None:
-    """Find a value that is of another kind than those before it at its path."""
+def _other_kind(seen: _Kind, value: Any, line: int) -> tuple[_Kind, Any] | None:
+    """Find a value of another kind than the values before it at its path."""
     kind = float if type(value) is int else type(value)
     if value is None:
         return None
@@ -75,7 +75,7 @@ def _odd(seen: _Kind, value: Any, line: int) -> tuple[_Kind, Any] | None:
     else:
         return None
     for key, part in parts:
-        if odd := _odd(seen.within(key), part, line):
+        if odd := _other_kind(seen.within(key), part, line):
             return odd
     return None
 
@@ -85,19 +85,19 @@ def _word(value: Any) -> str:
 
 
 def check_csv(path: Path) -> None:
-    """Check that no row has more fields than the header, and no name comes twice; or MistakeError.
+    """Check that no row has more fields than the header, and that no name is repeated.
 
-    The file is UTF-8 with commas, its first line the columns' names. A row may be short: what it
-    lacks is null.
+    The file is UTF-8 with commas; its first line has the names of the columns. A row may have fewer
+    fields: the others are null. Raises MistakeError.
     """
     csv.field_size_limit(sys.maxsize)
     reader = csv.reader(_texts(path), strict=True)
     line = 0
     try:
         if not (header := next(reader, [])):
-            raise MistakeError("it should begin with the columns' names", Place(path, 1))
+            raise MistakeError("the first line should hold the columns' names", Place(path, 1))
         if repeated := [name for name in header if header.count(name) > 1]:
-            raise MistakeError(f"the column {quoted(repeated[0])} is there twice", Place(path, 1))
+            raise MistakeError(f"the column {quoted(repeated[0])} appears twice", Place(path, 1))
         line = reader.line_num
         for row in reader:
             if len(row) > len(header):
@@ -117,7 +117,7 @@ def _texts(path: Path) -> Iterator[str]:
 
 
 def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield a file's lines, counted from 1; raises MistakeError where it cannot be read."""
+    """Yield a file's lines, counted from 1; raises MistakeError if it cannot be read."""
     try:
         with path.open("rb") as file:
             yield from enumerate(file, 1)
