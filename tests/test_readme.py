@@ -152,7 +152,8 @@ def python_names(page: Path) -> Iterator[str]:
     """Yield the dotted names of our modules, classes and functions that a page shows."""
     yield from re.findall(r"(?<![\w.])soupstock(?:\.\w+)+", prose(page))
     for language, block in FENCE.findall(text_of(page)):
-        if language != "python":
+        # What begins with a file's name is to be written into that file.
+        if language != "python" or re.match(r"# \S+\.py\b", block):
             continue
         for node in ast.walk(ast.parse(block)):
             match node:
