@@ -133,7 +133,7 @@ def test_a_run_tells_how_far_a_server_has_come_and_starts_each_once(project: Fol
 
 def test_models_that_want_too_much_of_the_same_gpus_are_named_in_time(project: Folder) -> None:
     declare(project)
-    words = "need more memory than the same GPUs have (org/first 0.9 and org/second 0.9)"
+    words = "the models need more memory than the same GPUs have (org/first 0.9 and org/second 0.9)"
     assert ran(project)[1][0].startswith(words)
     assert (project.plan().crowding() or "").endswith("or run with --one-model-at-a-time")
     declare(project, gpu_memory_utilization=0.45)

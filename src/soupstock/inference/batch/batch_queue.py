@@ -120,7 +120,7 @@ class BatchQueue:
         its file; where there is none, nothing was handed in, and its calls are asked anew.
         """
         batches = []
-        for batch in self._ledger.under_way(backend.name, self._model.name):
+        for batch in self._ledger.claim(backend.name, self._model.name):
             if batch.batch is not None:
                 batches.append(batch)
             elif (found := await backend.find(batch.file)) is not None:

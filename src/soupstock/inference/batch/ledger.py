@@ -70,6 +70,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         """The cache's file."""
+        self._claimed: set[str] = set()
 
     def under_way(self, server: str, model: str) -> list[Batch]:
         """Return the batches that were handed in for a model and are not settled, oldest first."""
@@ -81,8 +82,15 @@ class Ledger:
             for file, batch, server, model, keys, _ in rows
         ]
 
+    def claim(self, server: str, model: str) -> list[Batch]:
+        """Return the batches of earlier runs for a model, each once in this run, oldest first."""
+        batches = [one for one in self.under_way(server, model) if one.file not in self._claimed]
+        self._claimed.update(batch.file for batch in batches)
+        return batches
+
     def note(self, batch: Batch) -> None:
         """Note a batch, or its id."""
+        self._claimed.add(batch.file)
         keys = b"".join(sorted(batch.keys))
         row = (batch.file, batch.batch, batch.server, batch.model, keys, int(time.time()))
         with self._opened() as db:
