@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from soupstock.engine.garbage_collection import rarely_collected
+from soupstock.engine.garbage_collection import infrequent_collection
 from soupstock.engine.plan import Plan, plan_file
 from soupstock.project.project import Project
 from soupstock.reports.life import explain
@@ -62,7 +62,7 @@ def main() -> None:
         ids = pl.read_parquet(path, columns=["id"])["id"].to_list()
         milliseconds = []
         # As the command line does.
-        with rarely_collected():
+        with infrequent_collection():
             for row_id in chance.sample(ids, arguments.times):
                 started = time.perf_counter()
                 explain(Project(root), "chat", row_id[:12])

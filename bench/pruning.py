@@ -20,7 +20,7 @@ from dedup import PLACE, _parquet, _peak_megabytes
 
 from engine import Neighbours
 from soupstock.project.project import Project
-from soupstock.runs.prune import Pruned, Pruning, prune
+from soupstock.runs.prune import PruneResult, Pruning, prune
 from soupstock.similarity.contamination import Detector
 from soupstock.similarity.edits import planted
 from soupstock.steps.select import Selection, select
@@ -47,7 +47,7 @@ def file(options: argparse.Namespace) -> Iterator[str]:
         (root / "pipelines").mkdir()
         (root / "pipelines" / "big.yaml").write_text(PIPELINE, encoding="utf-8")
         pruning = Pruning(rows, root / "out.parquet", {"response": "texts"})
-        done: list[Pruned] = []
+        done: list[PruneResult] = []
         took = _timed(lambda: done.append(prune(pruning, Project(root), "big")), options.rows)
     account = done[0].account
     yield f"Four filters and dedup by minhash, {account.rows:,} rows, {account.kept:,} kept: {took}"

@@ -10,7 +10,7 @@ from soupstock.cli.display.plan import show_plan
 from soupstock.errors import MistakeError
 from soupstock.inference.budget import Budget
 from soupstock.project.project import Project
-from soupstock.runs.lookup import look
+from soupstock.runs.coverage import coverage_of
 from soupstock.runs.prune import Pruning, prune
 from soupstock.testing import Request, Server, error
 
@@ -103,12 +103,12 @@ def test_a_run_that_may_ask_no_more_goes_on_where_it_stopped(
     assert server.count == 3
 
 
-def test_the_store_alone_says_what_would_be_asked(folder: Folder, server: Server) -> None:
+def test_the_cache_alone_tells_what_would_be_asked(folder: Folder, server: Server) -> None:
     pipeline(folder, STEP)
-    assert not look(folder.plan()).is_whole
+    assert not coverage_of(folder.plan()).is_complete
     folder.run()
-    found = look(folder.plan())
-    assert found.is_whole
+    found = coverage_of(folder.plan())
+    assert found.is_complete
     assert len(found.keys) == 3
     assert server.count == 3
 
@@ -124,6 +124,8 @@ def test_another_model_is_another_plan(folder: Folder, server: Server) -> None:
 def test_a_file_is_pruned_without_a_server(folder: Folder, server: Server) -> None:
     pipeline(folder, STEP)
     pruning = Pruning(folder.root / "rows.jsonl", folder.root / "out.parquet")
-    with pytest.raises(MistakeError, match="'vectors' is a model server, which only a run asks"):
+    with pytest.raises(
+        MistakeError, match="'vectors' is a model server, and only a run asks models"
+    ):
         prune(pruning, Project(folder.root), "mine")
     assert server.count == 0

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from soupstock import testing
-from soupstock.engine.stream import BLOCK, Indexed, Stream
+from soupstock.engine.flights import Indexed
+from soupstock.engine.stream import BLOCK, Stream
 from soupstock.engine.tally import Tally
 from soupstock.inference.budget import Budget
 from soupstock.inference.call import Answer, Ask, Failure, Form

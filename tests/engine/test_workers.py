@@ -70,8 +70,8 @@ class Flowed:
     rows: bytes
     tallies: list[Tally]
     asked: int
-    brought: int
-    """How many blocks workers brought."""
+    returned: int
+    """How many blocks the workers returned."""
 
     def accounts(self) -> list[tuple[object, ...]]:
         return [
@@ -97,7 +97,7 @@ async def flowed(plan: Plan, place: Path, most: int = 0, *, kills: bool = False)
             await killing
         table.save(place / "rows.parquet")
         rows = (place / "rows.parquet").read_bytes()
-        return Flowed(rows, flow.tallies, client.usage.calls, workers.brought)
+        return Flowed(rows, flow.tallies, client.usage.calls, workers.returned)
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -109,7 +109,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 async def kill_one(workers: Workers) -> None:
     """Kill a worker by force as soon as a block came back."""
-    await until(lambda: workers.brought)
+    await until(lambda: workers.returned)
     os.kill(workers_of(os.getpid())[0], signal.SIGKILL)
 
 
@@ -131,7 +131,7 @@ async def test_with_workers_rows_and_accounts_are_the_same(
     plan = stored[0].plan()
     alone = await flowed(plan, tmp_path / "alone")
     together = await flowed(plan, tmp_path / "together", most)
-    assert together.brought > 0
+    assert together.returned > 0
     assert together.rows == alone.rows
     assert together.accounts() == alone.accounts()
     assert together.asked == alone.asked == 0
@@ -146,7 +146,7 @@ async def test_what_the_store_lacks_is_asked_once_and_ends_where_it_would_have(
     lacking = forget_some(folder, 40)
     server.forget()
     together = await flowed(plan, tmp_path / "together", 2)
-    assert together.brought > 0
+    assert together.returned > 0
     assert together.asked == len(server.requests) == lacking
     assert together.rows == alone.rows
     assert together.accounts() == alone.accounts()

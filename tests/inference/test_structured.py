@@ -15,7 +15,7 @@ from soupstock.inference.probe import LONG, VALUE, Probe
 from soupstock.inference.servers.model import Model
 from soupstock.inference.structured import with_instruction
 from soupstock.runs.cache import unused
-from soupstock.runs.lookup import look
+from soupstock.runs.coverage import coverage_of
 from soupstock.runs.run import Run
 from soupstock.testing import Request, Server, imitation
 
@@ -158,7 +158,7 @@ def test_a_server_that_learns_to_take_a_schema_keeps_its_earlier_answers(folder:
         assert folder.run().rows.equals(whole.rows)
         assert server.count == count
         # What was asked in either mode is led to by the pipeline.
-        assert look(folder.plan()).is_whole
+        assert coverage_of(folder.plan()).is_complete
         assert not unused(folder.plan().project)
 
 

@@ -7,7 +7,7 @@ from conftest import Folder
 from soupstock.cli.main import main
 from soupstock.errors import MistakeError
 from soupstock.project.project import Project
-from soupstock.runs.cache import contents, prune, unused
+from soupstock.runs.cache import contents, remove_answers, unused
 from soupstock.runs.run import run
 from soupstock.testing import Server
 
@@ -31,7 +31,7 @@ def test_an_edited_prompt_leaves_the_answers_it_no_longer_leads_to(folder: Folde
     found = unused(project)
     # Twenty replies and their verdicts.
     assert len(found) == 40
-    prune(project, found)
+    remove_answers(project, found)
     assert answers(folder) == 20
     assert unused(project) == frozenset()
 
@@ -41,7 +41,7 @@ def test_after_pruning_a_run_asks_for_nothing_that_was_kept(folder: Folder, serv
     folder.replace("prompts/reply.md", "Answer well.", "Answer badly.")
     folder.run()
     project = Project(folder.root)
-    prune(project, unused(project))
+    remove_answers(project, unused(project))
     server.forget()
     assert folder.run().manifest.paid.calls == 0
     assert server.requests == []
@@ -88,5 +88,5 @@ def test_the_command_asks_before_it_removes(folder: Folder) -> None:
 
 
 def test_a_project_that_asked_nothing_has_no_store_to_show(folder: Folder) -> None:
-    with pytest.raises(MistakeError, match="nothing has been asked yet"):
+    with pytest.raises(MistakeError, match="no model has been asked yet"):
         contents(Project(folder.root))

@@ -17,7 +17,7 @@ from conftest import Folder
 from soupstock.errors import MistakeError
 from soupstock.project.project import Project
 from soupstock.rows.table import PART_ROWS
-from soupstock.runs.prune import Pruned, Pruning, prune
+from soupstock.runs.prune import PruneResult, Pruning, prune
 
 STEPS = """\
 models: {writer: test, judge: test}
@@ -53,7 +53,7 @@ ROWS: list[dict[str, Any]] = [
 ]
 
 
-def pruned(folder: Folder, name: str = "rows.jsonl", **options: Any) -> Pruned:
+def pruned(folder: Folder, name: str = "rows.jsonl", **options: Any) -> PruneResult:
     pruning = Pruning(folder.root / name, folder.root / "out.parquet", **options)
     return prune(pruning, Project(folder.root), "mine")
 
@@ -145,7 +145,7 @@ def test_missing_columns_are_one_line_with_those_that_there_are(rows: Folder) ->
     with pytest.raises(MistakeError) as caught:
         pruned(rows, "data.jsonl")
     said = str(caught.value)
-    assert "needs the columns response, quality; there are: text, label." in said
+    assert "needs the columns response, quality; the file has: text, label." in said
     assert "--column response=…" in said
     assert "mine.yaml:8: " in said
 
@@ -154,7 +154,7 @@ def test_missing_columns_are_one_line_with_those_that_there_are(rows: Folder) ->
     ("options", "said"),
     [
         ({"columns": {"response": "tex"}}, "no column is called 'tex'"),
-        ({"without": frozenset({"response", "quality"})}, "no step that could be applied"),
+        ({"without": frozenset({"response", "quality"})}, "no step that can be applied"),
     ],
 )
 def test_a_mistaken_option_is_one_clear_line(
@@ -167,7 +167,7 @@ def test_a_mistaken_option_is_one_clear_line(
 def test_what_is_read_is_never_written_over(rows: Folder) -> None:
     pl.DataFrame(ROWS, strict=False).write_parquet(rows.root / "out.parquet")
     before = (rows.root / "out.parquet").read_bytes()
-    with pytest.raises(MistakeError, match="take the place of what is read"):
+    with pytest.raises(MistakeError, match="overwrite the file that is read"):
         pruned(rows, "out.parquet")
     assert (rows.root / "out.parquet").read_bytes() == before
 

@@ -299,7 +299,7 @@ def test_canaries_go_through_the_model_and_its_misses_count(folder: Folder, serv
     run = tried(folder, server, same=False)
     found = asked(run)
     assert found.missed == found.canaries > 0
-    assert "It is not shown that it tells the same question" in found.sentence
+    assert "It is not proven that the model can tell the same question" in found.sentence
     card = (run.folder / "dataset" / "README.md").read_text(encoding="utf-8")
     assert f"**{found.sentence}**" in card
     assert (found.pairs, found.mistaken, found.low) == (found.pairs, 0, 0.0)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from soupstock import __version__
-from soupstock.engine.garbage_collection import rarely_collected
+from soupstock.engine.garbage_collection import infrequent_collection
 from soupstock.errors import SoupstockError, shown
 
 COMMANDS = {
@@ -109,5 +109,5 @@ def main(context: click.Context, folder: Path) -> None:
     filters and dedup prune them, and the rest is written as a Hugging Face dataset into
     runs/NAME/latest/. Every answer is kept in runs/calls.sqlite, so you never pay for a call twice.
     """
-    context.with_resource(rarely_collected())
+    context.with_resource(infrequent_collection())
     context.obj = folder

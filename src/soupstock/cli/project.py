@@ -88,7 +88,7 @@ def cache(context: click.Context, /, *, is_pruned: bool, yes: bool) -> None:
     An answer is used if a pipeline, as it is now or as it was in an earlier run, would look it up.
     """
     from soupstock.cli.display.listing import show_cache
-    from soupstock.runs.cache import contents, prune, unused
+    from soupstock.runs.cache import contents, remove_answers, unused
 
     project = project_of(context)
     show_cache(contents(project))
@@ -97,5 +97,5 @@ def cache(context: click.Context, /, *, is_pruned: bool, yes: bool) -> None:
     unwanted = unused(project)
     click.echo(f"{len(unwanted):,} cached answers are unused by any pipeline or past run")
     if unwanted and (yes or click.confirm("Remove them?")):
-        prune(project, unwanted)
+        remove_answers(project, unwanted)
         click.echo("removed")

@@ -33,9 +33,9 @@ from soupstock.rows.rows import Columns
 from soupstock.rows.splits import Splits, Texts, texts_of
 from soupstock.rows.table import Table
 from soupstock.runs.dataset_record import record_of
-from soupstock.runs.decontamination_records import certificate
+from soupstock.runs.decontamination_records import decontamination_record
 from soupstock.runs.manifest import package_versions
-from soupstock.runs.results import samples_of
+from soupstock.runs.write_dataset import samples_of
 from soupstock.stats.apportionment import apportioned
 from soupstock.steps.decontaminate import Decontamination, find_items
 from soupstock.steps.dedup import Deduplication, duplicates
@@ -293,7 +293,7 @@ def _record(
             _ingredient_record(number, one, pool, quotas[number])
             for number, one in enumerate(inputs.ingredients)
         ),
-        decontamination=tuple(certificate("mix", one) for one in inputs.sets),
+        decontamination=tuple(decontamination_record("mix", one) for one in inputs.sets),
         dataset=dataset,
         versions=package_versions(),
     )

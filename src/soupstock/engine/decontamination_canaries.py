@@ -1,30 +1,32 @@
 """Ask a decontaminate step's model about known cases: what the step finds, and what it mistakes.
 
-Edited items put the same question, and two items of the sets put two.
+Edited items of the evaluation sets ask the same question; two different items ask different ones.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from soupstock.engine.stream import Indexed, Stream
+from soupstock import spec
+from soupstock.engine.stream import stream_rows
 from soupstock.engine.tally import Tally
 from soupstock.inference.call import Answering
 from soupstock.judging.same_question import SameQuestion
 from soupstock.rows.rows import Row, is_kept
+from soupstock.rows.table import Table
 from soupstock.similarity.edits import chosen, planted
 from soupstock.steps.decontaminate import Candidate, Decontamination
-from soupstock.steps.step import Stage
+from soupstock.steps.step import Stage, Step
 
-PAIRS = "pairs"
+_PAIRS = "pairs"
 
 
-class Cases(NamedTuple):
-    """What came of known cases of one kind."""
+class CaseCounts(NamedTuple):
+    """What the step did with known cases of one kind."""
 
     total: int = 0
     asked: int = 0
-    """About how many the model was asked."""
+    """How many cases the model was asked about."""
     unclear: int = 0
     """How many of these have no verdict; they count neither way."""
     missed: int = 0
@@ -33,78 +35,87 @@ class Cases(NamedTuple):
 
     @property
     def clear(self) -> int:
-        """How many count."""
+        """How many cases count."""
         return self.total - self.unclear
 
 
 @dataclass
-class Detection:
-    """What a step does with known cases."""
+class DecontaminationCheck:
+    """Takes known cases through one decontaminate step, and keeps the result."""
 
+    step: Decontamination
+    question: SameQuestion
+    most: int
+    """How many items to edit, and how many pairs to ask about."""
     tally: Tally
-    """What it took, apart from the rows."""
-    canaries: Mapping[str, Cases] = field(default_factory=dict)
-    """What came of edited items, by what was done to them."""
-    pairs: Cases = field(default_factory=Cases)
-    """What came of items of which each was held against the other one that is most like it."""
+    """What the check took, apart from the rows."""
+    canaries: Mapping[str, CaseCounts] = field(default_factory=dict)
+    """The counts of edited items, by kind of edit."""
+    pairs: CaseCounts = field(default_factory=CaseCounts)
+    """The counts of items that were compared with the other item most like them."""
+    failure: str | None = None
+    """Why the run should stop: never for this."""
 
+    @property
+    def column(self) -> str:
+        """The column of what the model says."""
+        return self.question.into
 
-async def detect(
-    step: Decontamination, question: SameQuestion, most: int, client: Answering, tally: Tally
-) -> Detection:
-    """Take edits of so many items through the step, and ask about pairs of items."""
-    kinds = {
-        kind: [
-            step.decided(_row(kind, n, question), text, found)
-            for n, (text, found) in enumerate(zip(edited, step.detector.find(edited), strict=True))
+    async def ask(self, client: Answering) -> None:
+        """Take edited items through the step, and ask about pairs of items."""
+        cases = self._cases()
+        stage = Stage(self.tally.label, step=self.step.told)
+        rows = [row for kind in cases.values() for row in kind]
+        ended = await stream_rows(stage, rows, client, self.tally)
+        counts = {kind: self._counts(rows, ended) for kind, rows in cases.items()}
+        self.pairs = counts.pop(_PAIRS)
+        self.canaries = counts
+
+    def _cases(self) -> dict[str, list[Row]]:
+        """Make the rows of each kind of known case."""
+        step, find = self.step, self.step.detector.find
+        cases = {
+            kind: [
+                step.decided(self._row(kind, n), text, found)
+                for n, (text, found) in enumerate(zip(edited, find(edited), strict=True))
+            ]
+            for kind, edited in planted(step.items, self.most).items()
+        }
+        neighbours = step.detector.neighbours(chosen(step.items, self.most))
+        cases[_PAIRS] = [
+            self._row(_PAIRS, n, Candidate(text, found))
+            for n, (text, found) in enumerate(neighbours)
         ]
-        for kind, edited in planted(step.items, most).items()
-    }
-    kinds[PAIRS] = [
-        _row(PAIRS, n, question, Candidate(text, found))
-        for n, (text, found) in enumerate(step.detector.neighbours(chosen(step.items, most)))
-    ]
-    ended = await _taken(step, [row for rows in kinds.values() for row in rows], client, tally)
-    cases = {kind: _cases(question, rows, ended) for kind, rows in kinds.items()}
-    return Detection(tally, pairs=cases.pop(PAIRS), canaries=cases)
+        return cases
+
+    def _row(self, kind: str, number: int, candidate: Candidate | None = None) -> Row:
+        name = f"{kind}/{number}"
+        return {"id": name, self.column: candidate, "failures": [], "dropped_by": []}
+
+    def _counts(self, rows: Sequence[Row], ended: Mapping[str, Row]) -> CaseCounts:
+        asked = [row["id"] for row in rows if isinstance(row[self.column], Candidate)]
+        results = [ended.get(row["id"], row) for row in rows]
+        verdicts = {row["id"]: _verdict(row[self.column]) for row in results}
+        return CaseCounts(
+            total=len(rows),
+            asked=len(asked),
+            unclear=sum(verdicts[name] == "unclear" for name in asked),
+            missed=sum(verdicts[name] == "no" for name in asked),
+            dropped=sum(not is_kept(row) and verdicts[row["id"]] != "unclear" for row in results),
+        )
 
 
-def _row(kind: str, number: int, question: SameQuestion, told: Candidate | None = None) -> Row:
-    name = f"{kind}/{number}"
-    return {"id": name, question.into: told, "failures": [], "dropped_by": []}
-
-
-async def _taken(
-    step: Decontamination, rows: Sequence[Row], client: Answering, tally: Tally
-) -> Mapping[str, Row]:
-    """Ask about the rows that are left for the model; return all that came out, by their ids."""
-    ended: dict[str, Row] = {}
-
-    def keep(_: int, row: Row) -> None:
-        ended[row["id"]] = row
-
-    stage = Stage(tally.label, step=step.told)
-    await Stream([stage], client, keep, [tally]).run(_block(rows))
-    return ended
-
-
-def _block(rows: Sequence[Row]) -> Iterator[list[Indexed]]:
-    yield list(enumerate(rows))
-
-
-def _cases(question: SameQuestion, rows: Sequence[Row], ended: Mapping[str, Row]) -> Cases:
-    asked = [row["id"] for row in rows if isinstance(row[question.into], Candidate)]
-    there = [ended.get(row["id"], row) for row in rows]
-    verdicts = {row["id"]: _verdict(row[question.into]) for row in there}
-    return Cases(
-        total=len(rows),
-        asked=len(asked),
-        unclear=sum(verdicts[name] == "unclear" for name in asked),
-        missed=sum(verdicts[name] == "no" for name in asked),
-        dropped=sum(not is_kept(row) and verdicts[row["id"]] != "unclear" for row in there),
-    )
+def check_of(step: Step, table: Table) -> DecontaminationCheck | None:  # noqa: ARG001 - as others
+    """Prepare the check of a decontaminate step; None if it asks no model."""
+    bound, said = step.bound, step.spec
+    if not (isinstance(bound, Decontamination) and isinstance(said, spec.Decontaminate)):
+        return None
+    if bound.question is None or not said.canaries:
+        return None
+    tally = Tally(f"{bound.label}: canaries")
+    return DecontaminationCheck(bound, bound.question, said.canaries, tally)
 
 
 def _verdict(cell: Candidate | Mapping[str, str]) -> str:
-    """Say what came of a case; of one that was never asked about, nothing."""
+    """Return a case's verdict; a case that the model was never asked about is unclear."""
     return "unclear" if isinstance(cell, Candidate) else cell["verdict"]

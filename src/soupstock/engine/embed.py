@@ -1,7 +1,7 @@
-"""Ask a model server for the vectors that a step compares texts by, row by row.
+"""Ask a model server for the vectors of the texts that a step compares.
 
-The rows stream through as they do through every step that asks: what is in the store is asked of
-nobody, and a row whose text gets no vector is dropped with the reason.
+Rows stream as through every step that asks: cached vectors are not asked for again, and a row
+whose text gets no vector is dropped with the reason.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from soupstock.engine.stream import Indexed, Stream
+from soupstock.engine.flights import Indexed
+from soupstock.engine.stream import Stream
 from soupstock.engine.tally import Tally
 from soupstock.inference.call import Answering, Ask, Failure
 from soupstock.inference.embeddings import Vectors, vector_of
@@ -22,8 +23,8 @@ from soupstock.text.measures import read_texts
 
 
 @dataclass
-class Asking:
-    """The vectors of one step's texts, as they come."""
+class ServerEmbedding:
+    """Collects the vectors of one step's texts from a model server."""
 
     label: str
     wanted: ToEmbed
@@ -40,30 +41,30 @@ class Asking:
 
     @property
     def embedder(self) -> Embedder:
-        """What has the vectors that were asked for; a text without one is a vector of zeros."""
-        return Embedder(self._embed)
+        """Looks up the vectors that were asked for. A text without one gets a vector of zeros."""
+        return Embedder(self._vectors)
 
-    def _embed(self, texts: Sequence[str]) -> Vectors:
+    def _vectors(self, texts: Sequence[str]) -> Vectors:
         width = max(map(len, self.vectors.values()), default=1)
         nothing = np.zeros(width, np.float32)
         return np.stack([self.vectors.get(text, nothing) for text in texts])
 
-    async def take(self, table: Table, into: Table, client: Answering, tally: Tally) -> Table:
-        """Ask for the vectors of a table's rows, and of what they are compared with."""
+    async def embed(self, table: Table, into: Table, client: Answering, tally: Tally) -> Table:
+        """Ask for the vectors of a table's rows, and of the references they are compared with."""
         asked = Tally(self.label)
         gatherer = Gatherer(into)
-        stage = Stage(self.label, step=self._embedded)
+        stage = Stage(self.label, step=self._ask)
         stream = Stream(
             [stage], client, gatherer.add, [asked], is_full=lambda: gatherer.is_full, takes_all=True
         )
         await stream.run(_blocks(table))
         table.clear()
-        await self._take_there(client, tally, asked)
+        await self._embed_references(client, tally, asked)
         tally.add_spent(asked)
         tally.add_dropped(asked)
         return gatherer.finish()
 
-    async def _embedded(self, row: Row, ask: Ask) -> Row:
+    async def _ask(self, row: Row, ask: Ask) -> Row:
         text = self.texts.get(row["id"])
         if text is None:
             return row
@@ -73,19 +74,21 @@ class Asking:
         self.vectors[text] = vector_of(reply)
         return row
 
-    async def _take_there(self, client: Answering, tally: Tally, asked: Tally) -> None:
-        """Ask for the vectors of texts that were there before; one without is like no other."""
-        there = [text for reference in self.wanted.against for text in reference.texts()["text"]]
-        there = [text for text in dict.fromkeys(there) if text not in self.vectors]
-        if not there:
+    async def _embed_references(self, client: Answering, tally: Tally, asked: Tally) -> None:
+        """Ask for the vectors of the references' texts; one without resembles no row."""
+        texts = [text for reference in self.wanted.against for text in reference.texts()["text"]]
+        texts = [text for text in dict.fromkeys(texts) if text not in self.vectors]
+        if not texts:
             return
-        self.texts = {str(place): text for place, text in enumerate(there)}
-        told = Tally(self.label)
-        stage = Stage(self.label, step=self._embedded)
-        await Stream([stage], client, lambda *_: None, [told], takes_all=True).run(_rows(there))
-        asked.add_spent(told)
-        if told.dropped:
-            tally.notes.append(f"{told.dropped:,} texts that were there before have no vector")
+        self.texts = {str(place): text for place, text in enumerate(texts)}
+        found = Tally(self.label)
+        stage = Stage(self.label, step=self._ask)
+        await Stream([stage], client, lambda *_: None, [found], takes_all=True).run(
+            _rows(len(texts))
+        )
+        asked.add_spent(found)
+        if found.dropped:
+            tally.notes.append(f"{found.dropped:,} texts to compare with have no vector")
 
 
 def _blocks(table: Table) -> Iterator[list[Indexed]]:
@@ -95,7 +98,7 @@ def _blocks(table: Table) -> Iterator[list[Indexed]]:
         place += len(rows)
 
 
-def _rows(texts: Sequence[str]) -> Iterator[list[Indexed]]:
-    for start in range(0, len(texts), PART_ROWS):
-        places = range(start, min(start + PART_ROWS, len(texts)))
+def _rows(count: int) -> Iterator[list[Indexed]]:
+    for start in range(0, count, PART_ROWS):
+        places = range(start, min(start + PART_ROWS, count))
         yield [(n, {"id": str(n), "failures": [], "dropped_by": []}) for n in places]

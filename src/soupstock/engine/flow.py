@@ -1,66 +1,72 @@
-"""Take a plan's rows through its steps, once: streams between barriers, tables at them.
+"""Take a plan's rows through its steps once: streams between set-wise steps, tables at them.
 
-Knows no folders of runs, no manifest and no terminal; `run` gives it the client and a place to
-work in.
+Knows no verb, no run folder, no manifest and no terminal. `run` gives it the client and a folder
+to work in.
 """
 
 import itertools
 import math
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
-from soupstock import spec
-from soupstock.engine.decontamination_canaries import Detection, detect
-from soupstock.engine.embed import Asking
-from soupstock.engine.judge_canaries import Examination, examine, sample, sentence
+from soupstock.engine.canaries import CanaryCheck, canary_check
+from soupstock.engine.embed import ServerEmbedding
+from soupstock.engine.flights import Indexed
 from soupstock.engine.plan import Plan
-from soupstock.engine.set_wise import taken_whole
-from soupstock.engine.stream import BLOCK, WINDOW, Indexed, Stream
+from soupstock.engine.set_wise import run_set_wise
+from soupstock.engine.stream import BLOCK, WINDOW, Stream
 from soupstock.engine.tally import Tally
-from soupstock.engine.workers import Shortcut, Workers
+from soupstock.engine.workers import Workers, WorkerShortcut
 from soupstock.inference.batch.ledger import MOST_LINES
 from soupstock.inference.call import Answering, Failure
 from soupstock.inference.servers.vllm import Launch
 from soupstock.rows.rows import Ids, Row
 from soupstock.rows.table import Gatherer, Table
 from soupstock.similarity.cosine import Embedder
-from soupstock.steps.decontaminate import Decontamination
-from soupstock.steps.judge import Judging
 from soupstock.steps.step import RowWise, SetWise, Stage, Step
 
 UNFIT = "Unfit"
-"""The cause where a judge that is not fit ends the run."""
+"""The cause if a judge that failed its sanity check ends the run."""
+
+
+class FlowAccount(NamedTuple):
+    """What a flow did."""
+
+    plan: Plan
+    source_rows: int
+    """How many source rows were taken."""
+    tallies: Sequence[Tally]
+    """One for each step, and one for the target if rows were dropped for it."""
+    checks: Mapping[str, CanaryCheck]
+    """The canary checks, by the column that the checked models fill."""
 
 
 @dataclass
 class Flow:
-    """One passage of a plan's rows, and how far it has come."""
+    """One pass of a plan's rows through the steps, and how far it has come."""
 
     plan: Plan
     client: Answering
     work: Path
     """A folder for the parts of tables."""
     rows: int | None
-    """How many source rows to take; all where it is None."""
+    """How many source rows to take; None for all."""
     turn: Callable[[], Awaitable[None]] | None = None
-    """Called before another model takes its turn, where models that a run serves take turns."""
-    are_models_tried: bool = True
-    """Whether judges are asked about canaries too, and who is asked for the same question."""
+    """Called before another model is served, if the models that a run serves take turns."""
+    asks_canaries: bool = True
+    """Whether models are also asked about canaries."""
     window: int = WINDOW
-    """How many rows may be under way where no model is asked by the batch."""
+    """How many rows may be in flight if no model is asked in batches."""
     workers: Workers | None = None
-    """Who takes rows ahead where nobody need be asked about them."""
+    """The processes that take rows ahead if the cache has nearly all answers."""
     tallies: list[Tally] = field(default_factory=list)
     """One for each step; they grow while the flow runs."""
-    examinations: dict[str, Examination] = field(default_factory=dict)
-    """What came of the canaries, by the judge's column."""
-    examined: list[Tally] = field(default_factory=list)
-    """The canaries of each judge that was or is asked about them, for the eyes of whoever waits."""
-    detections: dict[str, Detection] = field(default_factory=dict)
-    """What came of a decontaminate step's known cases, by the column of what its model says."""
+    checks: dict[str, CanaryCheck] = field(default_factory=dict)
+    """The canary checks that have begun, by the column that the checked models fill."""
     taken: int = 0
     """How many source rows were taken so far."""
 
@@ -69,44 +75,53 @@ class Flow:
 
     @property
     def survival(self) -> float | None:
-        """The share of source rows that are kept to the end, as far as can be told by now."""
+        """The share of source rows that are kept to the end, as far as it is known by now."""
         tallies = self.tallies[: len(self.plan.steps)]
         if not all(tally.ended for tally in tallies):
             return None
         return math.prod(tally.kept / tally.ended for tally in tallies)
 
+    @property
+    def canary_tallies(self) -> list[Tally]:
+        """What came of each step's canaries so far, for whoever shows progress."""
+        # Progress is shown from another thread.
+        return [check.tally for check in list(self.checks.values())]
+
+    def account(self) -> FlowAccount:
+        """Return what the flow did."""
+        return FlowAccount(self.plan, self.taken, tuple(self.tallies), dict(self.checks))
+
     async def run(self) -> Table:
-        """Take the rows through all steps; the table holds those that were dropped too."""
+        """Take the rows through all steps. The table also holds the rows that were dropped."""
         table: Table | None = None
-        steps = zip(self.turns(), self.plan.steps, self.tallies, strict=True)
         turn = None
-        for number, ((now, is_whole, _), parts) in enumerate(
-            itertools.groupby(
-                steps,
-                lambda part: (part[0], isinstance(part[1].bound, SetWise), _is_slow(part[1])),
-            )
-        ):
-            group = [(step, tally) for _, step, tally in parts]
+        for number, (now, is_set_wise, group) in enumerate(self._segments()):
             if self.turn is not None and now != turn:
                 await self.turn()
             turn = now
-            for place, (step, tally) in enumerate(group if is_whole else []):
+            if is_set_wise:
                 if table is None:
                     table = await self._stream([], self._source(), number)
-                if isinstance(step.bound, SetWise):
-                    name = f"{number}-{place}"
-                    table, embedder = await self._embedded(step.bound, table, tally, name)
-                    table = taken_whole(step.bound, table, self.work / name, tally, embedder)
-            if not is_whole:
+                table = await self._whole(group, table, number)
+            else:
                 table = await self._segment(group, table, number)
         if table is None:
             raise ValueError("a plan has steps")
         return table
 
+    def _segments(self) -> Iterator[tuple[int, bool, list[tuple[Step, Tally]]]]:
+        """Group steps that rows go through together; yield the turn of each group."""
+        steps = zip(self.turns(), self.plan.steps, self.tallies, strict=True)
+        groups = itertools.groupby(
+            steps, lambda part: (part[0], isinstance(part[1].bound, SetWise), _is_slow(part[1]))
+        )
+        for (turn, is_set_wise, _), parts in groups:
+            yield turn, is_set_wise, [(step, tally) for _, step, tally in parts]
+
     def turns(self) -> list[int]:
         """Number each step's turn: a new one begins where another model must be served.
 
-        The models of a jury stand side by side, for they judge the same rows at once.
+        The models of a jury are served side by side, because they judge the same rows at once.
         """
         numbers: list[int] = []
         served, number = frozenset[Launch](), 0
@@ -117,6 +132,15 @@ class Flow:
             numbers.append(number)
         return numbers
 
+    async def _whole(self, group: Sequence[tuple[Step, Tally]], table: Table, number: int) -> Table:
+        """Take a table through set-wise steps, one after the other."""
+        for place, (step, tally) in enumerate(group):
+            if isinstance(step.bound, SetWise):
+                name = f"{number}-{place}"
+                table, embedder = await self._embedded(step.bound, table, tally, name)
+                table = run_set_wise(step.bound, table, self.work / name, tally, embedder)
+        return table
+
     async def _embedded(
         self, bound: SetWise, table: Table, tally: Tally, name: str
     ) -> tuple[Table, Embedder | None]:
@@ -124,10 +148,10 @@ class Flow:
         wanted = bound.to_embed()
         if wanted is None:
             return table, None
-        asking = Asking(tally.label, wanted, table)
+        embedding = ServerEmbedding(tally.label, wanted, table)
         embedded = Table(self.work / f"{name}-asked", self.plan.columns)
-        table = await asking.take(table, embedded, self.client, tally)
-        return table, asking.embedder
+        table = await embedding.embed(table, embedded, self.client, tally)
+        return table, embedding.embedder
 
     async def _segment(
         self, group: Sequence[tuple[Step, Tally]], before: Table | None, number: int
@@ -137,34 +161,18 @@ class Flow:
         if before is not None:
             before.clear()
         for step, _ in group:
-            await self._examine(step, table)
+            await self._check(step, table)
         return table
 
-    async def _examine(self, step: Step, table: Table) -> None:
-        """Ask a judge about canaries made from the rows that it scored; end the run, if told so."""
-        judging, said = step.bound, step.spec
-        if isinstance(judging, Decontamination) and isinstance(said, spec.Decontaminate):
-            await self._detect(judging, said)
-        if not (isinstance(judging, Judging) and isinstance(said, spec.Judge)):
+    async def _check(self, step: Step, table: Table) -> None:
+        """Ask a step's models about canaries, and end the run if the check says so."""
+        check = canary_check(step, table) if self.asks_canaries else None
+        if check is None:
             return
-        if not (self.are_models_tried and said.canaries and judging.members):
-            return
-        rows = sample(judging, table, said.canaries, step.reads)
-        tally = Tally(f"{judging.label}: canaries")
-        self.examined.append(tally)
-        told = await examine(judging, rows, self.client, tally)
-        self.examinations[judging.column] = told
-        if told.is_unfit and said.on_unfit == "stop":
-            self.client.stop(Failure(UNFIT, f"{judging.label}: {sentence(told)}"))
-
-    async def _detect(self, bound: Decontamination, said: spec.Decontaminate) -> None:
-        """Ask a decontaminate step's model about edits of the sets' items."""
-        question = bound.question
-        if self.are_models_tried and said.canaries and question is not None:
-            tally = Tally(f"{bound.label}: canaries")
-            self.examined.append(tally)
-            told = await detect(bound, question, said.canaries, self.client, tally)
-            self.detections[question.into] = told
+        self.checks[check.column] = check
+        await check.ask(self.client)
+        if check.failure:
+            self.client.stop(Failure(UNFIT, check.failure))
 
     async def _stream(
         self,
@@ -183,23 +191,23 @@ class Flow:
             is_full=lambda: gatherer.is_full,
             window=self._window,
             takes_all=takes_all,
-            ahead=self._shortcut([step for step, _ in group], gatherer),
+            shortcut=self._shortcut([step for step, _ in group], gatherer),
         )
         await stream.run(source)
         return gatherer.finish()
 
-    def _shortcut(self, steps: Sequence[Step], gatherer: Gatherer) -> Shortcut | None:
-        """Return the way over the workers: it leads as far as a step that keeps something."""
+    def _shortcut(self, steps: Sequence[Step], gatherer: Gatherer) -> WorkerShortcut | None:
+        """Return the way through the workers: it ends before the first step that keeps state."""
         stateless = list(itertools.takewhile(_is_stateless, steps))
         if self.workers is None or not stateless:
             return None
         first = next(n for n, step in enumerate(self.plan.steps) if step is stateless[0])
         is_end = len(stateless) == len(steps)
-        return Shortcut(self.workers, gatherer, first, first + len(stateless), is_end)
+        return WorkerShortcut(self.workers, gatherer, first, first + len(stateless), is_end)
 
     @property
     def _window(self) -> int:
-        """How many rows may be under way: a batch should hold as many calls as it can."""
+        """How many rows may be in flight: a batch should hold as many calls as it can."""
         is_batched = any(
             model.mode != "live" for step in self.plan.steps for _, model in step.models[:1]
         )
@@ -208,7 +216,7 @@ class Flow:
     def _source(self) -> Iterator[list[Indexed]]:
         ids = Ids()
         for block in self.plan.source.blocks(self.rows):
-            rows = [_begun(ids.name(content), content) for content in block]
+            rows = [_new_row(ids.name(content), content) for content in block]
             start, self.taken = self.taken, self.taken + len(rows)
             yield list(enumerate(rows, start))
 
@@ -235,7 +243,7 @@ def _trimmed(table: Table, wanted: int, tally: Tally) -> Iterator[pl.DataFrame]:
 
 
 def _is_slow(step: Step) -> bool:
-    """Tell whether a step's checks take long: no model should wait for them meanwhile."""
+    """Tell whether a step's checks take long: no model should wait for them."""
     return isinstance(step.bound, RowWise) and step.bound.is_slow
 
 
@@ -243,7 +251,7 @@ def _is_stateless(step: Step) -> bool:
     return isinstance(step.bound, RowWise) and step.bound.is_stateless
 
 
-def _begun(row_id: str, content: Row) -> Row:
+def _new_row(row_id: str, content: Row) -> Row:
     return {"id": row_id, **content, "failures": [], "dropped_by": []}
 
 

@@ -1,13 +1,14 @@
-"""Run a judge's sanity check: ask it about canaries made from the rows that it scored."""
+"""The sanity check of a judge: ask it about corrupted copies of rows that it has scored."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
 
+from soupstock import spec
 from soupstock.artifacts.judges import Fit
-from soupstock.engine.stream import Indexed, Stream
+from soupstock.engine.stream import stream_rows
 from soupstock.engine.tally import Tally
 from soupstock.inference.call import Answering
 from soupstock.judging.canaries import FEWEST, PADDED, score_of, spoiled
@@ -15,19 +16,20 @@ from soupstock.judging.sanity_check import LengthBias, SanityCheck, length_bias,
 from soupstock.rows.rows import Row
 from soupstock.rows.table import Table
 from soupstock.steps.judge import Judging, judge
-from soupstock.steps.step import Stage
+from soupstock.steps.step import Stage, Step
 
 Scores = list[float | None]
 
 
 @dataclass(frozen=True)
-class Examined:
-    """A judge's scores of rows, and of corrupted copies of them."""
+class CanaryScores:
+    """A judge's scores for original rows and for corrupted copies of them."""
 
     originals: Scores
     canaries: Mapping[str, Scores]
-    """The scores of each kind of canary, by row; None where a score is missing."""
+    """The scores of each kind of copy, in the order of the rows; None where there is none."""
     padded: Scores
+    """The scores of copies whose answer was padded with empty phrases."""
 
     @property
     def sanity_check(self) -> SanityCheck:
@@ -36,137 +38,137 @@ class Examined:
 
     @property
     def length_bias(self) -> LengthBias:
-        """How padding an answer changes its score."""
+        """The effect of padding."""
         return length_bias(self.originals, self.padded)
 
     @property
     def is_decided(self) -> bool:
-        """Whether both have enough scores to decide."""
+        """Whether there are enough scores of both to tell anything."""
         few = min(self.sanity_check.overall.good, self.sanity_check.overall.bad)
         return few >= FEWEST and self.sanity_check.overall.auc.is_known
 
+    @property
+    def verdict(self) -> Fit:
+        """The result in a word."""
+        if not self.is_decided:
+            return "cannot tell"
+        return "fit" if self.sanity_check.is_passed else "not fit"
+
 
 @dataclass
-class Examination:
+class JudgeCheck:
     """The sanity check of one judge step: of the judge, or of a jury and each of its members."""
 
-    step: Judging
-    rows: int
-    """How many rows were corrupted."""
+    judging: Judging
+    originals: Sequence[Row]
+    """The rows that are corrupted."""
     tally: Tally
-    """The calls that it made, counted apart from the rows'."""
-    whole: Examined | None = None
-    members: Mapping[str, Examined] = field(default_factory=dict)
-    """The results of each member of a jury."""
-    why: str | None = None
-    """Why there is no result, if the reason is not the judge."""
+    """What the check took, apart from the rows."""
+    stops_run: bool = False
+    """Whether a judge that fails ends the run."""
+    overall: CanaryScores | None = None
+    members: Mapping[str, CanaryScores] = field(default_factory=dict)
+    """The scores of each member of a jury."""
+    problem: str | None = None
+    """Why there are no scores."""
 
     @property
-    def is_unfit(self) -> bool:
-        """Whether the judge failed its sanity check."""
-        return (
-            self.whole is not None
-            and self.whole.is_decided
-            and not self.whole.sanity_check.is_passed
-        )
+    def column(self) -> str:
+        """The judge's column."""
+        return self.judging.column
+
+    @property
+    def verdict(self) -> Fit:
+        """The result in a word."""
+        return self.overall.verdict if self.overall else "cannot tell"
+
+    @property
+    def failure(self) -> str | None:
+        """Why the run should stop: the judge fails, and the pipeline says to stop then."""
+        if self.stops_run and self.verdict == "not fit":
+            return f"{self.judging.label}: {self.sentence()}"
+        return None
+
+    async def ask(self, client: Answering) -> None:
+        """Ask about each row, corrupted in each way; the tally grows with the answers."""
+        if len(self.originals) < FEWEST:
+            count = len(self.originals)
+            rows = "1 row" if count == 1 else f"{count} rows"
+            self.problem = f"the judge scored {rows}, and at least {FEWEST} are needed"
+            return
+        canaries = spoiled(self.judging.rubric, self.originals)
+        verdicts = await self._verdicts(canaries, client)
+        if not any(verdicts.values()):
+            stopped = client.stopped
+            self.problem = stopped.message if stopped else "no corrupted copy has a verdict"
+            return
+        self.overall = self._scores(canaries, verdicts)
+        roles = [member.role for member in self.judging.members] if self.judging.is_jury else []
+        self.members = {role: self._scores(canaries, verdicts, role) for role in roles}
+
+    async def _verdicts(
+        self, canaries: Mapping[str, Sequence[Row | None]], client: Answering
+    ) -> dict[str, Any]:
+        """Return the verdicts by the corrupted rows' ids."""
+        # Rules are not tested: their scores would hide that the judge notices nothing.
+        bound = replace(self.judging, rules=())
+        fresh: Row = {self.column: None, "failures": [], "dropped_by": []}
+        rows = [row | fresh for kind in canaries.values() for row in kind if row is not None]
+        stage = Stage(self.tally.label, step=lambda row, ask: judge(bound, row, ask))
+        ended = await stream_rows(stage, rows, client, self.tally)
+        return {row_id: row[self.column] for row_id, row in ended.items()}
+
+    def _scores(
+        self, kinds: Iterable[str], verdicts: Mapping[str, Any], role: str | None = None
+    ) -> CanaryScores:
+        """Sort scores by kind: those of one member if a role is named."""
+
+        def score(verdict: Any) -> float | None:
+            own = (verdict or {}).get("members", {}).get(role) if role else verdict
+            return score_of(self.judging.rubric, own and own["criteria"])
+
+        by_kind = {
+            kind: [score(verdicts.get(f"{row['id']}/{kind}")) for row in self.originals]
+            for kind in kinds
+        }
+        padded = by_kind.pop(PADDED)
+        canaries = {
+            kind: found for kind, found in by_kind.items() if any(s is not None for s in found)
+        }
+        originals = [score(row[self.column]) for row in self.originals]
+        return CanaryScores(originals, canaries, padded)
+
+    def sentence(self) -> str:
+        """Say in plain words whether the judge passed its sanity check, and why."""
+        if self.overall is None:
+            return f"The judge's sanity check could not decide: {self.problem}."
+        if not self.overall.is_decided:
+            found = self.overall.sanity_check.overall
+            return (
+                "The judge's sanity check could not decide: only"
+                f" {found.good} originals and {found.bad} corrupted copies have a score."
+            )
+        return self.overall.sanity_check.sentence()
 
 
-def sample(step: Judging, table: Table, most: int, reads: Sequence[str]) -> list[Row]:
-    """Return rows that the judge has scored: those with the lowest ids, which are hashes.
+def check_of(step: Step, table: Table) -> JudgeCheck | None:
+    """Prepare the sanity check of a judge step; None if the step has none."""
+    judging, said = step.bound, step.spec
+    if not (isinstance(judging, Judging) and isinstance(said, spec.Judge)):
+        return None
+    if not (said.canaries and judging.members):
+        return None
+    rows = _sample(judging, table, said.canaries, step.reads)
+    tally = Tally(f"{judging.label}: canaries")
+    return JudgeCheck(judging, rows, tally, stops_run=said.on_unfit == "stop")
 
-    So every run tests the same rows, whatever their order.
+
+def _sample(judging: Judging, table: Table, most: int, reads: Sequence[str]) -> list[Row]:
+    """Choose rows that the judge has scored: those with the lowest ids.
+
+    Ids are hashes, so every run chooses the same rows, whatever their order.
     """
-    names = list(dict.fromkeys(["id", *(path.partition(".")[0] for path in reads), step.column]))
-    scored = table.scan().filter(pl.col(step.column).is_not_null()).select(names)
+    columns = (path.partition(".")[0] for path in reads)
+    names = list(dict.fromkeys(["id", *columns, judging.column]))
+    scored = table.scan().filter(pl.col(judging.column).is_not_null()).select(names)
     return scored.bottom_k(most, by="id").collect().sort("id").to_dicts()
-
-
-async def examine(
-    step: Judging, rows: Sequence[Row], client: Answering, tally: Tally
-) -> Examination:
-    """Ask about each row, corrupted in each way, and count the calls in the tally."""
-    examination = Examination(step, len(rows), tally)
-    if len(rows) < FEWEST:
-        many = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
-        examination.why = f"the judge scored {many}, and at least {FEWEST} are needed"
-        return examination
-    known = spoiled(step.rubric, rows)
-    verdicts = await _verdicts(step, known, client, tally)
-    if not any(verdicts.values()):
-        examination.why = (
-            client.stopped.message if client.stopped else "no corrupted copy has a verdict"
-        )
-        return examination
-    examination.whole = _examined(step, rows, known, verdicts)
-    roles = [member.role for member in step.members] if step.is_jury else []
-    examination.members = {role: _examined(step, rows, known, verdicts, role) for role in roles}
-    return examination
-
-
-async def _verdicts(
-    step: Judging,
-    known: Mapping[str, Sequence[Row | None]],
-    client: Answering,
-    tally: Tally,
-) -> dict[str, Any]:
-    """Return the verdicts by the canaries' ids."""
-    # Rules are not tested, and would hide that the judge notices nothing.
-    bound = replace(step, rules=())
-    fresh: Row = {step.column: None, "failures": [], "dropped_by": []}
-    rows = [row | fresh for kind in known for row in known[kind] if row is not None]
-    verdicts: dict[str, Any] = {}
-
-    def keep(_: int, row: Row) -> None:
-        verdicts[row["id"]] = row[step.column]
-
-    stage = Stage(tally.label, step=lambda row, ask: judge(bound, row, ask))
-    await Stream([stage], client, keep, [tally]).run(_block(rows))
-    return verdicts
-
-
-def _block(rows: list[Row]) -> Iterator[list[Indexed]]:
-    yield list(enumerate(rows))
-
-
-def _examined(
-    step: Judging,
-    rows: Sequence[Row],
-    kinds: Iterable[str],
-    verdicts: Mapping[str, Any],
-    role: str | None = None,
-) -> Examined:
-    """Sort verdicts by kind of canary; with `role`, those of one member of a jury."""
-
-    def score(verdict: Any) -> float | None:
-        own = (verdict or {}).get("members", {}).get(role) if role else verdict
-        return score_of(step.rubric, own and own["criteria"])
-
-    by_kind = {kind: [score(verdicts.get(f"{row['id']}/{kind}")) for row in rows] for kind in kinds}
-    padded = by_kind.pop(PADDED)
-    canaries = {kind: found for kind, found in by_kind.items() if any(s is not None for s in found)}
-    return Examined([score(row[step.column]) for row in rows], canaries, padded)
-
-
-def verdict_of(examination: Examination) -> Fit:
-    """Return the result of a sanity check in a word."""
-    return fit_of(examination.whole)
-
-
-def fit_of(whole: Examined | None) -> Fit:
-    """Return the result for a judge, or for a member of a jury, in a word."""
-    if whole is None or not whole.is_decided:
-        return "cannot tell"
-    return "fit" if whole.sanity_check.is_passed else "not fit"
-
-
-def sentence(examination: Examination) -> str:
-    """Say in plain words whether a judge passed its sanity check, and why."""
-    if examination.whole is None:
-        return f"The judge's sanity check could not decide: {examination.why}."
-    if not examination.whole.is_decided:
-        found = examination.whole.sanity_check.overall
-        return (
-            "The judge's sanity check could not decide: only"
-            f" {found.good} originals and {found.bad} corrupted copies have a score."
-        )
-    return examination.whole.sanity_check.sentence()

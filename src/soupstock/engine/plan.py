@@ -31,27 +31,27 @@ class Plan:
     project: Project
     source: sources.Source
     rows: int | None
-    """How many source rows there are to take; None is without end."""
+    """How many source rows there are; None for no limit."""
     steps: tuple[Step, ...]
     models: Mapping[str, Model]
     columns: Columns
     """All columns that the table will have, in order."""
     fingerprint: str = field(compare=False)
-    """The hash of everything that shapes the result, in hexadecimal."""
+    """The hash of everything that shapes the result: 64 hexadecimal digits."""
 
     def parts(self, kind: str) -> tuple[PartRecord, ...]:
-        """Return the files of one kind that the plan is made from, each once."""
+        """Return the files of one kind that the plan uses, each once."""
         found = {
             part.file: part for step in self.steps for which, part in step.parts if which == kind
         }
         return tuple(found[file] for file in sorted(found))
 
     def crowding(self) -> str | None:
-        """Say so where models that a run serves want more of the same GPUs than there is."""
+        """Return a warning if the models that a run serves need more GPU memory than there is."""
         return crowding([launch for step in self.steps for launch in step.launches])
 
     def model_records(self) -> tuple[ModelRecord, ...]:
-        """Return the models as the manifest names them; they hold no secrets."""
+        """Return the models as the manifest names them, without secrets."""
         return tuple(
             ModelRecord(
                 role=role,
@@ -68,7 +68,7 @@ class Plan:
 def plan_file(
     name: str, project: Project, *, models: Mapping[str, str] | None = None, rows: int | None = None
 ) -> Plan:
-    """Plan a pipeline by its name; `models` and `rows` stand in for what its file says."""
+    """Plan a pipeline by its name; `models` and `rows` override what its file says."""
     models = models or {}
     loaded = load(project.pipeline(name), spec.Pipeline)
     pipeline = changed(loaded.value, models, rows)
@@ -81,7 +81,7 @@ def plan_file(
 
 
 def changed(pipeline: spec.Pipeline, models: Mapping[str, str], rows: int | None) -> spec.Pipeline:
-    """Put other models (by role) and another number of rows into a pipeline."""
+    """Override a pipeline's models (by role) and its number of rows; raises MistakeError."""
     for role in models:
         if role not in pipeline.models:
             raise UnknownNameError("role", role, pipeline.models)
@@ -103,11 +103,11 @@ def plan(
 ) -> Plan:
     """Plan a pipeline: find its names, check its columns. Raises MistakeError.
 
-    Its source is read, unless what it is is known.
+    Its source is read, unless it is given.
     """
     models = models_of(pipeline, project, places)
     source = source or _source(pipeline, project, places)
-    # Of draws each is a source row of its own.
+    # Each sampled row is a source row of its own.
     is_drawn = isinstance(pipeline.source, spec.SampleSource)
     shared = () if is_drawn else tuple(source.columns)
     context = Context(project, pipeline, name, models, shared)
@@ -138,7 +138,7 @@ def plan_pruning(
     for index, step in enumerate(pipeline.steps):
         role = getattr(step, "embedder", None)
         if role in pipeline.models:
-            problem = f"{quoted(role)} is a model server, which only a run asks"
+            problem = f"{quoted(role)} is a model server, and only a run asks models"
             raise MistakeError(problem, places("steps", index, "embedder"))
     context = Context(project, pipeline, name, models={}, asks=False)
     return _bound(context, columns, places)
@@ -178,7 +178,7 @@ def _source(pipeline: spec.Pipeline, project: Project, places: Places) -> source
 
 
 def _root_of(path: str, project: Project) -> Path:
-    """Say where a relative path starts: a standard pipeline's own files come with it."""
+    """Return the folder that a relative path starts in: standard pipelines bring their files."""
     is_standard = (
         sources.resolved(path, project.root) is None
         and sources.resolved(path, project.standard) is not None
@@ -187,7 +187,7 @@ def _root_of(path: str, project: Project) -> Path:
 
 
 def _fingerprint(pipeline: spec.Pipeline, source: sources.Source, steps: Iterable[Step]) -> str:
-    """Hash everything that shapes the result; not where a server is, nor how fast it is asked."""
+    """Hash everything that shapes the result; not a server's address or concurrency."""
     digest = hashlib.sha256()
     for part in _shaping(pipeline, source, steps):
         digest.update(len(part).to_bytes(8) + part)
@@ -200,6 +200,6 @@ def _shaping(
     yield json.dumps(pipeline.model_dump(), sort_keys=True).encode()
     yield source.content.encode()
     for step in steps:
-        # A filter is what it computes: an edited comment changes nothing.
+        # A filter counts by what it computes: an edited comment changes nothing.
         yield from (part.text.encode() for kind, part in step.parts if kind != "filter")
         yield from step.bound.identity()

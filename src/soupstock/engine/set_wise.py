@@ -1,4 +1,7 @@
-"""Take a table through a step that needs all rows at once, and count what became of them."""
+"""Take a table through a step that needs all rows at once, and count the rows.
+
+A run and the pruning of a file both do it so. Asks no model.
+"""
 
 from pathlib import Path
 
@@ -8,12 +11,13 @@ from soupstock.similarity.cosine import Embedder
 from soupstock.steps.step import SetWise
 
 
-def taken_whole(
+def run_set_wise(
     step: SetWise, table: Table, folder: Path, tally: Tally, embedder: Embedder | None = None
 ) -> Table:
     """Take a table through a step, into a table in `folder`.
 
-    `embedder` has the vectors of a step that asks a model server; a static one loads its own.
+    `embedder` has the vectors that a model server made. A step with a static embedder loads it
+    itself.
     """
     found = step.whole(table, folder, tally, embedder)
     tally.rows_in += found.rows_in

@@ -1,4 +1,4 @@
-"""What came of each step so far: rows in, kept and dropped by reason, and what answers took."""
+"""Count what each step did: rows in, kept and dropped by reason, and the tokens of answers."""
 
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _RECENT = 100
 
 @dataclass(slots=True)
 class Spent:
-    """The tokens of answers, and of the prompts that they answer."""
+    """The tokens of answers and of their prompts."""
 
     answers: int = 0
     prompt: int = 0
@@ -23,14 +23,14 @@ class Spent:
     completion: int = 0
 
     def add(self, answer: Answer) -> None:
-        """Add those of an answer."""
+        """Add the tokens of an answer."""
         self.answers += 1
         self.prompt += answer.prompt_tokens
         self.cached += answer.cached_tokens
         self.completion += answer.completion_tokens
 
     def add_all(self, other: "Spent") -> None:
-        """Add what other answers took."""
+        """Add the tokens of other answers."""
         self.answers += other.answers
         self.prompt += other.prompt
         self.cached += other.cached
@@ -39,7 +39,7 @@ class Spent:
 
 @dataclass
 class Tally:
-    """What came of one step so far, for the eyes of whoever waits, and for the manifest."""
+    """What one step did so far, for whoever shows progress and for the manifest."""
 
     label: str
     rows_in: int = 0
@@ -49,26 +49,26 @@ class Tally:
     waiting: int = 0
     """Rows in the step that wait for answers."""
     by_model: dict[Model, Spent] = field(default_factory=dict)
-    """What each model's answers took."""
+    """The tokens of each model's answers."""
     reasons: Counter[str] = field(default_factory=Counter)
     """Rows dropped, by the first of their reasons."""
     flagged: Counter[str] = field(default_factory=Counter)
     """Rows dropped, under each of their reasons."""
     notes: list[str] = field(default_factory=list)
-    """What a person should know of it, in sentences."""
+    """What a person should know about the step, in sentences."""
     counts: Counter[str] = field(default_factory=Counter)
-    """What the step counts besides rows, under names of its verb's own."""
+    """What the step counts besides rows, under names that its verb chooses."""
     review: ReviewRecord | None = None
-    """What people said, where the step lets them."""
+    """The state of the review, if the step has people review rows."""
     recent: deque[bool] = field(default_factory=lambda: deque(maxlen=_RECENT))
-    """Of the last rows that asked, whether each failed."""
+    """Whether each of the last rows that asked has failed."""
     first: float | None = None
     last: float | None = None
-    """When the first row came and the last one left, in seconds of the loop's clock."""
+    """When the first row came and when the last row left, in seconds of the loop's clock."""
 
     @property
     def spent(self) -> Spent:
-        """What all answers took together."""
+        """The tokens of all answers together."""
         whole = Spent()
         for one in self.by_model.values():
             whole.add_all(one)
@@ -81,19 +81,19 @@ class Tally:
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether nearly all rows failed lately."""
+        """Whether nearly all of the last rows failed."""
         count = len(self.recent)
         return count >= _HOPELESS_AFTER and sum(self.recent) >= _HOPELESS_SHARE * count
 
     def spent_by(self, model: Model) -> Spent:
-        """Return what a model's answers took, to add to it."""
+        """Return the tokens of a model's answers, to add to them."""
         spent = self.by_model.get(model)
         if spent is None:
             spent = self.by_model[model] = Spent()
         return spent
 
     def add(self, other: "Tally") -> None:
-        """Add what another tally says of further rows in the same step."""
+        """Add another tally's counts of other rows in the same step."""
         self.rows_in += other.rows_in
         self.kept += other.kept
         self.dropped += other.dropped
@@ -104,17 +104,17 @@ class Tally:
         self.add_spent(other)
 
     def add_spent(self, other: "Tally") -> None:
-        """Add what another tally's answers took."""
+        """Add the tokens of another tally's answers."""
         for model, spent in other.by_model.items():
             self.spent_by(model).add_all(spent)
 
     def take_spent(self) -> dict[Model, Spent]:
-        """Take what answers took out of the accounts."""
-        taken, self.by_model = self.by_model, {}
-        return taken
+        """Remove the tokens of answers from the tally, and return them."""
+        spent, self.by_model = self.by_model, {}
+        return spent
 
     def add_dropped(self, other: "Tally") -> None:
-        """Add the rows that another tally saw dropped."""
+        """Add the rows that another tally counted as dropped."""
         self.rows_in += other.dropped
         self.failed += other.failed
         self.dropped += other.dropped

@@ -1,9 +1,9 @@
-"""Take rows ahead in processes of their own, where the store has nearly all answers.
+"""Take rows through steps in worker processes, if the cache has nearly all answers.
 
-Who runs again waits for the processor alone, and one process keeps but one processor busy. Workers
-ask nobody: what the store cannot answer they leave. Blocks of rows lie as files in the run's work
-folder, and only their numbers go through pipes, so nobody ever waits for a pipe. No row is lost: a
-block that a worker does not bring back is taken through here. Knows nothing of what steps do.
+A repeated run only waits for the processor, and one process keeps only one core busy. Workers ask
+no model: they leave what the cache cannot answer. Blocks of rows are files in the run's work
+folder, and only their numbers go through pipes, so no process waits for a full pipe. No row is
+lost: the run itself takes the rows of a block that a worker does not return. Knows no verb.
 """
 
 import asyncio
@@ -20,8 +20,9 @@ from typing import Any, NamedTuple, Self
 
 import polars as pl
 
+from soupstock.engine.flights import Indexed
 from soupstock.engine.plan import Plan
-from soupstock.engine.stream import Advanced, Indexed
+from soupstock.engine.stream import Advanced
 from soupstock.engine.tally import Spent, Tally
 from soupstock.rows.rows import Row
 from soupstock.rows.sources import Source
@@ -29,23 +30,23 @@ from soupstock.rows.table import Gatherer
 from soupstock.spec.pipeline import Pipeline
 
 MOST = 8
-"""How many workers there are at most: each takes a few hundred MB."""
+"""The most workers: each takes a few hundred MB."""
 
 _DEPTH = 4
-"""How many blocks a worker has at once, so that it need not wait for them."""
+"""How many blocks a worker has at once, so that it need not wait for the next."""
 
 
-class Begun(NamedTuple):
-    """What workers are for. They plan by themselves, for a plan is no data."""
+class WorkerSetup(NamedTuple):
+    """What workers need to make the run's plan. The plan itself cannot be pickled."""
 
     pipeline: Pipeline
     root: Path
     """The project's folder."""
     name: str
     fingerprint: str
-    """The plan's: a worker that comes to another is of no use."""
+    """The fingerprint of the run's plan: a worker whose plan has another one ends."""
     source: Source
-    """What the rows are, for the plan; workers get them from the run."""
+    """The source without its rows: workers get rows from the run."""
 
 
 class Block(NamedTuple):
@@ -54,90 +55,92 @@ class Block(NamedTuple):
     first: int
     """The number of the first of these steps, from 0."""
     last: int
-    """The number of the step that follows them."""
+    """The number of the step after the last of them."""
     is_end: bool
-    """Whether rows that come through these steps are at their end."""
+    """Whether rows that pass these steps have reached their end."""
     rows: Sequence[Indexed]
 
 
-class Taken(NamedTuple):
-    """How far a block's rows came."""
+class BlockResult(NamedTuple):
+    """How far a worker took the rows of a block."""
 
     places: Sequence[int]
-    """Those of the rows that came to their end, in order."""
+    """The places of the rows that reached their end, in order."""
     rows: pl.DataFrame
+    """These rows."""
     left: Sequence[tuple[int, Row, int]]
-    """The others, each with its place, and before which of the block's steps it stands."""
+    """The other rows, each with its place and its next step, counted within the block."""
     tallies: Sequence[Tally]
-    """Each step's accounts, but for what answers took."""
+    """Each step's tally, without the tokens of answers."""
     spent: Sequence[Sequence[Spent]]
-    """What answers took, for each step's models: a model holds its key, which no file may have."""
+    """The tokens of answers, for each step's models. Kept apart because a model holds its API key,
+    which must not be written to a file."""
 
 
 @dataclass(frozen=True)
-class Desk:
-    """The folder through which blocks go to workers and come back."""
+class BlockFolder:
+    """The folder through which blocks go to workers and results come back."""
 
     folder: Path
 
-    def begin(self, begun: Begun) -> None:
-        """Say what workers are for."""
+    def write_setup(self, setup: WorkerSetup) -> None:
+        """Write what workers need to start."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        _put(self._begun, begun)
+        _write(self._setup, setup)
 
-    def begun(self) -> Begun:
-        """Hear what workers are for."""
-        begun: Begun = _get(self._begun)
-        return begun
+    def read_setup(self) -> WorkerSetup:
+        """Read what a worker needs to start."""
+        setup: WorkerSetup = _read(self._setup)
+        return setup
 
-    def hand_out(self, number: int, block: Block) -> None:
-        """Lay a block down for a worker."""
-        _put(self._block(number), block)
+    def write_block(self, number: int, block: Block) -> None:
+        """Write a block for a worker."""
+        _write(self._block(number), block)
 
-    def block(self, number: int) -> Block:
-        """Take a block up."""
-        block: Block = _get(self._block(number))
+    def take_block(self, number: int) -> Block:
+        """Read a block, and remove its file."""
+        block: Block = _read(self._block(number))
         self._block(number).unlink()
         return block
 
-    def bring(self, number: int, taken: Taken) -> None:
-        """Lay down what came of a block."""
-        _put(self._taken(number), taken)
+    def write_result(self, number: int, result: BlockResult) -> None:
+        """Write the result of a block."""
+        _write(self._result(number), result)
 
-    def taken(self, number: int) -> Taken:
-        """Take up what came of a block."""
-        taken: Taken = _get(self._taken(number))
-        self._taken(number).unlink()
-        return taken
+    def take_result(self, number: int) -> BlockResult:
+        """Read the result of a block, and remove its file."""
+        result: BlockResult = _read(self._result(number))
+        self._result(number).unlink()
+        return result
 
     @property
-    def _begun(self) -> Path:
-        return self.folder / "begun"
+    def _setup(self) -> Path:
+        return self.folder / "setup"
 
     def _block(self, number: int) -> Path:
         return self.folder / f"{number}.block"
 
-    def _taken(self, number: int) -> Path:
-        return self.folder / f"{number}.taken"
+    def _result(self, number: int) -> Path:
+        return self.folder / f"{number}.result"
 
 
-def _put(path: Path, value: object) -> None:
+def _write(path: Path, value: object) -> None:
     with path.open("wb") as file:
         pickle.dump(value, file, protocol=pickle.HIGHEST_PROTOCOL)
 
 
-def _get(path: Path) -> Any:
-    """Read what this run or one of its workers wrote."""
+def _read(path: Path) -> Any:
+    """Read a file of this run or of one of its workers."""
     with path.open("rb") as file:
         return pickle.load(file)  # noqa: S301 - the run's own
 
 
 def count() -> int:
-    """Say how many workers suit the machine: one of its processors is busy already."""
-    there = os.cpu_count() or 1
+    """Return how many workers suit the machine: the run itself keeps one core busy."""
+    cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        there = len(os.sched_getaffinity(0))
-    return min(MOST, there - 1)
+        cores = len(os.sched_getaffinity(0))
+    return min(MOST, cores - 1)
 
 
 Back = Callable[[Advanced], None]
@@ -145,7 +148,7 @@ Back = Callable[[Advanced], None]
 
 @dataclass
 class _Worker:
-    """A process, as long as there is one, and the blocks that it has."""
+    """A process and the blocks that it has; the pipe is open while the process takes blocks."""
 
     pipe: asyncio.StreamWriter | None = None
     blocks: dict[int, tuple[Block, Back]] = field(default_factory=dict)
@@ -156,17 +159,17 @@ class _Worker:
 
 
 class Workers:
-    """The workers of a run. They start at the first need of them."""
+    """The workers of a run. They start when they are first needed."""
 
     def __init__(self, plan: Plan, folder: Path, most: int | None = None) -> None:
-        """Have up to `most` workers: where it is None, as many as suit the machine."""
+        """Prepare `most` workers; as many as suit the machine if it is None."""
         self._plan = plan
-        self._desk = Desk(folder)
+        self._folder = BlockFolder(folder)
         self._workers = [_Worker() for _ in range(count() if most is None else most)]
         self._tasks: list[asyncio.Task[None]] = []
         self._numbers = itertools.count()
-        self.brought = 0
-        """How many blocks came back."""
+        self.returned = 0
+        """How many blocks were returned."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -177,63 +180,63 @@ class Workers:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def has_room(self) -> bool:
-        """Tell whether a worker would soon take a block up; starts them where none is."""
+        """Tell whether a worker would start a block soon; starts the workers if none runs."""
         if not self._tasks and self._workers:
-            self._desk.begin(_begun(self._plan))
-            self._tasks = [asyncio.create_task(self._employ(worker)) for worker in self._workers]
+            self._folder.write_setup(_setup_of(self._plan))
+            self._tasks = [asyncio.create_task(self._run(worker)) for worker in self._workers]
         return any(worker.has_room for worker in self._workers)
 
     def take(self, block: Block, back: Back) -> None:
-        """Give a block to the worker with fewest, and call `back` with what came of it."""
+        """Give a block to the worker with the fewest, and call `back` with the result."""
         free = (worker for worker in self._workers if worker.has_room)
         worker, number = min(free, key=lambda one: len(one.blocks)), next(self._numbers)
-        self._desk.hand_out(number, block)
+        self._folder.write_block(number, block)
         worker.blocks[number] = block, back
         if worker.pipe is not None:
             worker.pipe.write(b"%d\n" % number)
 
-    async def _employ(self, worker: _Worker) -> None:
-        """Run a worker until it ends, and take back what it did not bring."""
+    async def _run(self, worker: _Worker) -> None:
+        """Run a worker until it ends, and take back the blocks that it did not return."""
         process = None
-        # Whatever is wrong with a worker, all can be done without it.
+        # No error of a worker matters: the run can do all of it without workers.
         with contextlib.suppress(Exception):
             try:
-                process = await _started(self._desk.folder)
+                process = await _start(self._folder.folder)
                 await self._listen(worker, process)
             finally:
                 worker.pipe = None
                 if process is not None:
-                    await _ended(process)
+                    await _end(process)
         for block, back in worker.blocks.values():
             back(_untouched(block))
 
     async def _listen(self, worker: _Worker, process: Process) -> None:
-        """Hand on what a worker brings."""
+        """Pass on the results of a worker."""
         if process.stdout is None:
             return
         async for line in process.stdout:
             if worker.pipe is None:
-                # The first line says that it is ready.
+                # The first line says that the worker is ready.
                 worker.pipe = process.stdin
                 continue
             number = int(line)
             block, back = worker.blocks[number]
-            advanced = self._advanced(block, self._desk.taken(number))
+            advanced = self._advanced(block, self._folder.take_result(number))
             del worker.blocks[number]
-            self.brought += 1
+            self.returned += 1
             back(advanced)
 
-    def _advanced(self, block: Block, taken: Taken) -> Advanced:
+    def _advanced(self, block: Block, result: BlockResult) -> Advanced:
         steps = self._plan.steps[block.first : block.last]
-        for step, tally, spent in zip(steps, taken.tallies, taken.spent, strict=True):
+        for step, tally, spent in zip(steps, result.tallies, result.spent, strict=True):
             for (_, model), further in zip(step.models, spent, strict=True):
                 tally.spent_by(model).add_all(further)
-        return Advanced(taken.places, taken.rows, taken.left, taken.tallies)
+        return Advanced(result.places, result.rows, result.left, result.tallies)
 
 
 @dataclass(frozen=True)
-class Shortcut:
-    """The way through some steps that leads over the workers, and ends where other rows end."""
+class WorkerShortcut:
+    """The way through some of a plan's steps by workers; rows end where all others do."""
 
     workers: Workers
     gatherer: Gatherer
@@ -242,7 +245,7 @@ class Shortcut:
     is_end: bool
 
     def has_room(self) -> bool:
-        """Tell whether a block would soon be taken up."""
+        """Tell whether a worker would start a block soon."""
         return self.workers.has_room()
 
     def take(self, block: list[Indexed], back: Back) -> None:
@@ -250,34 +253,34 @@ class Shortcut:
         self.workers.take(Block(self.first, self.last, self.is_end, block), back)
 
     def end(self, places: Sequence[int], rows: pl.DataFrame) -> None:
-        """Put rows among those that came to their end."""
+        """Put rows among those that reached their end."""
         self.gatherer.add_frame(places, rows)
 
 
-def _begun(plan: Plan) -> Begun:
+def _setup_of(plan: Plan) -> WorkerSetup:
     source = plan.source.without_rows()
-    return Begun(plan.pipeline, plan.project.root, plan.name, plan.fingerprint, source)
+    return WorkerSetup(plan.pipeline, plan.project.root, plan.name, plan.fingerprint, source)
 
 
-async def _started(folder: Path) -> Process:
+async def _start(folder: Path) -> Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "soupstock.engine.worker", str(folder)),
-        # The other processors are busy, too.
+        # The other workers keep the other cores busy.
         env={**os.environ, "POLARS_MAX_THREADS": "1"},
         stdin=PIPE,
         stdout=PIPE,
         stderr=DEVNULL,
-        # Ctrl-C is for the run; a worker ends when its pipe does.
+        # Ctrl-C is for the run; a worker ends when its pipe is closed.
         start_new_session=True,
     )
 
 
-async def _ended(process: Process) -> None:
+async def _end(process: Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.kill()
     await process.wait()
 
 
 def _untouched(block: Block) -> Advanced:
-    """Say that no row of a block was moved."""
+    """Return the result of a block of which no row was moved."""
     return Advanced((), pl.DataFrame(), [(place, row, 0) for place, row in block.rows])

@@ -1,4 +1,4 @@
-"""What the store of answers holds, and which of them no pipeline leads to any more."""
+"""What the cache holds, and which of its answers no pipeline and no past run uses any more."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,56 +8,56 @@ from soupstock.engine.plan import Plan, plan, plan_file
 from soupstock.errors import MistakeError
 from soupstock.inference.store import Size, keys, remove, sizes
 from soupstock.project.project import Project
-from soupstock.runs.lookup import look
+from soupstock.runs.coverage import coverage_of
 
 
-def store_of(project: Project) -> Path:
-    """Find a project's store; raises MistakeError where there is none."""
+def cache_path(project: Project) -> Path:
+    """Find a project's cache; raises MistakeError if there is none."""
     path = run_folder.runs_folder(project.root) / run_folder.STORE
     if not path.is_file():
-        raise MistakeError(f"nothing has been asked yet: there is no {path}")
+        raise MistakeError(f"no model has been asked yet: {path} does not exist")
     return path
 
 
 def contents(project: Project) -> list[Size]:
-    """Return how many answers of each model the store holds, the largest first."""
-    return sizes(store_of(project))
+    """Return how many answers of each model the cache holds, the most first."""
+    return sizes(cache_path(project))
 
 
 def unused(project: Project) -> frozenset[bytes]:
-    """Find the answers that neither a pipeline, as it is now, nor one that was run leads to.
+    """Find the keys of answers that no pipeline, as it is now, and no past run uses.
 
-    Each is taken through the store as a run would take it, asking nothing. Raises MistakeError
-    where a pipeline cannot be planned, for then nobody knows what it uses.
+    Takes each of them through the cache as a run would, without asking. Raises MistakeError if a
+    pipeline cannot be planned, because it is then unknown which answers it uses.
     """
-    # First what is there, then what is used: an answer that comes meanwhile is in neither.
-    there = keys(store_of(project))
+    # The order matters: an answer that arrives meanwhile is not among `cached`.
+    cached = keys(cache_path(project))
     used: set[bytes] = set()
     for each in _plans(project):
-        used |= look(each).keys
-    return there - used
+        used |= coverage_of(each).keys
+    return cached - used
 
 
-def prune(project: Project, unwanted: frozenset[bytes]) -> None:
-    """Remove answers from the store."""
-    remove(store_of(project), sorted(unwanted))
+def remove_answers(project: Project, unwanted: frozenset[bytes]) -> None:
+    """Remove answers from the cache, by their keys."""
+    remove(cache_path(project), sorted(unwanted))
 
 
 def _plans(project: Project) -> Iterator[Plan]:
-    """Yield the plans of all pipelines, and those of runs that had other models or rows."""
-    told = set()
+    """Yield the plans of all pipelines, and of runs that had other models or rows."""
+    seen = set()
     for name in sorted(project.pipeline_names()):
         planned = plan_file(name, project)
-        told.add(planned.fingerprint)
+        seen.add(planned.fingerprint)
         yield planned
     for file in sorted(run_folder.runs_folder(project.root).glob(f"*/*/{manifest.MANIFEST}")):
-        said = manifest.read(file.parent)
+        run = manifest.read(file.parent)
         try:
-            pipeline = said.spec
-            planned = plan(pipeline, project, name=said.name)
+            pipeline = run.spec
+            planned = plan(pipeline, project, name=run.name)
         except (MistakeError, ValueError):
-            # What cannot be run again leads to nothing.
+            # A run that can no longer be planned uses no answers.
             continue
-        if planned.fingerprint not in told:
-            told.add(planned.fingerprint)
+        if planned.fingerprint not in seen:
+            seen.add(planned.fingerprint)
             yield planned

@@ -1,4 +1,4 @@
-"""Say of a dataset's files what the manifest has to say of them."""
+"""The manifest's record of a dataset that was written."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def record_of(
     license: str | None,
     language: tuple[str, ...],
 ) -> DatasetRecord:
-    """Say what was written into the folder `place`."""
+    """Record what was written into the folder `place`."""
     configs = tuple(map(_config, written.configs))
     first = configs[0]
     return DatasetRecord(

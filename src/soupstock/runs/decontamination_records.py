@@ -1,4 +1,4 @@
-"""What a decontaminate step vouches for: what rows were compared with, and what that finds."""
+"""The records of decontaminate steps: what rows were compared with, and how much that finds."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ from soupstock.artifacts.decontamination import (
     RecallRecord,
     SameQuestionRecord,
 )
-from soupstock.engine.decontamination_canaries import Detection
+from soupstock.engine.decontamination_canaries import DecontaminationCheck
 from soupstock.judging.same_question import SameQuestion
 from soupstock.rows.table import Table
 from soupstock.stats.intervals import Interval, times
@@ -23,30 +23,30 @@ from soupstock.steps.step import Step
 _DIGITS = 4
 
 
-def certificates(steps: Iterable[Step]) -> Iterator[DecontaminationRecord]:
-    """Make the certificate of each decontaminate step; its canaries are looked for now."""
+def decontamination_records(steps: Iterable[Step]) -> Iterator[DecontaminationRecord]:
+    """Make the record of each decontaminate step, which searches for its canaries first."""
     for step in steps:
         if isinstance(step.bound, Decontamination):
-            yield certificate(step.title, step.bound)
+            yield decontamination_record(step.title, step.bound)
 
 
-def certificate(title: str, bound: Decontamination) -> DecontaminationRecord:
-    """Say what rows were compared with, and how much of it is found where no model is asked."""
-    return _certificate(title, bound, bound.recall)
+def decontamination_record(title: str, bound: Decontamination) -> DecontaminationRecord:
+    """Record what rows were compared with, and how many canaries are found without a model."""
+    return _record(title, bound, bound.recall)
 
 
-def certificate_asked(
+def decontamination_record_asked(
     bound: Decontamination,
     question: SameQuestion,
     table: Table,
-    told: Detection | None,
+    check: DecontaminationCheck | None,
     cost: float | None,
 ) -> DecontaminationRecord:
-    """Say the same of a step that asked a model, and what the model said of rows and known cases.
+    """Record the same for a step that asked a model, and what the model said.
 
-    `told` is what came of these, and `cost` what they took; None where there were none.
+    `check` has the known cases and `cost` is what they cost; None if there were none.
     """
-    canaries = told.canaries if told else {}
+    canaries = check.canaries if check else {}
     recalls = [Recall(kind, cases.clear, cases.dropped) for kind, cases in canaries.items()]
     verdicts = _verdicts(table, question.into)
     record = SameQuestionRecord(
@@ -59,15 +59,13 @@ def certificate_asked(
         different=verdicts["no"],
         unclear=verdicts["unclear"],
         sentence="",
-        **(_tried(told, cost) if told else {}),
+        **(_figures(check, cost) if check else {}),
     )
     record = record.model_copy(update={"sentence": sentence(record)})
-    return _certificate(bound.label, bound, recalls).model_copy(update={"question": record})
+    return _record(bound.label, bound, recalls).model_copy(update={"question": record})
 
 
-def _certificate(
-    title: str, bound: Decontamination, recalls: Sequence[Recall]
-) -> DecontaminationRecord:
+def _record(title: str, bound: Decontamination, recalls: Sequence[Recall]) -> DecontaminationRecord:
     return DecontaminationRecord(
         step=title,
         column=bound.column,
@@ -92,15 +90,15 @@ def _recall(recall: Recall) -> RecallRecord:
 
 
 def _verdicts(table: Table, column: str) -> Counter[str]:
-    """Count what is said of rows."""
+    """Count the verdicts on rows."""
     verdict = pl.col(column).struct.field("verdict")
     found = table.scan().select(verdict=verdict).group_by("verdict").len().collect()
     return Counter(dict(found.iter_rows()))
 
 
-def _tried(told: Detection, cost: float | None) -> dict[str, Any]:
-    """Say what the model makes of known cases."""
-    canaries, pairs = told.canaries.values(), told.pairs
+def _figures(check: DecontaminationCheck, cost: float | None) -> dict[str, Any]:
+    """Return what the model said about known cases, as fields of the record."""
+    canaries, pairs = check.canaries.values(), check.pairs
     count = sum(one.asked - one.unclear for one in canaries)
     missed = sum(one.missed for one in canaries)
     mistaken = proportion(pairs.dropped, pairs.clear) if pairs.clear else None
@@ -114,35 +112,37 @@ def _tried(told: Detection, cost: float | None) -> dict[str, Any]:
         "high": mistaken and round(mistaken.high, _DIGITS),
         "is_proven": bool(caught and mistaken and caught.low > mistaken.high),
         "untold": pairs.unclear + sum(one.unclear for one in canaries),
-        "answers": told.tally.spent.answers,
+        "answers": check.tally.spent.answers,
         "cost": cost,
     }
 
 
 def sentence(record: SameQuestionRecord) -> str:
-    """Say in words what a model said, and what its word is worth."""
-    of = f", revision {record.revision}" if record.revision else ""
-    told = (
-        f"{record.model}{of} ({record.role}) was asked about {times(record.asked, 'row')} that"
-        f" resemble an item from a cosine of {record.ask_from:g} on. It takes {record.same:,} for"
-        f" the same question, which were dropped, and {record.different:,} for another one, which"
-        " were kept."
+    """Say in words what the model said, and how reliable it is."""
+    revision = f", revision {record.revision}" if record.revision else ""
+    asked = (
+        f"{record.model}{revision} ({record.role}) was asked about {times(record.asked, 'row')}"
+        f" that resemble an item with a cosine of at least {record.ask_from:g}."
+        f" {record.same:,} ask the same question, according to the model, and were dropped;"
+        f" {record.different:,} ask another one and were kept."
     )
+    parts = [asked]
     if record.unclear:
-        told += f" On {record.unclear:,} it gave no verdict that can be read: they were dropped."
+        parts.append(f"{record.unclear:,} were dropped because the reply was not readable.")
     if record.canaries:
-        told += f" Of {times(record.canaries, 'canary', 'canaries')} it missed {record.missed:,}."
+        canaries = times(record.canaries, "canary", "canaries")
+        parts.append(f"It missed {record.missed:,} of {canaries}.")
     if record.pairs and record.low is not None and record.high is not None:
-        share = record.mistaken / record.pairs
-        told += (
-            f" Of {times(record.pairs, 'pair')} of different items it takes {record.mistaken:,}"
-            f" for the same: {Interval(share, record.low, record.high).percent()}."
+        share = Interval(record.mistaken / record.pairs, record.low, record.high)
+        parts.append(
+            f"It took {record.mistaken:,} of {times(record.pairs, 'pair')} of different items for"
+            f" the same question: {share.percent()}."
         )
     if record.untold:
-        told += f" On {times(record.untold, 'known case')} it gave none."
+        parts.append(f"It gave no verdict on {times(record.untold, 'known case')}.")
     if not record.is_proven:
-        told += (
-            " It is not shown that it tells the same question from another one: what was kept on"
-            " its word may well put an item's question."
+        parts.append(
+            "It is not proven that the model can tell the same question from another one: rows"
+            " that it kept may ask an item's question."
         )
-    return told
+    return " ".join(parts)

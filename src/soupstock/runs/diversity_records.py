@@ -1,4 +1,4 @@
-"""How diverse the rows are that a run kept: the figures of its manifest, from its table."""
+"""The manifest's records of how diverse the rows are that a run kept."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ from soupstock.steps.dedup import Deduplication, duplicates
 from soupstock.text.measures import read_texts
 
 SAMPLE = 5000
-"""How many texts of a column are looked at, drawn by the rows' ids."""
+"""The most texts of a column that are measured, sampled by the rows' ids."""
 
 _MOST_COLUMNS = 6
 _MOST_VALUES = 100
@@ -42,14 +42,14 @@ def diversities(plan: Plan, table: Table) -> Iterator[DiversityRecord]:
 
 
 def _sample(table: Table) -> pl.DataFrame:
-    """Read of the rows that are kept those with the first ids, which are hashes."""
+    """Read the kept rows with the lowest ids; ids are hashes, so this is a random sample."""
     ids = table.scan().filter(_KEPT).select("id").collect()["id"]
     chosen = ids.sort().head(SAMPLE)
     return table.scan().filter(pl.col("id").is_in(chosen.implode())).collect()
 
 
 def _paths(plan: Plan) -> Iterator[str]:
-    """Name the columns of texts, each once."""
+    """Yield the columns of texts, each once."""
     paths = dict.fromkeys(path for step in plan.steps for path in step.texts)
     return (path for path in paths if _holds_texts(path, plan))
 
@@ -88,7 +88,7 @@ def _record(path: str, found: Diversity, embedder: str | None) -> DiversityRecor
 
 
 def topics(plan: Plan, table: Table) -> Iterator[TopicRecord]:
-    """Say of the source's columns of few values how evenly these are taken, and kept."""
+    """Measure how even the values are, in source rows and kept rows, in columns of few values."""
     for name, dtype in plan.source.columns.items():
         if dtype not in (pl.String, pl.Boolean) and not dtype.is_integer():
             continue

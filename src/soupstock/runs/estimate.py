@@ -1,8 +1,8 @@
-"""What a run will come to, before it is paid: calls, tokens, cost and time, each with an interval.
+"""Estimate what a run will take: calls, tokens, cost and time, each with an interval.
 
-A few rows are made for real (their answers are kept, so they are not paid for again), and then the
-plan is taken through the store. What the store has says how many rows each step keeps and how long
-its answers are; how far that can be off is found by simulation.
+A few rows are made for real; their answers are cached, so a run does not pay for them again. Then
+the plan is taken through the cache, which shows how many rows each step keeps and how long answers
+are. The intervals come from simulated runs.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ from soupstock.inference.budget import Budget
 from soupstock.inference.servers.model import Model
 from soupstock.judging.canaries import FEWEST, copies
 from soupstock.runs import run
-from soupstock.runs.lookup import UNASKED, Found, look
+from soupstock.runs.coverage import UNASKED, Coverage, coverage_of
 from soupstock.steps.decontaminate import Decontamination
 from soupstock.steps.judge import Judging
 from soupstock.steps.select import Selection
@@ -40,7 +40,7 @@ Draws = npt.NDArray[np.float64]
 
 
 class Interval(NamedTuple):
-    """Where a number lies in nine of ten simulated runs, and its median."""
+    """The range of a number in nine of ten simulated runs, and its median."""
 
     low: float
     median: float
@@ -49,27 +49,27 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is still to be done for a plan."""
+    """What a run of a plan still has to do."""
 
     found: int
-    """Answers that the store has already."""
+    """Answers that the cache has already."""
     calls: Interval
     prompt_tokens: Interval
     completion_tokens: Interval
     cost: Interval | None
-    """US dollars; None where a model's price is not known."""
+    """US dollars; None if a model's price is unknown."""
     seconds: Interval | None
-    """At the pace of the probe; None where no server was asked yet."""
+    """At the speed of the rows made so far; None if a model has not been asked yet."""
     kept: Interval
     """Rows in the dataset."""
     unknown: tuple[str, ...] = ()
-    """Steps that no row has reached yet: what they take is counted as their most."""
+    """Steps that no row has reached yet: their calls count with the most tokens they can have."""
 
 
 def estimate(
     plan: Plan, *, budget: Budget | None = None, watch: run.Watch | None = None
 ) -> Estimate:
-    """Make a few rows for real, look up what the store then has, and simulate the rest."""
+    """Make a few rows for real, and simulate the rest from what the cache has then."""
     rows = PROBE if plan.rows is None else min(PROBE, plan.rows)
     probed: list[ServerRecord] = []
     run.preview(
@@ -79,11 +79,11 @@ def estimate(
         watch=watch,
     )
     paces = _paces([*_earlier(plan), *probed])
-    return simulated(plan, look(plan), paces)
+    return simulate(plan, coverage_of(plan), paces)
 
 
 def _earlier(plan: Plan) -> Sequence[ServerRecord]:
-    """Return what the pipeline's last run says of its servers."""
+    """Return the records of the servers of the pipeline's last run."""
     try:
         return manifest.read(run_folder.latest(plan.project.root, plan.name)).paid.servers
     except MistakeError:
@@ -91,7 +91,7 @@ def _earlier(plan: Plan) -> Sequence[ServerRecord]:
 
 
 def _paces(servers: Sequence[ServerRecord]) -> Mapping[str, float]:
-    """Return for each model the seconds that a token took; the last that tells counts."""
+    """Return the seconds per token of each model, from the last record that has them."""
     return {
         server.model: server.seconds / server.tokens.completion
         for server in servers
@@ -108,12 +108,12 @@ class _Ask(NamedTuple):
     completion: Draws
 
 
-def simulated(plan: Plan, found: Found, paces: Mapping[str, float], seed: int = 0) -> Estimate:
-    """Simulate what is left of a plan, from what the store has of it.
+def simulate(plan: Plan, found: Coverage, paces: Mapping[str, float], seed: int = 0) -> Estimate:
+    """Simulate what is left of a plan, from what the cache has of it.
 
-    Each step's yield is drawn from its posterior (Jeffreys), rows pass with that chance, and the
-    mean length of answers is drawn as that of so many exponential ones, which errs on the wide
-    side.
+    Samples each step's yield from its posterior (Jeffreys) and lets rows pass with that chance.
+    The mean length of answers is sampled as if lengths were exponential, which makes intervals
+    too wide rather than too narrow.
     """
     draw = np.random.default_rng(seed)
     steps = list(zip(plan.steps, found.tallies, strict=False))
@@ -131,59 +131,64 @@ def simulated(plan: Plan, found: Found, paces: Mapping[str, float], seed: int = 
     kept = kept + rows
     if plan.pipeline.target:
         kept = np.minimum(kept, plan.pipeline.target)
-    return _told(found, asked, paces, kept, tuple(_unreached(steps)))
+    return _estimate(found, asked, paces, kept, tuple(_unreached(steps)))
 
 
 def _passing(tally: Tally, draw: np.random.Generator) -> Draws:
-    """Draw how likely a row passes a step."""
+    """Sample the chance that a row passes a step."""
     decided = tally.rows_in - tally.reasons[UNASKED]
     if decided == tally.kept:
-        # A step that has dropped nothing yet is most likely one that drops nothing.
+        # A step that has dropped nothing yet most likely never drops anything.
         return draw.beta(tally.kept + 1, 0.05, _DRAWS) if decided else np.ones(_DRAWS)
     return draw.beta(tally.kept + 0.5, decided - tally.kept + 0.5, _DRAWS)
 
 
-def _rows_to_come(plan: Plan, found: Found, passing: Sequence[Draws]) -> Draws:
-    """Say how many source rows are still to be taken."""
+def _rows_to_come(plan: Plan, found: Coverage, passing: Sequence[Draws]) -> Draws:
+    """Return how many source rows are still to be taken."""
     if plan.pipeline.target is None:
-        return np.full(_DRAWS, float((plan.rows or found.taken) - found.taken))
+        return np.full(_DRAWS, float((plan.rows or found.source_rows) - found.source_rows))
     expected = np.zeros(_DRAWS)
     for tally, chance in zip(found.tallies, passing, strict=False):
         expected = (expected + tally.reasons[UNASKED]) * chance
     missing = np.maximum(0.0, plan.pipeline.target - found.tallies[-1].kept - expected)
     needed = np.ceil(missing / np.maximum(np.prod(passing, axis=0), 1e-3))
     if plan.rows is not None:
-        needed = np.minimum(needed, plan.rows - found.taken)
+        needed = np.minimum(needed, plan.rows - found.source_rows)
     whole: Draws = needed.astype(np.float64)
     return whole
 
 
 def _asking(step: Step, tally: Tally, rows: Draws, draw: np.random.Generator) -> Draws:
-    """Say about how many of the rows a step asks: one that decontaminates, about few of them."""
+    """Return how many of the rows a step asks about: a decontaminate step asks about few."""
     if not isinstance(step.bound, Decontamination):
         return rows
     waiting = tally.reasons[UNASKED]
     asked = min(tally.rows_in, waiting + tally.spent.answers)
     share = draw.beta(asked + 0.5, tally.rows_in - asked + 0.5, _DRAWS)
-    # Of what the store has no answer to it is known that it is asked.
+    # A row that lacks an answer in the cache is surely asked about.
     return waiting + (rows - waiting) * share
 
 
-def _canaries(step: Step, tally: Tally, rows: Draws, found: Found) -> Draws:
-    """Say about how many known cases a step's model is still asked."""
+def _canaries(step: Step, tally: Tally, rows: Draws, found: Coverage) -> Draws:
+    """Return how many canaries a step's model is still asked about."""
     said, judging = step.spec, step.bound
     if isinstance(judging, Decontamination) and judging.question is not None:
-        return np.full(_DRAWS, float(found.untried.get(judging.question.into, 0)))
+        return np.full(_DRAWS, float(_canaries_of(judging.question.into, found).reasons[UNASKED]))
     if not (isinstance(judging, Judging) and isinstance(said, spec.Judge) and said.canaries):
         return np.zeros(_DRAWS)
     judged = rows + tally.kept
     spoiled = copies(judging.rubric) * np.minimum(judged, said.canaries)
-    there = found.canaries.get(judging.column, 0) / max(1, len(judging.members))
-    return np.where(judged < FEWEST, 0.0, np.maximum(0.0, spoiled - there))
+    answers = _canaries_of(judging.column, found).spent.answers
+    done = answers / max(1, len(judging.members))
+    return np.where(judged < FEWEST, 0.0, np.maximum(0.0, spoiled - done))
+
+
+def _canaries_of(column: str, found: Coverage) -> Tally:
+    return found.canaries.get(column) or Tally(column)
 
 
 def _asks(step: Step, tally: Tally, rows: Draws, draw: np.random.Generator) -> Iterator[_Ask]:
-    """Say what a step will ask each of its models, for judges differ in price and length."""
+    """Return what a step will ask each of its models: judges differ in price and length."""
     decided = tally.rows_in - tally.reasons[UNASKED]
     for model, roles in Counter(model for _, model in step.models).items():
         share, spent = roles / len(step.models), tally.by_model.get(model, Spent())
@@ -202,7 +207,7 @@ def _asks(step: Step, tally: Tally, rows: Draws, draw: np.random.Generator) -> I
 
 
 def _selected(step: Step, tally: Tally, rows: Draws) -> Draws:
-    """Say how many rows go on at most: a selection keeps no more than it is told to."""
+    """Return how many rows pass at most: a select step has an upper limit."""
     match step.bound:
         case Selection(rows=int(most)):
             return np.minimum(rows, max(0, most - tally.kept))
@@ -216,8 +221,8 @@ def _unreached(steps: Sequence[tuple[Step, Tally]]) -> Iterator[str]:
             yield step.title
 
 
-def _told(
-    found: Found,
+def _estimate(
+    found: Coverage,
     asked: Sequence[_Ask],
     paces: Mapping[str, float],
     kept: Draws,
@@ -247,7 +252,7 @@ def _cost(asked: Sequence[_Ask]) -> Interval | None:
 
 
 def _seconds(asked: Sequence[_Ask], paces: Mapping[str, float]) -> Interval | None:
-    """Add up each server's time; servers work side by side, so the slowest counts."""
+    """Add up each server's time. Servers work at the same time, so the slowest counts."""
     servers: dict[str, Draws] = {}
     for ask in asked:
         pace = paces.get(ask.model.reference)

@@ -18,7 +18,7 @@ from soupstock.artifacts.judges import (
     interval,
     mean,
 )
-from soupstock.engine.judge_canaries import Examination, Examined, fit_of, sentence, verdict_of
+from soupstock.engine.judge_canaries import CanaryScores, JudgeCheck
 from soupstock.judging.sanity_check import CanaryKind, LengthBias
 from soupstock.rows.table import Table
 from soupstock.stats.agreement import alpha
@@ -27,33 +27,31 @@ from soupstock.steps.compare import Comparing
 from soupstock.steps.judge import Judging
 
 
-def fitness_record(examination: Examination, cost: float | None) -> FitnessRecord:
+def fitness_record(check: JudgeCheck, cost: float | None) -> FitnessRecord:
     """Return the record of a judge's sanity check."""
-    spent, whole = examination.tally.spent, examination.whole
+    spent, overall = check.tally.spent, check.overall
     paid = {
         "answers": spent.answers,
         "prompt_tokens": spent.prompt,
         "completion_tokens": spent.completion,
         "cost": cost,
     }
-    verdict = verdict_of(examination)
-    if whole is None:
-        return FitnessRecord(
-            verdict=verdict, sentence=sentence(examination), rows=examination.rows, **paid
-        )
-    found = whole.sanity_check
+    rows, sentence = len(check.originals), check.sentence()
+    if overall is None:
+        return FitnessRecord(verdict=check.verdict, sentence=sentence, rows=rows, **paid)
+    found = overall.sanity_check
     return FitnessRecord(
-        verdict=verdict,
-        sentence=sentence(examination),
-        rows=examination.rows,
-        mean=mean(whole.originals),
+        verdict=check.verdict,
+        sentence=sentence,
+        rows=rows,
+        mean=mean(overall.originals),
         bar=found.bar,
         auc=interval(found.overall.auc),
         kinds=tuple(
             _kind(kind, found.kinds[kind], scores, found.bar)
-            for kind, scores in whole.canaries.items()
+            for kind, scores in overall.canaries.items()
         ),
-        padding=_padding(whole.length_bias),
+        padding=_padding(overall.length_bias),
         **paid,
     )
 
@@ -111,7 +109,7 @@ def order_record(step: Comparing, table: Table) -> OrderRecord:
     )
 
 
-def jury_record(step: Judging, table: Table, examination: Examination | None) -> JuryRecord | None:
+def jury_record(step: Judging, table: Table, check: JudgeCheck | None) -> JuryRecord | None:
     """Return how far a jury's members agree, each with the others."""
     if not step.is_jury:
         return None
@@ -130,16 +128,16 @@ def jury_record(step: Judging, table: Table, examination: Examination | None) ->
     )
     scores = np.array([found[f"{n}"].cast(pl.Float64).to_numpy() for n in range(len(roles))])
     apart = found["disagreement"].drop_nulls().to_list()
-    examined: Mapping[str, Examined] = examination.members if examination else {}
+    checked: Mapping[str, CanaryScores] = check.members if check else {}
     return JuryRecord(
         agreement=_alpha(scores),
         rows=len(apart),
         disagreement=mean(apart),
-        members=tuple(_member(role, n, scores, examined.get(role)) for n, role in enumerate(roles)),
+        members=tuple(_member(role, n, scores, checked.get(role)) for n, role in enumerate(roles)),
     )
 
 
-def _member(role: str, place: int, scores: Any, examined: Examined | None) -> MemberRecord:
+def _member(role: str, place: int, scores: Any, canaries: CanaryScores | None) -> MemberRecord:
     others = np.delete(scores, place, axis=0)
     is_known = ~np.isnan(others)
     counts = is_known.sum(axis=0)
@@ -149,8 +147,8 @@ def _member(role: str, place: int, scores: Any, examined: Examined | None) -> Me
         role=role,
         scores=int((~np.isnan(scores[place])).sum()),
         agreement=_alpha(np.stack([scores[place], means])),
-        fit=fit_of(examined),
-        auc=interval(examined.sanity_check.overall.auc) if examined else None,
+        fit=canaries.verdict if canaries else "cannot tell",
+        auc=interval(canaries.sanity_check.overall.auc) if canaries else None,
     )
 
 

@@ -1,8 +1,8 @@
-"""Turns what a flow did, and what its client's calls took, into the manifest."""
+"""Turn the accounts of a flow and its client into the manifest."""
 
 import math
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from itertools import zip_longest
 from typing import Any
@@ -27,13 +27,19 @@ from soupstock.artifacts.manifest import (
     TokenRecord,
 )
 from soupstock.artifacts.review import ReviewRecord
-from soupstock.engine.flow import UNFIT, Flow
+from soupstock.engine.canaries import CanaryCheck
+from soupstock.engine.decontamination_canaries import DecontaminationCheck
+from soupstock.engine.flow import UNFIT, FlowAccount
+from soupstock.engine.judge_canaries import JudgeCheck
 from soupstock.engine.plan import Plan
 from soupstock.inference.model_queue import Account, ModelAccount
 from soupstock.inference.servers.weights import SMOLLM2
 from soupstock.judging.same_question import SameQuestion
 from soupstock.rows.table import Table
-from soupstock.runs.decontamination_records import certificate, certificate_asked
+from soupstock.runs.decontamination_records import (
+    decontamination_record,
+    decontamination_record_asked,
+)
 from soupstock.runs.diversity_records import diversities, topics
 from soupstock.runs.judge_records import fitness_record, jury_record, order_record
 from soupstock.runs.step_record import cost_at, cost_of, step_record
@@ -60,26 +66,26 @@ PACKAGES = (
 _DIGITS = 4
 
 
-def review_of(flow: Flow) -> ReviewRecord | None:
-    """Return what people said, where the pipeline has a review."""
+def review_of(flow: FlowAccount) -> ReviewRecord | None:
+    """Return the state of the review, if the pipeline has one."""
     return next((tally.review for tally in flow.tallies if tally.review), None)
 
 
-def waits(plan: Plan, told: ReviewRecord | None) -> bool:
-    """Tell whether publishing waits for answers."""
+def waits(plan: Plan, review: ReviewRecord | None) -> bool:
+    """Tell whether the dataset waits for people's answers."""
     steps = [step.spec for step in plan.steps if isinstance(step.spec, spec.Review)]
-    return bool(told and told.waiting and any(step.wait for step in steps))
+    return bool(review and review.waiting and any(step.wait for step in steps))
 
 
-def manifest_of(flow: Flow, account: Account, timing: TimingRecord, table: Table) -> Manifest:
-    """Put together what a run says of itself, but for its dataset and its files."""
+def manifest_of(flow: FlowAccount, client: Account, timing: TimingRecord, table: Table) -> Manifest:
+    """Put together a run's manifest, without its dataset and the hashes of its files."""
     plan, tallies = flow.plan, flow.tallies
     failures = _failures(table)
     steps = tuple(
         step_record(number, tally, step, failures.get(tally.label, ()))
         for number, (tally, step) in enumerate(zip_longest(tallies, plan.steps), 1)
     )
-    reason = _shortfall(flow, account)
+    reason = _shortfall(flow, client)
     return Manifest(
         soupstock=__version__,
         name=plan.name,
@@ -91,27 +97,29 @@ def manifest_of(flow: Flow, account: Account, timing: TimingRecord, table: Table
         schemas=plan.parts("schema"),
         filters=plan.parts("filter"),
         models=tuple(_hashed(record) for record in plan.model_records()),
-        source=SourceRecord(kind=plan.source.kind, rows=flow.taken, sha256=plan.source.sha256),
+        source=SourceRecord(
+            kind=plan.source.kind, rows=flow.source_rows, sha256=plan.source.sha256
+        ),
         outcome="partial" if reason else "complete",
         reason=reason,
         steps=steps,
-        rows=flow.taken,
+        rows=flow.source_rows,
         kept=tallies[-1].kept,
         scores=tuple(found for step in plan.steps for found in _scores(step, table)),
-        judges=tuple(found for step in plan.steps for found in _judges(step, flow, table)),
+        judges=tuple(found for step in plan.steps for found in _judges(step, flow.checks, table)),
         review=review_of(flow),
-        decontamination=tuple(_certificates(flow, table)),
+        decontamination=tuple(_decontamination(flow, table)),
         diversity=tuple(diversities(plan, table)),
         topics=tuple(topics(plan, table)),
         versions=package_versions(),
-        paid=_paid(flow, account),
+        paid=_paid(flow, client),
         timing=timing,
         **_totals(steps),
     )
 
 
 def _totals(steps: Sequence[StepRecord]) -> dict[str, Any]:
-    """Add up what the steps' answers took."""
+    """Add up the tokens and costs of the steps' answers."""
     costs = [step.cost for step in steps if step.model]
     known = [cost for cost in costs if cost is not None]
     return {
@@ -126,14 +134,14 @@ def _totals(steps: Sequence[StepRecord]) -> dict[str, Any]:
 
 
 def _hashed(record: ModelRecord) -> ModelRecord:
-    """Add the hash of the weights, where they are ours."""
+    """Add the hash of the weights if the model is the embedded one."""
     if record.revision != SMOLLM2.revision:
         return record
     return record.model_copy(update={"sha256": SMOLLM2.sha256})
 
 
 def _scores(step: Step, table: Table) -> Iterator[ScoreRecord]:
-    """Say how a judge's scores are spread."""
+    """Record the distribution of a judge's scores."""
     match step.bound:
         case Judging(column=column):
             name, field = column, "score"
@@ -152,17 +160,18 @@ def _scores(step: Step, table: Table) -> Iterator[ScoreRecord]:
     )
 
 
-def _judges(step: Step, flow: Flow, table: Table) -> Iterator[JudgeRecord]:
-    """Say what is known of a judge step's judge."""
+def _judges(step: Step, checks: Mapping[str, CanaryCheck], table: Table) -> Iterator[JudgeRecord]:
+    """Record what is known about the judge of a judge step."""
     if not isinstance(step.spec, spec.Judge):
         return
     known: dict[str, Any] = {}
     match step.bound:
         case Judging() as judging:
-            told = flow.examinations.get(judging.column)
-            if told is not None:
-                known["fitness"] = fitness_record(told, cost_of(step.models, told.tally))
-            known["jury"] = jury_record(judging, table, told)
+            found = checks.get(judging.column)
+            check = found if isinstance(found, JudgeCheck) else None
+            if check is not None:
+                known["fitness"] = fitness_record(check, cost_of(step.models, check.tally))
+            known["jury"] = jury_record(judging, table, check)
         case Comparing() as comparing:
             known["orders"] = order_record(comparing, table)
         case _:
@@ -172,16 +181,17 @@ def _judges(step: Step, flow: Flow, table: Table) -> Iterator[JudgeRecord]:
     )
 
 
-def _certificates(flow: Flow, table: Table) -> Iterator[DecontaminationRecord]:
-    """Say of each decontaminate step what it found, and what a model said of it."""
+def _decontamination(flow: FlowAccount, table: Table) -> Iterator[DecontaminationRecord]:
+    """Record for each decontaminate step what it found, and what its model said."""
     for step in flow.plan.steps:
         match step.bound:
             case Decontamination(question=None) as bound:
-                yield certificate(step.title, bound)
+                yield decontamination_record(step.title, bound)
             case Decontamination(question=SameQuestion() as question) as bound:
-                told = flow.detections.get(question.into)
-                cost = cost_of(step.models, told.tally) if told else None
-                yield certificate_asked(bound, question, table, told, cost)
+                found = flow.checks.get(question.into)
+                check = found if isinstance(found, DecontaminationCheck) else None
+                cost = cost_of(step.models, check.tally) if check else None
+                yield decontamination_record_asked(bound, question, table, check, cost)
             case _:
                 pass
 
@@ -191,42 +201,46 @@ def _spread(numbers: pl.Series) -> SpreadRecord | None:
         return None
     names = ("lowest", "lower_quartile", "median", "upper_quartile", "highest")
     quarters = [numbers.quantile(quarter / 4, "linear") or 0.0 for quarter in range(5)]
-    # fsum, because a sum in another order must not give other bytes.
+    # math.fsum gives the same bytes in whatever order the numbers are.
     mean = math.fsum(numbers) / len(numbers)
     rounded = {n: round(q, _DIGITS) for n, q in zip(names, quarters, strict=True)}
     return SpreadRecord(rows=len(numbers), mean=round(mean, _DIGITS), **rounded)
 
 
-def _shortfall(flow: Flow, account: Account) -> str | None:
-    """Say why the dataset is not all that was asked for; None where it is."""
-    wanted, tallies = flow.plan.pipeline.target, flow.tallies
-    told = review_of(flow)
-    if account.stopped is None and told is not None and waits(flow.plan, told):
+def _shortfall(flow: FlowAccount, client: Account) -> str | None:
+    """Say why the dataset is less than what was asked for; None if it is complete."""
+    if client.stopped is not None:
+        is_unfit = client.stopped.cause == UNFIT
+        return client.stopped.message if is_unfit else f"stopped: {client.stopped.message}"
+    review = review_of(flow)
+    if review is not None and waits(flow.plan, review):
+        texts = review.answered + review.waiting
         return (
-            f"no dataset is written before people have answered: {told.waiting} of "
-            f"{told.answered + told.waiting} texts wait (soupstock review {flow.plan.name})"
+            f"the dataset waits for people's answers: {review.waiting} of {texts} texts have none"
+            f" (soupstock review {flow.plan.name})"
         )
-    if account.stopped is not None and account.stopped.cause == UNFIT:
-        return account.stopped.message
-    if account.stopped is not None:
-        return f"stopped: {account.stopped.message}"
-    if wanted is None or tallies[-1].kept >= wanted:
+    wanted = flow.plan.pipeline.target
+    if wanted is None or flow.tallies[-1].kept >= wanted:
         return None
-    kept = tallies[-1].kept
-    worst = max(tallies[:-1], key=lambda tally: tally.dropped / max(1, tally.rows_in))
-    need = f"about {-(-wanted * flow.taken // kept)} would be needed" if kept else "none was kept"
+    return _missed_target(wanted, flow)
+
+
+def _missed_target(wanted: int, flow: FlowAccount) -> str:
+    """Say how far a target was missed, and which step drops most."""
+    rows, kept = flow.source_rows, flow.tallies[-1].kept
+    worst = max(flow.tallies[:-1], key=lambda tally: tally.dropped / max(1, tally.rows_in))
+    need = f"about {-(-wanted * rows // kept)} would be needed" if kept else "none was kept"
     return (
-        f"{kept} of the {wanted} wanted rows came of {flow.taken} source rows; {need}. "
-        f"'{worst.label}' drops most: {worst.dropped} of {worst.rows_in}"
+        f"{rows} source rows gave {kept} of the {wanted} wanted rows; {need}."
+        f" '{worst.label}' drops the most: {worst.dropped} of {worst.rows_in}"
     )
 
 
-def _paid(flow: Flow, account: Account) -> PaidRecord:
-    usage = account.usage
-    servers = tuple(_server(one) for one in account.models)
-    examined = [told.tally for told in flow.examinations.values()]
-    examined += [told.tally for told in flow.detections.values()]
-    answers = sum(tally.spent.answers for tally in (*flow.tallies, *examined))
+def _paid(flow: FlowAccount, client: Account) -> PaidRecord:
+    usage = client.usage
+    servers = tuple(_server(one) for one in client.models)
+    canaries = [check.tally for check in flow.checks.values()]
+    answers = sum(tally.spent.answers for tally in (*flow.tallies, *canaries))
     known = [server.cost for server in servers if server.cost is not None]
     return PaidRecord(
         calls=usage.calls,
@@ -262,7 +276,7 @@ def _server(account: ModelAccount) -> ServerRecord:
 
 
 def _addresses(account: ModelAccount) -> tuple[AddressRecord, ...]:
-    """Say what each address did, where there are several."""
+    """Record the calls of each address, if the model has several."""
     if len(account.addresses) == 1:
         return ()
     return tuple(

@@ -1,7 +1,7 @@
 """Prune a dataset from anywhere by a pipeline's steps that ask no model, without a run.
 
-Rows pass by in batches, from file to file. Where a step needs the whole set, the columns that it
-looks at are in memory, and all others wait on the disk beside the output.
+Rows go from file to file in batches. For a set-wise step the columns that it compares are in
+memory, and all others wait on disk beside the output.
 """
 
 import tempfile
@@ -16,16 +16,16 @@ import polars as pl
 from soupstock import __version__, spec
 from soupstock.artifacts.files import sha256
 from soupstock.artifacts.manifest import PruningRecord
-from soupstock.engine.frames import passed
-from soupstock.engine.set_wise import taken_whole
+from soupstock.engine.frames import prune_frame
+from soupstock.engine.set_wise import run_set_wise
 from soupstock.engine.tally import Tally
 from soupstock.errors import MistakeError, Place, hint, quoted, shown
 from soupstock.project.project import Project, name_of
 from soupstock.rows.rows import AFTER, BEFORE, Columns
 from soupstock.rows.sources import scanned
 from soupstock.rows.table import PART_ROWS, Table, save
-from soupstock.runs.decontamination_records import certificates
-from soupstock.runs.prune_plan import plan_applied
+from soupstock.runs.decontamination_records import decontamination_records
+from soupstock.runs.prune_plan import plan_prune
 from soupstock.runs.step_record import step_record
 from soupstock.spec.fields import RESERVED
 from soupstock.spec.loader import load
@@ -36,8 +36,8 @@ _MARKS = {name: AFTER[name] for name in ("twin", "similarity", "dropped_by")}
 
 
 @dataclass(frozen=True)
-class Pruned:
-    """What was written, and its accounts."""
+class PruneResult:
+    """The files that were written, and the record of it."""
 
     kept: Path
     dropped: Path
@@ -46,19 +46,19 @@ class Pruned:
 
 @dataclass(frozen=True)
 class Pruning:
-    """What to prune, and how its columns are called."""
+    """What to prune, and the names of its columns."""
 
     file: Path
     """A .parquet, .jsonl or .csv file, or a folder of .parquet files."""
     output: Path
-    """The .parquet file that the kept rows are written into."""
+    """The .parquet file to write the kept rows into."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """What the file calls what the pipeline calls otherwise."""
+    """The file's names of columns, by the pipeline's names, where they differ."""
     without: frozenset[str] = frozenset()
-    """Columns that are given up: steps and filters that need one are left out."""
+    """Columns to do without: steps and filters that need one are left out."""
 
 
-def prune(pruning: Pruning, project: Project, pipeline: str) -> Pruned:
+def prune(pruning: Pruning, project: Project, pipeline: str) -> PruneResult:
     """Apply a pipeline's steps to the rows of a file; raises MistakeError."""
     began = time.monotonic()
     file, output, columns = pruning.file, pruning.output, pruning.columns
@@ -66,10 +66,10 @@ def prune(pruning: Pruning, project: Project, pipeline: str) -> Pruned:
     rows = _Rows.of(file, columns)
     loaded = load(project.pipeline(pipeline), spec.Pipeline)
     name = name_of(pipeline)
-    steps = plan_applied(loaded, project, name, rows.columns, pruning.without)
+    steps = plan_prune(loaded, project, name, rows.columns, pruning.without)
     tallies = [Tally(step.title) for step in steps]
-    with _beside(output) as place:
-        table = _taken_through(rows, steps, tallies, Path(place))
+    with _work_folder(output) as place:
+        table = _run_steps(rows, steps, tallies, Path(place))
         dropped = output.with_suffix(".dropped.parquet")
         made = {column: dtype for step in steps for column, dtype in step.adds.items()}
         kept = _write(table, rows, made, output, dropped)
@@ -85,40 +85,40 @@ def prune(pruning: Pruning, project: Project, pipeline: str) -> Pruned:
             step_record(number, tally, step)
             for number, (tally, step) in enumerate(zip(tallies, steps, strict=True), 1)
         ),
-        decontamination=tuple(certificates(steps)),
+        decontamination=tuple(decontamination_records(steps)),
         seconds=round(time.monotonic() - began, 3),
     )
     text = account.model_dump_json(indent=2)
     output.with_suffix(".json").write_text(f"{text}\n", encoding="utf-8")
-    return Pruned(output, dropped, account)
+    return PruneResult(output, dropped, account)
 
 
-def _beside(output: Path) -> "tempfile.TemporaryDirectory[str]":
-    """Make a folder for what waits, which is gone afterwards."""
+def _work_folder(output: Path) -> "tempfile.TemporaryDirectory[str]":
+    """Make a temporary folder beside the output; raises MistakeError."""
     try:
         return tempfile.TemporaryDirectory(prefix=".soupstock-", dir=output.parent)
     except OSError as error:
-        problem = f"nothing can be written into {shown(output.parent)}: {error.strerror}"
+        problem = f"cannot write into {shown(output.parent)}: {error.strerror}"
         raise MistakeError(problem) from error
 
 
 def _check_output(output: Path, file: Path) -> None:
     if output.suffix.lower() != ".parquet":
-        raise MistakeError(f"the output is a .parquet file, not {quoted(output.name)}")
+        raise MistakeError(f"the output must be a .parquet file, not {quoted(output.name)}")
     if not output.parent.is_dir():
-        raise MistakeError(f"there is no folder {shown(output.parent)} to write into")
+        raise MistakeError(f"the folder {shown(output.parent)} does not exist")
     if output.exists() and file.exists() and output.samefile(file):
-        raise MistakeError("the output would take the place of what is read; choose another name")
+        raise MistakeError("the output would overwrite the file that is read; choose another name")
 
 
 @dataclass
 class _Rows:
-    """The rows of a file, under the names that the pipeline has for their columns."""
+    """The rows of a file, with the pipeline's names for their columns."""
 
     files: Sequence[Path]
     frame: pl.LazyFrame
     names: Mapping[str, str]
-    """What each column is called in here, and in the file; in the file's order."""
+    """The file's names of the columns by the pipeline's names, in the file's order."""
     columns: Columns
     count: int = field(default=0)
     """How many rows were read so far."""
@@ -127,7 +127,9 @@ class _Rows:
     def of(cls, file: Path, columns: Mapping[str, str]) -> "_Rows":
         files = sorted(file.rglob("*.parquet")) if file.is_dir() else [file]
         if not files or not files[0].is_file():
-            raise MistakeError(f"there is nothing to read at {shown(file)}")
+            raise MistakeError(
+                f"{shown(file)} does not exist, or is a folder without .parquet files"
+            )
         try:
             if len(files) == 1:
                 frame = scanned(files[0], None)
@@ -141,7 +143,7 @@ class _Rows:
         return cls(files, frame, names, {own: schema[theirs] for own, theirs in names.items()})
 
     def frames(self) -> Iterator[pl.DataFrame]:
-        """Yield the rows, each with its number as id, and nothing said of it yet."""
+        """Yield the rows, each with its number as id, and no reasons yet."""
         try:
             for batch in self.frame.collect_batches(chunk_size=PART_ROWS, maintain_order=True):
                 batch.columns = list(self.names)
@@ -167,15 +169,15 @@ class _Rows:
         )
 
 
-def _names(there: Sequence[str], columns: Mapping[str, str], place: Place) -> dict[str, str]:
-    """Name the file's columns as the pipeline does; what would be in the way gets a name aside."""
+def _names(found: Sequence[str], columns: Mapping[str, str], place: Place) -> dict[str, str]:
+    """Return the file's columns by the pipeline's names; those that would clash get a space."""
     for own, theirs in columns.items():
-        if theirs not in there:
+        if theirs not in found:
             problem = f"--column {shown(own)}={shown(theirs)}: no column is called {quoted(theirs)}"
-            raise MistakeError(problem + hint(theirs, there), place)
+            raise MistakeError(problem + hint(theirs, found), place)
     called = {theirs: own for own, theirs in columns.items()}
     names: dict[str, str] = {}
-    for theirs in there:
+    for theirs in found:
         own = called.get(theirs, theirs)
         while own in names or (theirs not in called and own in {*columns, *RESERVED}):
             own = f"{own} "
@@ -183,43 +185,41 @@ def _names(there: Sequence[str], columns: Mapping[str, str], place: Place) -> di
     return names
 
 
-def _taken_through(
-    rows: _Rows, steps: Sequence[Step], tallies: Sequence[Tally], work: Path
-) -> Table:
-    """Take the rows through all steps: a batch at a time, or as a whole where a step needs it."""
+def _run_steps(rows: _Rows, steps: Sequence[Step], tallies: Sequence[Tally], work: Path) -> Table:
+    """Take the rows through all steps: row-wise steps by the batch, set-wise ones as a whole."""
     made = {column: dtype for step in steps for column, dtype in step.adds.items()}
     table = Table(work / "0", {**BEFORE, **rows.columns, **made, **AFTER})
     pairs = list(zip(steps, tallies, strict=True))
-    runs = [
+    groups = [
         (is_whole, list(some))
         for is_whole, some in groupby(pairs, lambda pair: isinstance(pair[0].bound, SetWise))
     ]
-    first = [] if runs[0][0] else runs.pop(0)[1]
+    first = [] if groups[0][0] else groups.pop(0)[1]
     for number, frame in enumerate(rows.frames()):
-        table.write(number, _filled(passed(first, frame), table.columns))
-    for number, (is_whole, some) in enumerate(runs, 1):
+        table.write(number, _filled(prune_frame(first, frame), table.columns))
+    for number, (is_whole, some) in enumerate(groups, 1):
         if is_whole:
             for place, (step, tally) in enumerate(some):
                 if isinstance(step.bound, SetWise):
-                    table = taken_whole(step.bound, table, work / f"{number}-{place}", tally)
+                    table = run_set_wise(step.bound, table, work / f"{number}-{place}", tally)
         else:
-            table = table.map(work / f"{number}", (passed(some, f) for f in table.frames()))
+            table = table.map(work / f"{number}", (prune_frame(some, f) for f in table.frames()))
     return table
 
 
 def _filled(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame:
-    """Add the columns that later steps make, empty as yet."""
+    """Add the columns that later steps make, empty for now."""
     absent = [pl.lit(None, dtype=t).alias(n) for n, t in columns.items() if n not in frame.columns]
-    return _picked(frame.with_columns(absent), columns)
+    return _select(frame.with_columns(absent), columns)
 
 
-def _picked(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
-    """Pick columns by name, even one that polars would take for a pattern."""
+def _select(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
+    """Select columns by name, even one that polars would read as a pattern."""
     return pl.DataFrame([frame.get_column(name) for name in names])
 
 
 def _write(table: Table, rows: _Rows, made: Columns, output: Path, dropped: Path) -> int:
-    """Write kept and dropped rows under the file's own names; returns how many are kept."""
+    """Write kept and dropped rows with the file's own names. Returns how many are kept."""
     kept = 0
     theirs = {name: rows.columns[own] for own, name in rows.names.items()}
     columns = {**theirs, **{n: t for n, t in made.items() if n not in theirs}}

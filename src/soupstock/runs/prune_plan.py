@@ -1,6 +1,7 @@
-"""Which steps of a pipeline are applied to rows that are there already, and what they need of them.
+"""Plan which steps of a pipeline are applied to the rows of a file, and which columns they need.
 
-Those that ask a model or publish are left out, and those that need a column which is given up.
+Steps that ask a model or write a dataset are left out, and so are steps that need a column which
+the user gives up.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,32 +20,32 @@ from soupstock.steps.step import Step
 
 @dataclass(frozen=True)
 class _Part:
-    """What is left of a step: all of it, or some of its filters."""
+    """The part of a step that is applied: all of it, or some of its filters."""
 
     step: spec.Step
     index: int
     """The step's place in the pipeline."""
     filters: Sequence[int]
-    """The places of the filters that are left; one place where it is no filter step."""
+    """The places of the filters that are left; one place if it is not a filter step."""
     needs: Sequence[frozenset[str]]
     """The columns that each of these needs."""
 
 
-def plan_applied(
+def plan_prune(
     loaded: Loaded[spec.Pipeline],
     project: Project,
     name: str,
     columns: Columns,
     without: AbstractSet[str],
 ) -> tuple[Step, ...]:
-    """Bind the steps that are applied to rows with these columns.
+    """Bind the steps that are applied to rows with these columns; `without` are given up.
 
     Raises:
         MistakeError: Columns are missing (all of them are named), or no step is left.
     """
     parts = list(_parts(loaded.value.steps, project, without))
     if not parts:
-        raise MistakeError(f"{shown(name)} has no step that could be applied to a file")
+        raise MistakeError(f"{shown(name)} has no step that can be applied to a file")
     if missing := _missing(parts, set(columns), loaded):
         raise _lacking(missing, columns, name)
 
@@ -75,17 +76,17 @@ def _parts(
 
 
 def _missing(
-    parts: Iterable[_Part], there: set[str], loaded: Loaded[spec.Pipeline]
+    parts: Iterable[_Part], columns: set[str], loaded: Loaded[spec.Pipeline]
 ) -> dict[str, Place]:
-    """Find the columns that are not there, each with the place that first needs it."""
+    """Find the columns that are missing, each with the first place that needs it."""
     missing: dict[str, Place] = {}
     for part in parts:
         for number, needed in zip(part.filters, part.needs, strict=True):
-            for column in sorted(needed - there):
+            for column in sorted(needed - columns):
                 missing.setdefault(
                     column, loaded.place("steps", part.index, spec.verb_of(part.step), number)
                 )
-        there.update(made_by(part.step).main)
+        columns.update(made_by(part.step).main)
     return missing
 
 
@@ -93,8 +94,9 @@ def _lacking(missing: Mapping[str, Place], columns: Columns, name: str) -> Mista
     first, place = next(iter(missing.items()))
     what = "the column" if len(missing) == 1 else "the columns"
     return MistakeError(
-        f"{shown(name)} needs {what} {', '.join(map(shown, missing))}; there are:"
-        f" {', '.join(shown(column.rstrip()) for column in columns)}. Name one by"
-        f" --column {shown(first)}=…, or leave out what needs it by --without {shown(first)}",
+        f"{shown(name)} needs {what} {', '.join(map(shown, missing))}; the file"
+        f" has: {', '.join(shown(column.rstrip()) for column in columns)}. Name the file's column"
+        f" with --column {shown(first)}=…, or leave out what needs it with --without"
+        f" {shown(first)}",
         place,
     )

@@ -29,16 +29,16 @@ from soupstock.reports.notebook import glance
 from soupstock.rows.table import Table
 from soupstock.runs.results import write_results
 
-MOST_DRAWN = 1000
-"""How many source rows for each wanted one are drawn before a target is given up."""
+MOST_ROWS_PER_WANTED = 1000
+"""How many source rows for each wanted row are taken before a target is given up."""
 
-MOST_DRAWN_IN_VAIN = 1000
-"""How many source rows are drawn at least, of which none is kept, before it is given up."""
+MOST_ROWS_IN_VAIN = 1000
+"""How many source rows are taken, at least, before a target is given up because none is kept."""
 
 
 @dataclass
 class Progress:
-    """What is going on, for whoever shows it; only the run writes it."""
+    """The progress of a run, for whoever shows it; only the run writes it."""
 
     plan: Plan
     flow: Flow | None = None
@@ -46,17 +46,17 @@ class Progress:
     round: int = 0
     notes: list[str] = field(default_factory=list)
     listener: Callable[[str], object] | None = None
-    """Gets each note as it comes."""
+    """Gets each note when it is added."""
 
     @property
     def needed(self) -> int | None:
-        """How many source rows the target will take, by the yield so far; None without either."""
+        """How many source rows the target needs by the yield so far; None if either is unknown."""
         share = self.flow.survival if self.flow else None
         target = self.plan.pipeline.target
         return math.ceil(target / share) if target and share else None
 
     def note(self, sentence: str) -> None:
-        """Add a line for the person who waits."""
+        """Add a sentence for the person who waits."""
         self.notes.append(sentence)
         if self.listener is not None:
             self.listener(sentence)
@@ -64,7 +64,7 @@ class Progress:
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """What a run left: its folder and what it says of itself."""
+    """The result of a run: its folder and its manifest."""
 
     folder: Path
     manifest: Manifest
@@ -76,12 +76,12 @@ class Run:
 
     @property
     def kept(self) -> pl.DataFrame:
-        """The rows that nothing dropped."""
+        """The rows that no step dropped."""
         return self.rows.filter(pl.col("dropped_by").list.len() == 0)
 
     @property
     def dataset(self) -> Path | None:
-        """The dataset's folder, for `datasets.load_dataset`; None where there is none."""
+        """The dataset's folder, for `datasets.load_dataset`; None if there is none."""
         return None if self.manifest.dataset is None else self.folder / folder.DATASET
 
     @property
@@ -90,8 +90,8 @@ class Run:
         return self.folder / folder.REPORT
 
     def __repr__(self) -> str:
-        said = self.manifest
-        return f"Run({said.name}: {said.rows:,} rows in, {said.kept:,} kept, {said.outcome})"
+        run = self.manifest
+        return f"Run({run.name}: {run.rows:,} rows in, {run.kept:,} kept, {run.outcome})"
 
     def _repr_html_(self) -> str:
         return glance(self.manifest)
@@ -100,7 +100,7 @@ class Run:
 Turn = Callable[[], Awaitable[None]]
 
 Watch = Callable[[Progress], contextlib.AbstractContextManager[None]]
-"""Shows progress as long as it is entered."""
+"""Shows progress within a `with` statement."""
 
 
 def run(
@@ -110,15 +110,16 @@ def run(
     watch: Watch | None = None,
     one_model_at_a_time: bool = False,
 ) -> Run:
-    """Run a plan to its end, or as far as budget, servers and the person let it.
+    """Run a plan to its end, or until the budget is spent, a server fails or the user stops it.
 
-    Models that the run serves with vLLM stand side by side, or else one at a time.
+    Models that the run serves with vLLM are served side by side, or with `one_model_at_a_time` one
+    after the other.
 
-    Every answer is kept at once, so running again goes on where this run ended. Raises
-    SoupstockError where the rows that there are make no dataset; all answers are kept then too.
+    Every answer is cached at once, so the next run continues where this one ended. Raises
+    SoupstockError if the rows cannot be written as a dataset; the answers are cached then too.
     """
-    way = _Way(budget or Budget(), watch or _unwatched, one_model_at_a_time)
-    return asyncio.run(_run(plan, way))
+    options = _Options(budget or Budget(), watch or _unwatched, one_model_at_a_time)
+    return asyncio.run(_run(plan, options))
 
 
 def preview(
@@ -129,11 +130,11 @@ def preview(
     watch: Watch | None = None,
     one_model_at_a_time: bool = False,
 ) -> None:
-    """Run a plan in a folder that is gone after `show`; only the store keeps anything."""
+    """Run a plan in a temporary folder that is removed after `show`; only answers are kept."""
     with tempfile.TemporaryDirectory(prefix="soupstock-") as place:
         into = Path(place) / "run"
-        way = _Way(budget or Budget(), watch or _unwatched, one_model_at_a_time)
-        show(asyncio.run(_run(plan, way, into)))
+        options = _Options(budget or Budget(), watch or _unwatched, one_model_at_a_time)
+        show(asyncio.run(_run(plan, options, into)))
 
 
 @contextlib.contextmanager
@@ -141,7 +142,7 @@ def _unwatched(_: Progress) -> Iterator[None]:
     yield
 
 
-class _Way(NamedTuple):
+class _Options(NamedTuple):
     """How to run."""
 
     budget: Budget
@@ -149,46 +150,47 @@ class _Way(NamedTuple):
     one_model_at_a_time: bool = False
 
 
-async def _run(plan: Plan, way: _Way, into: Path | None = None) -> Run:
+async def _run(plan: Plan, options: _Options, into: Path | None = None) -> Run:
     root = plan.project.root
     target = into or folder.run_folder(root, plan.name, plan.fingerprint)
     progress = Progress(plan)
-    with way.watch(progress), folder.worked_in(target, progress.note) as work:
+    with options.watch(progress), folder.worked_in(target, progress.note) as work:
         started, clock = datetime.now(UTC), time.monotonic()
         async with Store(folder.runs_folder(root) / folder.STORE) as store:
             async with (
                 Servers(folder.runs_folder(root) / "logs", progress.note) as servers,
-                # Who looks at a few rows will not wait for a batch.
-                Client(store, servers, way.budget, is_live=into is not None) as client,
+                # A preview does not wait for a batch.
+                Client(store, servers, options.budget, is_live=into is not None) as client,
                 Workers(plan, work / "workers") as workers,
             ):
                 progress.client = client
-                turn = _turn(servers, client) if way.one_model_at_a_time else None
-                if turn is None and (crowding := plan.crowding()):
-                    progress.note(crowding)
+                turn = _turn(servers, client) if options.one_model_at_a_time else None
+                if turn is None and (warning := plan.crowding()):
+                    progress.note(warning)
 
                 def begin(rows: int | None) -> Flow:
-                    place, is_tried = work / str(progress.round), into is None
-                    return Flow(plan, client, place, rows, turn, is_tried, workers=workers)
+                    place, asks_canaries = work / str(progress.round), into is None
+                    return Flow(plan, client, place, rows, turn, asks_canaries, workers=workers)
 
                 with _interruptible(client):
-                    table, flow = await _enough(progress, begin)
+                    table, flow = await _run_to_target(progress, begin)
                 _raise_broken(client, flow)
-            # Its file is tidied up while results are written.
+            # The cache's file is tidied up while results are written.
             store.finish()
             timing = TimingRecord(
                 started=started.isoformat(timespec="seconds"),
                 seconds=round(time.monotonic() - clock, 3),
                 steps=tuple(_seconds(tally) for tally in flow.tallies),
             )
-            done = Run(target, write_results(target, table, flow, client, timing))
+            accounts = flow.account(), client.account()
+            done = Run(target, write_results(target, table, *accounts, timing))
     if into is None:
         folder.point_latest(target)
     return done
 
 
 def _raise_broken(client: Client, flow: Flow) -> None:
-    """Raise what ended the run, where it is a fault of ours or nothing at all came of it."""
+    """Raise the error that ended the run, if it is a bug of ours or no answer came at all."""
     error = client.broken
     if error is None:
         return
@@ -204,11 +206,13 @@ def _turn(servers: Servers, client: Client) -> Turn:
     return turn
 
 
-async def _enough(progress: Progress, begin: Callable[[int | None], Flow]) -> tuple[Table, Flow]:
-    """Take rows through until the target is met, where there is one.
+async def _run_to_target(
+    progress: Progress, begin: Callable[[int | None], Flow]
+) -> tuple[Table, Flow]:
+    """Take rows through the steps until the target is met, if there is one.
 
-    Each round starts over with more source rows; what was asked before is in the store. How many
-    it takes follows from the answers alone, so the same answers give the same rows.
+    Each round starts over with more source rows; earlier answers are in the cache. The number of
+    rows depends on the answers alone, so the same answers give the same rows.
     """
     wanted, rows = progress.plan.pipeline.target, first_rows(progress.plan)
     while True:
@@ -223,34 +227,34 @@ async def _enough(progress: Progress, begin: Callable[[int | None], Flow]) -> tu
 
 
 def first_rows(plan: Plan) -> int | None:
-    """Say how many source rows a run takes first; None for all there are."""
+    """Return how many source rows a run takes in the first round; None for all."""
     wanted = plan.pipeline.target
-    return plan.rows if wanted is None else _most(wanted, plan.rows)
+    return plan.rows if wanted is None else _at_most(wanted, plan.rows)
 
 
 def next_rows(flow: Flow) -> int | None:
-    """Say with how many source rows to start over; None where there is no need, or no sense."""
+    """Return how many source rows the next round takes; None if no further round helps."""
     wanted, kept = flow.plan.pipeline.target, flow.tallies[-1].kept
     if wanted is None or kept >= wanted or flow.rows == flow.plan.rows:
         return None
-    if _is_vain(wanted, kept, flow.taken):
+    if _is_hopeless(wanted, kept, flow.taken):
         return None
-    return _most(_next_rows(wanted, kept, flow.taken), flow.plan.rows)
+    return _at_most(_next_rows(wanted, kept, flow.taken), flow.plan.rows)
 
 
-def _most(rows: int, there: int | None) -> int:
-    return rows if there is None else min(rows, there)
+def _at_most(rows: int, limit: int | None) -> int:
+    return rows if limit is None else min(rows, limit)
 
 
-def _is_vain(wanted: int, kept: int, taken: int) -> bool:
-    """Tell whether so few rows are kept that drawing more makes no sense."""
+def _is_hopeless(wanted: int, kept: int, taken: int) -> bool:
+    """Tell whether too few rows are kept for a further round to help."""
     if kept == 0:
-        return taken >= max(MOST_DRAWN_IN_VAIN, 20 * wanted)
-    return taken >= MOST_DRAWN * wanted
+        return taken >= max(MOST_ROWS_IN_VAIN, 20 * wanted)
+    return taken >= MOST_ROWS_PER_WANTED * wanted
 
 
 def _next_rows(wanted: int, kept: int, taken: int) -> int:
-    """Guess how many source rows give `wanted` kept ones: for those missing a little more."""
+    """Estimate how many source rows give `wanted` kept ones, with a margin for the missing ones."""
     if kept == 0:
         return taken * 4
     return min(taken * 4, taken + math.ceil((wanted - kept) * taken / kept * 1.05))
@@ -258,7 +262,7 @@ def _next_rows(wanted: int, kept: int, taken: int) -> int:
 
 @contextlib.contextmanager
 def _interruptible(client: Client) -> Iterator[None]:
-    """Let Ctrl-C (or SIGTERM) stop politely once, and at once when it comes again."""
+    """Let Ctrl-C (or SIGTERM) finish the calls in flight; the second time, stop at once."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
     def interrupt() -> None:
@@ -270,7 +274,7 @@ def _interruptible(client: Client) -> Iterator[None]:
     signals = (signal.SIGINT, signal.SIGTERM)
     added = []
     for number in signals:
-        # Not every platform and thread can; there the default holds.
+        # Some platforms and threads cannot add handlers; the default applies there.
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
             loop.add_signal_handler(number, interrupt)
             added.append(number)

@@ -1,4 +1,4 @@
-"""What a run or a pruning says of one step, from what was counted."""
+"""The record of one step of a run or a pruning, made from its tally."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from soupstock.steps.step import RowWise, Step
 def step_record(
     number: int, tally: Tally, step: Step | None, failures: Sequence[FailureRecord] = ()
 ) -> StepRecord:
-    """Put together what was counted of a step; `step` is None after the pipeline's own steps."""
+    """Make the record of a step; `step` is None for what the run adds after the last step."""
     models = step.models if step else ()
     figures = step.bound.figures(tally.counts) if step and isinstance(step.bound, RowWise) else {}
     return StepRecord(
@@ -38,7 +38,7 @@ def step_record(
 def cost_of(models: Sequence[tuple[str, Model]], tally: Tally) -> float | None:
     """Add up what each model's tokens cost, in US dollars.
 
-    None where a price is not known, or no model was asked.
+    None if a price is unknown, or the step asks no model.
     """
     asked = {model: tally.by_model.get(model, Spent()) for _, model in models}
     costs = [cost_at(model, tokens_of(spent)) for model, spent in asked.items()]
@@ -52,7 +52,7 @@ def tokens_of(spent: Spent) -> TokenRecord:
 
 
 def cost_at(model: Model, tokens: TokenRecord) -> float | None:
-    """Return what tokens cost in US dollars; None where a price is not known."""
+    """Return what tokens cost in US dollars; None if a price is unknown."""
     if not model.price.is_known:
         return None
     return round(model.price.cost(tokens.prompt, tokens.completion, tokens.cached) / PICO, 9)

@@ -75,7 +75,7 @@ class Board:
             return Group(*parts, Text("starting"))
         right = ("in", "kept", "dropped", "failed", "waiting")
         steps = new_table("step", *right, right=right)
-        for tally in (*flow.tallies, *flow.examined):
+        for tally in (*flow.tallies, *flow.canary_tallies):
             numbers = (tally.rows_in, tally.kept, tally.dropped, tally.failed, tally.waiting)
             steps.add_row(cell(short(tally.label)), *(f"{n:,}" if n else "" for n in numbers))
         parts += [steps, self._servers(), Text(self._closing(), style="dim")]
@@ -88,7 +88,7 @@ class Board:
         asking = [
             tally for tally, step in zip(flow.tallies, flow.plan.steps, strict=False) if step.calls
         ]
-        shown_tallies = (*asking, *flow.examined)
+        shown_tallies = (*asking, *flow.canary_tallies)
         steps = (f"{t.label} {t.ended:,} of {t.rows_in:,}" for t in shown_tallies if t.rows_in)
         return f"{', '.join(steps)}; {self._closing()}"
 
@@ -137,9 +137,9 @@ class Board:
     def _canaries(self, step: Step, expected: float) -> float:
         """Estimate how many canaries a judge is asked about; their number, once it is known."""
         flow = self._progress.flow
-        if flow is None or not flow.are_models_tried:
+        if flow is None or not flow.asks_canaries:
             return 0
-        for tally in flow.examined:
+        for tally in flow.canary_tallies:
             if tally.label.startswith(f"{step.title}:"):
                 return tally.rows_in
         return canary_rows(step, expected)
@@ -150,7 +150,7 @@ class Board:
         if flow is None or not flow.rows:
             return None
         expected, due = float(flow.rows), 0.0
-        done = float(sum(tally.ended for tally in flow.examined))
+        done = float(sum(tally.ended for tally in flow.canary_tallies))
         for tally, step in zip(flow.tallies, flow.plan.steps, strict=False):
             if step.calls:
                 done += tally.ended

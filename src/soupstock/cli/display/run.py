@@ -13,7 +13,7 @@ from soupstock.reports.card.splits import vacancies
 
 if TYPE_CHECKING:
     from soupstock.artifacts.decontamination import DecontaminationRecord
-    from soupstock.runs.prune import Pruned
+    from soupstock.runs.prune import PruneResult
     from soupstock.runs.run import Run
 
 _FILTER = "filter: "
@@ -51,7 +51,7 @@ def _shortcomings(manifest: Manifest) -> Iterator[tuple[str, str]]:
         yield f"the split {which} has no row: there are too few groups of rows to split", "yellow"
 
 
-def show_pruned(pruned: "Pruned") -> None:
+def show_pruned(pruned: "PruneResult") -> None:
     """Print what became of every row of a file that was pruned."""
     console, account = new_console(), pruned.account
     console.print(steps_table(account.steps))
