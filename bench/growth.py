@@ -78,7 +78,7 @@ def _sample(rows: int, progress: list[Progress], quarters: list[int]) -> None:
     while len(quarters) < QUARTERS:
         time.sleep(0.02)
         flow = progress[0].flow if progress else None
-        if flow is not None and flow.taken >= rows * (len(quarters) + 1) / QUARTERS:
+        if flow is not None and flow.source_rows >= rows * (len(quarters) + 1) / QUARTERS:
             quarters.append(_resident())
 
 

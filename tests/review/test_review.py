@@ -142,7 +142,7 @@ def test_publishing_waits_for_the_answers_where_the_step_says_so(
     with_review(folder, "review: file\n    sample: 2\n    wait: true")
     waiting = folder.run()
     assert waiting.manifest.outcome == "partial"
-    assert "2 of 2 texts wait (soupstock review mine)" in str(waiting.manifest.reason)
+    assert "2 of 2 texts have none (soupstock review mine)" in str(waiting.manifest.reason)
     assert not (waiting.folder / "dataset").exists()
     assert waiting.manifest.dataset is None
     review(folder)

@@ -15,7 +15,7 @@ from soupstock.artifacts.manifest import Manifest
 from soupstock.errors import ModelError
 from soupstock.inference.budget import Budget
 from soupstock.rows.table import OPEN_PARTS, PART_ROWS
-from soupstock.runs.run import MOST_ROWS_IN_VAIN, Run
+from soupstock.runs.run import MOST_ROWS_WITHOUT_SUCCESS, Run
 from soupstock.testing import Reply, Request, Server, imitation
 
 
@@ -248,7 +248,7 @@ def test_a_target_that_no_row_survives_for_is_given_up(folder: Folder, server: S
     assert said.outcome == "partial"
     assert said.reason is not None
     assert "none was kept" in said.reason
-    assert MOST_ROWS_IN_VAIN <= server.count <= 4 * MOST_ROWS_IN_VAIN
+    assert MOST_ROWS_WITHOUT_SUCCESS <= server.count <= 4 * MOST_ROWS_WITHOUT_SUCCESS
 
 
 @pytest.mark.usefixtures("server")

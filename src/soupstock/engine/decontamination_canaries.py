@@ -107,13 +107,13 @@ class DecontaminationCheck:
 
 def check_of(step: Step, table: Table) -> DecontaminationCheck | None:  # noqa: ARG001 - as others
     """Prepare the check of a decontaminate step; None if it asks no model."""
-    bound, said = step.bound, step.spec
-    if not (isinstance(bound, Decontamination) and isinstance(said, spec.Decontaminate)):
+    bound, given = step.bound, step.spec
+    if not (isinstance(bound, Decontamination) and isinstance(given, spec.Decontaminate)):
         return None
-    if bound.question is None or not said.canaries:
+    if bound.question is None or not given.canaries:
         return None
     tally = Tally(f"{bound.label}: canaries")
-    return DecontaminationCheck(bound, bound.question, said.canaries, tally)
+    return DecontaminationCheck(bound, bound.question, given.canaries, tally)
 
 
 def _verdict(cell: Candidate | Mapping[str, str]) -> str:

@@ -67,7 +67,7 @@ class Flow:
     """One for each step; they grow while the flow runs."""
     checks: dict[str, CanaryCheck] = field(default_factory=dict)
     """The canary checks that have begun, by the column that the checked models fill."""
-    taken: int = 0
+    source_rows: int = 0
     """How many source rows were taken so far."""
 
     def __post_init__(self) -> None:
@@ -83,13 +83,13 @@ class Flow:
 
     @property
     def canary_tallies(self) -> list[Tally]:
-        """What came of each step's canaries so far, for whoever shows progress."""
+        """The tally of each step's canaries, for whoever shows progress."""
         # Progress is shown from another thread.
         return [check.tally for check in list(self.checks.values())]
 
     def account(self) -> FlowAccount:
         """Return what the flow did."""
-        return FlowAccount(self.plan, self.taken, tuple(self.tallies), dict(self.checks))
+        return FlowAccount(self.plan, self.source_rows, tuple(self.tallies), dict(self.checks))
 
     async def run(self) -> Table:
         """Take the rows through all steps. The table also holds the rows that were dropped."""
@@ -217,7 +217,7 @@ class Flow:
         ids = Ids()
         for block in self.plan.source.blocks(self.rows):
             rows = [_new_row(ids.name(content), content) for content in block]
-            start, self.taken = self.taken, self.taken + len(rows)
+            start, self.source_rows = self.source_rows, self.source_rows + len(rows)
             yield list(enumerate(rows, start))
 
     def trimmed(self, table: Table, wanted: int) -> Table:

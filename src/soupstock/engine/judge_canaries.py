@@ -153,14 +153,14 @@ class JudgeCheck:
 
 def check_of(step: Step, table: Table) -> JudgeCheck | None:
     """Prepare the sanity check of a judge step; None if the step has none."""
-    judging, said = step.bound, step.spec
-    if not (isinstance(judging, Judging) and isinstance(said, spec.Judge)):
+    judging, given = step.bound, step.spec
+    if not (isinstance(judging, Judging) and isinstance(given, spec.Judge)):
         return None
-    if not (said.canaries and judging.members):
+    if not (given.canaries and judging.members):
         return None
-    rows = _sample(judging, table, said.canaries, step.reads)
+    rows = _sample(judging, table, given.canaries, step.reads)
     tally = Tally(f"{judging.label}: canaries")
-    return JudgeCheck(judging, rows, tally, stops_run=said.on_unfit == "stop")
+    return JudgeCheck(judging, rows, tally, stops_run=given.on_unfit == "stop")
 
 
 def _sample(judging: Judging, table: Table, most: int, reads: Sequence[str]) -> list[Row]:

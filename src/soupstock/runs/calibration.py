@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
@@ -24,6 +24,7 @@ from soupstock.artifacts.manifest import Manifest
 from soupstock.errors import MistakeError, Place, UnknownNameError
 from soupstock.judging.calibration import LabelledVerdicts
 from soupstock.judging.labels import Labels, read_labels
+from soupstock.judging.rubric import Rubric
 from soupstock.project import recorded
 from soupstock.project.project import Project, name_of
 from soupstock.review.answers import read_answers, review_folder
@@ -52,13 +53,13 @@ def read(root: Path, name: str) -> dict[str, CalibrationRecord]:
         raise MistakeError(problem, Place(path)) from error
 
 
-def identity(said: Manifest, step: spec.Judge) -> dict[str, str]:
+def identity(run: Manifest, step: spec.Judge) -> dict[str, str]:
     """Return a hash for each part of a judge: model, rubric, prompt, settings."""
-    roles = {model.role: (model.model, model.revision) for model in said.models}
-    part = next((part for part in said.rubrics if part.name == step.rubric), None)
-    rubric = recorded.rubric(said, step.rubric)
+    roles = {model.role: (model.model, model.revision) for model in run.models}
+    part = next((part for part in run.rubrics if part.name == step.rubric), None)
+    rubric = recorded.rubric(run, step.rubric)
     prompt = rubric.prompt if rubric else ""
-    prompts = [part.sha256 for part in said.prompts if part.name == prompt]
+    prompts = [part.sha256 for part in run.prompts if part.name == prompt]
     settings = {"temperature", "max_tokens", "aggregate", "logprobs"}
     return {
         "model": _hash([roles.get(role) for role in step.roles]),
@@ -72,14 +73,14 @@ def _hash(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def standing(
-    found: Mapping[str, CalibrationRecord], said: Manifest, step: spec.Judge
+def calibration_of(
+    found: Mapping[str, CalibrationRecord], run: Manifest, step: spec.Judge
 ) -> CalibrationRecord | None:
     """Return a judge's calibration, void where the judge has changed since."""
     record = found.get(step.judge)
     if record is None:
         return None
-    now = identity(said, step)
+    now = identity(run, step)
     void = tuple(part for part in now if now[part] != record.identity.get(part))
     return record.model_copy(update={"void": void})
 
@@ -111,69 +112,96 @@ def calibrate(  # noqa: PLR0913 - each argument is one option
     Raises:
         MistakeError: There is no such run or judge, or the labels cannot be used.
     """
-    place = run_folder.latest(project.root, name_of(name))
-    said = manifest.read(place)
-    step = _judge(said, column)
-    rubric = recorded.rubric(said, step.rubric)
-    if rubric is None:
-        raise UnknownNameError("rubric", step.rubric, [part.name for part in said.rubrics])
+    folder = run_folder.latest(project.root, name_of(name))
+    run = manifest.read(folder)
+    step = _judge(run, column)
+    rubric = _rubric(run, step)
     levels = {n: one.levels for n, one in rubric.judged.items()}
     if labels is None:
-        source, given, is_drawn = _reviewed(project.root, said, place, step.judge, levels)
-        digest, are_chosen = read_answers(project.root, said.name).content, not is_drawn
+        given = _reviewed(project.root, run, folder, step.judge, levels)
     else:
-        source, given = Place(labels), read_labels(labels, levels)
-        digest = sha256(labels)
-    rows = _judged(place / run_folder.ROWS, step.judge)
-    least = passing(said.spec.steps, step.judge) if threshold is None else threshold
-    case = LabelledVerdicts(rubric, given, rows, least)
-    if not case.labelled:
-        problem = f"the judge of {step.judge} scored none of these ids in the last run"
-        raise MistakeError(problem, source)
-    record = CalibrationRecord(
-        column=step.judge,
-        identity=identity(said, step),
-        run=said.fingerprint,
-        labels_sha256=digest,
-        labels=len(case.labelled),
-        unscored=len(given.rows) - len(case.labelled),
-        annotators=len(given.annotators),
-        are_chosen=are_chosen,
-        threshold=least,
-        **case.figures(bad, are_chosen=are_chosen),
-    )
+        given = _from_file(labels, levels, are_chosen=are_chosen)
+    least = passing(run.spec.steps, step.judge) if threshold is None else threshold
+    rows = _judged(folder / run_folder.ROWS, step.judge)
+    case = LabelledVerdicts(rubric, given.labels, rows, least)
+    record = _record(run, step, given, case, bad)
     path = path_of(project.root, name_of(name))
     _write(path, read(project.root, name_of(name)) | {step.judge: record})
-    return Calibrated(record, path, given.ignored)
+    return Calibrated(record, path, given.labels.ignored)
+
+
+class _Given(NamedTuple):
+    """Labels, and where they are from."""
+
+    labels: Labels
+    place: Place
+    sha256: str
+    are_chosen: bool
+    """Whether people chose the rows, so that they are no random sample."""
+
+
+def _record(
+    run: Manifest, step: spec.Judge, given: _Given, case: LabelledVerdicts, bad: float
+) -> CalibrationRecord:
+    """Compare labels and scores; raises MistakeError if they have no row in common."""
+    if not case.labelled:
+        problem = f"the judge of {step.judge} scored none of these ids in the last run"
+        raise MistakeError(problem, given.place)
+    return CalibrationRecord(
+        column=step.judge,
+        identity=identity(run, step),
+        run=run.fingerprint,
+        labels_sha256=given.sha256,
+        labels=len(case.labelled),
+        unscored=len(given.labels.rows) - len(case.labelled),
+        annotators=len(given.labels.annotators),
+        are_chosen=given.are_chosen,
+        threshold=case.threshold,
+        **case.figures(bad, are_chosen=given.are_chosen),
+    )
+
+
+def _from_file(path: Path, levels: Mapping[str, Sequence[str]], *, are_chosen: bool) -> _Given:
+    """Read labels from a file; raises MistakeError."""
+    digest = sha256(path)
+    return _Given(read_labels(path, levels), Place(path), digest, are_chosen)
 
 
 def _reviewed(
-    root: Path, said: Manifest, place: Path, column: str, levels: Mapping[str, Sequence[str]]
-) -> tuple[Place, Labels, bool]:
-    """Return people's labels from the review, and whether the rows were drawn at random."""
-    pipeline = said.spec
-    strategy = next((s.strategy for s in pipeline.steps if isinstance(s, spec.Review)), None)
-    answers = read_answers(root, said.name)
+    root: Path, run: Manifest, folder: Path, column: str, levels: Mapping[str, Sequence[str]]
+) -> _Given:
+    """Read people's labels from the review; raises MistakeError if there are none."""
+    steps = run.spec.steps
+    strategy = next((step.strategy for step in steps if isinstance(step, spec.Review)), None)
+    answers = read_answers(root, run.name)
     if strategy is None or not answers.given:
         problem = (
-            f"there are no labels: give a file with --labels, or run `soupstock review {said.name}`"
+            f"there are no labels: give a file with --labels, or run `soupstock review {run.name}`"
         )
         raise MistakeError(problem)
     rows = pl.read_parquet(
-        place / run_folder.ROWS, columns=["id", "review", "dropped_by", column], glob=False
+        folder / run_folder.ROWS, columns=["id", "review", "dropped_by", column], glob=False
     )
-    is_drawn = is_chance_sample(strategy, rows, pl.col(column).is_not_null())
-    return Place(review_folder(root, said.name)), labels_of(answers, rows, levels), is_drawn
+    is_random = is_chance_sample(strategy, rows, pl.col(column).is_not_null())
+    labels, place = labels_of(answers, rows, levels), Place(review_folder(root, run.name))
+    return _Given(labels, place, answers.content, not is_random)
 
 
-def _judge(said: Manifest, column: str | None) -> spec.Judge:
-    pipeline = said.spec
+def _rubric(run: Manifest, step: spec.Judge) -> Rubric:
+    rubric = recorded.rubric(run, step.rubric)
+    if rubric is None:
+        raise UnknownNameError("rubric", step.rubric, [part.name for part in run.rubrics])
+    return rubric
+
+
+def _judge(run: Manifest, column: str | None) -> spec.Judge:
+    pipeline = run.spec
     judges = (step for step in pipeline.steps if isinstance(step, spec.Judge))
     steps = {step.judge: step for step in judges if step.compare is None}
     if not steps:
-        raise MistakeError(f"no step of {said.name} scores rows")
+        raise MistakeError(f"no step of {run.name} scores rows")
     if column is None and len(steps) > 1:
-        raise MistakeError(f"{said.name} has several judges; name one: --column {min(steps)}")
+        raise MistakeError(f"{run.name} has several judges; name one: --column {min(steps)}")
     if column is not None and column not in steps:
         raise UnknownNameError("judge's column", column, steps)
     return steps[column or min(steps)]

@@ -88,7 +88,7 @@ async def _coverage_of(plan: Plan) -> Coverage:
                 flow = Flow(plan, cache, Path(place), rows)
                 await flow.run()
             canaries = {column: check.tally for column, check in flow.checks.items()}
-            covered = Coverage(frozenset(cache.keys), flow.tallies, flow.taken, canaries)
+            covered = Coverage(frozenset(cache.keys), flow.tallies, flow.source_rows, canaries)
             more = next_rows(flow) if covered.is_complete else None
             if more is None:
                 return covered

@@ -171,13 +171,13 @@ def _asking(step: Step, tally: Tally, rows: Draws, draw: np.random.Generator) ->
 
 def _canaries(step: Step, tally: Tally, rows: Draws, found: Coverage) -> Draws:
     """Return how many canaries a step's model is still asked about."""
-    said, judging = step.spec, step.bound
+    given, judging = step.spec, step.bound
     if isinstance(judging, Decontamination) and judging.question is not None:
         return np.full(_DRAWS, float(_canaries_of(judging.question.into, found).reasons[UNASKED]))
-    if not (isinstance(judging, Judging) and isinstance(said, spec.Judge) and said.canaries):
+    if not (isinstance(judging, Judging) and isinstance(given, spec.Judge) and given.canaries):
         return np.zeros(_DRAWS)
     judged = rows + tally.kept
-    spoiled = copies(judging.rubric) * np.minimum(judged, said.canaries)
+    spoiled = copies(judging.rubric) * np.minimum(judged, given.canaries)
     answers = _canaries_of(judging.column, found).spent.answers
     done = answers / max(1, len(judging.members))
     return np.where(judged < FEWEST, 0.0, np.maximum(0.0, spoiled - done))

@@ -33,9 +33,9 @@ def write_results(
     place = fresh / run_folder.DATASET
     has_dataset = not waits(flow.plan, review_of(flow))
     # Writing rows and dataset takes as long as measuring them, so both happen at once.
-    with ThreadPoolExecutor(2) as beside:
-        saved = beside.submit(table.save, fresh / run_folder.ROWS)
-        written = beside.submit(write_dataset, flow.plan, table, place) if has_dataset else None
+    with ThreadPoolExecutor(2) as pool:
+        saved = pool.submit(table.save, fresh / run_folder.ROWS)
+        written = pool.submit(write_dataset, flow.plan, table, place) if has_dataset else None
         run = _calibrated(manifest_of(flow, client, timing, table), flow.plan)
         dataset = written.result() if written else None
         if dataset is not None:
@@ -65,7 +65,7 @@ def _calibrated(run: Manifest, plan: Plan) -> Manifest:
     steps = {step.spec.judge: step.spec for step in plan.steps if isinstance(step.spec, spec.Judge)}
     judges = (
         judge.model_copy(
-            update={"calibration": calibration.standing(known, run, steps[judge.column])}
+            update={"calibration": calibration.calibration_of(known, run, steps[judge.column])}
         )
         for judge in run.judges
     )

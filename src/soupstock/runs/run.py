@@ -32,7 +32,7 @@ from soupstock.runs.results import write_results
 MOST_ROWS_PER_WANTED = 1000
 """How many source rows for each wanted row are taken before a target is given up."""
 
-MOST_ROWS_IN_VAIN = 1000
+MOST_ROWS_WITHOUT_SUCCESS = 1000
 """How many source rows are taken, at least, before a target is given up because none is kept."""
 
 
@@ -237,9 +237,9 @@ def next_rows(flow: Flow) -> int | None:
     wanted, kept = flow.plan.pipeline.target, flow.tallies[-1].kept
     if wanted is None or kept >= wanted or flow.rows == flow.plan.rows:
         return None
-    if _is_hopeless(wanted, kept, flow.taken):
+    if _is_hopeless(wanted, kept, flow.source_rows):
         return None
-    return _at_most(_next_rows(wanted, kept, flow.taken), flow.plan.rows)
+    return _at_most(_next_rows(wanted, kept, flow.source_rows), flow.plan.rows)
 
 
 def _at_most(rows: int, limit: int | None) -> int:
@@ -249,7 +249,7 @@ def _at_most(rows: int, limit: int | None) -> int:
 def _is_hopeless(wanted: int, kept: int, taken: int) -> bool:
     """Tell whether too few rows are kept for a further round to help."""
     if kept == 0:
-        return taken >= max(MOST_ROWS_IN_VAIN, 20 * wanted)
+        return taken >= max(MOST_ROWS_WITHOUT_SUCCESS, 20 * wanted)
     return taken >= MOST_ROWS_PER_WANTED * wanted
 
 
