@@ -24,7 +24,7 @@ from soupstock.engine.workers import Workers, WorkerShortcut
 from soupstock.inference.batch.ledger import MOST_LINES
 from soupstock.inference.call import Answering, Failure
 from soupstock.inference.servers.vllm import Launch
-from soupstock.rows.rows import Ids, Row
+from soupstock.rows.rows import KEPT, Ids, Row
 from soupstock.rows.table import Gatherer, Table
 from soupstock.similarity.cosine import Embedder
 from soupstock.steps.step import RowWise, SetWise, Stage, Step
@@ -228,15 +228,14 @@ class Flow:
 
 
 def _trimmed(table: Table, wanted: int, tally: Tally) -> Iterator[pl.DataFrame]:
-    kept = pl.col("dropped_by").list.len() == 0
     for part in table.frames():
-        place = kept.cum_sum() + tally.rows_in
+        place = KEPT.cum_sum() + tally.rows_in
         marked = part.with_columns(
-            dropped_by=pl.when(kept & (place > wanted))
+            dropped_by=pl.when(KEPT & (place > wanted))
             .then(pl.lit(["target: enough"]))
             .otherwise(pl.col("dropped_by"))
         )
-        before, after = (int(some.select(kept.sum()).item()) for some in (part, marked))
+        before, after = (int(some.select(KEPT.sum()).item()) for some in (part, marked))
         tally.rows_in += before
         tally.count_many(kept=after, dropped=before - after, reason="target: enough")
         yield marked

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from soupstock.engine.tally import Tally
+from soupstock.rows.rows import KEPT
 from soupstock.steps.step import RowWise, Step
 
 # No column of a user's has a name with characters that cannot be printed.
 _PLACE, _REASONS = "\0place", "\0reasons"
-_KEPT = pl.col("dropped_by").list.len() == 0
 
 
 def prune_frame(steps: Sequence[tuple[Step, Tally]], rows: pl.DataFrame) -> pl.DataFrame:
@@ -20,7 +20,7 @@ def prune_frame(steps: Sequence[tuple[Step, Tally]], rows: pl.DataFrame) -> pl.D
     for step, tally in steps:
         if not isinstance(step.bound, RowWise):
             raise TypeError(f"{step.title} needs all rows at once")
-        kept = rows.select(_KEPT).to_series()
+        kept = rows.select(KEPT).to_series()
         alive = rows.filter(kept)
         tally.rows_in += alive.height
         found = step.bound.prune(alive, tally)

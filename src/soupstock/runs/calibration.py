@@ -163,8 +163,8 @@ def _record(
 
 def _from_file(path: Path, levels: Mapping[str, Sequence[str]], *, are_chosen: bool) -> _Given:
     """Read labels from a file; raises MistakeError."""
-    digest = sha256(path)
-    return _Given(read_labels(path, levels), Place(path), digest, are_chosen)
+    labels = read_labels(path, levels)
+    return _Given(labels, Place(path), sha256(path), are_chosen)
 
 
 def _reviewed(

@@ -8,6 +8,7 @@ from soupstock.artifacts.dataset import DiversityRecord, TopicRecord
 from soupstock.engine.plan import Plan
 from soupstock.errors import MistakeError
 from soupstock.inference.static_embeddings import StaticModel
+from soupstock.rows.rows import KEPT
 from soupstock.rows.table import Table
 from soupstock.similarity.diversity import Diversity, diversity, effective
 from soupstock.steps.columns import check_texts
@@ -22,7 +23,6 @@ _MOST_VALUES = 100
 _LONGEST = 120
 _DIGITS = 4
 _SIMILAR = 0.7
-_KEPT = pl.col("dropped_by").list.len() == 0
 
 
 def diversities(plan: Plan, table: Table) -> Iterator[DiversityRecord]:
@@ -43,7 +43,7 @@ def diversities(plan: Plan, table: Table) -> Iterator[DiversityRecord]:
 
 def _sample(table: Table) -> pl.DataFrame:
     """Read the kept rows with the lowest ids; ids are hashes, so this is a random sample."""
-    ids = table.scan().filter(_KEPT).select("id").collect()["id"]
+    ids = table.scan().filter(KEPT).select("id").collect()["id"]
     chosen = ids.sort().head(SAMPLE)
     return table.scan().filter(pl.col("id").is_in(chosen.implode())).collect()
 
@@ -94,7 +94,7 @@ def topics(plan: Plan, table: Table) -> Iterator[TopicRecord]:
             continue
         counts = (
             table.scan()
-            .select(pl.nth(list(plan.columns).index(name)).alias("value"), _KEPT.alias("kept"))
+            .select(pl.nth(list(plan.columns).index(name)).alias("value"), KEPT.alias("kept"))
             .group_by("value")
             .agg(rows=pl.len(), kept=pl.col("kept").sum())
             .collect()

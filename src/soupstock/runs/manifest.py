@@ -35,6 +35,7 @@ from soupstock.engine.plan import Plan
 from soupstock.inference.model_queue import Account, ModelAccount
 from soupstock.inference.servers.weights import SMOLLM2
 from soupstock.judging.same_question import SameQuestion
+from soupstock.rows.rows import KEPT
 from soupstock.rows.table import Table
 from soupstock.runs.decontamination_records import (
     decontamination_record,
@@ -150,7 +151,7 @@ def _scores(step: Step, table: Table) -> Iterator[ScoreRecord]:
         case _:
             return
     score = pl.col(column).struct.field(field).alias("score")
-    kept = (pl.col("dropped_by").list.len() == 0).alias("kept")
+    kept = KEPT.alias("kept")
     found = table.scan().select(score, kept).drop_nulls("score").collect()
     yield ScoreRecord(
         column=name,

@@ -21,7 +21,7 @@ from soupstock.engine.set_wise import run_set_wise
 from soupstock.engine.tally import Tally
 from soupstock.errors import MistakeError, Place, hint, quoted, shown
 from soupstock.project.project import Project, name_of
-from soupstock.rows.rows import AFTER, BEFORE, Columns
+from soupstock.rows.rows import AFTER, BEFORE, KEPT, Columns
 from soupstock.rows.sources import scanned
 from soupstock.rows.table import PART_ROWS, Table, save
 from soupstock.runs.decontamination_records import decontamination_records
@@ -31,7 +31,6 @@ from soupstock.spec.fields import RESERVED
 from soupstock.spec.loader import load
 from soupstock.steps.step import SetWise, Step
 
-_KEPT = pl.col("dropped_by").list.len() == 0
 _MARKS = {name: AFTER[name] for name in ("twin", "similarity", "dropped_by")}
 
 
@@ -233,13 +232,13 @@ def _write(table: Table, rows: _Rows, made: Columns, output: Path, dropped: Path
     def good() -> Iterator[pl.DataFrame]:
         nonlocal kept
         for frame in table.frames():
-            part = frame.filter(_KEPT)
+            part = frame.filter(KEPT)
             kept += part.height
             yield named(part, columns)
 
     save(output, columns, good())
     plain = {name: dtype for name, dtype in columns.items() if name not in _MARKS}
-    bad = (frame.filter(~_KEPT) for frame in table.frames())
+    bad = (frame.filter(~KEPT) for frame in table.frames())
     marked = {**plain, **_MARKS}
     save(
         dropped,

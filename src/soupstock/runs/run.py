@@ -26,6 +26,7 @@ from soupstock.inference.client import Client
 from soupstock.inference.servers.pool import Servers
 from soupstock.inference.store import Store
 from soupstock.reports.notebook import glance
+from soupstock.rows.rows import KEPT
 from soupstock.rows.table import Table
 from soupstock.runs.results import write_results
 
@@ -77,7 +78,7 @@ class Run:
     @property
     def kept(self) -> pl.DataFrame:
         """The rows that no step dropped."""
-        return self.rows.filter(pl.col("dropped_by").list.len() == 0)
+        return self.rows.filter(KEPT)
 
     @property
     def dataset(self) -> Path | None:
