@@ -1,4 +1,4 @@
-"""Vectors come from a model server, through the store, or a row says why it has none."""
+"""Vectors come from a model server, through the cache, or a row says why it has none."""
 
 from typing import Any
 

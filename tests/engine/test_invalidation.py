@@ -85,7 +85,7 @@ def test_an_edit_asks_again_just_what_it_changes(folder: Folder, server: Server,
     assert len(server.requests) == expected
 
 
-def test_another_judge_asks_the_judge_again_and_nobody_else(folder: Folder, server: Server) -> None:
+def test_another_judge_is_asked_again_and_no_other_model(folder: Folder, server: Server) -> None:
     folder.run()
     server.forget()
     with (folder.root / "pyproject.toml").open("a") as file:

@@ -90,7 +90,7 @@ def fitness_of(run: Run) -> FitnessRecord:
     return judge.fitness
 
 
-def test_a_judge_that_tells_canaries_from_answers_is_fit(folder: Folder) -> None:
+def test_a_judge_that_scores_canaries_lower_passes_its_sanity_check(folder: Folder) -> None:
     with judged_by(folder, good) as server:
         run = folder.run()
         assert server.count == 20 * 3 + 20 * 6
@@ -111,7 +111,9 @@ def test_a_judge_that_tells_canaries_from_answers_is_fit(folder: Folder) -> None
     assert run.manifest.outcome == "complete"
 
 
-def test_a_judge_that_guesses_is_not_fit_and_every_place_says_so(folder: Folder) -> None:
+def test_a_judge_that_guesses_fails_its_sanity_check_and_every_place_says_so(
+    folder: Folder,
+) -> None:
     with judged_by(folder, noisy):
         ended = CliRunner().invoke(main, ["--project", str(folder.root), "run", "mine"])
     assert ended.exit_code == 0, ended.output
@@ -154,7 +156,9 @@ def test_running_again_asks_no_canary_twice_and_says_the_same(folder: Folder) ->
     assert after.files["dataset/README.md"] == before.files["dataset/README.md"]
 
 
-def test_a_judge_that_is_not_fit_ends_the_run_where_it_is_told_to(folder: Folder) -> None:
+def test_a_judge_that_fails_its_sanity_check_ends_the_run_if_the_pipeline_says_so(
+    folder: Folder,
+) -> None:
     folder.replace("pipelines/mine.yaml", "logprobs: false", "logprobs: false\n    on_unfit: stop")
     folder.replace(
         "pipelines/mine.yaml",
@@ -333,7 +337,7 @@ def test_the_answers_to_canaries_are_not_pruned(folder: Folder, tmp_path: Path) 
     assert "0 cached answers are unused by any pipeline or past run" in ended.output
 
 
-def test_the_examination_of_a_judge_is_shown_while_it_goes_on(folder: Folder) -> None:
+def test_the_progress_of_a_sanity_check_is_shown(folder: Folder) -> None:
     lines: list[str] = []
     tables: list[str] = []
 

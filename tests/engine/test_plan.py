@@ -134,7 +134,7 @@ def test_a_pipeline_in_python_is_the_same_plan_as_in_yaml(project: Folder) -> No
     assert [step.title for step in from_python.steps] == [step.title for step in from_yaml.steps]
 
 
-def test_a_mistake_in_a_pipeline_in_python_is_told_without_a_place(project: Folder) -> None:
+def test_a_mistake_in_a_pipeline_in_python_has_no_place(project: Folder) -> None:
     steps = (PYTHON.steps[0], PYTHON.steps[0])
     wrong = PYTHON.model_copy(update={"steps": steps})
     with pytest.raises(MistakeError) as caught:

@@ -1,4 +1,4 @@
-"""Every row that is taken comes out once, in whatever order, with what became of it."""
+"""Every row that is taken leaves the stream once, in any order, kept or with its reasons."""
 
 import asyncio
 import random
@@ -168,7 +168,7 @@ async def test_no_more_rows_are_under_way_than_the_window_and_a_block(tmp_path: 
     assert most <= 100 + 2 * 50
 
 
-async def test_no_rows_are_taken_up_as_long_as_too_many_wait_for_an_earlier_one(
+async def test_no_rows_are_taken_while_too_many_wait_for_an_earlier_one(
     tmp_path: Path,
 ) -> None:
     ended: list[int] = []

@@ -1,4 +1,4 @@
-"""Workers take rows ahead where the store has the answers, and make no other difference."""
+"""Workers take rows ahead if the cache has the answers, and change no result."""
 
 import asyncio
 import dataclasses
@@ -37,9 +37,9 @@ PATIENCE = 60
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Folder, Server]]:
-    """Make a project whose rows fill more than one part, with all of their answers in the store."""
-    folder = Folder(tmp_path_factory.mktemp("stored"))
+def cached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Folder, Server]]:
+    """Make a project whose rows fill more than one part, with all of their answers in the cache."""
+    folder = Folder(tmp_path_factory.mktemp("cached"))
     folder.write(
         PIPELINE,
         f"models: {{writer: test}}\n"
@@ -65,7 +65,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Folder, S
 
 @dataclasses.dataclass
 class Flowed:
-    """What came of a plan's rows."""
+    """The result of a flow."""
 
     rows: bytes
     tallies: list[Tally]
@@ -126,9 +126,9 @@ def is_worker(pid: int) -> bool:
 
 @pytest.mark.parametrize("most", [1, 3])
 async def test_with_workers_rows_and_accounts_are_the_same(
-    stored: tuple[Folder, Server], tmp_path: Path, most: int
+    cached: tuple[Folder, Server], tmp_path: Path, most: int
 ) -> None:
-    plan = stored[0].plan()
+    plan = cached[0].plan()
     alone = await flowed(plan, tmp_path / "alone")
     together = await flowed(plan, tmp_path / "together", most)
     assert together.returned > 0
@@ -137,10 +137,10 @@ async def test_with_workers_rows_and_accounts_are_the_same(
     assert together.asked == alone.asked == 0
 
 
-async def test_what_the_store_lacks_is_asked_once_and_ends_where_it_would_have(
-    stored: tuple[Folder, Server], tmp_path: Path
+async def test_what_the_cache_lacks_is_asked_once_and_ends_where_it_would_have(
+    cached: tuple[Folder, Server], tmp_path: Path
 ) -> None:
-    folder, server = stored
+    folder, server = cached
     plan = folder.plan()
     alone = await flowed(plan, tmp_path / "alone")
     lacking = forget_some(folder, 40)
@@ -162,9 +162,9 @@ def forget_some(folder: Folder, count: int) -> int:
 
 
 async def test_a_worker_that_is_killed_takes_no_row_along(
-    stored: tuple[Folder, Server], tmp_path: Path
+    cached: tuple[Folder, Server], tmp_path: Path
 ) -> None:
-    plan = stored[0].plan()
+    plan = cached[0].plan()
     alone = await flowed(plan, tmp_path / "alone")
     together = await flowed(plan, tmp_path / "together", 1, kills=True)
     assert together.rows == alone.rows
@@ -221,9 +221,9 @@ def test_no_worker_outlives_a_run_that_is_killed(
 
 
 async def test_what_workers_write_holds_no_key(
-    stored: tuple[Folder, Server], monkeypatch: pytest.MonkeyPatch
+    cached: tuple[Folder, Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, server = stored
+    folder, server = cached
     monkeypatch.setenv("TEST_KEY", KEY)
     folder.point_at(server.base_url, api_key_env="TEST_KEY")
     plan = folder.plan()

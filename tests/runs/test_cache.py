@@ -87,6 +87,6 @@ def test_the_command_asks_before_it_removes(folder: Folder) -> None:
     assert answers(folder) == 20
 
 
-def test_a_project_that_asked_nothing_has_no_store_to_show(folder: Folder) -> None:
+def test_a_project_that_asked_nothing_has_no_cache_to_show(folder: Folder) -> None:
     with pytest.raises(MistakeError, match="no model has been asked yet"):
         contents(Project(folder.root))

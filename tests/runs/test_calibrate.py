@@ -74,7 +74,7 @@ def kept(folder: Folder) -> CalibrationRecord:
 
 
 def again(folder: Folder) -> Run:
-    """Run again: all answers are in the store."""
+    """Run again: all answers are in the cache."""
     with Server(judge) as server:
         folder.replace("pyproject.toml", "base_url = ", f'base_url = "{server.base_url}" #')
         return folder.run()

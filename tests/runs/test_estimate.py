@@ -51,7 +51,7 @@ def test_what_trying_the_judge_takes_is_estimated_too(folder: Folder, server: Se
     assert estimate(folder.plan()).calls.high < 30
 
 
-def test_with_everything_in_the_store_nothing_is_to_come(folder: Folder, server: Server) -> None:
+def test_with_everything_in_the_cache_nothing_is_left_to_do(folder: Folder, server: Server) -> None:
     kept = folder.run().manifest.kept
     server.forget()
     told = estimate(folder.plan())

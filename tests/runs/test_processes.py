@@ -72,7 +72,7 @@ def test_the_same_answers_give_the_same_bytes_under_any_hash_seed(
 
 
 @pytest.mark.parametrize("moment", [25, 59])
-def test_a_killed_run_is_taken_up_and_pays_twice_at_most_for_what_was_in_flight(
+def test_a_killed_run_continues_and_pays_twice_only_for_calls_in_flight(
     folder: Folder, server: Server, moment: int
 ) -> None:
     server.delay = testing.between(0.01, 0.03)
@@ -91,7 +91,7 @@ def test_a_killed_run_is_taken_up_and_pays_twice_at_most_for_what_was_in_flight(
 
 
 @pytest.mark.slow
-def test_runs_of_two_pipelines_share_one_store_at_the_same_time(
+def test_runs_of_two_pipelines_share_one_cache_at_the_same_time(
     folder: Folder, server: Server
 ) -> None:
     server.delay = 0.02

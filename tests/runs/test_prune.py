@@ -228,7 +228,7 @@ def test_decontamination_and_selection_apply_too(folder: Folder) -> None:
 LIMITS = ("min: 10", "max: 16390")
 
 
-def test_more_rows_than_a_batch_are_each_looked_at_once(folder: Folder) -> None:
+def test_more_rows_than_a_batch_are_each_read_once(folder: Folder) -> None:
     count = 2 * PART_ROWS + 100
     filters = [f"  - filter:\n      - number: {{column: n, {end}}}\n" for end in LIMITS]
     steps = f"{filters[0]}  - dedup: text\n    method: exact\n{filters[1]}"

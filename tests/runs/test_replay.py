@@ -50,7 +50,7 @@ SPLIT = "    configs: {sft: {schema: Conversation}, raw: {}}\n    splits: {test:
 DEDUP = "  - dedup: instruction\n  - judge: quality"
 
 
-def test_a_run_comes_out_the_same_and_nobody_is_asked(
+def test_a_replay_gives_the_same_rows_and_asks_no_model(
     folder: Folder, run: Run, server: Server
 ) -> None:
     asked = server.count
@@ -106,7 +106,7 @@ def test_files_that_came_or_went_are_named(folder: Folder, run: Run) -> None:
     ]
 
 
-def test_hashes_that_were_made_to_fit_do_not_help(folder: Folder, run: Run) -> None:
+def test_hashes_that_were_changed_to_match_do_not_help(folder: Folder, run: Run) -> None:
     from soupstock.artifacts import manifest
     from soupstock.artifacts.files import sha256
 
@@ -136,7 +136,7 @@ def test_numbers_and_texts_in_the_manifest_are_verified_too(folder: Folder, run:
     assert cause.startswith("it cannot be made again: its pipeline in the manifest")
 
 
-def test_answers_that_the_store_lacks_are_named_by_step_and_row(folder: Folder, run: Run) -> None:
+def test_answers_that_the_cache_lacks_are_named_by_step_and_row(folder: Folder, run: Run) -> None:
     with sqlite3.connect(folder.root / "runs" / "calls.sqlite") as store:
         (table,) = store.execute("select name from sqlite_master where type = 'table'").fetchone()
         before = store.execute(f"select count(*) from {table}").fetchone()[0]  # noqa: S608

@@ -109,7 +109,7 @@ def test_a_row_that_always_fails_is_named_and_blocks_no_other(
     assert failed.height == sum(f.rows for step in run.manifest.steps for f in step.failures)
 
 
-def test_failures_are_never_stored_so_the_next_run_asks_for_them_again(
+def test_failures_are_never_cached_so_the_next_run_asks_again(
     folder: Folder, server: Server
 ) -> None:
     folder.point_at(server.base_url, attempts=1)

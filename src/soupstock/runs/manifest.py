@@ -80,12 +80,7 @@ def waits(plan: Plan, review: ReviewRecord | None) -> bool:
 
 def manifest_of(flow: FlowAccount, client: Account, timing: TimingRecord, table: Table) -> Manifest:
     """Put together a run's manifest, without its dataset and the hashes of its files."""
-    plan, tallies = flow.plan, flow.tallies
-    failures = _failures(table)
-    steps = tuple(
-        step_record(number, tally, step, failures.get(tally.label, ()))
-        for number, (tally, step) in enumerate(zip_longest(tallies, plan.steps), 1)
-    )
+    plan, steps = flow.plan, _step_records(flow, table)
     reason = _shortfall(flow, client)
     return Manifest(
         soupstock=__version__,
@@ -98,14 +93,12 @@ def manifest_of(flow: FlowAccount, client: Account, timing: TimingRecord, table:
         schemas=plan.parts("schema"),
         filters=plan.parts("filter"),
         models=tuple(_hashed(record) for record in plan.model_records()),
-        source=SourceRecord(
-            kind=plan.source.kind, rows=flow.source_rows, sha256=plan.source.sha256
-        ),
+        source=_source(flow),
         outcome="partial" if reason else "complete",
         reason=reason,
         steps=steps,
         rows=flow.source_rows,
-        kept=tallies[-1].kept,
+        kept=flow.tallies[-1].kept,
         scores=tuple(found for step in plan.steps for found in _scores(step, table)),
         judges=tuple(found for step in plan.steps for found in _judges(step, flow.checks, table)),
         review=review_of(flow),
@@ -117,6 +110,19 @@ def manifest_of(flow: FlowAccount, client: Account, timing: TimingRecord, table:
         timing=timing,
         **_totals(steps),
     )
+
+
+def _step_records(flow: FlowAccount, table: Table) -> tuple[StepRecord, ...]:
+    failures = _failures(table)
+    return tuple(
+        step_record(number, tally, step, failures.get(tally.label, ()))
+        for number, (tally, step) in enumerate(zip_longest(flow.tallies, flow.plan.steps), 1)
+    )
+
+
+def _source(flow: FlowAccount) -> SourceRecord:
+    source = flow.plan.source
+    return SourceRecord(kind=source.kind, rows=flow.source_rows, sha256=source.sha256)
 
 
 def _totals(steps: Sequence[StepRecord]) -> dict[str, Any]:

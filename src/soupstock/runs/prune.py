@@ -15,7 +15,7 @@ import polars as pl
 
 from soupstock import __version__, spec
 from soupstock.artifacts.files import sha256
-from soupstock.artifacts.manifest import PruningRecord
+from soupstock.artifacts.manifest import PruningRecord, StepRecord
 from soupstock.engine.frames import prune_frame
 from soupstock.engine.set_wise import run_set_wise
 from soupstock.engine.tally import Tally
@@ -80,16 +80,18 @@ def prune(pruning: Pruning, project: Project, pipeline: str) -> PruneResult:
         columns=dict(columns),
         rows=rows.count,
         kept=kept,
-        steps=tuple(
-            step_record(number, tally, step)
-            for number, (tally, step) in enumerate(zip(tallies, steps, strict=True), 1)
-        ),
+        steps=_step_records(steps, tallies),
         decontamination=tuple(decontamination_records(steps)),
         seconds=round(time.monotonic() - began, 3),
     )
     text = account.model_dump_json(indent=2)
     output.with_suffix(".json").write_text(f"{text}\n", encoding="utf-8")
     return PruneResult(output, dropped, account)
+
+
+def _step_records(steps: Sequence[Step], tallies: Sequence[Tally]) -> tuple[StepRecord, ...]:
+    pairs = enumerate(zip(tallies, steps, strict=True), 1)
+    return tuple(step_record(number, tally, step) for number, (tally, step) in pairs)
 
 
 def _work_folder(output: Path) -> "tempfile.TemporaryDirectory[str]":
