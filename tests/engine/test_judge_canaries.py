@@ -111,7 +111,7 @@ def test_a_judge_that_scores_canaries_lower_passes_its_sanity_check(folder: Fold
     assert run.manifest.outcome == "complete"
 
 
-def test_a_judge_that_guesses_fails_its_sanity_check_and_every_place_says_so(
+def test_a_judge_that_guesses_fails_and_every_place_says_so(
     folder: Folder,
 ) -> None:
     with judged_by(folder, noisy):
@@ -156,7 +156,7 @@ def test_running_again_asks_no_canary_twice_and_says_the_same(folder: Folder) ->
     assert after.files["dataset/README.md"] == before.files["dataset/README.md"]
 
 
-def test_a_judge_that_fails_its_sanity_check_ends_the_run_if_the_pipeline_says_so(
+def test_a_judge_that_fails_ends_the_run_if_the_pipeline_says_so(
     folder: Folder,
 ) -> None:
     folder.replace("pipelines/mine.yaml", "logprobs: false", "logprobs: false\n    on_unfit: stop")
