@@ -27,13 +27,14 @@ from soupstock.inference.store import Store
 from soupstock.project.recorded import RecordedProject
 from soupstock.reports.card.card import render_card
 from soupstock.rows.rows import Row
+from soupstock.rows.shards import write_dataset
 from soupstock.rows.table import Table
 from soupstock.runs.dataset_record import record_of
 from soupstock.runs.lookup import UNASKED, Lookup
 from soupstock.runs.results import samples_of
 from soupstock.runs.run import first_rows, next_rows
 from soupstock.spec.fields import Record
-from soupstock.steps.publish import Publication, write
+from soupstock.steps.publish import Publication
 from soupstock.steps.step import RowWise, Step
 
 RESULT = "replay.json"
@@ -200,7 +201,7 @@ def _write(planned: Plan, said: Manifest, table: Table, place: Path) -> None:
     step, bound = planned.steps[-1].spec, planned.steps[-1].bound
     if not (isinstance(step, spec.Publish) and isinstance(bound, Publication)):
         return
-    written = write(bound, table, place)
+    written = write_dataset(bound.shapes, bound.splits, table, place)
     if written is None:
         return
     dataset = record_of(written, bound, place, license=step.license, language=step.language)

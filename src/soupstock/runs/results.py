@@ -19,12 +19,13 @@ from soupstock.inference.client import Client
 from soupstock.reports.card.card import render_card
 from soupstock.reports.page.page import write_report
 from soupstock.rows.rows import Row
+from soupstock.rows.shards import write_dataset
 from soupstock.rows.table import Table
 from soupstock.runs import calibration
 from soupstock.runs.dataset_record import record_of
 from soupstock.runs.manifest import manifest_of, review_of, waits
 from soupstock.steps.filter import Filtering
-from soupstock.steps.publish import Publication, write
+from soupstock.steps.publish import Publication
 
 
 def write_results(
@@ -69,7 +70,7 @@ def _dataset(flow: Flow, table: Table, place: Path) -> DatasetRecord | None:
         return None
     if waits(flow.plan, review_of(flow)):
         return None
-    written = write(bound, table, place)
+    written = write_dataset(bound.shapes, bound.splits, table, place)
     if written is None:
         return None
     return record_of(written, bound, place, license=step.license, language=step.language)
