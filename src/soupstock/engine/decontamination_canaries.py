@@ -55,7 +55,7 @@ async def detect(
     """Take edits of so many items through the step, and ask about pairs of items."""
     kinds = {
         kind: [
-            step.decided(_row(kind, n, question), text, found)
+            step.decide(_row(kind, n, question), text, found)
             for n, (text, found) in enumerate(zip(edited, step.detector.find(edited), strict=True))
         ]
         for kind, edited in planted(step.items, most).items()
@@ -83,7 +83,7 @@ async def _taken(
     def keep(_: int, row: Row) -> None:
         ended[row["id"]] = row
 
-    stage = Stage(tally.label, step=step.told)
+    stage = Stage(tally.label, step=step.ask_model)
     await Stream([stage], client, keep, [tally]).run(_block(rows))
     return ended
 
