@@ -1,8 +1,8 @@
-"""Check answers by rule, and pick the shortest that is right. Asks no model."""
+"""Check answers by rule, and pick the shortest right one. Asks no model."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any
 
 import polars as pl
 
@@ -12,6 +12,13 @@ from soupstock.errors import MistakeError, Place, quoted
 from soupstock.judging import formulas, function_calls
 from soupstock.judging.answers import Check, Finding, same_line, same_value
 from soupstock.judging.sandbox import Limits, tested
+from soupstock.judging.shorter_answers import (
+    Saving,
+    SizedText,
+    counts_of,
+    savings_of,
+    sentences,
+)
 from soupstock.rows.rows import Columns, Row, flatten
 from soupstock.steps.chapter import Chapter, RowStep
 from soupstock.steps.columns import check_new, type_at
@@ -29,17 +36,19 @@ _FIELDS: Mapping[str, pl.DataType] = {
     "faults": pl.List(pl.String),
     "results": pl.List(pl.String),
 }
-"""What was found: for each answer whether it is right and what is wrong; the shortest right one."""
+"""The column's fields: whether each answer is right, else why not, and the shortest right one."""
 
-Unit = Literal["tokens", "characters"]
+_NEEDS = {
+    "number": "answer",
+    "math": "answer",
+    "exact": "answer",
+    "tests": "tests",
+    "call": "tools",
+}
+"""The key that names what each rule compares answers with."""
 
-
-class Saving(NamedTuple):
-    """How long an answer was, and the shorter one that is as right."""
-
-    unit: Unit
-    before: int
-    after: int
+_RUN = ("math", "tests", "stubs")
+"""What runs in a process of its own, with limits."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +57,20 @@ class Verification(RowWise):
 
     column: str
     answers: str
-    """The column of a text, or of several."""
+    """The column of the answer, or of several."""
     right: tuple[str, ...]
-    """The columns that they are held against."""
+    """The columns that answers are compared with."""
     check: Check
     than: str | None = None
-    """The column of a text than which they have to be shorter."""
+    """The column of the text that answers must be shorter than."""
     tokens: str | None = None
-    """The column that says how many tokens each answer has; without it characters are counted."""
+    """The column of the number of tokens of each answer; None counts characters."""
     than_tokens: str | None = None
-    """The column that says how many the longer one has."""
+    """The column of the number of tokens of the longer text."""
     library: bytes = b""
-    """The version of the library that checks, where one does."""
+    """The version of the library that checks, if one does."""
     is_slow: bool = False
-    """Whether a check takes long: then it waits until all rows are there."""
+    """Whether a check takes long."""
 
     @property
     def label(self) -> str:
@@ -75,7 +84,7 @@ class Verification(RowWise):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The columns that are read."""
+        """The columns that the step reads."""
         some = (self.answers, *self.right, self.than, self.tokens, self.than_tokens)
         return tuple(path for path in some if path)
 
@@ -84,181 +93,21 @@ class Verification(RowWise):
         yield self.library
 
     def stage(self, step: Step, account: Account) -> Stage:
-        """Check the answers of each row, and count what shorter ones save."""
+        """Check the answers of each row, and count what shorter answers save."""
 
         def check(rows: list[Row]) -> list[Row]:
             made = verify_rows(self, rows)
             for row in made:
                 if row[self.column]:
-                    account.counts.update(_counted(saving_of(self, row)))
-            account.notes[:] = savings_told(account.counts)
+                    account.counts.update(counts_of(saving_of(self, row)))
+            account.notes[:] = sentences(account.counts)
             return made
 
         return Stage(step.title, check=check)
 
     def figures(self, counts: Mapping[str, int]) -> Mapping[str, Any]:
-        """Say what shorter answers saved."""
-        return {"savings": tuple(SavingRecord(**one._asdict()) for one in saved(counts))}
-
-
-@dataclass(frozen=True)
-class _Text:
-    """An answer, or the one that it has to be shorter than."""
-
-    text: str
-    tokens: int | None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """What the shortest one is chosen by."""
-        return (self.tokens or 0, len(self.text))
-
-    def shorter(self, other: "_Text") -> Saving | None:
-        """Say what another text saves: tokens where they are known, else characters."""
-        if self.tokens and other.tokens:
-            saving = Saving("tokens", self.tokens, other.tokens)
-        else:
-            saving = Saving("characters", len(self.text), len(other.text))
-        return saving if saving.after < saving.before else None
-
-
-def verify_rows(step: Verification, rows: Sequence[Row]) -> list[Row]:
-    """Add the column to a block of rows."""
-    told = [flatten(row, step.reads) for row in rows]
-    answers = [_texts(step, values) for values in told]
-    asked = [
-        (answer.text, *(str(values[path]) for path in step.right))
-        for values, texts in zip(told, answers, strict=True)
-        for answer in texts
-    ]
-    findings = iter(step.check(asked))
-    made = []
-    for row, values, texts in zip(rows, told, answers, strict=True):
-        own = [next(findings) for _ in texts]
-        made.append(row | {step.column: _found(step, texts, own, _than(step, values))})
-    return made
-
-
-def _texts(step: Verification, values: Mapping[str, Any]) -> list[_Text]:
-    told, counts = values[step.answers], values[step.tokens] if step.tokens else None
-    texts = told if isinstance(told, list) else [told]
-    counts = counts if isinstance(counts, list) else [counts] * len(texts)
-    known = [count or None for count in counts]
-    if None in known:
-        # Lengths in different units cannot be compared.
-        known = [None] * len(texts)
-    pairs = zip(texts, known, strict=True)
-    return [_Text(text, count) for text, count in pairs if isinstance(text, str)]
-
-
-def _than(step: Verification, values: Mapping[str, Any]) -> _Text | None:
-    if step.than is None:
-        return None
-    return _Text(values[step.than] or "", values[step.than_tokens] if step.than_tokens else None)
-
-
-def _found(
-    step: Verification, texts: Sequence[_Text], findings: Sequence[Finding], than: _Text | None
-) -> Mapping[str, Any] | None:
-    if not texts:
-        return None
-    faults = [finding.fault for finding in findings]
-    if than is not None:
-        faults = [
-            fault or (None if than.shorter(text) else "not shorter")
-            for text, fault in zip(texts, faults, strict=True)
-        ]
-    right = [place for place, fault in enumerate(faults) if fault is None]
-    place = min(right, key=lambda one: texts[one].size, default=None)
-    shortest = None if place is None else texts[place]
-    saving = than.shorter(shortest) if than and shortest else None
-    return {
-        "passed": [fault is None for fault in faults],
-        "pass_rate": len(right) / len(texts),
-        "shortest": shortest and shortest.text,
-        "place": None if place is None else place + 1,
-        "saved": saving and 1 - saving.after / saving.before,
-        "faults": faults,
-        "results": [finding.result for finding in findings],
-        **({"tokens": shortest and shortest.tokens} if step.tokens else {}),
-    }
-
-
-def saving_of(step: Verification, row: Row) -> Saving | None:
-    """Say what was saved in a row that was verified."""
-    found = row[step.column]
-    than = _than(step, flatten(row, step.reads))
-    if than is None or not found or found["shortest"] is None:
-        return None
-    return than.shorter(_Text(found["shortest"], found.get("tokens")))
-
-
-class Saved(NamedTuple):
-    """What shorter answers saved, in one unit, of all rows that have one."""
-
-    unit: Unit
-    rows: int
-    before: int
-    """How long the answers were, all together."""
-    after: int
-
-
-ROWS = "rows"
-"""The count of rows that were verified."""
-
-
-def _counted(saving: Saving | None) -> Mapping[str, int]:
-    """Count a row that was verified, and what was saved in it."""
-    if saving is None:
-        return {ROWS: 1}
-    unit = saving.unit
-    return {
-        ROWS: 1,
-        f"{unit} {ROWS}": 1,
-        f"{unit} before": saving.before,
-        f"{unit} after": saving.after,
-    }
-
-
-def saved(counts: Mapping[str, int]) -> list[Saved]:
-    """Return what was saved, by unit."""
-    return [
-        Saved(unit, rows, counts[f"{unit} before"], counts[f"{unit} after"])
-        for unit in get_args(Unit)
-        if (rows := counts.get(f"{unit} {ROWS}", 0))
-    ]
-
-
-SMALL_STUDENTS = (
-    "small students may learn less from steps that are left out: compare with the long ones first"
-)
-
-
-def savings_told(counts: Mapping[str, int]) -> list[str]:
-    """Say how much shorter answers were made, where that was asked."""
-    return [
-        f"{one.rows:,} of {counts[ROWS]:,} rows have a shorter answer that is right:"
-        f" {one.after:,} {one.unit} in all instead of {one.before:,}, which saves"
-        f" {1 - one.after / one.before:.0%}{_BY[one.unit]} ({SMALL_STUDENTS})"
-        for one in saved(counts)
-    ]
-
-
-_BY: Mapping[Unit, str] = {"tokens": ", as the model's server counts them", "characters": ""}
-
-
-_NEEDS = {
-    "number": "answer",
-    "math": "answer",
-    "exact": "answer",
-    "tests": "tests",
-    "call": "tools",
-}
-"""What each rule holds answers against."""
-
-
-_RUN = ("math", "tests", "stubs")
-"""What is run in a process of its own, with limits."""
+        """Return what shorter answers save."""
+        return {"savings": tuple(SavingRecord(**one._asdict()) for one in savings_of(counts))}
 
 
 def bind(step: spec.Verify, columns: Columns, at: At, context: Context) -> Step:  # noqa: ARG001
@@ -266,7 +115,7 @@ def bind(step: spec.Verify, columns: Columns, at: At, context: Context) -> Step:
     check_new(step.verify, columns, at("verify"))
     key = _NEEDS[step.by]
     if getattr(step, key) is None:
-        problem = f"`by: {step.by}` needs `{key}`: the column to hold the answers against"
+        problem = f"`by: {step.by}` needs `{key}`: the column to compare the answers with"
         raise MistakeError(problem, at("by") or at("verify"))
     keys = [key, *(["stubs"] if step.by == "call" and step.stubs else [])]
     _check_columns(step, keys, columns, at)
@@ -295,7 +144,7 @@ def _check_columns(step: spec.Verify, keys: Sequence[str], columns: Columns, at:
     for one in keys:
         path = getattr(step, one)
         if type_at(path, columns, at(one)).is_nested():
-            raise MistakeError(f"{quoted(path)} is no text and no number", at(one))
+            raise MistakeError(f"{quoted(path)} holds neither a text nor a number", at(one))
     if step.than is not None:
         _check_text(step.than, columns, at("than"))
     if step.tokens is not None:
@@ -303,7 +152,7 @@ def _check_columns(step: spec.Verify, keys: Sequence[str], columns: Columns, at:
 
 
 def _than_tokens(step: spec.Verify, columns: Columns, at: At) -> str | None:
-    """Find the count of the longer answer's tokens beside it; raises MistakeError."""
+    """Find the column of the longer text's number of tokens; raises MistakeError."""
     if step.tokens is None or step.than is None:
         return None
     path = step.than.removesuffix("shortest") + "tokens"
@@ -311,7 +160,7 @@ def _than_tokens(step: spec.Verify, columns: Columns, at: At) -> str | None:
         _check_count(path, columns, at("than"))
     except MistakeError as error:
         problem = (
-            f"{quoted(step.than)} is not known to have so many tokens: name the `shortest` of a"
+            f"no column says how many tokens {quoted(step.than)} has: name the `shortest` of a"
             " verify step that has `tokens`, too"
         )
         raise MistakeError(problem, at("than")) from error
@@ -320,14 +169,14 @@ def _than_tokens(step: spec.Verify, columns: Columns, at: At) -> str | None:
 
 def _check_count(path: str, columns: Columns, place: Place | None) -> None:
     if type_at(path, columns, place) not in (pl.Int64(), pl.List(pl.Int64)):
-        raise MistakeError(f"{quoted(path)} is no number of tokens", place)
+        raise MistakeError(f"{quoted(path)} does not hold numbers of tokens", place)
 
 
 def _check_text(path: str, columns: Columns, place: Place | None, *, is_list: bool = False) -> None:
     allowed = (pl.String(), pl.List(pl.String)) if is_list else (pl.String(),)
     if type_at(path, columns, place) not in allowed:
-        several = " and no list of texts" if is_list else ""
-        raise MistakeError(f"{quoted(path)} is no text{several}", place)
+        texts = "neither a text nor a list of texts" if is_list else "no text"
+        raise MistakeError(f"{quoted(path)} holds {texts}", place)
 
 
 def _check(step: spec.Verify, limits: Limits, at: At) -> Check:
@@ -348,10 +197,86 @@ def _check(step: spec.Verify, limits: Limits, at: At) -> Check:
 def _compared(is_same: Callable[[str, str], bool]) -> Check:
     def check(asked: Sequence[tuple[str, ...]]) -> Sequence[Finding]:
         return [
-            Finding(None if is_same(said, right) else formulas.ANOTHER) for said, right in asked
+            Finding(None if is_same(answer, right) else formulas.ANOTHER) for answer, right in asked
         ]
 
     return check
+
+
+def verify_rows(step: Verification, rows: Sequence[Row]) -> list[Row]:
+    """Add the column to a block of rows."""
+    read = [flatten(row, step.reads) for row in rows]
+    answers = [_texts(step, values) for values in read]
+    asked = [
+        (answer.text, *(str(values[path]) for path in step.right))
+        for values, texts in zip(read, answers, strict=True)
+        for answer in texts
+    ]
+    findings = iter(step.check(asked))
+    made = []
+    for row, values, texts in zip(rows, read, answers, strict=True):
+        own = [next(findings) for _ in texts]
+        made.append(row | {step.column: _found(step, texts, own, _longer(step, values))})
+    return made
+
+
+def _texts(step: Verification, values: Mapping[str, Any]) -> list[SizedText]:
+    value, counts = values[step.answers], values[step.tokens] if step.tokens else None
+    texts = value if isinstance(value, list) else [value]
+    counts = counts if isinstance(counts, list) else [counts] * len(texts)
+    known = [count or None for count in counts]
+    if None in known:
+        # Lengths in different units cannot be compared.
+        known = [None] * len(texts)
+    pairs = zip(texts, known, strict=True)
+    return [SizedText(text, count) for text, count in pairs if isinstance(text, str)]
+
+
+def _longer(step: Verification, values: Mapping[str, Any]) -> SizedText | None:
+    if step.than is None:
+        return None
+    return SizedText(
+        values[step.than] or "", values[step.than_tokens] if step.than_tokens else None
+    )
+
+
+def _found(
+    step: Verification,
+    texts: Sequence[SizedText],
+    findings: Sequence[Finding],
+    than: SizedText | None,
+) -> Mapping[str, Any] | None:
+    if not texts:
+        return None
+    faults = [finding.fault for finding in findings]
+    if than is not None:
+        faults = [
+            fault or (None if than.saving(text) else "not shorter")
+            for text, fault in zip(texts, faults, strict=True)
+        ]
+    right = [place for place, fault in enumerate(faults) if fault is None]
+    place = min(right, key=lambda one: texts[one].size, default=None)
+    shortest = None if place is None else texts[place]
+    saving = than.saving(shortest) if than and shortest else None
+    return {
+        "passed": [fault is None for fault in faults],
+        "pass_rate": len(right) / len(texts),
+        "shortest": shortest and shortest.text,
+        "place": None if place is None else place + 1,
+        "saved": saving and saving.share,
+        "faults": faults,
+        "results": [finding.result for finding in findings],
+        **({"tokens": shortest and shortest.tokens} if step.tokens else {}),
+    }
+
+
+def saving_of(step: Verification, row: Row) -> Saving | None:
+    """Return what the shorter answer of a verified row saves; None if there is none."""
+    found = row[step.column]
+    than = _longer(step, flatten(row, step.reads))
+    if than is None or not found or found["shortest"] is None:
+        return None
+    return than.saving(SizedText(found["shortest"], found.get("tokens")))
 
 
 def makes(step: spec.Verify) -> Made:
@@ -360,32 +285,34 @@ def makes(step: spec.Verify) -> Made:
 
 
 def describe(step: spec.Verify, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
-    """Say how answers were checked, and what shorter ones saved."""
+    """Describe how answers were checked, and what shorter ones save."""
     notes = " ".join(record.notes)
     column = code(step.column, LONGEST)
-    return f"each of {column} was checked {_how(step)}: {code(step.verify)}. {notes}".rstrip()
+    return (
+        f"{column} was checked: {_how(step)}. The result is {code(step.verify)}. {notes}".rstrip()
+    )
 
 
 def _how(step: spec.Verify) -> str:
     match step.by:
         case "number":
-            return f"by whether its last number is worth {code(step.answer or '')}"
+            return f"an answer's last number must equal {code(step.answer or '')}"
         case "math":
             return (
-                f"by whether its last number or formula is worth {code(step.answer or '')}, as"
+                f"an answer's last number or formula must equal {code(step.answer or '')}, as"
                 " math-verify computes it"
             )
         case "exact":
-            return f"by whether its last line is {code(step.answer or '')}"
+            return f"an answer's last line must be {code(step.answer or '')}"
         case "tests":
-            return f"by running its Python code against the tests in {code(step.tests or '')}"
+            return f"an answer's Python code must pass the tests in {code(step.tests or '')}"
         case "call":
-            return f"by whether it calls functions of {code(step.tools or '')} as they are declared"
+            return f"an answer must call functions of {code(step.tools or '')} as they are declared"
 
 
-def chapter(step: spec.Verify, at: RowStep) -> Chapter:
-    """Tell what was found."""
-    return Chapter(value=at.row[step.verify], passages=at.cells([step.verify]))
+def chapter(step: spec.Verify, row_step: RowStep) -> Chapter:
+    """Tell the result."""
+    return Chapter(value=row_step.row[step.verify], passages=row_step.cells([step.verify]))
 
 
 VERB = Verb(spec.Verify, bind, makes, not_for_files, describe, chapter)
