@@ -11,7 +11,7 @@ from soupstock.cli.main import main
 from soupstock.errors import MistakeError
 from soupstock.inference.budget import Budget
 from soupstock.project.project import Project
-from soupstock.reports.filter_figures import look
+from soupstock.reports.filter_figures import figures_of
 from soupstock.reports.life import Life, explain
 from soupstock.runs.run import Run
 from soupstock.testing import Request, Server, imitation
@@ -59,7 +59,7 @@ def test_a_kept_rows_life_has_a_chapter_for_each_step(folder: Folder, run: Run) 
     assert life.row["answer"] in judge.messages[-1]["content"]
     assert judge.value == life.row["quality"]
     score = life.row["quality"]["score"]
-    assert filters.value == {"score(quality)": f"keeps of {score:.3g} (min=0.5)"}
+    assert filters.value == {"score(quality)": f"keeps it: {score:.3g} (min=0.5)"}
     assert publish.title == "publish: me/mine"
     assert not any(chapter.reasons or chapter.failures for chapter in life.chapters)
     assert life.twin is None
@@ -73,7 +73,7 @@ def test_a_dropped_rows_life_ends_with_the_step_that_dropped_it_and_its_figure(
     last = life.chapters[-1]
     score = life.row["quality"]["score"]
     assert last.reasons == ["filter: score(quality)"]
-    assert last.value == {"score(quality)": f"drops of {score:.3g} (min=0.5)"}
+    assert last.value == {"score(quality)": f"drops it: {score:.3g} (min=0.5)"}
 
 
 def test_every_row_of_a_run_can_be_told_by_its_id_and_by_the_ids_beginning(
@@ -143,7 +143,7 @@ def test_a_failed_verdict_is_told_and_is_no_score(folder: Folder) -> None:
     cause, message = judge.failures[0]
     assert cause == "Unreadable"
     assert message.startswith("the reply is no JSON object")
-    assert filters.value == {"score(quality)": "drops of None (min=0.5)"}
+    assert filters.value == {"score(quality)": "drops it: None (min=0.5)"}
 
 
 def test_a_row_that_a_budget_stopped_says_so(folder: Folder, server: Server) -> None:
@@ -173,19 +173,19 @@ def test_a_filter_that_is_another_by_now_is_not_asked(folder: Folder, server: Se
     told = life_of(folder, row_id).chapters[4].value
     length = len(life_of(folder, row_id).row["answer"])
     assert told == {
-        "length(answer)": f"keeps of {length} (min=5, max=2000)",
-        "short(answer)": f"keeps of {length} (no limits)",
+        "length(answer)": f"keeps it: {length} (min=5, max=2000)",
+        "short(answer)": f"keeps it: {length} (no limits)",
     }
     folder.write("filters/own.py", SHORT + "return pl.col(column).is_null()\n")
     assert life_of(folder, row_id).chapters[4].value == {
-        "length(answer)": f"keeps of {length} (min=5, max=2000)",
+        "length(answer)": f"keeps it: {length} (min=5, max=2000)",
         "short": "(its file has changed since the run)",
     }
     # What is broken by now, or was never of the run, hides nothing of the others.
     folder.write("filters/own.py", "raise ValueError")
     folder.write("filters/new.py", SHORT.replace("short", "length") + "raise ValueError\n")
     assert life_of(folder, row_id).chapters[4].value == {
-        "length(answer)": f"keeps of {length} (min=5, max=2000)",
+        "length(answer)": f"keeps it: {length} (min=5, max=2000)",
         "short": "(its file has changed since the run)",
     }
 
@@ -202,10 +202,10 @@ def test_a_filter_that_is_the_same_and_cannot_be_imported_any_more_says_why(
     run = folder.run()
     assert server.count
     (row_id, *_) = ids(run, IS_KEPT)
-    assert life_of(folder, row_id).chapters[4].value["short(answer)"].startswith("keeps of ")
+    assert life_of(folder, row_id).chapters[4].value["short(answer)"].startswith("keeps it: ")
     folder.write("filters/_limits.py", "raise ValueError\n")
     told = life_of(folder, row_id).chapters[4].value
-    assert told["short"].startswith("(it cannot be asked any more: ")
+    assert told["short"].startswith("(it can no longer be applied: ")
 
 
 def test_a_typed_answer_and_several_answers_are_told_whole(folder: Folder, server: Server) -> None:
@@ -226,9 +226,9 @@ def mistake_of(folder: Folder, row_id: str, name: str = "mine") -> str:
 
 
 def test_what_cannot_be_told_is_one_line(folder: Folder, run: Run) -> None:
-    assert mistake_of(folder, "zz") == "no row's id begins with 'zz'"
-    assert mistake_of(folder, "\x1b[2J") == "no row's id begins with '\\x1b[2J'"
-    assert mistake_of(folder, "").startswith("several rows' ids begin with '': ")
+    assert mistake_of(folder, "zz") == "no row has an id that begins with 'zz'"
+    assert mistake_of(folder, "\x1b[2J") == "no row has an id that begins with '\\x1b[2J'"
+    assert mistake_of(folder, "").startswith("several rows have an id that begins with '': ")
     assert mistake_of(folder, "0", "chat") == "chat has not been run yet: soupstock run chat"
     assert mistake_of(folder, "0", "mnie") == "no pipeline is called 'mnie'; did you mean 'mine'?"
     row_id = run.rows["id"][0]
@@ -290,15 +290,15 @@ FRAME = pl.DataFrame({"a": ["four"], "n": [3], "tags": [["x", "y"]], "is_new": [
 def test_a_condition_is_taken_apart_into_the_figures_that_it_compares(
     keep: pl.Expr, answer: object, figures: list[str]
 ) -> None:
-    (seen,) = look([keep], FRAME)
+    (seen,) = figures_of([keep], FRAME)
     assert seen.keeps is answer
     assert seen.figures == figures
 
 
 def test_several_filters_are_asked_at_once() -> None:
     keeps = [pl.col("n") > 5, pl.col("a") == "four"]
-    assert [(seen.keeps, seen.figures) for seen in look(keeps, FRAME)] == [
+    assert [(seen.keeps, seen.figures) for seen in figures_of(keeps, FRAME)] == [
         (False, ["3"]),
         (True, ["'four'"]),
     ]
-    assert look([], FRAME) == []
+    assert figures_of([], FRAME) == []
