@@ -247,7 +247,7 @@ def test_datasets_loads_the_splits_and_the_card_says_what_is_in_them(
     card = (run.folder / "dataset" / "README.md").read_text()
     assert "in the splits `train` (100), `test` (60) and `validation` (40)" in card
     assert "| `default` | `Conversation` | `test` | 60 |" in card
-    assert "an equal share of each value of `kind`" in card
+    assert "in the same shares for each value of `kind`" in card
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ from soupstock.artifacts.judges import (
     IntervalRecord,
     JudgeRecord,
     JuryRecord,
+    MemberRecord,
 )
-from soupstock.artifacts.manifest import Manifest, ModelRecord
+from soupstock.artifacts.manifest import Manifest
 from soupstock.inference.servers.weights import SMOLLM2
 from soupstock.reports.card.tables import cell, count
-from soupstock.text.markdown import Markdown, listed, prose, table
+from soupstock.text.markdown import Markdown, joined, listed, prose, table
 
 CORRUPTIONS = {
     "empty": "an empty text",
@@ -40,12 +41,13 @@ def judge_paragraphs(manifest: Manifest) -> Iterator[Markdown]:
     """Yield, for each judge, how far its scores can be trusted; nothing without a judge."""
     for judge in manifest.judges:
         if judge.models:
-            yield from _judge(judge, [m for m in manifest.models if m.role in judge.models])
+            yield from _judge(judge)
         if judge.calibration is not None:
             yield from _calibration(judge.column, judge.calibration)
+    yield from _cautions(manifest)
 
 
-def _judge(judge: JudgeRecord, models: list[ModelRecord]) -> Iterator[Markdown]:
+def _judge(judge: JudgeRecord) -> Iterator[Markdown]:
     if judge.fitness is not None:
         yield from _fitness(judge.column, judge.fitness)
     if judge.orders is not None:
@@ -54,18 +56,28 @@ def _judge(judge: JudgeRecord, models: list[ModelRecord]) -> Iterator[Markdown]:
         yield Markdown(f"{cell(judge.column)}: {bias}")
     if judge.jury is not None:
         yield from _jury(judge.column, judge.jury)
-    is_measured = judge.calibration is not None and not judge.calibration.void
-    for model in {one.model: one for one in models}.values():
-        if model.model == SMOLLM2.model:
+
+
+def _cautions(manifest: Manifest) -> Iterator[Markdown]:
+    """Warn of each model that cannot judge, or that was not compared with people."""
+    columns: dict[str, list[Markdown]] = {}
+    for judge in manifest.judges:
+        is_measured = judge.calibration is not None and not judge.calibration.void
+        names = {model.model for model in manifest.models if model.role in judge.models}
+        for name in sorted(names):
+            if name == SMOLLM2.model or not is_measured:
+                columns.setdefault(name, []).append(cell(judge.column))
+    for name, where in columns.items():
+        if name == SMOLLM2.model:
             yield Markdown(
-                f"**{cell(model.model)} cannot judge.** It is too small to distinguish a good"
-                " answer from an empty one. Its scores show that the pipeline works; they do not"
-                " measure quality."
+                f"**{cell(name)} cannot judge.** It is too small to distinguish a good answer from"
+                " an empty one. Its scores show that the pipeline works; they do not measure"
+                " quality."
             )
-        elif not is_measured:
+        else:
             yield Markdown(
-                f"**{cell(model.model)} has not been measured against people.** Its scores are one"
-                " model's opinion."
+                f"**{cell(name)} has not been measured against people.** Its scores in"
+                f" {joined(where)} are one model's opinion."
             )
 
 
@@ -106,12 +118,17 @@ def _jury(column: str, found: JuryRecord) -> Iterator[Markdown]:
             cell(member.role),
             count(member.scores),
             Markdown(_interval(member.agreement)),
-            Markdown(f"{OUTCOMES[member.fit]}: {_interval(member.auc)}"),
+            Markdown(_outcome(member)),
         )
         for member in found.members
     ]
     header = ("judge", "scores", "agreement with the others", "sanity check")
     yield table(header, rows, right=("scores",))
+
+
+def _outcome(member: MemberRecord) -> str:
+    outcome = OUTCOMES[member.fit]
+    return f"{outcome}: {_interval(member.auc)}" if member.auc else outcome
 
 
 def _calibration(column: str, found: CalibrationRecord) -> Iterator[Markdown]:

@@ -12,7 +12,9 @@ def splits_in_brief(dataset: DatasetRecord) -> Markdown:
     """Name the configurations or splits in a few words."""
     configs, splits = dataset.configs, dataset.configs[0].splits
     if len(configs) > 1:
-        return Markdown(f"as {joined([code(config.name) for config in configs])}")
+        return Markdown(
+            f"in the configurations {joined([code(config.name) for config in configs])}"
+        )
     if dataset.splitting is None:
         return Markdown("in one split")
     names = joined([Markdown(f"{code(split.name)} ({split.rows:,})") for split in splits])
@@ -67,7 +69,7 @@ def _empty_split(one: EmptySplit) -> Markdown:
 def _split(splitting: SplittingRecord) -> Markdown:
     """Say how rows were assigned to splits."""
     evenly = (
-        f", with an equal share of each value of {code(splitting.stratify)}"
+        f", in the same shares for each value of {code(splitting.stratify)}"
         if splitting.stratify
         else ""
     )

@@ -174,7 +174,7 @@ def _count_values(name: str, values: pl.DataFrame) -> Shares:
         .head(_MOST_VALUES)
     )
     shares = [
-        Share("(none)" if value is None else value, kept, rows - kept)
+        Share("(none)" if value is None else value or "(empty)", kept, rows - kept)
         for value, kept, rows in counts.iter_rows()
     ]
     return Shares(name, shares, values.height)
