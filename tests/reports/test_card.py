@@ -254,14 +254,14 @@ def test_hostile_text_changes_nothing_but_the_text(manifest: Manifest) -> None:
     data |= {"reason": "why", "outcome": "partial"}
     data["pipeline"]["description"] = "what it is"
     plain = rendered(manifest, (sample,), **data)
-    told = TERMS | {key: poisoned(TERMS[key]) for key in ("title", "says", "version")}
+    poisoned_terms = TERMS | {key: poisoned(TERMS[key]) for key in ("title", "says", "version")}
     changes = {
         "name": poisoned("mine"),
         "reason": poisoned("why"),
         "models": [
             model
             | {key: poisoned(model[key]) for key in ("reference", "model", "license")}
-            | {"terms": model["terms"] and told}
+            | {"terms": model["terms"] and poisoned_terms}
             for model in data["models"]
         ],
         "prompts": [
@@ -339,14 +339,14 @@ def test_a_fenced_text_stays_within_its_fence(text: str) -> None:
 @example("&a *b !c %d @e")
 @example("\x85\u2028\ufeff\x07")
 def test_all_readers_of_yaml_agree_on_every_text(text: str) -> None:
-    data = {"told": [text, {"name": text}]}
+    data = {"texts": [text, {"name": text}]}
     found = front_matter._to_yaml(data)
     assert metadata(f"---\n{found}---\n") == data
     assert YAML(typ="safe", pure=True).load(found) == data
     assert "\n---" not in found
 
 
-def test_text_that_nobody_escaped_cannot_get_into_the_card() -> None:
+def test_unescaped_text_is_refused_by_the_card() -> None:
     with pytest.raises(TypeError, match="this is not escaped: '<b>'"):
         card._escaped("<b>")
 
@@ -363,11 +363,11 @@ def test_what_servers_said_in_errors_is_not_in_the_card(folder: Folder, server: 
     assert f"| 1. `generate: question` | `InternalServerError` | {rows} |" in of(run)
 
 
-def test_a_judge_that_is_not_measured_is_said_to_be_so(manifest: Manifest) -> None:
+def test_a_judge_that_was_not_measured_is_named(manifest: Manifest) -> None:
     assert "**`tester` has not been measured against people.**" in rendered(manifest)
 
 
-def test_the_embedded_models_scores_and_texts_are_called_plumbing(manifest: Manifest) -> None:
+def test_the_card_warns_that_the_embedded_model_cannot_judge_or_teach(manifest: Manifest) -> None:
     model = {"reference": "embedded", "model": SMOLLM2.model, "license": SMOLLM2.license}
     models = [
         ModelRecord(role=role, **model, terms=terms_of(SMOLLM2.license)).model_dump(mode="json")
@@ -380,18 +380,18 @@ def test_the_embedded_models_scores_and_texts_are_called_plumbing(manifest: Mani
     assert text.count("It says nothing of what a model writes") == 1
 
 
-def test_what_a_licence_says_of_answers_and_what_nobody_knows_of_it_are_told_apart(
+def test_known_and_unknown_licence_terms_are_worded_differently(
     manifest: Manifest,
 ) -> None:
     models = json.loads(manifest.model_dump_json())["models"]
     models[0] |= {"license": "llama3.1", "terms": TERMS}
-    told = rendered(manifest, models=models)
+    known = rendered(manifest, models=models)
     assert (
         "- `tester`, `llama3.1`: It asks for a name. (Some Terms, <https://example.org/terms>,"
-        " version 1 May 2024, read on 2026-11-25)\n" in told
+        " version 1 May 2024, read on 2026-11-25)\n" in known
     )
-    assert "- `tester`: its licence is unknown. Check it before you use these rows:" in told
-    assert "not legal advice" in told
+    assert "- `tester`: its licence is unknown. Check it before you use these rows:" in known
+    assert "not legal advice" in known
     models[0] |= {"license": "my-own", "terms": None}
     odd = rendered(manifest, models=models)
     assert "- `tester`, `my-own`: soupstock does not know this licence's terms" in odd
@@ -428,7 +428,7 @@ steps:
 """
 
 
-TOLD = """\
+STEPS = """\
 20 rows were read from the dataset `my/seeds` (split `test`, revision `v2`). Then, step by step:
 
 1. **generate**: `tester` (`writer`) wrote `a`, asked by the prompt `p`, 3 answers for each row, \
@@ -442,17 +442,17 @@ shaped by the schema `Fact` (`max_tokens 1024, stop [END]`).
 """
 
 
-def test_each_step_is_told_in_words(manifest: Manifest) -> None:
+def test_each_step_is_described_in_words(manifest: Manifest) -> None:
     pipeline = Pipeline.model_validate(YAML(typ="safe").load(ALL_STEPS)).model_dump(mode="json")
     steps = [step.model_dump() for step in manifest.steps]
     steps.append(steps[-1] | {"index": 6, "verb": "target", "label": "target: 3"})
     text = rendered(manifest, pipeline=pipeline, steps=steps)
-    told = text.split("## How it was made\n\n")[1].split("\n\n### Models")[0].splitlines()
-    assert told == TOLD.splitlines()
+    found = text.split("## How it was made\n\n")[1].split("\n\n### Models")[0].splitlines()
+    assert found == STEPS.splitlines()
 
 
 @pytest.mark.parametrize("kind", ["file", "dataset"])
-def test_where_a_source_lies_on_somebodys_disk_is_not_told(manifest: Manifest, kind: str) -> None:
+def test_the_local_path_of_a_source_is_not_in_the_card(manifest: Manifest, kind: str) -> None:
     pipeline = manifest.pipeline | {"source": {kind: "/home/alice/private/seeds"}}
     text = rendered(manifest, pipeline=pipeline)
     assert "alice" not in text
@@ -543,7 +543,7 @@ def test_a_void_calibration_says_so_and_gives_no_figure(manifest: Manifest) -> N
     assert "has not been measured against people" in text
 
 
-DRAWN = """\
+DIAGRAM = """\
 ```text
 sample source
 │ 20 rows
@@ -563,7 +563,7 @@ sample source
 
 
 def test_the_pipeline_is_drawn_with_the_rows_that_went_through(manifest: Manifest) -> None:
-    assert DRAWN.format(kept=manifest.kept) in rendered(manifest)
+    assert DIAGRAM.format(kept=manifest.kept) in rendered(manifest)
 
 
 def test_what_names_a_person_is_counted_in_the_published_texts(

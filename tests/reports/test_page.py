@@ -1,4 +1,4 @@
-"""The report tells everything about a run in one file, and nothing in a row can act in it."""
+"""The report shows a whole run in one file, and no text of a row can act in it."""
 
 import base64
 import hashlib
@@ -186,7 +186,7 @@ def test_a_chart_of_one_column_or_of_nothing_is_drawn() -> None:
         assert "inf" not in svg
 
 
-def test_a_row_tells_its_life_up_to_the_step_that_dropped_it(
+def test_a_row_has_a_chapter_for_each_step_up_to_the_one_that_dropped_it(
     folder: Folder, server: Server
 ) -> None:
     del server
@@ -442,15 +442,15 @@ def test_links_lead_to_what_is_there_and_headings_are_in_order(folder: Folder) -
     assert all("aria-label" in a or a.get("aria-hidden") == "true" for a in page.attributes("svg"))
 
 
-def test_what_a_review_adds_is_not_told_of_the_source(folder: Folder, server: Server) -> None:
+def test_columns_that_a_review_adds_are_not_source_columns(folder: Folder, server: Server) -> None:
     del server
     step = "  - {review: file, sample: 5}\n  - publish: me/mine"
     folder.replace("pipelines/mine.yaml", "  - publish: me/mine", step)
     run = folder.run()
     assert "answer_original" in run.rows.columns
-    told = page_of(run).text("sources")
-    assert "topic" in told
-    assert "answer_original" not in told
+    sources = page_of(run).text("sources")
+    assert "topic" in sources
+    assert "answer_original" not in sources
 
 
 def test_a_sources_column_may_have_any_name(folder: Folder, server: Server) -> None:

@@ -43,6 +43,7 @@ from soupstock.text.markdown import (
 
 _LONGEST_DESCRIPTION = 2000
 _LONGEST_NAME = 120
+_LONGEST_LABEL = 60
 
 
 def render_card(manifest: Manifest, dataset: DatasetRecord, samples: Sequence[Row]) -> str:
@@ -249,17 +250,14 @@ def _licence(dataset: DatasetRecord) -> Markdown:
     return Markdown(f"{cell(dataset.license)}, as far as the models' licences (see above) allow.")
 
 
-_LONGEST = 60
-
-
 def diagram(manifest: Manifest) -> Markdown:
     """Draw the source, each step and the dataset, from top to bottom."""
     lines = [f"{manifest.source.kind} source", f"│ {_rows(manifest.rows)}"]
     for step in manifest.steps:
-        by = f"  by {one_line(step.model, _LONGEST)}" if step.model else ""
-        lines += [f"▼ {one_line(step.label, _LONGEST)}{by}", f"│ {_rows(step.rows_kept)}"]
+        by = f"  by {one_line(step.model, _LONGEST_LABEL)}" if step.model else ""
+        lines += [f"▼ {one_line(step.label, _LONGEST_LABEL)}{by}", f"│ {_rows(step.rows_kept)}"]
     if manifest.dataset is not None:
-        lines.append(f"▼ {one_line(manifest.dataset.repository, _LONGEST)}")
+        lines.append(f"▼ {one_line(manifest.dataset.repository, _LONGEST_LABEL)}")
     return fenced("\n".join(lines), "text")
 
 

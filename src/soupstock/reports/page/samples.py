@@ -51,8 +51,8 @@ class Passage:
 
     @property
     def is_short(self) -> bool:
-        """Whether it fits on a line beside others."""
-        return len(self.text) <= _SHORT and "\n" not in self.text
+        """Whether it fits on a line beside others. A question or an answer gets its own box."""
+        return self.role == "plain" and len(self.text) <= _SHORT and "\n" not in self.text
 
 
 @dataclass(frozen=True)
