@@ -70,8 +70,8 @@ class Diversity(NamedTuple):
             found.append(f"{self.repeats:.0%} of the texts are near-duplicates of another one")
         if self.compression >= _COMPRESSION:
             found.append(
-                f"zlib compresses the texts {self.compression:.1f} times, and prose about two and a"
-                " half times"
+                f"zlib makes the texts {self.compression:.1f} times smaller, and prose about two"
+                " and a half times"
             )
         if self.vendi < _least_vendi(self.texts):
             found.append(
