@@ -17,7 +17,7 @@ from soupstock.dataset.mix import mix
 from soupstock.dataset.overlap import overlap
 from soupstock.engine.plan import plan_file
 from soupstock.project.project import Project
-from soupstock.reports.filter_figures import look
+from soupstock.reports.filter_figures import figures_of
 from soupstock.rewards import by_rubric, right_answer
 from soupstock.rows.rows import Row
 from soupstock.runs import run as runs
@@ -185,7 +185,7 @@ def test_a_task_is_evolved_where_it_shows_nothing_of_the_way_it_was_to_be(
     row = pl.DataFrame(
         {"before": ["Bake bread."], "after": [said], "way": ["add one more requirement"]}
     )
-    (seen,) = look([keep], row)
+    (seen,) = figures_of([keep], row)
     assert bool(seen.keeps) is is_kept
 
 

@@ -137,7 +137,7 @@ def test_the_card_says_what_came_from_where_and_the_hub_reads_it(runs: Folder) -
     (talk, think) = done.record.ingredients
     assert f"| `talk` | `{talk.run}` | 0.7 | 100 | 0 | 0 | 70 | `mit` |" in text
     assert f"| `think` | `{think.run}` | 0.3 | 50 | 0 | 10 | 30 | `mit` |" in text
-    assert "an equal share of each value of `origin`" in text
+    assert "in the same shares for each value of `origin`" in text
     command = f"soupstock mix {talk.run}:0.7 {think.run}:0.3 -n 100 --split test=0.2 -o soup"
     assert command in text
     data = DatasetCard(text).data

@@ -71,21 +71,21 @@ def of(run: Run) -> str:
     return (run.folder / "dataset" / "README.md").read_text(encoding="utf-8")
 
 
-def changed(said: Manifest, **changes: Any) -> tuple[Manifest, DatasetRecord]:
+def changed(manifest: Manifest, **changes: Any) -> tuple[Manifest, DatasetRecord]:
     """Return a manifest with other values, and its dataset's record."""
-    data = json.loads(said.model_dump_json())
+    data = json.loads(manifest.model_dump_json())
     data |= changes
     again = Manifest.model_validate(data)
     assert again.dataset is not None
     return again, again.dataset
 
 
-def rendered(said: Manifest, samples: tuple[Row, ...] = (), **changes: Any) -> str:
-    return render_card(*changed(said, **changes), samples)
+def rendered(manifest: Manifest, samples: tuple[Row, ...] = (), **changes: Any) -> str:
+    return render_card(*changed(manifest, **changes), samples)
 
 
 @pytest.fixture
-def said(folder: Folder, server: Server) -> Manifest:
+def manifest(folder: Folder, server: Server) -> Manifest:
     """Run the project's pipeline, and return what the run says of itself."""
     del server
     folder.replace(
@@ -96,9 +96,9 @@ def said(folder: Folder, server: Server) -> Manifest:
     return folder.run().manifest
 
 
-def test_the_hub_reads_the_cards_metadata_as_it_was_meant(said: Manifest) -> None:
-    data = metadata(rendered(said))
-    assert said.dataset is not None
+def test_the_hub_reads_the_cards_metadata_as_it_was_meant(manifest: Manifest) -> None:
+    data = metadata(rendered(manifest))
+    assert manifest.dataset is not None
     assert {key: data[key] for key in data if key != "dataset_info"} == {
         "pretty_name": "mine",
         "license": "apache-2.0",
@@ -117,11 +117,11 @@ def test_the_hub_reads_the_cards_metadata_as_it_was_meant(said: Manifest) -> Non
         ],
     }
     info = data["dataset_info"]
-    assert [feature["name"] for feature in info["features"]] == list(said.dataset.features)
+    assert [feature["name"] for feature in info["features"]] == list(manifest.dataset.features)
     assert info["splits"] == [
-        {"name": "train", "num_bytes": said.dataset.bytes, "num_examples": said.kept}
+        {"name": "train", "num_bytes": manifest.dataset.bytes, "num_examples": manifest.kept}
     ]
-    assert info["download_size"] == said.dataset.shards[0].bytes
+    assert info["download_size"] == manifest.dataset.shards[0].bytes
 
 
 @pytest.mark.parametrize(
@@ -134,11 +134,11 @@ def test_the_hub_reads_the_cards_metadata_as_it_was_meant(said: Manifest) -> Non
     ],
 )
 def test_a_licence_is_named_as_the_hub_names_it(
-    said: Manifest, license_: str | None, expected: dict[str, str]
+    manifest: Manifest, license_: str | None, expected: dict[str, str]
 ) -> None:
-    assert said.dataset is not None
-    dataset = said.dataset.model_dump() | {"license": license_}
-    data = metadata(rendered(said, dataset=dataset))
+    assert manifest.dataset is not None
+    dataset = manifest.dataset.model_dump() | {"license": license_}
+    data = metadata(rendered(manifest, dataset=dataset))
     assert {key: data[key] for key in data if key.startswith("license")} == expected
 
 
@@ -158,7 +158,7 @@ TERMS = {
 }
 
 
-def test_every_number_in_the_card_is_one_of_the_manifests(said: Manifest) -> None:
+def test_every_number_in_the_card_is_one_of_the_manifests(manifest: Manifest) -> None:
     sources: set[float] = set()
     planted = iter(range(1_000_003, 2_000_000, 7))
 
@@ -175,9 +175,9 @@ def test_every_number_in_the_card_is_one_of_the_manifests(said: Manifest) -> Non
             case _:
                 return value
 
-    pipeline = said.pipeline
+    pipeline = manifest.pipeline
     terms = TERMS | {"says": "Ask t881.", "version": "v882", "source": "https://x883.org/"}
-    data = json.loads(said.model_dump_json())
+    data = json.loads(manifest.model_dump_json())
     data = plant(data | {"reason": "12 of 345 rows", "outcome": "partial"}) | {
         "pipeline": pipeline,
         "versions": {"python": "91.92.93"},
@@ -205,9 +205,9 @@ def test_every_number_in_the_card_is_one_of_the_manifests(said: Manifest) -> Non
             assert word in texts
 
 
-def test_what_a_table_says_is_what_the_manifest_says(said: Manifest) -> None:
-    lines = parted(rendered(said))[1].splitlines()
-    for step in said.steps:
+def test_what_a_table_says_is_what_the_manifest_says(manifest: Manifest) -> None:
+    lines = parted(rendered(manifest))[1].splitlines()
+    for step in manifest.steps:
         line = next(
             one
             for one in lines
@@ -216,15 +216,17 @@ def test_what_a_table_says_is_what_the_manifest_says(said: Manifest) -> None:
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
         dropped = [f"{rows} `{reason}`" for reason, rows in step.dropped.items()]
         assert cells[2:] == [str(step.rows_kept), "<br>".join(dropped)]
-    score = said.scores[0].kept
+    score = manifest.scores[0].kept
     assert score is not None
     assert any(
-        line.startswith(f"| `quality` | published | {score.rows} | {round(score.lowest, 2):g} |")
+        line.startswith(
+            f"| `quality` | published rows | {score.rows} | {round(score.lowest, 2):g} |"
+        )
         for line in lines
     )
 
 
-def test_hostile_text_changes_nothing_but_the_text(said: Manifest) -> None:
+def test_hostile_text_changes_nothing_but_the_text(manifest: Manifest) -> None:
     """Headings, links, HTML and fences stay as they are, whatever the names and texts are."""
 
     def shape(text: str) -> Counter[str]:
@@ -246,20 +248,20 @@ def test_hostile_text_changes_nothing_but_the_text(said: Manifest) -> None:
             case _:
                 return value
 
-    data = json.loads(said.model_dump_json())
+    data = json.loads(manifest.model_dump_json())
     data["models"][0] |= {"license": "odd", "terms": TERMS}
     sample = {"topic": "t", "list": ["a"], "struct": {"x": "y"}}
     data |= {"reason": "why", "outcome": "partial"}
     data["pipeline"]["description"] = "what it is"
-    plain = rendered(said, (sample,), **data)
-    told = TERMS | {key: poisoned(TERMS[key]) for key in ("title", "says", "version")}
+    plain = rendered(manifest, (sample,), **data)
+    poisoned_terms = TERMS | {key: poisoned(TERMS[key]) for key in ("title", "says", "version")}
     changes = {
         "name": poisoned("mine"),
         "reason": poisoned("why"),
         "models": [
             model
             | {key: poisoned(model[key]) for key in ("reference", "model", "license")}
-            | {"terms": model["terms"] and told}
+            | {"terms": model["terms"] and poisoned_terms}
             for model in data["models"]
         ],
         "prompts": [
@@ -283,7 +285,7 @@ def test_hostile_text_changes_nothing_but_the_text(said: Manifest) -> None:
         },
     }
     changes["models"][1]["license"] = data["models"][1]["license"]
-    hostile = rendered(said, (poisoned(sample, keys=True),), **(data | changes))
+    hostile = rendered(manifest, (poisoned(sample, keys=True),), **(data | changes))
     assert shape(parted(hostile)[1]) == shape(parted(plain)[1])
     assert "\x1b" not in hostile
     assert "\u202e" not in hostile
@@ -337,14 +339,14 @@ def test_a_fenced_text_stays_within_its_fence(text: str) -> None:
 @example("&a *b !c %d @e")
 @example("\x85\u2028\ufeff\x07")
 def test_all_readers_of_yaml_agree_on_every_text(text: str) -> None:
-    data = {"told": [text, {"name": text}]}
-    found = front_matter._written(data)
+    data = {"texts": [text, {"name": text}]}
+    found = front_matter._to_yaml(data)
     assert metadata(f"---\n{found}---\n") == data
     assert YAML(typ="safe", pure=True).load(found) == data
     assert "\n---" not in found
 
 
-def test_text_that_nobody_escaped_cannot_get_into_the_card() -> None:
+def test_unescaped_text_is_refused_by_the_card() -> None:
     with pytest.raises(TypeError, match="this is not escaped: '<b>'"):
         card._escaped("<b>")
 
@@ -361,40 +363,40 @@ def test_what_servers_said_in_errors_is_not_in_the_card(folder: Folder, server: 
     assert f"| 1. `generate: question` | `InternalServerError` | {rows} |" in of(run)
 
 
-def test_a_judge_that_is_not_measured_is_said_to_be_so(said: Manifest) -> None:
-    assert "**`tester` has not been measured against people.**" in rendered(said)
+def test_a_judge_that_was_not_measured_is_named(manifest: Manifest) -> None:
+    assert "**`tester` has not been measured against people.**" in rendered(manifest)
 
 
-def test_the_embedded_models_scores_and_texts_are_called_plumbing(said: Manifest) -> None:
+def test_the_card_warns_that_the_embedded_model_cannot_judge_or_teach(manifest: Manifest) -> None:
     model = {"reference": "embedded", "model": SMOLLM2.model, "license": SMOLLM2.license}
     models = [
         ModelRecord(role=role, **model, terms=terms_of(SMOLLM2.license)).model_dump(mode="json")
         for role in ("writer", "judge")
     ]
-    text = rendered(said, models=models)
+    text = rendered(manifest, models=models)
     assert "**`SmolLM2-135M-Instruct` cannot judge.**" in text
     assert "> **A demonstration.** `SmolLM2-135M-Instruct` is a very small model" in text
     assert "- `SmolLM2-135M-Instruct`, `apache-2.0`: It says nothing of what a model writes" in text
     assert text.count("It says nothing of what a model writes") == 1
 
 
-def test_what_a_licence_says_of_answers_and_what_nobody_knows_of_it_are_told_apart(
-    said: Manifest,
+def test_known_and_unknown_licence_terms_are_worded_differently(
+    manifest: Manifest,
 ) -> None:
-    models = json.loads(said.model_dump_json())["models"]
+    models = json.loads(manifest.model_dump_json())["models"]
     models[0] |= {"license": "llama3.1", "terms": TERMS}
-    told = rendered(said, models=models)
+    known = rendered(manifest, models=models)
     assert (
         "- `tester`, `llama3.1`: It asks for a name. (Some Terms, <https://example.org/terms>,"
-        " version 1 May 2024, read on 2026-11-25)\n" in told
+        " version 1 May 2024, read on 2026-11-25)\n" in known
     )
-    assert "- `tester`: its licence is not known. Look before publishing:" in told
-    assert "is no legal advice" in told
+    assert "- `tester`: its licence is unknown. Check it before you use these rows:" in known
+    assert "not legal advice" in known
     models[0] |= {"license": "my-own", "terms": None}
-    odd = rendered(said, models=models)
-    assert "- `tester`, `my-own`: what this licence says of what the model writes is not kno" in odd
+    odd = rendered(manifest, models=models)
+    assert "- `tester`, `my-own`: soupstock does not know this licence's terms" in odd
     models[0] |= {"license": None, "terms": TERMS}
-    assert "- `tester`, Some Terms: It asks for a name." in rendered(said, models=models)
+    assert "- `tester`, Some Terms: It asks for a name." in rendered(manifest, models=models)
 
 
 def test_what_a_stated_licence_and_a_known_service_say_is_in_the_manifest_and_the_card(
@@ -408,10 +410,10 @@ def test_what_a_stated_licence_and_a_known_service_say_is_in_the_manifest_and_th
     assert f"`Llama3.3`: {prose(terms.says)}" in of(run)
 
 
-def test_a_partial_dataset_says_so_and_why(said: Manifest) -> None:
-    text = rendered(said, outcome="partial", reason="stopped: the budget is spent")
+def test_a_partial_dataset_says_so_and_why(manifest: Manifest) -> None:
+    text = rendered(manifest, outcome="partial", reason="stopped: the budget is spent")
     assert "> **This dataset is partial.** stopped: the budget is spent.\n" in text
-    assert "partial" not in rendered(said)
+    assert "partial" not in rendered(manifest)
 
 
 ALL_STEPS = """\
@@ -426,8 +428,8 @@ steps:
 """
 
 
-TOLD = """\
-20 rows were read from the dataset `my/seeds` (split `test`, revision `v2`). Then:
+STEPS = """\
+20 rows were read from the dataset `my/seeds` (split `test`, revision `v2`). Then, step by step:
 
 1. **generate**: `tester` (`writer`) wrote `a` with the prompt `p`, 3 answers for each row, \
 in the form of the schema `Fact` (`max_tokens 1024, stop [END]`).
@@ -438,30 +440,30 @@ spacing.
 4. **judge**: `tester` (`judge`) scored each row by the rubric `r`: `j` \
 (`temperature 0, max_tokens 1024`).
 5. **publish**: all columns were written as they are.
-6. **target**: as many rows were kept as were wanted, the first ones in the order of the source.
+6. **target**: the wanted number of rows was kept, in source order.
 """
 
 
-def test_each_step_is_told_in_words(said: Manifest) -> None:
+def test_each_step_is_described_in_words(manifest: Manifest) -> None:
     pipeline = Pipeline.model_validate(YAML(typ="safe").load(ALL_STEPS)).model_dump(mode="json")
-    steps = [step.model_dump() for step in said.steps]
+    steps = [step.model_dump() for step in manifest.steps]
     steps.append(steps[-1] | {"index": 6, "verb": "target", "label": "target: 3"})
-    text = rendered(said, pipeline=pipeline, steps=steps)
-    told = text.split("## How it was made\n\n")[1].split("\n\n### Models")[0].splitlines()
-    assert told == TOLD.splitlines()
+    text = rendered(manifest, pipeline=pipeline, steps=steps)
+    found = text.split("## How it was made\n\n")[1].split("\n\n### Models")[0].splitlines()
+    assert found == STEPS.splitlines()
 
 
 @pytest.mark.parametrize("kind", ["file", "dataset"])
-def test_where_a_source_lies_on_somebodys_disk_is_not_told(said: Manifest, kind: str) -> None:
-    pipeline = said.pipeline | {"source": {kind: "/home/alice/private/seeds"}}
-    text = rendered(said, pipeline=pipeline)
+def test_the_local_path_of_a_source_is_not_in_the_card(manifest: Manifest, kind: str) -> None:
+    pipeline = manifest.pipeline | {"source": {kind: "/home/alice/private/seeds"}}
+    text = rendered(manifest, pipeline=pipeline)
     assert "alice" not in text
     assert f"20 rows were read from the {kind} `seeds`" in text
     assert f"  {kind}: seeds\n" in text
 
 
-def test_the_pipeline_in_the_card_makes_the_same_plan(folder: Folder, said: Manifest) -> None:
-    block = rendered(said).split("as it was run</summary>\n\n```yaml\n")[1].split("\n```")[0]
+def test_the_pipeline_in_the_card_makes_the_same_plan(folder: Folder, manifest: Manifest) -> None:
+    block = rendered(manifest).split("as it was run</summary>\n\n```yaml\n")[1].split("\n```")[0]
     before = folder.plan().fingerprint
     folder.write("pipelines/mine.yaml", block)
     assert folder.plan().fingerprint == before
@@ -474,7 +476,7 @@ MEASURED = {
     "rubric": "plain",
     "fitness": {
         "verdict": "not fit",
-        "sentence": "The judge is not fit: in 41 % of cases <b>",
+        "sentence": "The judge failed its sanity check: 41 % of the time <b>",
         "rows": 4711,
         "mean": 0.77,
         "bar": 0.75,
@@ -522,28 +524,28 @@ MEASURED = {
 }
 
 
-def test_every_number_about_the_judge_is_one_of_the_manifests(said: Manifest) -> None:
-    text = rendered(said, judges=[MEASURED])
+def test_every_number_about_the_judge_is_one_of_the_manifests(manifest: Manifest) -> None:
+    text = rendered(manifest, judges=[MEASURED])
     section = text.split("## How the judge scored it")[1].split("\n## ")[0]
     section = section.split("`quality`: **")[1]
     numbers = set(re.findall(r"\d[\d,]*(?:\.\d+)?", section.replace("&", "")))
     known = json.dumps(MEASURED)
     assert len(numbers) > 15
     assert {one for one in numbers if one.replace(",", "") not in known} == set()
-    assert "**The judge is not fit: in 41 % of cases \\<b\\>**" in text
-    assert "| left empty | 4,712 | 0.13 | not apart: 0.41 (0.21 to 0.61) |" in section
+    assert "**The judge failed its sanity check: 41 % of the time \\<b\\>**" in text
+    assert "| an empty text | 4,712 | 0.13 | not detected: 0.41 (0.21 to 0.61) |" in section
     assert "has not been measured against people" not in section
 
 
-def test_a_void_calibration_says_so_and_gives_no_figure(said: Manifest) -> None:
+def test_a_void_calibration_says_so_and_gives_no_figure(manifest: Manifest) -> None:
     calibration = MEASURED["calibration"] | {"void": ["model", "rubric"]}  # type: ignore[operator]
-    text = rendered(said, judges=[MEASURED | {"calibration": calibration}])
+    text = rendered(manifest, judges=[MEASURED | {"calibration": calibration}])
     assert "is void: its model and rubric have changed since.**" in text
     assert "4,719" not in text
     assert "has not been measured against people" in text
 
 
-DRAWN = """\
+DIAGRAM = """\
 ```text
 sample source
 │ 20 rows
@@ -562,8 +564,8 @@ sample source
 """
 
 
-def test_the_pipeline_is_drawn_with_the_rows_that_went_through(said: Manifest) -> None:
-    assert DRAWN.format(kept=said.kept) in rendered(said)
+def test_the_pipeline_is_drawn_with_the_rows_that_went_through(manifest: Manifest) -> None:
+    assert DIAGRAM.format(kept=manifest.kept) in rendered(manifest)
 
 
 def test_what_names_a_person_is_counted_in_the_published_texts(
@@ -589,7 +591,7 @@ def test_what_names_a_person_is_counted_in_the_published_texts(
     assert "jane.roe" not in of(run).split("## Personal data")[1]
 
 
-def test_the_citation_holds_nothing_that_bibtex_acts_on(said: Manifest) -> None:
-    block = rendered(said, name="a}b\\c, {d}").split("## How to cite it\n\n")[1]
+def test_the_citation_holds_nothing_that_bibtex_acts_on(manifest: Manifest) -> None:
+    block = rendered(manifest, name="a}b\\c, {d}").split("## How to cite it\n\n")[1]
     assert block.splitlines()[:3] == ["```bibtex", "@misc{a-b-c-d,", "  title = {abc, d},"]
-    assert f"fingerprint {said.fingerprint[:12]}" in block
+    assert f"fingerprint {manifest.fingerprint[:12]}" in block

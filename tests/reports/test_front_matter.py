@@ -54,8 +54,8 @@ def dataset_of(*configs: ConfigRecord) -> DatasetRecord:
 
 
 def library_says(configs: Sequence[ConfigRecord]) -> dict[str, Any]:
-    """Let the library write what it is told of the configurations."""
-    told: dict[str, Any] = {}
+    """Let the library write the metadata of the configurations."""
+    written: dict[str, Any] = {}
     infos = {
         config.name: DatasetInfo(
             features=Features.from_dict(config.features),
@@ -72,8 +72,8 @@ def library_says(configs: Sequence[ConfigRecord]) -> dict[str, Any]:
         )
         for config in configs
     }
-    DatasetInfosDict(infos).to_dataset_card_data(told)
-    return told
+    DatasetInfosDict(infos).to_dataset_card_data(written)
+    return written
 
 
 @KINDS
@@ -83,24 +83,24 @@ def test_a_type_is_named_as_the_library_names_it(kind: pa.DataType) -> None:
 
 
 @KINDS
-def test_a_card_tells_a_type_as_the_library_does(kind: pa.DataType) -> None:
+def test_a_card_writes_a_type_as_the_library_does(kind: pa.DataType) -> None:
     config = config_of("default", pa.schema({"a": kind, "b": pa.string()}), "train")
     # As text, for the order counts too.
-    told = json.dumps(front_matter.dataset_info(dataset_of(config)))
-    assert told == json.dumps(library_says([config]))
+    written = json.dumps(front_matter.dataset_info(dataset_of(config)))
+    assert written == json.dumps(library_says([config]))
 
 
 @pytest.mark.parametrize("names", [("chat",), ("default", "b"), ("z", "default"), ("b", "a")])
-def test_a_card_tells_configurations_as_the_library_does(names: tuple[str, ...]) -> None:
+def test_a_card_writes_configurations_as_the_library_does(names: tuple[str, ...]) -> None:
     schema = pa.schema({"a": pa.string()})
     configs = [config_of(name, schema, "train", "test") for name in names]
-    told = json.dumps(front_matter.dataset_info(dataset_of(*configs)))
-    assert told == json.dumps(library_says(configs))
+    written = json.dumps(front_matter.dataset_info(dataset_of(*configs)))
+    assert written == json.dumps(library_says(configs))
 
 
 def test_a_column_may_be_called_as_the_library_marks_a_type() -> None:
     schema = pa.schema({"a": pa.struct({"_type": pa.string()})})
-    told = front_matter.dataset_info(dataset_of(config_of("default", schema, "train")))
-    assert told["dataset_info"]["features"] == [
+    written = front_matter.dataset_info(dataset_of(config_of("default", schema, "train")))
+    assert written["dataset_info"]["features"] == [
         {"name": "a", "struct": [{"name": "_type", "dtype": "string"}]}
     ]

@@ -1,4 +1,4 @@
-"""One row's life is told from its run alone, whatever became of the files since."""
+"""One row's life is read from its run alone, even if files have changed since."""
 
 import json
 
@@ -11,7 +11,7 @@ from soupstock.cli.main import main
 from soupstock.errors import MistakeError
 from soupstock.inference.budget import Budget
 from soupstock.project.project import Project
-from soupstock.reports.filter_figures import look
+from soupstock.reports.filter_figures import figures_of
 from soupstock.reports.life import Life, explain
 from soupstock.runs.run import Run
 from soupstock.testing import Request, Server, imitation
@@ -59,7 +59,7 @@ def test_a_kept_rows_life_has_a_chapter_for_each_step(folder: Folder, run: Run) 
     assert life.row["answer"] in judge.messages[-1]["content"]
     assert judge.value == life.row["quality"]
     score = life.row["quality"]["score"]
-    assert filters.value == {"score(quality)": f"keeps of {score:.3g} (min=0.5)"}
+    assert filters.value == {"score(quality)": f"keeps it: {score:.3g} (min=0.5)"}
     assert publish.title == "publish: me/mine"
     assert not any(chapter.reasons or chapter.failures for chapter in life.chapters)
     assert life.twin is None
@@ -73,10 +73,10 @@ def test_a_dropped_rows_life_ends_with_the_step_that_dropped_it_and_its_figure(
     last = life.chapters[-1]
     score = life.row["quality"]["score"]
     assert last.reasons == ["filter: score(quality)"]
-    assert last.value == {"score(quality)": f"drops of {score:.3g} (min=0.5)"}
+    assert last.value == {"score(quality)": f"drops it: {score:.3g} (min=0.5)"}
 
 
-def test_every_row_of_a_run_can_be_told_by_its_id_and_by_the_ids_beginning(
+def test_every_row_of_a_run_is_found_by_its_id_and_by_the_beginning_of_its_id(
     folder: Folder, run: Run
 ) -> None:
     every = run.rows["id"].to_list()
@@ -86,7 +86,7 @@ def test_every_row_of_a_run_can_be_told_by_its_id_and_by_the_ids_beginning(
     assert life_of(folder, lone[:6]).row["id"] == lone
 
 
-def test_a_twin_is_told_beside_the_row(folder: Folder) -> None:
+def test_a_twin_is_shown_beside_the_row(folder: Folder) -> None:
     def answer(request: Request) -> str:
         return (
             "What should one know before the winter?"
@@ -109,7 +109,9 @@ def test_a_twin_is_told_beside_the_row(folder: Folder) -> None:
     assert life.chapters[-1].value == {"similarity": 1.0}
 
 
-def test_a_row_that_no_prompt_fits_is_told_with_its_failure(folder: Folder, server: Server) -> None:
+def test_a_row_that_no_prompt_fits_is_shown_with_its_failure(
+    folder: Folder, server: Server
+) -> None:
     folder.replace(
         "prompts/reply.md", "{{ question }}", "{{ question }} {{ 1 / (topic | length - 6) }}"
     )
@@ -129,7 +131,7 @@ def test_a_row_that_no_prompt_fits_is_told_with_its_failure(folder: Folder, serv
     assert server.count > 0
 
 
-def test_a_failed_verdict_is_told_and_is_no_score(folder: Folder) -> None:
+def test_a_failed_verdict_is_shown_and_is_not_a_score(folder: Folder) -> None:
     def answer(request: Request) -> str:
         is_judge = "response_format" in request.body
         return "I cannot say." if is_judge else imitation.write(request.body, 0)
@@ -143,7 +145,7 @@ def test_a_failed_verdict_is_told_and_is_no_score(folder: Folder) -> None:
     cause, message = judge.failures[0]
     assert cause == "Unreadable"
     assert message.startswith("the reply is no JSON object")
-    assert filters.value == {"score(quality)": "drops of None (min=0.5)"}
+    assert filters.value == {"score(quality)": "drops it: None (min=0.5)"}
 
 
 def test_a_row_that_a_budget_stopped_says_so(folder: Folder, server: Server) -> None:
@@ -154,7 +156,7 @@ def test_a_row_that_a_budget_stopped_says_so(folder: Folder, server: Server) -> 
     assert any("stopped: Budget" in chapter.reasons for chapter in life.chapters)
 
 
-def test_prompts_and_rubrics_are_told_as_they_were(folder: Folder, run: Run) -> None:
+def test_prompts_and_rubrics_are_shown_as_they_were(folder: Folder, run: Run) -> None:
     (row_id, *_) = ids(run, IS_KEPT)
     before = life_of(folder, row_id)
     folder.write("prompts/ask.md", "Something else.")
@@ -170,22 +172,22 @@ def test_a_filter_that_is_another_by_now_is_not_asked(folder: Folder, server: Se
     run = folder.run()
     assert server.count
     (row_id, *_) = ids(run, IS_KEPT)
-    told = life_of(folder, row_id).chapters[4].value
+    value = life_of(folder, row_id).chapters[4].value
     length = len(life_of(folder, row_id).row["answer"])
-    assert told == {
-        "length(answer)": f"keeps of {length} (min=5, max=2000)",
-        "short(answer)": f"keeps of {length} (no limits)",
+    assert value == {
+        "length(answer)": f"keeps it: {length} (min=5, max=2000)",
+        "short(answer)": f"keeps it: {length} (no limits)",
     }
     folder.write("filters/own.py", SHORT + "return pl.col(column).is_null()\n")
     assert life_of(folder, row_id).chapters[4].value == {
-        "length(answer)": f"keeps of {length} (min=5, max=2000)",
+        "length(answer)": f"keeps it: {length} (min=5, max=2000)",
         "short": "(its file has changed since the run)",
     }
     # What is broken by now, or was never of the run, hides nothing of the others.
     folder.write("filters/own.py", "raise ValueError")
     folder.write("filters/new.py", SHORT.replace("short", "length") + "raise ValueError\n")
     assert life_of(folder, row_id).chapters[4].value == {
-        "length(answer)": f"keeps of {length} (min=5, max=2000)",
+        "length(answer)": f"keeps it: {length} (min=5, max=2000)",
         "short": "(its file has changed since the run)",
     }
 
@@ -202,13 +204,15 @@ def test_a_filter_that_is_the_same_and_cannot_be_imported_any_more_says_why(
     run = folder.run()
     assert server.count
     (row_id, *_) = ids(run, IS_KEPT)
-    assert life_of(folder, row_id).chapters[4].value["short(answer)"].startswith("keeps of ")
+    assert life_of(folder, row_id).chapters[4].value["short(answer)"].startswith("keeps it: ")
     folder.write("filters/_limits.py", "raise ValueError\n")
-    told = life_of(folder, row_id).chapters[4].value
-    assert told["short"].startswith("(it cannot be asked any more: ")
+    value = life_of(folder, row_id).chapters[4].value
+    assert value["short"].startswith("(it can no longer be applied: ")
 
 
-def test_a_typed_answer_and_several_answers_are_told_whole(folder: Folder, server: Server) -> None:
+def test_a_typed_answer_and_several_answers_are_shown_in_full(
+    folder: Folder, server: Server
+) -> None:
     folder.replace("pipelines/mine.yaml", "prompt: ask", "prompt: ask\n    n: 3")
     folder.replace("prompts/reply.md", "{{ question }}", "{{ question | join('; ') }}")
     run = folder.run()
@@ -225,21 +229,21 @@ def mistake_of(folder: Folder, row_id: str, name: str = "mine") -> str:
     return str(caught.value)
 
 
-def test_what_cannot_be_told_is_one_line(folder: Folder, run: Run) -> None:
-    assert mistake_of(folder, "zz") == "no row's id begins with 'zz'"
-    assert mistake_of(folder, "\x1b[2J") == "no row's id begins with '\\x1b[2J'"
-    assert mistake_of(folder, "").startswith("several rows' ids begin with '': ")
+def test_a_row_that_cannot_be_explained_is_an_error_of_one_line(folder: Folder, run: Run) -> None:
+    assert mistake_of(folder, "zz") == "no row has an id that begins with 'zz'"
+    assert mistake_of(folder, "\x1b[2J") == "no row has an id that begins with '\\x1b[2J'"
+    assert mistake_of(folder, "").startswith("several rows have an id that begins with '': ")
     assert mistake_of(folder, "0", "chat") == "chat has not been run yet: soupstock run chat"
     assert mistake_of(folder, "0", "mnie") == "no pipeline is called 'mnie'; did you mean 'mine'?"
     row_id = run.rows["id"][0]
     manifest = run.folder / "manifest.json"
-    said = manifest.read_text(encoding="utf-8")
-    for broken in ("", "{}", said[:100], json.dumps(json.loads(said) | {"pipeline": {}})):
+    text = manifest.read_text(encoding="utf-8")
+    for broken in ("", "{}", text[:100], json.dumps(json.loads(text) | {"pipeline": {}})):
         manifest.write_text(broken, encoding="utf-8")
         assert mistake_of(folder, row_id).endswith(
             "manifest.json: it was not made by this version of soupstock; run the pipeline again"
         )
-    manifest.write_text(said, encoding="utf-8")
+    manifest.write_text(text, encoding="utf-8")
     (run.folder / "rows.parquet").write_bytes(b"PAR1")
     assert "rows.parquet: the run's rows cannot be read: " in mistake_of(folder, row_id)
     (run.folder / "rows.parquet").unlink()
@@ -260,11 +264,11 @@ def test_hostile_text_is_shown_without_control_characters_and_without_markup(
     with Server(answer) as server:
         folder.point_at(server.base_url)
         run = folder.run()
-    told = shown(folder, run.rows["id"][0])
-    assert told.exit_code == 0
-    assert all(character.isprintable() or character == "\n" for character in told.output)
-    assert "\\x1b[2Jclean \\u202ebidi <script>" in told.output
-    assert "[bold]rich[/bold]" in told.output
+    result = shown(folder, run.rows["id"][0])
+    assert result.exit_code == 0
+    assert all(character.isprintable() or character == "\n" for character in result.output)
+    assert "\\x1b[2Jclean \\u202ebidi <script>" in result.output
+    assert "[bold]rich[/bold]" in result.output
 
 
 def test_a_file_may_be_given_for_the_pipelines_name(folder: Folder, run: Run) -> None:
@@ -290,15 +294,15 @@ FRAME = pl.DataFrame({"a": ["four"], "n": [3], "tags": [["x", "y"]], "is_new": [
 def test_a_condition_is_taken_apart_into_the_figures_that_it_compares(
     keep: pl.Expr, answer: object, figures: list[str]
 ) -> None:
-    (seen,) = look([keep], FRAME)
+    (seen,) = figures_of([keep], FRAME)
     assert seen.keeps is answer
     assert seen.figures == figures
 
 
 def test_several_filters_are_asked_at_once() -> None:
     keeps = [pl.col("n") > 5, pl.col("a") == "four"]
-    assert [(seen.keeps, seen.figures) for seen in look(keeps, FRAME)] == [
+    assert [(seen.keeps, seen.figures) for seen in figures_of(keeps, FRAME)] == [
         (False, ["3"]),
         (True, ["'four'"]),
     ]
-    assert look([], FRAME) == []
+    assert figures_of([], FRAME) == []

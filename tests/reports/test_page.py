@@ -1,4 +1,4 @@
-"""The report tells everything about a run in one file, and nothing in a row can act in it."""
+"""The report shows a whole run in one file, and no text of a row can act in it."""
 
 import base64
 import hashlib
@@ -104,7 +104,7 @@ def test_every_number_of_the_funnel_is_in_the_page(folder: Folder, server: Serve
             assert f"{reason} {rows}" in label
         for reason, rows in step.flagged.items():
             if rows != step.dropped.get(reason, 0):
-                assert f"({rows} with those that have another reason too)" in label
+                assert f"({rows} including rows with another reason)" in label
     page = Page(html)
     assert f"Kept {run.manifest.kept} of 20 rows" in page.text("headline")
     assert any(step.failures for step in run.manifest.steps)
@@ -120,21 +120,21 @@ def test_tokens_cost_models_and_hashes_are_those_of_the_manifest(
 ) -> None:
     folder.point_at(server.base_url, input_price=1.5, output_price=6.0, license="mit")
     run = folder.run()
-    said, page = run.manifest, page_of(run)
-    assert said.cost is not None
-    tokens = said.tokens
+    manifest, page = run.manifest, page_of(run)
+    assert manifest.cost is not None
+    tokens = manifest.tokens
     total = page.text("cost").partition(" All ")[2]
-    assert total.startswith(f"{said.answers} {tokens.prompt:,} {tokens.completion:,} $")
-    assert float(total.partition("$")[2]) == pytest.approx(said.cost, rel=0.01)
-    assert "writer tester test not known mit" in page.text("making")
-    for part in (*said.prompts, *said.rubrics, *said.schemas, *said.filters):
+    assert total.startswith(f"{manifest.answers} {tokens.prompt:,} {tokens.completion:,} $")
+    assert float(total.partition("$")[2]) == pytest.approx(manifest.cost, rel=0.01)
+    assert "writer tester test unknown mit" in page.text("making")
+    for part in (*manifest.prompts, *manifest.rubrics, *manifest.schemas, *manifest.filters):
         assert part.sha256 in page.text("making")
         assert " ".join(part.text.split())[:200] in page.text("making")
-    for name, version in said.versions.items():
+    for name, version in manifest.versions.items():
         assert f"{name} {version}" in page.text("making")
-    assert said.fingerprint in page.text("making")
-    assert f"Calls made {said.paid.calls}" in page.text("run")
-    assert said.timing.started in page.text("run")
+    assert manifest.fingerprint in page.text("making")
+    assert f"Calls made {manifest.paid.calls}" in page.text("run")
+    assert manifest.timing.started in page.text("run")
 
 
 def test_scores_levels_and_lengths_are_counted_from_the_rows(
@@ -186,7 +186,7 @@ def test_a_chart_of_one_column_or_of_nothing_is_drawn() -> None:
         assert "inf" not in svg
 
 
-def test_a_row_tells_its_life_up_to_the_step_that_dropped_it(
+def test_a_row_has_a_chapter_for_each_step_up_to_the_one_that_dropped_it(
     folder: Folder, server: Server
 ) -> None:
     del server
@@ -202,7 +202,7 @@ def test_a_row_tells_its_life_up_to_the_step_that_dropped_it(
         assert f"Score {row['quality']['score']:.2f}" in life
         if row["dropped_by"]:
             assert "Dropped here: filter: score(quality)" in life
-            assert f"score(quality) drops of {row['quality']['score']:.3g} (min=0.5)" in life
+            assert f"score(quality) drops it: {row['quality']['score']:.3g} (min=0.5)" in life
             assert "publish" not in life
         else:
             assert "publish: me/mine passed Kept" in life
@@ -227,7 +227,10 @@ def test_repeats_are_shown_with_the_row_that_stayed(folder: Folder) -> None:
         folder.point_at(server.base_url)
         run = folder.run()
     page = page_of(run)
-    assert "16 rows repeat 4 earlier ones, which stayed." in page.text("repeats")
+    assert (
+        "16 rows are duplicates or near-duplicates of 4 earlier rows, which passed."
+        in page.text("repeats")
+    )
     sizes = run.rows["twin"].drop_nulls().value_counts()["count"].sort(descending=True)
     shown = re.findall(r"(\d+) \u00d7 What should", page.text("repeats"))
     assert [int(size) for size in shown] == sizes.to_list()
@@ -235,7 +238,7 @@ def test_repeats_are_shown_with_the_row_that_stayed(folder: Folder) -> None:
     for row in run.rows.to_dicts():
         if row["twin"]:
             life = page.text(f"row-{numbers[row['id']]}")
-            assert f"it repeats row {numbers[row['twin']]} , similarity 1.00" in life
+            assert f"duplicate of row {numbers[row['twin']]} , similarity 1.00" in life
 
 
 @pytest.fixture(scope="module")
@@ -279,8 +282,10 @@ def test_no_control_character_gets_into_the_page(hostile: Run) -> None:
 def test_lone_surrogates_in_a_message_do_no_harm(folder: Folder, server: Server) -> None:
     del server
     run = folder.run()
-    said = run.manifest.model_copy(update={"reason": "half \ud83d a pair", "outcome": "partial"})
-    path = write_report(run.folder, said, pl.scan_parquet(run.folder / "rows.parquet"))
+    manifest = run.manifest.model_copy(
+        update={"reason": "half \ud83d a pair", "outcome": "partial"}
+    )
+    path = write_report(run.folder, manifest, pl.scan_parquet(run.folder / "rows.parquet"))
     assert "Half \u2039U+D83D\u203a a pair" in path.read_text(encoding="utf-8")
 
 
@@ -318,8 +323,8 @@ def test_a_report_of_ten_thousand_rows_is_small_and_shows_rows_of_each_kind(
     folder.point_at(server.base_url, attempts=1)
     server.fail(testing.share(0.1, testing.error(500)))
     run = folder.run()
-    said, rows = many(run, 10_000, text)
-    html = render_report(said, rows.lazy())
+    manifest, rows = many(run, 10_000, text)
+    html = render_report(manifest, rows.lazy())
     assert len(html.encode()) <= 2_000_000
     kinds = re.findall(r'data-kinds="([^"]*)"', html)
     reasons = {reason for names in rows["dropped_by"].to_list() for reason in names}
@@ -330,7 +335,7 @@ def test_a_report_of_ten_thousand_rows_is_small_and_shows_rows_of_each_kind(
         *(str(n) for n in range(len(reasons))),
     }
     assert 40 <= len(kinds) <= 500
-    assert f"{len(kinds)} of 10,000 rows are here" in Page(html).text("rows")
+    assert f"{len(kinds)} of 10,000 rows are shown" in Page(html).text("rows")
 
 
 @pytest.mark.usefixtures("server")
@@ -379,8 +384,8 @@ def test_a_run_without_rows_has_a_report(folder: Folder, server: Server) -> None
         step.model_copy(update={"rows_in": 0, "rows_kept": 0, "dropped": {}, "flagged": {}})
         for step in run.manifest.steps
     )
-    said = run.manifest.model_copy(update={"rows": 0, "kept": 0, "steps": steps})
-    page = Page(render_report(said, run.rows.head(0).lazy()))
+    manifest = run.manifest.model_copy(update={"rows": 0, "kept": 0, "steps": steps})
+    page = Page(render_report(manifest, run.rows.head(0).lazy()))
     assert "Kept 0 of 0 rows" in page.text("headline")
     assert "There are no rows." in page.text("rows")
 
@@ -406,7 +411,7 @@ def test_a_run_that_kept_nothing_says_so(folder: Folder) -> None:
     )
     page = page_of(folder.run())
     assert "Kept 0 of 20 rows, 0%" in page.text("headline")
-    assert "most by filter: length(answer)" in page.text("headline")
+    assert "most often by filter: length(answer)" in page.text("headline")
     assert "Dropped here: filter: length(answer), filter: score(quality)" in page.text("rows")
 
 
@@ -414,7 +419,7 @@ def test_a_run_that_kept_nothing_says_so(folder: Folder) -> None:
 def test_a_partial_run_says_why_in_its_first_lines(folder: Folder) -> None:
     page = page_of(folder.run(budget=Budget(max_calls=25)))
     assert (
-        "Partial. Not all that was asked for is here. Stopped: the budget is spent."
+        "Partial. Some of what was asked for is missing. Stopped: the budget is spent."
         in page.text("header")
     )
     assert "Dropped here: stopped: Budget" in page.text("rows")
@@ -437,15 +442,15 @@ def test_links_lead_to_what_is_there_and_headings_are_in_order(folder: Folder) -
     assert all("aria-label" in a or a.get("aria-hidden") == "true" for a in page.attributes("svg"))
 
 
-def test_what_a_review_adds_is_not_told_of_the_source(folder: Folder, server: Server) -> None:
+def test_columns_that_a_review_adds_are_not_source_columns(folder: Folder, server: Server) -> None:
     del server
     step = "  - {review: file, sample: 5}\n  - publish: me/mine"
     folder.replace("pipelines/mine.yaml", "  - publish: me/mine", step)
     run = folder.run()
     assert "answer_original" in run.rows.columns
-    told = page_of(run).text("sources")
-    assert "topic" in told
-    assert "answer_original" not in told
+    sources = page_of(run).text("sources")
+    assert "topic" in sources
+    assert "answer_original" not in sources
 
 
 def test_a_sources_column_may_have_any_name(folder: Folder, server: Server) -> None:

@@ -125,7 +125,7 @@ def test_rows_are_searched_and_filtered_by_keyboard(browser: Browser, plain: Pat
         page.get_by_label("Search the rows").focus()
         id_ = page.locator("#row-41 code").last.text_content() or ""
         page.keyboard.type(id_.upper())
-        assert status.text_content() == "1 of 60 row"
+        assert status.text_content() == "1 of 60 rows"
         assert page.locator("#row-41").is_visible()
         page.keyboard.press("Control+A")
         page.keyboard.type("no such words")

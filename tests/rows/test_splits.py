@@ -247,7 +247,7 @@ def test_datasets_loads_the_splits_and_the_card_says_what_is_in_them(
     card = (run.folder / "dataset" / "README.md").read_text()
     assert "in the splits `train` (100), `test` (60) and `validation` (40)" in card
     assert "| `default` | `Conversation` | `test` | 60 |" in card
-    assert "an equal share of each value of `kind`" in card
+    assert "in the same shares for each value of `kind`" in card
 
 
 @pytest.mark.parametrize(
@@ -317,12 +317,12 @@ def test_of_a_small_dataset_each_split_has_a_row_and_one_that_cannot_is_told(
     full = folder.run("split")
     assert {len(sides) for sides in sides_of(full).values()} == {1}
     assert set().union(*sides_of(full).values()) == {"train", "test", "validation"}
-    assert "No row" not in (full.folder / "dataset/README.md").read_text()
+    assert "is empty" not in (full.folder / "dataset/README.md").read_text()
     seeds(folder, rows[:1], SPLIT + stratify)
     single = folder.run("split")
     assert set().union(*sides_of(single).values()) == {"train"}
     card = (single.folder / "dataset/README.md").read_text()
-    assert "No row is in the split `test`: there are too few groups." in card
-    assert "No row is in the split `validation`: there are too few groups." in card
+    assert "The split `test` is empty: there are too few groups." in card
+    assert "The split `validation` is empty: there are too few groups." in card
     show_run(single)
     assert "the split test has no row: there are too few groups of rows" in capsys.readouterr().out

@@ -46,12 +46,12 @@ def test_texts_that_differ_raise_no_alarm(count: int) -> None:
 def test_templated_openings_are_told_with_their_words(share: float) -> None:
     some = prose(200)
     some[: int(200 * share)] = [f"Certainly! Here is {text}" for text in some[: int(200 * share)]]
-    assert f"{share:.0%} of them begin with “certainly! here is”" in alarms(some)
+    assert f"{share:.0%} of the texts begin with “certainly! here is”" in alarms(some)
 
 
 def test_a_phrase_that_many_texts_end_with_is_told_once() -> None:
     some = [f"{text} I hope this helps you today" for text in prose(100)]
-    assert alarms(some) == "100% of them say “I hope this helps you today”"
+    assert alarms(some) == "100% of the texts contain “I hope this helps you today”"
     some = [f"Sure, here is all you need: {text}" for text in prose(100)]
     assert "say" not in alarms(some)
 
@@ -59,7 +59,7 @@ def test_a_phrase_that_many_texts_end_with_is_told_once() -> None:
 def test_a_few_answers_over_and_over_are_told() -> None:
     few = prose(4)
     said = alarms([few[n % 4] for n in range(400)], repeats=0.99)
-    assert "99% of them nearly repeat another one" in said
+    assert "99% of the texts are near-duplicates of another one" in said
     assert "times smaller" in said
     assert "400 texts are as diverse as" in said
 
@@ -140,7 +140,7 @@ def test_a_run_says_what_looks_collapsed_in_summary_card_and_report(
     run = folder.run()
     question, reply = run.manifest.diversity
     assert (question.column, reply.column) == ("question", "answer")
-    assert reply.alarms[0] == "100% of them begin with “sure! here is”"
+    assert reply.alarms[0] == "100% of the texts begin with “sure! here is”"
     (topic, style) = run.manifest.topics
     assert (topic.column, topic.values) == ("topic", 4)
     assert 1 < style.kept <= style.values + 1e-9
@@ -148,7 +148,7 @@ def test_a_run_says_what_looks_collapsed_in_summary_card_and_report(
     card = (run.folder / "dataset" / "README.md").read_text(encoding="utf-8")
     report = (run.folder / "report.html").read_text(encoding="utf-8")
     for page in (card, report):
-        assert "100% of them begin with" in page
+        assert "100% of the texts begin with" in page
     assert "<b>what" not in report
 
 

@@ -15,7 +15,7 @@ from soupstock.artifacts.files import sha256
 from soupstock.artifacts.manifest import Manifest
 from soupstock.dataset import changelog
 from soupstock.dataset.release import CARD, LOCK, Release
-from soupstock.reports.card.images import illustrated, images
+from soupstock.reports.card.images import add_images, images
 from soupstock.reports.card.tables import cell
 
 MADE_FROM = "made_from"
@@ -44,7 +44,7 @@ def files_of(
     files: dict[str, bytes | Path] = dict(release.paths())
     drawn = images(release.manifest) if release.manifest else {}
     files |= {name: image.encode() for name, image in drawn.items()}
-    card = illustrated((release.place / CARD).read_text(encoding="utf-8"), drawn)
+    card = add_images((release.place / CARD).read_text(encoding="utf-8"), drawn)
     if release.manifest is not None:
         sources = _sources(release.manifest)
         files |= {path: text.encode() for path, text in sources.values()}

@@ -1,4 +1,4 @@
-"""What each column of a run's table is, and which row is which: where a report's figures start."""
+"""What each column of a run's table holds, and which row repeats which."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,32 +15,32 @@ from soupstock.steps.chapter import Repeat, read_rubric
 
 
 @dataclass(frozen=True)
-class Outline:
-    """What each column of a run's table is."""
+class ColumnRoles:
+    """What each column of a run's table holds."""
 
     pipeline: spec.Pipeline
     schema: Mapping[str, pl.DataType]
     source: tuple[str, ...]
-    """The columns that the rows came with."""
+    """The columns of the source."""
     generated: tuple[str, ...]
     judged: Mapping[str, Rubric | None]
-    """The judges' columns with their rubrics; None for one that cannot be read any more."""
+    """The judges' columns with their rubrics; None for a rubric that can no longer be read."""
 
     def refer(self, path: str) -> pl.Expr:
         """Refer to a column, or to a field in a generated one.
 
-        By position, because polars takes a source's column called `*` for all columns.
+        It refers by position, because polars reads a column called `*` as all columns.
         """
         if path in self.schema:
             return pl.nth(list(self.schema).index(path))
         return column(path)
 
     def is_list(self, path: str) -> bool:
-        """Say whether a column, or a field in a generated one, holds several values a row."""
+        """Whether a column, or a field in a generated one, holds several values a row."""
         return isinstance(self._type(path), pl.List)
 
     def is_text(self, path: str) -> bool:
-        """Say whether a column, or a field in a generated one, holds one text a row."""
+        """Whether a column, or a field in a generated one, holds one text a row."""
         name = path if path in self.schema else path.partition(".")[0]
         return name in self.schema and self._type(path) == pl.String()
 
@@ -60,13 +60,13 @@ class Outline:
 
 
 def fields_of(dtype: object) -> Mapping[str, object]:
-    """Return a struct's fields and their types; none where it is no struct."""
+    """Return a struct's fields and their types; none for any other type."""
     return {f.name: f.dtype for f in dtype.fields} if isinstance(dtype, pl.Struct) else {}
 
 
-def outline(said: Manifest, schema: Mapping[str, pl.DataType]) -> Outline:
-    """Tell a table's columns apart by the pipeline that made them."""
-    pipeline = said.spec
+def column_roles(manifest: Manifest, schema: Mapping[str, pl.DataType]) -> ColumnRoles:
+    """Sort a table's columns by the pipeline that made them."""
+    pipeline = manifest.spec
     steps = pipeline.steps
     each = [made_by(step) for step in steps]
     generated = [name for made in each if made.is_written for name in made.main]
@@ -74,29 +74,29 @@ def outline(said: Manifest, schema: Mapping[str, pl.DataType]) -> Outline:
     is_reviewed = any(isinstance(step, spec.Review) for step in steps)
     corrected = map(original, schema) if is_reviewed else ()
     made = {*(name for one in each for name in one.every), *corrected, *spec.RESERVED}
-    return Outline(
+    return ColumnRoles(
         pipeline=pipeline,
         schema=schema,
         source=tuple(name for name in schema if name not in made),
         generated=tuple(name for name in generated if name in schema),
-        judged={n: read_rubric(said, rubric) for n, rubric in judges.items() if n in schema},
+        judged={n: read_rubric(manifest, rubric) for n, rubric in judges.items() if n in schema},
     )
 
 
-def index_of(rows: pl.LazyFrame) -> pl.DataFrame:
-    """Return what says of each row who it is and what became of it: its number is from 1."""
-    few = rows.select("id", "twin", "similarity", "dropped_by")
-    return few.with_row_index("number", offset=1).collect()
+def row_index(rows: pl.LazyFrame) -> pl.DataFrame:
+    """Return each row's number (from 1), id, twin, similarity and reasons."""
+    columns = rows.select("id", "twin", "similarity", "dropped_by")
+    return columns.with_row_index("number", offset=1).collect()
 
 
 class Twins:
     """The texts of some rows that dedup compared."""
 
     def __init__(
-        self, rows: pl.LazyFrame, index: pl.DataFrame, columns: Outline, ids: Sequence[str]
+        self, rows: pl.LazyFrame, index: pl.DataFrame, columns: ColumnRoles, ids: Sequence[str]
     ) -> None:
         steps = [s for s in columns.pipeline.steps if isinstance(s, spec.Dedup)]
-        # What a role says in a conversation is no column that could be shown as it is.
+        # The turns of one role in a conversation are not a column.
         steps = [s for s in steps if columns.is_text(s.dedup)]
         self._reasons = {f"dedup: {step.dedup}": n for n, step in enumerate(steps)}
         wanted = pl.Series(list(dict.fromkeys(ids)), dtype=pl.String)

@@ -1,7 +1,7 @@
-"""One row's life: where it came from, what models were asked and said, what dropped it and why.
+"""One row's life: its source, what each step asked and added, and what dropped it and why.
 
-It is told from the run's folder alone: prompts and rubrics are those of the run, kept in its
-manifest, whatever became of the files since. A task's words are its catalogue's, if it exists.
+It is read from the run's folder alone: prompts and rubrics are those in the manifest, even if their
+files have changed since. A task's prompts come from its catalogue, if that is installed.
 """
 
 import itertools
@@ -18,7 +18,7 @@ from soupstock.artifacts import manifest, run_folder
 from soupstock.artifacts.manifest import Manifest, ModelRecord, StepRecord
 from soupstock.errors import MistakeError, Place, quoted, shown
 from soupstock.project.project import Project, name_of
-from soupstock.reports.filter_figures import look
+from soupstock.reports.filter_figures import figures_of
 from soupstock.review.apply import original
 from soupstock.rows.filters import Bound, called
 from soupstock.rows.references import is_reference
@@ -30,7 +30,7 @@ from soupstock.steps.step import Context, models_of
 
 @dataclass(frozen=True)
 class Life:
-    """A row's life, chapter by chapter; it ends with the step that dropped it."""
+    """A row's life in chapters, one a step; the step that dropped it is the last."""
 
     row: Row
     source: Mapping[str, Any]
@@ -40,7 +40,7 @@ class Life:
 
 
 def find_row(path: Path, row_id: str) -> pl.DataFrame:
-    """Find a row of a rows.parquet by its id or the id's beginning; raises MistakeError."""
+    """Find a row of a rows.parquet by its id or the beginning of its id; raises MistakeError."""
     rows = pl.scan_parquet(path, glob=False)
     ids = rows.select("id").with_row_index("index")
     try:
@@ -51,13 +51,13 @@ def find_row(path: Path, row_id: str) -> pl.DataFrame:
         reason = shown(str(error).split("\n", 1)[0])
         raise MistakeError(f"the run's rows cannot be read: {reason}", Place(path)) from error
     if found.is_empty():
-        raise MistakeError(f"no row's id begins with {quoted(row_id)}")
+        raise MistakeError(f"no row has an id that begins with {quoted(row_id)}")
     few = ", ".join(map(shown, found["id"]))
-    raise MistakeError(f"several rows' ids begin with {quoted(row_id)}: {few}, …")
+    raise MistakeError(f"several rows have an id that begins with {quoted(row_id)}: {few}, …")
 
 
 def explain(project: Project, name: str, row_id: str) -> Life:
-    """Tell the life of a row of a pipeline's last run; raises MistakeError."""
+    """Return the life of a row of a pipeline's last run; raises MistakeError."""
     place = _last_run(project, name)
     try:
         run = manifest.read(place)
@@ -68,7 +68,7 @@ def explain(project: Project, name: str, row_id: str) -> Life:
     frame = find_row(place / run_folder.ROWS, row_id)
     row: Row = frame.row(0, named=True)
     last = last_step(row, run)
-    known = Known(
+    known = RunRow(
         row,
         Recorded(run),
         figures=_figures(project, run, frame, last),
@@ -85,13 +85,13 @@ def _last_run(project: Project, name: str) -> Path:
     try:
         return run_folder.latest(project.root, name_of(name))
     except MistakeError:
-        # That there is no such pipeline says more than that it has not been run.
+        # If the pipeline does not exist, its error says more than that it has not been run.
         project.pipeline(name)
         raise
 
 
 def _context(project: Project, pipeline: spec.Pipeline) -> Context | None:
-    """Return what a task is bound in once more; None where nothing is, or its models are gone."""
+    """Return the context to bind tasks in again; None without tasks, or if a model is gone."""
     if not any(isinstance(step, spec.Task) for step in pipeline.steps):
         return None
     try:
@@ -101,7 +101,7 @@ def _context(project: Project, pipeline: spec.Pipeline) -> Context | None:
 
 
 def _source(row: Row, pipeline: spec.Pipeline) -> Mapping[str, Any]:
-    """Return what the row came with."""
+    """Return the source's columns of a row."""
     made = {*spec.RESERVED, *(name for step in pipeline.steps for name in made_by(step).every)}
     if any(isinstance(step, spec.Review) for step in pipeline.steps):
         made |= set(map(original, row))
@@ -109,20 +109,20 @@ def _source(row: Row, pipeline: spec.Pipeline) -> Mapping[str, Any]:
 
 
 @dataclass(frozen=True)
-class Known:
-    """A row of a run, and what its chapters are told from."""
+class RunRow:
+    """A row of a run, and what its chapters are made from."""
 
     row: Row
     recorded: Recorded
     figures: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
-    """What filters looked at, by label, for each filter step by its place."""
+    """What filters compared, by label, for each filter step by its place."""
     twin: Callable[[str], Repeat | None] = lambda _: None
     columns: Columns = field(default_factory=dict)
     context: Context | None = None
 
 
-def chapters(known: Known) -> Iterator[Chapter]:
-    """Tell each step up to the one that dropped the row."""
+def chapters(known: RunRow) -> Iterator[Chapter]:
+    """Yield a chapter for each step, up to the one that dropped the row."""
     run, row = known.recorded.manifest, known.row
     steps, last = run.spec.steps, last_step(row, run)
     for place, record in enumerate(run.steps[: last + 1]):
@@ -151,9 +151,10 @@ def chapters(known: Known) -> Iterator[Chapter]:
 
 
 def last_step(row: Row, run: Manifest) -> int:
-    """Find the place of the step that dropped a row; the last one where none did.
+    """Find the place of the step that dropped a row; the last step if none did.
 
-    Two steps may give the same reason: then it was one after those that left something.
+    Several steps may give the same reason. Then it is the first one after the steps that filled a
+    column of the row.
     """
     reasons = set(row["dropped_by"])
     if not reasons:
@@ -187,17 +188,19 @@ def _named(record: ModelRecord) -> str:
 def _figures(
     project: Project, run: Manifest, frame: pl.DataFrame, last: int
 ) -> Mapping[int, Mapping[str, str]]:
-    """Say for each filter up to the last step what it looked at, all in one query."""
+    """Return what each filter up to the last step compared, all in one query."""
     steps = {
         place: step
         for place, step in enumerate(run.spec.steps[: last + 1])
         if isinstance(step, spec.Filter)
     }
     uses = [use for step in steps.values() for use in step.filter]
-    found = _called(project, run, uses)
-    looks = iter(look([one.expression for one in found if isinstance(one, Bound)], frame))
+    found = _filters(project, run, uses)
+    compared = iter(figures_of([one.expression for one in found if isinstance(one, Bound)], frame))
     figures = iter(
-        (one.label, next(looks).said(one.arguments)) if isinstance(one, Bound) else (use.name, one)
+        (one.label, next(compared).summary(one.arguments))
+        if isinstance(one, Bound)
+        else (use.name, one)
         for use, one in zip(uses, found, strict=True)
     )
     return {
@@ -205,8 +208,8 @@ def _figures(
     }
 
 
-def _called(project: Project, run: Manifest, uses: Sequence[spec.Use]) -> list[Bound | str]:
-    """Call the filters that are still those of the run; of the others say why not."""
+def _filters(project: Project, run: Manifest, uses: Sequence[spec.Use]) -> list[Bound | str]:
+    """Call the filters that have not changed since the run; for the others, say why not."""
     if not uses:
         return []
     found: Mapping[str, Callable[..., pl.Expr]] = {}
@@ -214,7 +217,7 @@ def _called(project: Project, run: Manifest, uses: Sequence[spec.Use]) -> list[B
     try:
         found = project.filters_of(run.filters)
     except MistakeError as error:
-        lacking = f"(it cannot be asked any more: {error})"
+        lacking = f"(it can no longer be applied: {error})"
     return [
         called(use.name, found[use.name], use.arguments) if use.name in found else lacking
         for use in uses

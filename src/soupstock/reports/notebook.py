@@ -1,4 +1,4 @@
-"""A run at a glance, as HTML for a notebook: the funnel, and what it took. All text is escaped."""
+"""A run at a glance, as HTML for a notebook: the funnel and the calls. All text is escaped."""
 
 from markupsafe import Markup, escape
 
@@ -11,23 +11,25 @@ _STEP = Markup(
 )
 _RUN = Markup(
     "<div><p><b>{name}</b>: {rows:,} rows in, {kept:,} kept ({outcome}); "
-    "{calls:,} calls made, {found:,} found in the store</p>"
+    "{calls:,} calls made, {found:,} answers from the cache</p>"
     "<table><thead><tr><th style='text-align:left'>step</th><th>in</th><th>kept</th>"
     "<th style='text-align:left'>dropped</th></tr></thead><tbody>{steps}</tbody></table></div>"
 )
 
 
-def glance(said: Manifest) -> str:
+def glance(manifest: Manifest) -> str:
     """Return a run's funnel as HTML."""
-    outcome = said.outcome if said.reason is None else f"{said.outcome}: {said.reason}"
+    outcome = (
+        manifest.outcome if manifest.reason is None else f"{manifest.outcome}: {manifest.reason}"
+    )
     return _RUN.format(
-        name=shown(said.name),
-        rows=said.rows,
-        kept=said.kept,
+        name=shown(manifest.name),
+        rows=manifest.rows,
+        kept=manifest.kept,
         outcome=shown(outcome),
-        calls=said.paid.calls,
-        found=said.paid.found,
-        steps=Markup("").join(_step(step) for step in said.steps),
+        calls=manifest.paid.calls,
+        found=manifest.paid.found,
+        steps=Markup("").join(_step(step) for step in manifest.steps),
     )
 
 

@@ -62,16 +62,16 @@ class Diversity(NamedTuple):
             return []
         found = []
         if self.opening.share >= _OPENING_SHARE:
-            found.append(f"{self.opening.share:.0%} of them begin with “{self.opening.words}”")
+            found.append(f"{self.opening.share:.0%} of the texts begin with “{self.opening.words}”")
         is_new = not folded(self.phrase.words).startswith(self.opening.words)
         if self.phrase.share >= _PHRASE_SHARE and is_new:
-            found.append(f"{self.phrase.share:.0%} of them say “{self.phrase.words}”")
+            found.append(f"{self.phrase.share:.0%} of the texts contain “{self.phrase.words}”")
         if self.repeats >= _REPEAT_SHARE:
-            found.append(f"{self.repeats:.0%} of them nearly repeat another one")
+            found.append(f"{self.repeats:.0%} of the texts are near-duplicates of another one")
         if self.compression >= _COMPRESSION:
             found.append(
-                f"zlib packs them {self.compression:.1f} times smaller, and prose about two and a"
-                " half times"
+                f"zlib makes the texts {self.compression:.1f} times smaller, and prose about two"
+                " and a half times"
             )
         if self.vendi < _least_vendi(self.texts):
             found.append(

@@ -4,8 +4,8 @@ import click
 
 from soupstock.dataset.push import Prepared
 from soupstock.errors import shown
-from soupstock.reports.card.licences import unread
-from soupstock.reports.card.splits import vacancies
+from soupstock.reports.card.licences import models_without_terms
+from soupstock.reports.card.splits import empty_splits
 
 
 def show_prepared(prepared: Prepared) -> None:
@@ -19,9 +19,9 @@ def show_prepared(prepared: Prepared) -> None:
     )
     if prepared.becomes_public:
         _say("the dataset on the Hub is private now, and becomes public")
-    for one in vacancies(release.dataset):
+    for one in empty_splits(release.dataset):
         _say(f"the split {one.split}{f' of {one.config}' if one.config else ''} has no row")
-    for model in unread(release.models):
+    for model in models_without_terms(release.models):
         terms = f"the licence of {model.model} ({model.license})" if model.license else model.model
         _say(f"check before publishing: it is not known what {terms} allows with its answers")
 

@@ -9,7 +9,7 @@ from soupstock.artifacts.decontamination import UNASKED
 from soupstock.artifacts.manifest import Manifest, StepRecord
 from soupstock.artifacts.run_folder import DATASET, REPORT
 from soupstock.cli.display.terminal import cell, new_console, new_table, short
-from soupstock.reports.card.splits import vacancies
+from soupstock.reports.card.splits import empty_splits
 
 if TYPE_CHECKING:
     from soupstock.artifacts.decontamination import DecontaminationRecord
@@ -46,7 +46,7 @@ def _shortcomings(manifest: Manifest) -> Iterator[tuple[str, str]]:
         worst = max(manifest.steps, key=lambda step: sum(step.dropped.values()))
         why = f"no row was kept, so there is no dataset; '{worst.label}' dropped most"
         yield why, "bold yellow"
-    for one in vacancies(manifest.dataset) if manifest.dataset else ():
+    for one in empty_splits(manifest.dataset) if manifest.dataset else ():
         which = f"{one.split} of {one.config}" if one.config else one.split
         yield f"the split {which} has no row: there are too few groups of rows to split", "yellow"
 

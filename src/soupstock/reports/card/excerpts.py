@@ -1,4 +1,4 @@
-"""Rows and pipelines as YAML that a person reads with pleasure: texts folded, long ones cut."""
+"""Rows and pipelines as readable YAML: texts are folded, and long ones are cut."""
 
 import io
 import math
@@ -12,7 +12,7 @@ from ruamel.yaml.scalarstring import LiteralScalarString
 from soupstock.rows.rows import Row
 
 WIDTH = 88
-"""Where lines are folded, in characters."""
+"""The width at which lines are folded, in characters."""
 
 _LONGEST_TEXT = 600
 _LONGEST_LIST = 8
@@ -20,7 +20,7 @@ _LONGEST_EXCERPT = 4000
 
 
 class _Representer(RoundTripRepresenter):
-    """Writes null as `null`, which would be nothing at all."""
+    """Writes null as `null`; by default it would be empty."""
 
     def represent_null(self, _: None) -> ScalarNode:
         return self.represent_scalar("tag:yaml.org,2002:null", "null")
@@ -29,7 +29,7 @@ class _Representer(RoundTripRepresenter):
 _Representer.add_representer(type(None), _Representer.represent_null)
 
 
-def written(value: Any) -> str:
+def to_yaml(value: Any) -> str:
     """Write plain data as YAML."""
     yaml, text = YAML(), io.StringIO()
     yaml.Representer = _Representer
@@ -40,8 +40,8 @@ def written(value: Any) -> str:
 
 
 def excerpt(row: Row) -> str:
-    """Write a row as YAML, with its long texts and lists cut."""
-    lines = written({name: _cut(value) for name, value in row.items()}).split("\n")
+    """Write a row as YAML; long texts and lists are cut."""
+    lines = to_yaml({name: _cut(value) for name, value in row.items()}).split("\n")
     text = "\n".join(line.rstrip() for line in lines)
     return text if len(text) <= _LONGEST_EXCERPT else f"{text[:_LONGEST_EXCERPT].rstrip()}…"
 
@@ -66,5 +66,5 @@ def _cut(value: Any) -> Any:
 
 
 def _text(text: str) -> str:
-    """Let a text of several lines keep them."""
+    """Write a text of several lines as a block, so that its lines are kept."""
     return LiteralScalarString(text) if "\n" in text.strip() else text

@@ -1,4 +1,4 @@
-"""What the Hub reads of a dataset: the YAML at the head of its card. Knows no rows and no files."""
+"""The YAML at the head of a card, which the Hub reads. Knows no rows and no files."""
 
 import io
 import re
@@ -28,14 +28,14 @@ _SIZES = (
 )
 _LONGEST_NAME = 80
 
-# Readers of YAML 1.1 and 1.2 agree that such a word is a text; all else is put in quotes.
+# Readers of YAML 1.1 and 1.2 agree that such a word is a text. Everything else is quoted.
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_.<>/-]*")
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 
 
-def front_matter(said: Manifest, dataset: DatasetRecord) -> str:
+def front_matter(manifest: Manifest, dataset: DatasetRecord) -> str:
     """Return the card's YAML, between its `---` lines."""
-    return _head(said.name, dataset, _origin(said), _tags(said))
+    return _head(manifest.name, dataset, _origin(manifest), _tags(manifest))
 
 
 def mix_front_matter(record: MixRecord) -> str:
@@ -61,22 +61,22 @@ def _head(
         "configs": _configs(dataset),
         **dataset_info(dataset),
     }
-    return f"---\n{_written(data)}---\n"
+    return f"---\n{_to_yaml(data)}---\n"
 
 
 def size_category(rows: int) -> str:
-    """Return the Hub's name for about so many rows."""
+    """Return the Hub's size category for a number of rows."""
     return next((name for limit, name in _SIZES if rows < limit), "n>1B")
 
 
 @cache
 def licenses() -> frozenset[str]:
-    """Return the names of licences that the Hub knows."""
+    """Return the licences that the Hub knows."""
     return frozenset(_LICENSES.read_text(encoding="utf-8").split())
 
 
 def _license(name: str | None) -> dict[str, str]:
-    """Name a licence as the Hub does: one that it does not know is `other`, with its name."""
+    """Return a licence as the Hub names it; an unknown one is `other`, with its name."""
     if name is None:
         return {"license": "unknown"}
     known = name.strip().lower()
@@ -86,33 +86,35 @@ def _license(name: str | None) -> dict[str, str]:
 
 
 def _languages(codes: tuple[str, ...]) -> dict[str, list[str]]:
-    """Tell ISO 639 codes, which the Hub checks, from finer ones such as `en-GB`."""
+    """Separate ISO 639 codes, which the Hub checks, from finer ones such as `en-GB`."""
     plain = [code.lower() for code in codes if re.fullmatch(r"[A-Za-z]{2,3}", code)]
     finer = [one_line(code, _LONGEST_NAME) for code in codes if code.lower() not in plain]
     found = {"language": plain, "language_bcp47": finer}
     return {key: codes for key, codes in found.items() if codes}
 
 
-def _origin(said: Manifest) -> dict[str, list[str]]:
-    """Say who wrote the texts and which dataset they came from."""
+def _origin(manifest: Manifest) -> dict[str, list[str]]:
+    """Return who created the texts, and the dataset they came from."""
     found = {}
-    if any(step.verb in WRITING for step in said.steps):
+    if any(step.verb in WRITING for step in manifest.steps):
         found["language_creators"] = ["machine-generated"]
-    if any(step.verb == "judge" for step in said.steps):
+    if any(step.verb == "judge" for step in manifest.steps):
         found["annotations_creators"] = ["machine-generated"]
-    name = str(said.pipeline["source"].get("dataset") or "")
-    # A folder's path means nothing to others.
+    name = str(manifest.pipeline["source"].get("dataset") or "")
+    # A local path means nothing to others.
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name):
         found["source_datasets"] = [name]
     return found
 
 
-def _tags(said: Manifest) -> Iterator[str]:
-    roles = {step.model for step in said.steps if step.verb in WRITING}
+def _tags(manifest: Manifest) -> Iterator[str]:
+    roles = {step.model for step in manifest.steps if step.verb in WRITING}
     if roles:
         yield "synthetic"
     yield "soupstock"
-    yield from (tag for model in said.models if model.role in roles if (tag := _tag(model.model)))
+    yield from (
+        tag for model in manifest.models if model.role in roles if (tag := _tag(model.model))
+    )
 
 
 def _tag(text: str) -> str:
@@ -120,7 +122,7 @@ def _tag(text: str) -> str:
 
 
 def _configs(dataset: DatasetRecord) -> list[dict[str, Any]]:
-    """Say which files are which; the first of several configurations is the default one."""
+    """List the configurations and their files; the first of several is the default."""
     found: list[dict[str, Any]] = [
         {
             "config_name": config.name,
@@ -164,7 +166,7 @@ def _columns(features: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _column(feature: Mapping[str, Any]) -> dict[str, Any]:
-    """Write a feature as a card does: a list of plain values is no more than their type's name."""
+    """Write a feature as a card does: a list of plain values is only the name of their type."""
     match feature:
         case {"_type": "Value", "dtype": dtype}:
             return {"dtype": dtype}
@@ -176,22 +178,22 @@ def _column(feature: Mapping[str, Any]) -> dict[str, Any]:
             return {"struct": _columns(feature)}
 
 
-def _written(data: dict[str, Any]) -> str:
+def _to_yaml(data: dict[str, Any]) -> str:
     yaml, text = YAML(), io.StringIO()
     yaml.width = 1 << 20
-    # What turns the direction of a text around must be seen.
+    # Controls of the text direction must be visible.
     yaml.allow_unicode = False
-    yaml.dump(_unmistakable(data), text)
+    yaml.dump(_quote_ambiguous(data), text)
     return text.getvalue()
 
 
-def _unmistakable(value: Any) -> Any:
-    """Put texts in quotes that some reader of YAML would take for something else."""
+def _quote_ambiguous(value: Any) -> Any:
+    """Quote texts that some YAML reader would take for another type."""
     match value:
         case dict():
-            return {key: _unmistakable(inner) for key, inner in value.items()}
+            return {key: _quote_ambiguous(inner) for key, inner in value.items()}
         case list():
-            return [_unmistakable(inner) for inner in value]
+            return [_quote_ambiguous(inner) for inner in value]
         case str() if not _PLAIN.fullmatch(value) or value.lower() in _WORDS:
             return DoubleQuotedScalarString(value)
         case _:

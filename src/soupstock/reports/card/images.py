@@ -1,6 +1,6 @@
-"""Charts as files of their own, for the card on the Hub: drawn from the manifest alone.
+"""Charts as image files, for the card on the Hub. They are drawn from the manifest alone.
 
-An image has no style sheet but its own, and is shown on light pages and dark ones.
+An image has its own style sheet, for light pages and dark ones.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,13 +9,14 @@ from markupsafe import Markup
 
 from soupstock.artifacts.manifest import Manifest, ScoreRecord, SpreadRecord
 from soupstock.errors import shown
+from soupstock.reports.svg import line, rect, text
 
 # A phone shows an image of this width nearly as large as it is.
 _WIDTH, _LEFT, _RIGHT = 440, 2, 72
 _ROW = 40
 _TOP = 8
 _LINE = 18
-"""How far under its label a bar begins."""
+"""How far below its label a bar begins."""
 _BAR = 12
 _LONGEST = 56
 
@@ -27,10 +28,10 @@ _STYLE = Markup(
 )
 
 
-def images(said: Manifest) -> dict[str, str]:
-    """Draw what the card shows, by the files' names: the funnel, and the scores."""
-    found = {"images/rows.svg": rows(said)}
-    spreads = [score for score in said.scores if score.kept is not None]
+def images(manifest: Manifest) -> dict[str, str]:
+    """Draw the card's images, by file name: the funnel, and the scores."""
+    found = {"images/rows.svg": rows(manifest)}
+    spreads = [score for score in manifest.scores if score.kept is not None]
     return found | ({"images/scores.svg": scores(spreads)} if spreads else {})
 
 
@@ -46,29 +47,27 @@ _WORDS = {
 }
 
 
-def illustrated(card: str, drawn: Mapping[str, str]) -> str:
-    """Put the images under the headings that they belong to."""
-    for name in drawn:
+def add_images(card: str, found: Mapping[str, str]) -> str:
+    """Put each image under its heading in the card."""
+    for name in found:
         heading = _HEADINGS[name]
         image = f"{heading}\n![{_WORDS[name]}]({name})\n"
         card = card.replace(f"\n{heading}", f"\n{image}", 1)
     return card
 
 
-def rows(said: Manifest) -> str:
-    """Draw how many rows were left after each step."""
-    steps = [("source", said.rows), *((step.label, step.rows_kept) for step in said.steps)]
+def rows(manifest: Manifest) -> str:
+    """Draw how many rows each step kept."""
+    steps = [("source", manifest.rows), *((step.label, step.rows_kept) for step in manifest.steps)]
     most = max((number for _, number in steps), default=0) or 1
     width = _WIDTH - _LEFT - _RIGHT
     pieces = []
     for place, (label, number) in enumerate(steps):
         y = _TOP + place * _ROW
         pieces += [
-            _text(_LEFT, y, _cut(label)),
-            Markup('<rect class="kept" x="{}" y="{}" width="{:.1f}" height="{}"/>').format(
-                _LEFT, y + _LINE, width * number / most, _BAR
-            ),
-            _text(_LEFT + width * number / most + 8, y + _LINE, f"{number:,}"),
+            _label(_LEFT, y, _cut(label)),
+            rect("kept", _LEFT, y + _LINE, width * number / most, _BAR),
+            _label(_LEFT + width * number / most + 8, y + _LINE, f"{number:,}"),
         ]
     return _image(pieces, len(steps), "Rows after each step")
 
@@ -90,25 +89,15 @@ def _spread(label: str, spread: SpreadRecord, y: int) -> Iterator[Markup]:
     def x(score: float) -> float:
         return _LEFT + width * min(1.0, max(0.0, score))
 
-    yield _text(_LEFT, y, _cut(label))
+    yield _label(_LEFT, y, _cut(label))
     y += _LINE
     middle = y + _BAR / 2
-    yield Markup('<line class="scale" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(
-        x(0), x(1), middle, middle
-    )
-    yield Markup('<line class="range" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(
-        x(spread.lowest), x(spread.highest), middle, middle
-    )
-    yield Markup('<rect class="box" x="{:.1f}" y="{}" width="{:.1f}" height="{}"/>').format(
-        x(spread.lower_quartile),
-        y,
-        max(1.0, x(spread.upper_quartile) - x(spread.lower_quartile)),
-        _BAR,
-    )
-    yield Markup('<line class="middle" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(
-        x(spread.median), x(spread.median), y, y + _BAR
-    )
-    yield _text(_WIDTH - _RIGHT + 8, y, f"{spread.median:.2f}")
+    lower, upper = x(spread.lower_quartile), x(spread.upper_quartile)
+    yield line("scale", (x(0), x(1)), (middle, middle))
+    yield line("range", (x(spread.lowest), x(spread.highest)), (middle, middle))
+    yield rect("box", lower, y, max(1.0, upper - lower), _BAR)
+    yield line("middle", (x(spread.median), x(spread.median)), (y, y + _BAR))
+    yield _label(_WIDTH - _RIGHT + 8, y, f"{spread.median:.2f}")
 
 
 def _image(pieces: Sequence[Markup], lines: int, label: str) -> str:
@@ -121,11 +110,11 @@ def _image(pieces: Sequence[Markup], lines: int, label: str) -> str:
     )
 
 
-def _text(x: float, y: float, text: str) -> Markup:
+def _label(x: float, y: float, content: str) -> Markup:
     """Write a text; `y` is the top of its line."""
-    return Markup('<text x="{:.1f}" y="{:.1f}">{}</text>').format(x, y + _BAR - 1, text)
+    return text(x, y + _BAR - 1, content)
 
 
 def _cut(label: str) -> str:
-    text = shown(label)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    name = shown(label)
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"

@@ -1,85 +1,106 @@
-"""The card's section on what its scores are worth: canaries, juries, people. Empty for no judge."""
+"""The card's section on how far its scores can be trusted: sanity checks, juries, people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from soupstock.artifacts.judges import (
     CalibrationRecord,
+    Fit,
     FitnessRecord,
     IntervalRecord,
     JudgeRecord,
     JuryRecord,
+    MemberRecord,
 )
-from soupstock.artifacts.manifest import Manifest, ModelRecord
+from soupstock.artifacts.manifest import Manifest
 from soupstock.inference.servers.weights import SMOLLM2
 from soupstock.reports.card.tables import cell, count
-from soupstock.text.markdown import Markdown, listed, prose, table
+from soupstock.text.markdown import Markdown, joined, listed, prose, table
 
-SPOILED = {
-    "empty": "left empty",
-    "gibberish": "gibberish, as long",
-    "truncated": "cut off after a third",
-    "another": "the answer to another row",
-    "echo": "the instruction in its place",
+CORRUPTIONS = {
+    "empty": "an empty text",
+    "gibberish": "gibberish of the same length",
+    "truncated": "the text, cut off after a third",
+    "another": "the text of another row",
+    "echo": "the instruction instead of an answer",
 }
-"""How each kind of canary was made."""
+"""What each kind of canary is."""
+
+OUTCOMES: Mapping[Fit, str] = {
+    "fit": "passed",
+    "not fit": "failed",
+    "cannot tell": "cannot tell",
+}
+"""The outcomes of a judge's sanity check, in words."""
+
+_DETECTED = {"apart": "detected", "not apart": "not detected", "too few": "too few to tell"}
 
 _LONGEST = 1000
 
 
-def measured(said: Manifest) -> Iterator[Markdown]:
-    """Say of each judge how far its scores can be believed."""
-    for judge in said.judges:
+def judge_paragraphs(manifest: Manifest) -> Iterator[Markdown]:
+    """Yield, for each judge, how far its scores can be trusted; nothing without a judge."""
+    for judge in manifest.judges:
         if judge.models:
-            yield from _judge(judge, [m for m in said.models if m.role in judge.models])
+            yield from _judge(judge)
         if judge.calibration is not None:
             yield from _calibration(judge.column, judge.calibration)
+    yield from _cautions(manifest)
 
 
-def _judge(judge: JudgeRecord, models: list[ModelRecord]) -> Iterator[Markdown]:
+def _judge(judge: JudgeRecord) -> Iterator[Markdown]:
     if judge.fitness is not None:
         yield from _fitness(judge.column, judge.fitness)
     if judge.orders is not None:
-        told = prose(judge.orders.sentence, _LONGEST)
-        is_biased = judge.orders.is_biased
-        yield Markdown(f"{cell(judge.column)}: {f'**{told}**' if is_biased else told}")
+        bias = prose(judge.orders.sentence, _LONGEST)
+        bias = Markdown(f"**{bias}**") if judge.orders.is_biased else bias
+        yield Markdown(f"{cell(judge.column)}: {bias}")
     if judge.jury is not None:
         yield from _jury(judge.column, judge.jury)
-    is_measured = judge.calibration is not None and not judge.calibration.void
-    for model in {one.model: one for one in models}.values():
-        if model.model == SMOLLM2.model:
+
+
+def _cautions(manifest: Manifest) -> Iterator[Markdown]:
+    """Warn of each model that cannot judge, or that was not compared with people."""
+    columns: dict[str, list[Markdown]] = {}
+    for judge in manifest.judges:
+        is_measured = judge.calibration is not None and not judge.calibration.void
+        names = {model.model for model in manifest.models if model.role in judge.models}
+        for name in sorted(names):
+            if name == SMOLLM2.model or not is_measured:
+                columns.setdefault(name, []).append(cell(judge.column))
+    for name, where in columns.items():
+        if name == SMOLLM2.model:
             yield Markdown(
-                f"**{cell(model.model)} cannot judge.** It is so small that it does not tell a good"
-                " answer from an empty one: its scores show that the pipeline works, and say"
-                " nothing of how good a row is."
+                f"**{cell(name)} cannot judge.** It is too small to distinguish a good answer from"
+                " an empty one. Its scores show that the pipeline works; they do not measure"
+                " quality."
             )
-        elif not is_measured:
+        else:
             yield Markdown(
-                f"**{cell(model.model)} has not been measured against people.** Its scores are one"
-                " model's opinion."
+                f"**{cell(name)} has not been measured against people.** Its scores in"
+                f" {joined(where)} are one model's opinion."
             )
 
 
 def _fitness(column: str, found: FitnessRecord) -> Iterator[Markdown]:
-    told = prose(found.sentence, _LONGEST)
-    yield Markdown(
-        f"{cell(column)}: {told}" if found.verdict == "fit" else f"{cell(column)}: **{told}**"
-    )
+    result = prose(found.sentence, _LONGEST)
+    result = result if found.verdict == "fit" else Markdown(f"**{result}**")
+    yield Markdown(f"{cell(column)}: {result}")
     if not found.kinds:
         return
-    header = ("what was judged", "texts", "mean score", "told from the originals")
-    rows = [(Markdown("the originals"), count(found.rows), _number(found.mean), Markdown())]
+    header = ("judged text", "texts", "mean score", "the original ranks higher")
+    rows = [(Markdown("original"), count(found.rows), _number(found.mean), Markdown())]
     rows += [
         (
-            prose(SPOILED.get(one.kind, one.kind)),
+            prose(CORRUPTIONS.get(one.kind, one.kind)),
             count(one.canaries),
             _number(one.mean),
-            Markdown(f"{one.tells}: {_interval(one.auc)}"),
+            Markdown(f"{_DETECTED[one.tells]}: {_interval(one.auc)}"),
         )
         for one in found.kinds
     ]
     yield Markdown(
-        "The judge was also given texts from these very rows that were spoiled on purpose. In the"
-        " last column is how often an original has the higher score, where a coin has a half:"
+        "The judge also scored corrupted copies of these rows. The last column says how often the"
+        " original ranks higher; by chance it would be half of the time:"
     )
     yield table(header, rows, right=("texts", "mean score"))
     if found.padding is not None:
@@ -88,30 +109,35 @@ def _fitness(column: str, found: FitnessRecord) -> Iterator[Markdown]:
 
 def _jury(column: str, found: JuryRecord) -> Iterator[Markdown]:
     yield Markdown(
-        f"{cell(column)} was judged by several models. How far they agree (Krippendorff's alpha,"
-        f" where one is always and zero is chance): {_interval(found.agreement)}, over"
-        f" {count(found.rows)} rows. Their scores are {_number(found.disagreement)} apart on"
-        " average."
+        f"Several models judged {cell(column)}. Their agreement (Krippendorff's alpha; one is"
+        f" perfect, zero is chance) is {_interval(found.agreement)}, over {count(found.rows)} rows."
+        f" Their scores differ by {_number(found.disagreement)} on average."
     )
     rows = [
         (
             cell(member.role),
             count(member.scores),
             Markdown(_interval(member.agreement)),
-            Markdown(f"{member.fit}: {_interval(member.auc)}"),
+            Markdown(_outcome(member)),
         )
         for member in found.members
     ]
-    header = ("judge", "scores", "agreement with the others", "tells originals from canaries")
+    header = ("judge", "scores", "agreement with the others", "sanity check")
     yield table(header, rows, right=("scores",))
 
 
+def _outcome(member: MemberRecord) -> str:
+    outcome = OUTCOMES[member.fit]
+    return f"{outcome}: {_interval(member.auc)}" if member.auc else outcome
+
+
 def _calibration(column: str, found: CalibrationRecord) -> Iterator[Markdown]:
-    told = prose(found.summary, _LONGEST)
+    summary = prose(found.summary, _LONGEST)
     if found.void:
-        yield Markdown(f"{cell(column)}: **{told}**")
+        yield Markdown(f"{cell(column)}: **{summary}**")
         return
-    yield Markdown(f"{cell(column)}: {told} A row passes from {_number(found.threshold)} up.")
+    passing = f"A row passes with a score of at least {_number(found.threshold)}."
+    yield Markdown(f"{cell(column)}: {summary} {passing}")
     yield listed(prose(sentence, _LONGEST) for sentence in found.sentences)
     rows = [
         (
@@ -129,12 +155,12 @@ def _calibration(column: str, found: CalibrationRecord) -> Iterator[Markdown]:
 
 def _number(number: float | None) -> Markdown:
     if number is None:
-        return Markdown("not known")
+        return Markdown("unknown")
     text = f"{round(number, 2):,.2f}"
     return Markdown(text.rstrip("0").rstrip("."))
 
 
 def _interval(found: IntervalRecord | None) -> str:
     if found is None:
-        return "not known"
+        return "unknown"
     return f"{_number(found.estimate)} ({_number(found.low)} to {_number(found.high)})"

@@ -1,4 +1,4 @@
-"""What the models' licences say of what models write, in words, for the cards."""
+"""What the models' licences say about the models' output, for the cards."""
 
 from collections.abc import Iterable, Iterator
 
@@ -8,15 +8,14 @@ from soupstock.reports.card.tables import cell
 from soupstock.text.markdown import Markdown, listed, paragraphs, prose
 
 _CAUTION = Markdown(
-    "This sums up what somebody read, and is no legal advice: the texts themselves hold, and they"
-    " change."
+    "This is a summary, not legal advice. The licence texts themselves apply, and they change."
 )
 
 
-def licences_told(models: Iterable[ModelRecord]) -> Markdown:
-    """Say of each model, once, what its licence says of what it writes."""
-    told = list(_told(unique(models)))
-    return paragraphs([listed(told), _CAUTION]) if told else Markdown()
+def licence_terms(models: Iterable[ModelRecord]) -> Markdown:
+    """List the models, each once, with what their licences say about their output."""
+    terms = list(_terms(unique(models)))
+    return paragraphs([listed(terms), _CAUTION]) if terms else Markdown()
 
 
 def unique(models: Iterable[ModelRecord]) -> list[ModelRecord]:
@@ -24,12 +23,12 @@ def unique(models: Iterable[ModelRecord]) -> list[ModelRecord]:
     return list({(one.model, one.license, one.terms): one for one in models}.values())
 
 
-def unread(models: Iterable[ModelRecord]) -> list[ModelRecord]:
-    """Return the models of which nobody has said what their licences say."""
+def models_without_terms(models: Iterable[ModelRecord]) -> list[ModelRecord]:
+    """Return the models whose licence terms are not known."""
     return [model for model in unique(models) if model.terms is None]
 
 
-def _told(models: Iterable[ModelRecord]) -> Iterator[Markdown]:
+def _terms(models: Iterable[ModelRecord]) -> Iterator[Markdown]:
     for model in models:
         name = cell(model.model)
         if model.terms is not None:
@@ -37,14 +36,14 @@ def _told(models: Iterable[ModelRecord]) -> Iterator[Markdown]:
             yield Markdown(f"{name}, {called}: {_summary(model.terms)}")
         elif model.license is None:
             yield Markdown(
-                f"{name}: its licence is not known. Look before publishing: it may limit what these"
-                " rows are used for, such as training other models."
+                f"{name}: its licence is unknown. Check it before you use these rows: it may limit"
+                " their use, such as training other models."
             )
         else:
             yield Markdown(
-                f"{name}, {cell(model.license)}: what this licence says of what the model writes is"
-                " not known here. Look before publishing: it may ask for a notice or a name, or"
-                " limit what these rows are used for."
+                f"{name}, {cell(model.license)}: soupstock does not know this licence's terms for"
+                " the model's output. Check them before you use these rows: the licence may require"
+                " a notice or a name, or limit their use."
             )
 
 

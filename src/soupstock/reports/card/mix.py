@@ -1,15 +1,15 @@
-"""The card of a mix: what came from where. Made from the mix's record and a few rows."""
+"""The card of a mix. It is made from the mix's record and a few rows."""
 
 import shlex
 from collections.abc import Sequence
 
 from soupstock.artifacts.mix import MixRecord
 from soupstock.reports.card import tables
-from soupstock.reports.card.card import loading_told, rendered
+from soupstock.reports.card.card import fill_template, loading
 from soupstock.reports.card.excerpts import excerpt
 from soupstock.reports.card.front_matter import mix_front_matter
-from soupstock.reports.card.licences import licences_told
-from soupstock.reports.card.splits import arranged, arrangement
+from soupstock.reports.card.licences import licence_terms
+from soupstock.reports.card.splits import splits_in_brief, splits_section
 from soupstock.reports.card.tables import cell, count
 from soupstock.rows.rows import Row
 from soupstock.text.markdown import Markdown, fenced, one_line, prose, table
@@ -19,17 +19,17 @@ _HASH = 12
 
 
 def render_mix_card(record: MixRecord, samples: Sequence[Row]) -> str:
-    """Return the card, README.md; every number in it is the record's."""
+    """Return the card, README.md; every number in it is from the record."""
     dataset = record.dataset
-    body = rendered(
+    body = fill_template(
         "mix.md",
         name=prose(record.name, _LONGEST_NAME),
         rows=count(dataset.rows),
         count=count(len(record.ingredients)),
-        arrangement=arrangement(dataset),
-        loading=loading_told(dataset),
+        splits_in_brief=splits_in_brief(dataset),
+        loading=loading(dataset),
         columns=tables.columns(dataset),
-        arranged=arranged(dataset),
+        splits=splits_section(dataset),
         samples=[fenced(excerpt(row), "yaml") for row in samples],
         ingredients=_ingredients(record),
         similar=Markdown(f"{record.similar:g}"),
@@ -37,7 +37,7 @@ def render_mix_card(record: MixRecord, samples: Sequence[Row]) -> str:
         recalls=tables.recalls_of(record.decontamination),
         questions=tables.questions(record.decontamination),
         models=_models(record),
-        terms=licences_told(record.asked),
+        terms=licence_terms(record.asked),
         command=_command(record),
         provenance=_provenance(record),
         licence=_licence(record),
@@ -46,14 +46,14 @@ def render_mix_card(record: MixRecord, samples: Sequence[Row]) -> str:
 
 
 def _ingredients(record: MixRecord) -> Markdown:
-    numbers = ("rows there", "contaminated", "repeats", "taken")
+    numbers = ("rows", "contaminated", "duplicates", "taken")
     rows = [
         (
             cell(one.name),
             cell(one.run),
             Markdown(f"{one.share:g}"),
             *map(count, (one.rows, one.contaminated, one.repeats, one.taken)),
-            cell(one.license) if one.license else Markdown("not said"),
+            cell(one.license) if one.license else Markdown("unknown"),
         )
         for one in record.ingredients
     ]
@@ -66,8 +66,8 @@ def _models(record: MixRecord) -> Markdown:
         (
             cell(one.name),
             cell(model.model),
-            cell(model.revision) if model.revision else Markdown("not known"),
-            cell(model.license) if model.license else Markdown("not known"),
+            cell(model.revision) if model.revision else Markdown("unknown"),
+            cell(model.license) if model.license else Markdown("unknown"),
         )
         for one in record.ingredients
         for model in one.models
@@ -78,9 +78,9 @@ def _models(record: MixRecord) -> Markdown:
 def _command(record: MixRecord) -> Markdown:
     parts = [shlex.quote(f"{one_line(one.run)}:{one.share:g}") for one in record.ingredients]
     splits = record.dataset.splitting.shares if record.dataset.splitting else {}
-    told = [f"--split {name}={share:g}" for name, share in splits.items()]
+    shares = [f"--split {name}={share:g}" for name, share in splits.items()]
     rows, name = record.dataset.rows, shlex.quote(one_line(record.name))
-    return fenced(" ".join(["soupstock mix", *parts, f"-n {rows}", *told, f"-o {name}"]), "sh")
+    return fenced(" ".join(["soupstock mix", *parts, f"-n {rows}", *shares, f"-o {name}"]), "sh")
 
 
 def _provenance(record: MixRecord) -> Markdown:
@@ -93,10 +93,10 @@ def _provenance(record: MixRecord) -> Markdown:
         ),
         (Markdown("versions"), Markdown(packages)),
     ]
-    return table(("what", "which"), rows)
+    return table(("what", "value"), rows)
 
 
 def _licence(record: MixRecord) -> Markdown:
     if record.dataset.license is None:
-        return Markdown("The parts have different licences, or none: ask before you use it.")
-    return Markdown(f"{cell(record.dataset.license)}, as all of its parts.")
+        return Markdown("The parts have different licences, or none. Ask before you use it.")
+    return Markdown(f"{cell(record.dataset.license)}, like all of its parts.")

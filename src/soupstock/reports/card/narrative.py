@@ -1,4 +1,4 @@
-"""What a run did, step by step, in words: for the dataset card."""
+"""What a run did, step by step, in words, for the dataset card."""
 
 from collections.abc import Iterator, Sequence
 from typing import assert_never
@@ -10,9 +10,9 @@ from soupstock.steps.wording import LONGEST, public_path
 from soupstock.text.markdown import Markdown, code, joined
 
 
-def source_told(said: Manifest) -> Markdown:
+def source_sentence(manifest: Manifest) -> Markdown:
     """Say where the rows came from."""
-    source, rows = said.spec.source, f"{said.source.rows:,}"
+    source, rows = manifest.spec.source, f"{manifest.source.rows:,}"
     match source:
         case spec.SampleSource(sample=sample):
             names = joined([code(column) for column in sample])
@@ -26,31 +26,31 @@ def source_told(said: Manifest) -> Markdown:
             return Markdown(f"{rows} chunks were read from the documents in {name}.")
         case spec.DatasetSource(dataset=dataset, split=split, config=config, revision=revision):
             chosen = {"split": split, "configuration": config, "revision": revision}
-            told = [f"{what} {code(value)}" for what, value in chosen.items() if value]
+            parts = [f"{what} {code(value)}" for what, value in chosen.items() if value]
             name = code(public_path(dataset), LONGEST)
-            return Markdown(f"{rows} rows were read from the dataset {name} ({', '.join(told)}).")
+            return Markdown(f"{rows} rows were read from the dataset {name} ({', '.join(parts)}).")
         case _:
             assert_never(source)
 
 
-def steps_told(said: Manifest) -> Markdown:
+def step_list(manifest: Manifest) -> Markdown:
     """Say what each step did, as a numbered list."""
-    pipeline = said.spec
+    pipeline = manifest.spec
     lines = [
-        f"{record.index}. {_described(step, record, said)}"
-        for step, record in zip(pipeline.steps, said.steps, strict=False)
+        f"{record.index}. {_described(step, record, manifest)}"
+        for step, record in zip(pipeline.steps, manifest.steps, strict=False)
     ]
-    return Markdown("\n".join([*lines, *_beyond(said.steps[len(pipeline.steps) :])]))
+    return Markdown("\n".join([*lines, *_engine_steps(manifest.steps[len(pipeline.steps) :])]))
 
 
-def _beyond(records: Sequence[StepRecord]) -> Iterator[str]:
-    """Tell of what the engine did after the pipeline's own steps."""
+def _engine_steps(records: Sequence[StepRecord]) -> Iterator[str]:
+    """Say what the engine did after the pipeline's steps."""
     for record in records:
         yield (
-            f"{record.index}. **{record.verb}**: as many rows were kept as were wanted, the first"
-            " ones in the order of the source."
+            f"{record.index}. **{record.verb}**: the wanted number of rows was kept, in source"
+            " order."
         )
 
 
-def _described(step: spec.Step, record: StepRecord, said: Manifest) -> str:
-    return f"**{spec.verb_of(step)}**: {VERBS[type(step)].describe(step, record, said)}"
+def _described(step: spec.Step, record: StepRecord, manifest: Manifest) -> str:
+    return f"**{spec.verb_of(step)}**: {VERBS[type(step)].describe(step, record, manifest)}"

@@ -1,6 +1,6 @@
 """The tables of a dataset card: columns, models, files, the funnel, scores, tokens and cost.
 
-Each is empty where there is nothing to say.
+A table without rows is empty text.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,12 +20,12 @@ _HASH = 12
 
 
 def cell(text: object) -> Markdown:
-    """Write a text as a code span that is not too long for a table."""
+    """Write a text as a code span, cut to fit a table."""
     return code(text, _LONGEST_CELL)
 
 
 def _step(step: StepRecord) -> Markdown:
-    """Name a step by its number, as in the list of steps, and its beginning."""
+    """Name a step by its number, as in the list of steps, and its label, cut."""
     return Markdown(f"{step.index}. {code(step.label, _LONGEST_STEP)}")
 
 
@@ -35,13 +35,13 @@ def count(number: int) -> Markdown:
 
 
 def _decimal(number: float) -> Markdown:
-    """Write a number without an exponent and without the zeros at its end."""
+    """Write a number without an exponent and without trailing zeros."""
     text = f"{Decimal(str(round(number, 6))):,f}"
     return Markdown(text.rstrip("0").rstrip(".") if "." in text else text)
 
 
 def _cost(dollars: float | None) -> Markdown:
-    return Markdown("not known") if dollars is None else _decimal(dollars)
+    return Markdown("unknown") if dollars is None else _decimal(dollars)
 
 
 def columns(dataset: DatasetRecord) -> Markdown:
@@ -66,34 +66,34 @@ def _type(feature: Mapping[str, Any]) -> str:
             return f"{{{', '.join(fields)}}}"
 
 
-def models(said: Manifest) -> Markdown:
-    """Make the table of the models and the roles they play."""
+def models(manifest: Manifest) -> Markdown:
+    """Make the table of the models and their roles."""
     rows = [
         (
             cell(model.role),
             cell(model.model),
             cell(model.reference),
-            cell(model.revision) if model.revision else Markdown("not known"),
-            cell(model.license) if model.license else Markdown("not known"),
+            cell(model.revision) if model.revision else Markdown("unknown"),
+            cell(model.license) if model.license else Markdown("unknown"),
         )
-        for model in said.models
+        for model in manifest.models
     ]
-    return table(("role", "model", "asked as", "revision", "licence"), rows)
+    return table(("role", "model", "reference", "revision", "licence"), rows)
 
 
-def parts(said: Manifest) -> Markdown:
+def parts(manifest: Manifest) -> Markdown:
     """Make the table of the files that the run was made from."""
     kinds = map(Markdown, ("prompt", "rubric", "schema", "filter"))
     rows = [
         (kind, cell(part.name), cell(part.file), cell(part.sha256[:_HASH]))
-        for kind, records in zip(kinds, said.parts.values(), strict=True)
+        for kind, records in zip(kinds, manifest.parts.values(), strict=True)
         for part in records
     ]
-    return table(("what", "name", "file", "SHA-256"), rows)
+    return table(("kind", "name", "file", "SHA-256"), rows)
 
 
-def funnel(said: Manifest) -> Markdown:
-    """Make the table of rows in, kept and dropped, step by step."""
+def funnel(manifest: Manifest) -> Markdown:
+    """Make the table of rows in, kept and dropped, one step a line."""
     rows = [
         (
             _step(step),
@@ -101,14 +101,14 @@ def funnel(said: Manifest) -> Markdown:
             count(step.rows_kept),
             Markdown("<br>".join(f"{n:,} {cell(reason)}" for reason, n in step.dropped.items())),
         )
-        for step in said.steps
+        for step in manifest.steps
     ]
     header = ("step", "rows in", "rows kept", "dropped, by reason")
     return table(header, rows, right=("rows in", "rows kept"))
 
 
-def diversity(said: Manifest) -> Markdown:
-    """Make the table of how different the texts of each column are."""
+def diversity(manifest: Manifest) -> Markdown:
+    """Make the table of the diversity of each column's texts."""
     rows = [
         (
             cell(one.column),
@@ -122,32 +122,33 @@ def diversity(said: Manifest) -> Markdown:
             cell(one.opening),
             _decimal(one.repeats),
         )
-        for one in said.diversity
+        for one in manifest.diversity
     ]
     figures = (
-        *("texts", "distinct words", "pairs", "threes", "compression", "Vendi score"),
-        "commonest opening",
+        *("texts", "distinct words", "pairs", "triples", "compression", "Vendi score"),
+        "most common opening",
     )
-    return table(("column", *figures, "", "repeats"), rows, right=(*figures, "repeats"))
+    last = "near-duplicates"
+    return table(("column", *figures, "", last), rows, right=(*figures, last))
 
 
-def topics(said: Manifest) -> Markdown:
-    """Make the table of how evenly the source's values are spread."""
+def topics(manifest: Manifest) -> Markdown:
+    """Make the table of how evenly the source's values are distributed."""
     rows = [
         (cell(one.column), count(one.values), _decimal(one.drawn), _decimal(one.kept))
-        for one in said.topics
+        for one in manifest.topics
     ]
-    header = ("column", "values", "as diverse as, of all rows", "of those kept")
+    header = ("column", "values", "effective number in all rows", "in kept rows")
     return table(header, rows, right=header[1:])
 
 
-def evaluations(said: Manifest) -> Markdown:
+def evaluations(manifest: Manifest) -> Markdown:
     """Make the table of the evaluation sets that rows were compared with."""
-    return evaluations_of(said.decontamination)
+    return evaluations_of(manifest.decontamination)
 
 
 def evaluations_of(records: Sequence[DecontaminationRecord]) -> Markdown:
-    """Make the table of the evaluation sets in certificates."""
+    """Make the table of the evaluation sets in records."""
     rows = [
         (cell(one.name), cell(one.column), count(one.rows), cell(one.sha256[:_HASH]))
         for record in records
@@ -156,13 +157,13 @@ def evaluations_of(records: Sequence[DecontaminationRecord]) -> Markdown:
     return table(("evaluation set", "column", "items", "SHA-256"), rows, right=("items",))
 
 
-def recalls(said: Manifest) -> Markdown:
-    """Make the table of the canaries that were found, by what was done to an item."""
-    return recalls_of(said.decontamination)
+def recalls(manifest: Manifest) -> Markdown:
+    """Make the table of the canaries that were found, by edit."""
+    return recalls_of(manifest.decontamination)
 
 
 def recalls_of(records: Sequence[DecontaminationRecord]) -> Markdown:
-    """Make the table of the canaries in certificates."""
+    """Make the table of the canaries in records."""
     several = len(records) > 1
     rows = [
         (
@@ -175,40 +176,40 @@ def recalls_of(records: Sequence[DecontaminationRecord]) -> Markdown:
         for record in records
         for one in record.canaries
     ]
-    header = ("what was done to an item", "canaries", "found", "share", "interval")
+    header = ("edit", "canaries", "found", "share", "interval")
     return table(header, rows, right=header[1:])
 
 
 def questions(records: Sequence[DecontaminationRecord]) -> Markdown:
-    """Say what models said of rows that only resemble an item, or that none was asked."""
-    told: list[Markdown] = []
+    """Say what models judged of rows that only resemble an item, or that no model was asked."""
+    found: list[Markdown] = []
     for record in records:
         if record.question is not None:
-            said = prose(record.question.sentence, _LONGEST_SENTENCE)
-            said = said if record.question.is_proven else Markdown(f"**{said}**")
-            told.append(Markdown(f"{cell(record.column)}: {said}"))
+            sentence = prose(record.question.sentence, _LONGEST_SENTENCE)
+            sentence = sentence if record.question.is_proven else Markdown(f"**{sentence}**")
+            found.append(Markdown(f"{cell(record.column)}: {sentence}"))
         elif record.is_unasked:
-            told.append(Markdown(f"{cell(record.column)}: {UNASKED}."))
-    return paragraphs(dict.fromkeys(told))
+            found.append(Markdown(f"{cell(record.column)}: {UNASKED}."))
+    return paragraphs(dict.fromkeys(found))
 
 
-def failures(said: Manifest) -> Markdown:
-    """Count failures by cause. What servers said is not for strangers; the manifest has it."""
+def failures(manifest: Manifest) -> Markdown:
+    """Count failures by cause. Messages of servers may be private: only the manifest has them."""
     rows = [
         (_step(step), cell(failure.cause), count(failure.rows))
-        for step in said.steps
+        for step in manifest.steps
         for failure in step.failures
     ]
     return table(("step", "cause", "rows"), rows, right=("rows",))
 
 
-def scores(said: Manifest) -> Markdown:
-    """Make the table of how the judges' scores are spread."""
+def scores(manifest: Manifest) -> Markdown:
+    """Make the table of the distribution of the judges' scores."""
     names = ("lowest", "lower quartile", "median", "upper quartile", "highest", "mean")
     rows = [
         (cell(score.column), Markdown(which), count(spread.rows), *_spread(spread))
-        for score in said.scores
-        for which, spread in (("all that were judged", score.judged), ("published", score.kept))
+        for score in manifest.scores
+        for which, spread in (("all judged rows", score.judged), ("published rows", score.kept))
         if spread is not None
     ]
     return table(("score", "of", "rows", *names), rows, right=("rows", *names))
@@ -226,29 +227,29 @@ def _spread(spread: SpreadRecord) -> list[Markdown]:
     return [_decimal(round(number, 2)) for number in numbers]
 
 
-def effort(said: Manifest) -> Markdown:
-    """Make the table of answers, tokens and cost: a line a step, and their sum."""
-    cached = ("of them cached",) if said.tokens.cached else ()
-    names = ("answers", "tokens asked", *cached, "tokens answered", "US dollars")
+def effort(manifest: Manifest) -> Markdown:
+    """Make the table of answers, tokens and cost: one line a step, and the sum."""
+    cached = ("cached prompt tokens",) if manifest.tokens.cached else ()
+    names = ("answers", "prompt tokens", *cached, "completion tokens", "US dollars")
 
     def line(name: Markdown, of: StepRecord | Manifest) -> tuple[Markdown, ...]:
-        told = (of.tokens.cached,) if cached else ()
-        counts = (of.answers, of.tokens.prompt, *told, of.tokens.completion)
+        hits = (of.tokens.cached,) if cached else ()
+        counts = (of.answers, of.tokens.prompt, *hits, of.tokens.completion)
         return name, *map(count, counts), _cost(of.cost)
 
-    rows = [line(_step(step), step) for step in said.steps if step.model]
-    last = line(Markdown("all"), said)
+    rows = [line(_step(step), step) for step in manifest.steps if step.model]
+    last = line(Markdown("all"), manifest)
     return table(("step", *names), [*rows, last] if rows else [], right=names)
 
 
-def provenance(said: Manifest) -> Markdown:
-    """Make the table of what it takes to make the dataset again."""
-    packages = [cell(f"{name} {version}") for name, version in said.versions.items()]
+def provenance(manifest: Manifest) -> Markdown:
+    """Make the table of what identifies the run: fingerprint, seed, source, versions."""
+    packages = [cell(f"{name} {version}") for name, version in manifest.versions.items()]
     facts = {
-        "fingerprint": cell(said.fingerprint[:_HASH]),
-        "seed": cell(said.seed),
-        "source, SHA-256": cell(said.source.sha256) if said.source.sha256 else None,
+        "fingerprint": cell(manifest.fingerprint[:_HASH]),
+        "seed": cell(manifest.seed),
+        "source, SHA-256": cell(manifest.source.sha256) if manifest.source.sha256 else None,
         "versions": Markdown(", ".join(packages)),
     }
     rows = [(Markdown(what), which) for what, which in facts.items() if which is not None]
-    return table(("what", "which"), rows)
+    return table(("what", "value"), rows)

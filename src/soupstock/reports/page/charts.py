@@ -1,7 +1,6 @@
-"""Charts as inline SVG. Knows numbers and labels, not what they mean.
+"""The report's charts as inline SVG. Knows numbers and labels, not what they mean.
 
-No style attributes and no scripts, so that a page may forbid both; colours and patterns are the
-style sheet's: `kept`, `dropped`, `plain`.
+Colours and patterns are the style sheet's, by class: `kept`, `dropped`, `plain`.
 """
 
 import math
@@ -9,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
+
+from soupstock.reports.svg import line, rect, text
 
 _WIDTH, _HEIGHT = 360, 176
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34, 8, 20, 22
@@ -19,7 +20,7 @@ _TICKS = 4
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a histogram: its lower end, what it stands for in words, and its two parts."""
+    """One column of a histogram: its lower end, its range in words, and its two parts."""
 
     low: float
     label: str
@@ -30,13 +31,13 @@ class Column:
 def bar(parts: Sequence[tuple[str, int]], whole: int) -> Markup:
     """Draw a bar of parts, each with its class; `whole` is the full width.
 
-    It says nothing to a screen reader: the numbers stand beside it.
+    Screen readers skip it, because the numbers are beside it.
     """
     pieces, start = [], 0.0
     for name, rows in parts:
         share = 100 * rows / whole if whole else 0.0
         if rows:
-            pieces.append(_rect(name, f"{start:.2f}%", "0", f"{share:.2f}%", "100%"))
+            pieces.append(rect(name, f"{start:.2f}%", 0, f"{share:.2f}%", "100%"))
         start += share
     return Markup('<svg class="bar" aria-hidden="true" focusable="false">{}</svg>').format(
         Markup("").join(pieces)
@@ -85,10 +86,8 @@ def _grid(ticks: Sequence[int], scale: float) -> Iterator[Markup]:
     for tick in ticks:
         y = _FLOOR - tick * scale
         name = "line" if tick else "floor"
-        yield Markup('<line class="{}" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(
-            name, _LEFT, _WIDTH - _RIGHT, y, y
-        )
-        yield _text(_LEFT - 6, y + 4, "end", f"{tick:,}")
+        yield line(name, (_LEFT, _WIDTH - _RIGHT), (y, y))
+        yield text(_LEFT - 6, y + 4, f"{tick:,}", "end")
 
 
 def _stack(column: Column, x: float, width: float, scale: float) -> Iterator[Markup]:
@@ -99,8 +98,7 @@ def _stack(column: Column, x: float, width: float, scale: float) -> Iterator[Mar
         height = rows * scale
         y -= height
         if rows:
-            left, wide = f"{x + 1:.1f}", f"{max(1, width - 2):.1f}"
-            pieces.append(_rect(name, left, f"{y:.1f}", wide, f"{height:.1f}"))
+            pieces.append(rect(name, x + 1, y, max(1, width - 2), height))
     title = f"{column.label}: {column.kept:,} kept, {column.dropped:,} dropped"
     yield Markup("<g><title>{}</title>{}</g>").format(title, Markup("").join(pieces))
 
@@ -113,26 +111,11 @@ def _labels(
     for n in range(0, len(columns) + 1, every):
         anchor = "end" if n == len(columns) else "middle"
         value = columns[0].low + n * step
-        yield _text(
-            _LEFT + n * width + (_RIGHT if anchor == "end" else 0), _FLOOR + 16, anchor, show(value)
-        )
+        x = _LEFT + n * width + (_RIGHT if anchor == "end" else 0)
+        yield text(x, _FLOOR + 16, show(value), anchor)
 
 
-def _mark(x: float, text: str) -> Iterator[Markup]:
-    yield Markup('<line class="limit" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(
-        x, x, _TOP - 6, _FLOOR
-    )
+def _mark(x: float, label: str) -> Iterator[Markup]:
+    yield line("limit", (x, x), (_TOP - 6, _FLOOR))
     is_right = x > _WIDTH / 2
-    yield _text(x + (-4 if is_right else 4), 12, "end" if is_right else "start", text)
-
-
-def _rect(name: str, x: str, y: str, width: str, height: str) -> Markup:
-    return Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>').format(
-        name, x, y, width, height
-    )
-
-
-def _text(x: float, y: float, anchor: str, text: str) -> Markup:
-    return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(
-        x, y, anchor, text
-    )
+    yield text(x + (-4 if is_right else 4), 12, label, "end" if is_right else "start")

@@ -1,6 +1,6 @@
-"""What the rows of a run say in figures: scores, lengths, languages, sources, twins.
+"""The figures of a run's rows: scores, lengths, languages, sources, duplicates.
 
-Draws nothing and asks nobody. Reads columns one at a time, so that a million rows do no harm.
+Draws nothing and asks no model. Reads one column at a time, so a million rows fit in memory.
 """
 
 import math
@@ -11,13 +11,13 @@ import polars as pl
 
 from soupstock import spec
 from soupstock.judging.rubric import Rubric
-from soupstock.reports.columns import Outline, Twins, fields_of
-from soupstock.reports.page.uncertain import Doubts, doubts
+from soupstock.reports.columns import ColumnRoles, Twins, fields_of
+from soupstock.reports.page.uncertain import UncertainRows, uncertain_rows
 from soupstock.steps.chapter import Repeat
 from soupstock.text.measures import derive
 
 LANGUAGE_TEXTS = 5000
-"""Of how many texts of a column, its first ones, the language is told."""
+"""How many texts of a column, from its first one, have their language identified."""
 
 _MOST_BINS = 20
 _MOST_VALUES = 20
@@ -30,7 +30,7 @@ _KEPT = pl.col("dropped_by").list.len() == 0
 
 @dataclass(frozen=True)
 class Bin:
-    """Values from `low` up to, but without, `high`; None where they have no end."""
+    """Values from `low` up to, but not including, `high`; None if there is no upper end."""
 
     low: float
     high: float | None
@@ -40,7 +40,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Distribution:
-    """How a column's numbers are spread, over rows that were kept in the end and others."""
+    """How a column's numbers are distributed, over rows kept in the end and dropped rows."""
 
     column: str
     bins: Sequence[Bin]
@@ -52,12 +52,12 @@ class Distribution:
     high: float
     """A tenth of the values is at least this."""
     limits: Sequence[tuple[str, float]] = ()
-    """What the pipeline's filters ask of the number: `min` or `max`, and the figure."""
+    """The limits that the pipeline's filters set: `min` or `max`, and the number."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """Rows with one value."""
+    """How many rows have one value."""
 
     value: str
     kept: int
@@ -66,7 +66,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Shares:
-    """A column's values by how many rows have them; `seen` rows were looked at."""
+    """A column's values, the most frequent first; `seen` rows were counted."""
 
     column: str
     shares: Sequence[Share]
@@ -83,19 +83,19 @@ class Criterion:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What a judge found."""
+class JudgeFigures:
+    """A judge's scores and levels."""
 
     scores: Distribution
     criteria: Sequence[Criterion]
     spreads: Sequence[Distribution] = ()
     """Scores for criteria without levels: rules, and what several judges found together."""
-    doubts: Doubts | None = None
+    uncertain: UncertainRows | None = None
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A row that stayed, and the rows that repeat it: all of them counted, some of them shown."""
+    """A row that passed, and the rows that duplicate it: all are counted, some are shown."""
 
     stayed: Repeat
     size: int
@@ -104,30 +104,30 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that a report draws from the rows."""
+    """All figures that a report takes from the rows."""
 
-    judged: Sequence[Judged] = ()
+    judged: Sequence[JudgeFigures] = ()
     lengths: Sequence[Distribution] = ()
     languages: Sequence[Shares] = ()
     sources: Sequence[Shares] = ()
     clusters: Sequence[Cluster] = ()
-    """The biggest, the biggest first."""
+    """The largest ones, the largest first."""
     cluster_count: int = 0
     repeat_count: int = 0
 
 
-def find(rows: pl.LazyFrame, index: pl.DataFrame, columns: Outline) -> Findings:
-    """Take all figures from the rows."""
+def find(rows: pl.LazyFrame, index: pl.DataFrame, columns: ColumnRoles) -> Findings:
+    """Compute all figures."""
     counted, worded = _kinds(rows, columns)
     paths = [*columns.texts(), *worded][:_MOST_COLUMNS]
-    # What repeats a row that was there before repeats none of this run's.
+    # A row that duplicates a reference (an earlier file or run) duplicates no row of this run.
     index = index.with_columns(
         twin=pl.when(pl.col("twin").is_in(index["id"].implode())).then("twin")
     )
     clusters = _clusters(rows, index, columns)
     repeats = index["twin"].drop_nulls()
     return Findings(
-        judged=[found for name in columns.judged for found in _judged(rows, columns, name)],
+        judged=[found for name in columns.judged for found in _judge_figures(rows, columns, name)],
         lengths=[found for path in paths for found in _lengths(rows, columns, path)],
         languages=[found for path in paths for found in _languages(rows, columns, path)],
         sources=[_shares(rows, columns, name) for name in counted[:_MOST_COLUMNS]],
@@ -137,8 +137,8 @@ def find(rows: pl.LazyFrame, index: pl.DataFrame, columns: Outline) -> Findings:
     )
 
 
-def _kinds(rows: pl.LazyFrame, columns: Outline) -> tuple[list[str], list[str]]:
-    """Tell the source's columns of few values from its columns of texts."""
+def _kinds(rows: pl.LazyFrame, columns: ColumnRoles) -> tuple[list[str], list[str]]:
+    """Return the source's columns with few values, and its columns of texts."""
     plain = [
         name
         for name in columns.source
@@ -160,12 +160,12 @@ def _kinds(rows: pl.LazyFrame, columns: Outline) -> tuple[list[str], list[str]]:
     return counted, texts
 
 
-def _shares(rows: pl.LazyFrame, columns: Outline, name: str) -> Shares:
+def _shares(rows: pl.LazyFrame, columns: ColumnRoles, name: str) -> Shares:
     values = rows.select(value=columns.refer(name).cast(pl.String), kept=_KEPT)
-    return _counted(name, values.collect())
+    return _count_values(name, values.collect())
 
 
-def _counted(name: str, values: pl.DataFrame) -> Shares:
+def _count_values(name: str, values: pl.DataFrame) -> Shares:
     """Count rows by value, the most frequent first."""
     counts = (
         values.group_by("value")
@@ -174,15 +174,15 @@ def _counted(name: str, values: pl.DataFrame) -> Shares:
         .head(_MOST_VALUES)
     )
     shares = [
-        Share("(none)" if value is None else value, kept, rows - kept)
+        Share("(none)" if value is None else value or "(empty)", kept, rows - kept)
         for value, kept, rows in counts.iter_rows()
     ]
     return Shares(name, shares, values.height)
 
 
-def _judged(rows: pl.LazyFrame, columns: Outline, name: str) -> Iterator[Judged]:
+def _judge_figures(rows: pl.LazyFrame, columns: ColumnRoles, name: str) -> Iterator[JudgeFigures]:
     if "criteria" not in fields_of(columns.schema[name]):
-        yield from _compared(rows, columns, name)
+        yield from _comparison_figures(rows, columns, name)
         return
     names = list(fields_of(fields_of(columns.schema[name])["criteria"]))
     verdict = columns.refer(name).struct
@@ -209,17 +209,19 @@ def _judged(rows: pl.LazyFrame, columns: Outline, name: str) -> Iterator[Judged]
         for n, one in enumerate(names)
         if not found[f"{n}"].is_null().all()
     ]
-    yield Judged(scores, criteria, spreads, doubts(rows, columns, name))
+    yield JudgeFigures(scores, criteria, spreads, uncertain_rows(rows, columns, name))
 
 
-def _compared(rows: pl.LazyFrame, columns: Outline, name: str) -> Iterator[Judged]:
-    """Say how far apart the best and the worst answers are."""
+def _comparison_figures(
+    rows: pl.LazyFrame, columns: ColumnRoles, name: str
+) -> Iterator[JudgeFigures]:
+    """Yield the distribution of the margins between the best and the worst answers."""
     margin = columns.refer(name).struct.field("margin").alias("value")
     found = rows.select(margin, _KEPT.alias("kept")).drop_nulls("value").collect()
     if not found.is_empty():
         edges = [n / _MOST_BINS for n in range(_MOST_BINS)]
         limits = _limits(columns, "number", f"{name}.margin")
-        yield Judged(_distribution(f"{name}.margin", found, edges, 1.0, limits), [])
+        yield JudgeFigures(_distribution(f"{name}.margin", found, edges, 1.0, limits), [])
 
 
 def _criterion(found: pl.DataFrame, place: int, name: str, rubric: Rubric | None) -> Criterion:
@@ -239,7 +241,7 @@ def _criterion(found: pl.DataFrame, place: int, name: str, rubric: Rubric | None
     return Criterion(name, asked.question if asked else "", levels)
 
 
-def _lengths(rows: pl.LazyFrame, columns: Outline, path: str) -> Iterator[Distribution]:
+def _lengths(rows: pl.LazyFrame, columns: ColumnRoles, path: str) -> Iterator[Distribution]:
     found = _texts(rows, columns, path).select(
         "kept", value=pl.col("text").str.strip_chars().str.len_chars().cast(pl.Int64)
     )
@@ -251,16 +253,16 @@ def _lengths(rows: pl.LazyFrame, columns: Outline, path: str) -> Iterator[Distri
     yield _distribution(path, lengths, edges, None, _limits(columns, "length", path))
 
 
-def _languages(rows: pl.LazyFrame, columns: Outline, path: str) -> Iterator[Shares]:
+def _languages(rows: pl.LazyFrame, columns: ColumnRoles, path: str) -> Iterator[Shares]:
     texts = _texts(rows, columns, path).head(LANGUAGE_TEXTS).collect()
     if texts.is_empty():
         return
-    told = derive(texts, [pl.col("text::language")])
-    language = pl.col("text::language").fill_null("cannot be told")
-    yield _counted(path, told.select(value=language, kept="kept"))
+    identified = derive(texts, [pl.col("text::language")])
+    language = pl.col("text::language").fill_null("(unknown)")
+    yield _count_values(path, identified.select(value=language, kept="kept"))
 
 
-def _texts(rows: pl.LazyFrame, columns: Outline, path: str) -> pl.LazyFrame:
+def _texts(rows: pl.LazyFrame, columns: ColumnRoles, path: str) -> pl.LazyFrame:
     """Return a column's texts one by one, without nulls."""
     texts = rows.select(text=columns.refer(path), kept=_KEPT)
     if columns.is_list(path):
@@ -269,7 +271,7 @@ def _texts(rows: pl.LazyFrame, columns: Outline, path: str) -> pl.LazyFrame:
 
 
 def _edges(low: float, high: float) -> list[float]:
-    """Divide a range into at most twenty parts whose lower ends are round whole numbers."""
+    """Divide a range into at most twenty bins whose lower ends are round whole numbers."""
     rough = max(1.0, (high - low) / (_MOST_BINS - 1))
     power = 10 ** math.floor(math.log10(rough))
     step = next(power * n for n in (1, 2, 5, 10) if power * n >= rough)
@@ -284,9 +286,9 @@ def _distribution(
     end: float | None,
     limits: Sequence[tuple[str, float]],
 ) -> Distribution:
-    """Count the frame's `value` by the lower ends of bins; values beyond are in the last."""
+    """Count the frame's `value` by bin; values beyond the last bin count in it."""
     values = found["value"].cast(pl.Float64)
-    # A score is a quotient: 0.15 may come a hair below its bin.
+    # A score is a quotient, so 0.15 may be slightly below its bin.
     place = pl.Series(edges).search_sorted(values + 1e-9, side="right").cast(pl.Int64) - 1
     counts = found.select("kept").with_columns(place=place).group_by("place", "kept").len()
     at = {(place, kept): rows for place, kept, rows in counts.iter_rows()}
@@ -300,7 +302,7 @@ def _distribution(
     return Distribution(name, bins, values.len(), mean, tenth, median, ninth, limits)
 
 
-def _limits(columns: Outline, filter_name: str, path: str) -> list[tuple[str, float]]:
+def _limits(columns: ColumnRoles, filter_name: str, path: str) -> list[tuple[str, float]]:
     """List the limits that the pipeline's filters of this name set to a column."""
     uses = [u for s in columns.pipeline.steps if isinstance(s, spec.Filter) for u in s.filter]
     return [
@@ -312,7 +314,7 @@ def _limits(columns: Outline, filter_name: str, path: str) -> list[tuple[str, fl
     ]
 
 
-def _clusters(rows: pl.LazyFrame, index: pl.DataFrame, columns: Outline) -> list[Cluster]:
+def _clusters(rows: pl.LazyFrame, index: pl.DataFrame, columns: ColumnRoles) -> list[Cluster]:
     groups = (
         index.drop_nulls("twin")
         .sort("number")

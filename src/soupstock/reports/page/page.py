@@ -1,8 +1,8 @@
-"""The run's HTML report: one file without outside parts, made from the manifest and the rows.
+"""The run's HTML report: one self-contained file, made from the manifest and the rows.
 
-Everything in a row is hostile here. The templates escape whatever they are given; the page's
-policy allows no script and no style but its own, by their hashes, and no request at all; and no
-control character gets into the file.
+All text of a row is treated as hostile. The templates escape everything; the page's policy allows
+its own script and style alone, by their hashes, and no requests; and the file has no control
+characters.
 """
 
 import base64
@@ -23,33 +23,33 @@ from markupsafe import Markup
 from soupstock import spec
 from soupstock.artifacts import run_folder
 from soupstock.artifacts.manifest import Manifest, PartRecord, StepRecord
-from soupstock.reports.card.judges import SPOILED
-from soupstock.reports.columns import Outline, index_of, outline
+from soupstock.reports.card.judges import CORRUPTIONS, OUTCOMES
+from soupstock.reports.columns import ColumnRoles, column_roles, row_index
 from soupstock.reports.page import charts
 from soupstock.reports.page.findings import LANGUAGE_TEXTS, Bin, Distribution, Findings, Share, find
 from soupstock.reports.page.samples import (
     CUTS,
-    Biographer,
-    Biography,
     Filters,
+    SampledRow,
+    SampleReader,
     choose,
     cut_text,
     passages,
 )
 
 PAGE_BYTES = 1_900_000
-"""How big a report may become."""
+"""The largest size of a report."""
 
 MOST_ROWS = 500
-"""How many rows it shows at most."""
+"""The largest number of rows that it shows."""
 
 _ROW_BYTES = 24_000
 _ROWS_BYTES = 1_300_000
 _PART_CHARACTERS = 8_000
 _PARTS_CHARACTERS = 100_000
 
-# C0 and C1 controls but tab and newline, surrogates, and what turns the direction of text around.
-_UNSEEN = re.compile(
+# C0 and C1 controls except tab and newline, surrogates, and controls of the text direction.
+_INVISIBLE = re.compile(
     "[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 
@@ -69,43 +69,43 @@ class Sample:
 
 @dataclass(frozen=True)
 class Totals:
-    """The steps' accounts, added up."""
+    """The sums over all steps."""
 
     dropped: int
     worst: str | None
-    """The reason that dropped most rows."""
+    """The reason that dropped the most rows."""
     failures: int
 
 
 def write_report(
-    folder_: Path, manifest: Manifest, rows: pl.LazyFrame, filters: Filters = ()
+    folder: Path, manifest: Manifest, rows: pl.LazyFrame, filters: Filters = ()
 ) -> Path:
-    """Write report.html; the same run gives the same bytes, but for the section on time and pay."""
-    path = folder_ / run_folder.REPORT
+    """Write report.html; the same run gives the same bytes except for time and payment."""
+    path = folder / run_folder.REPORT
     path.write_text(render_report(manifest, rows, filters), encoding="utf-8", newline="\n")
     return path
 
 
 def render_report(manifest: Manifest, rows: pl.LazyFrame, filters: Filters = ()) -> str:
-    """Return the page of a run: `rows` are those kept and those dropped, in source order.
+    """Return the page of a run: `rows` are all rows, kept and dropped, in source order.
 
-    `filters` are asked again what they looked at in the rows that they dropped.
+    `filters` are applied again to the rows that they dropped, to show what they compared.
     """
-    columns = outline(manifest, dict(rows.collect_schema()))
-    index = index_of(rows)
+    columns = column_roles(manifest, dict(rows.collect_schema()))
+    index = row_index(rows)
     found = find(rows, index, columns)
     page = _page(manifest, columns, found, Sample())
     room = min(_ROWS_BYTES, PAGE_BYTES - len(page.encode()))
-    first = [d.row_id for judged in found.judged if judged.doubts for d in judged.doubts.rows]
+    first = [row.row_id for one in found.judged if one.uncertain for row in one.uncertain.rows]
     chosen = list(dict.fromkeys([*first, *choose(index, MOST_ROWS)]))[:MOST_ROWS]
-    told = Biographer(manifest, rows, index, columns, filters).fetch(chosen)
-    return _page(manifest, columns, found, _sample(told, _numbers(manifest), room))
+    sampled = SampleReader(manifest, rows, index, columns, filters).fetch(chosen)
+    return _page(manifest, columns, found, _sample(sampled, _numbers(manifest), room))
 
 
-def _page(manifest: Manifest, columns: Outline, found: Findings, sample: Sample) -> str:
+def _page(manifest: Manifest, columns: ColumnRoles, found: Findings, sample: Sample) -> str:
     css, js = _asset("report.css"), _asset("report.js")
     page = _template("report.html").render(
-        said=manifest,
+        run=manifest,
         pipeline=_cut(json.dumps(manifest.pipeline, indent=2, ensure_ascii=False), 40_000),
         found=found,
         sample=sample,
@@ -122,7 +122,7 @@ def _page(manifest: Manifest, columns: Outline, found: Findings, sample: Sample)
 
 
 def _policy(css: str, js: str) -> str:
-    """Allow the page's own style and script and nothing else."""
+    """Allow the page's own style and script, and nothing else."""
     return (
         f"default-src 'none'; style-src '{_hash(css)}'; script-src '{_hash(js)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
@@ -139,35 +139,35 @@ def _asset(name: str) -> str:
 
 
 def _visible(text: str) -> str:
-    """Show what cannot be seen, and must not act, by its code point."""
+    """Replace invisible characters by their code points, so they can be seen and do nothing."""
     text = text.replace("\r\n", "\n")
-    return _UNSEEN.sub(lambda found: f"\u2039U+{ord(found[0]):04X}\u203a", text)
+    return _INVISIBLE.sub(lambda found: f"\u2039U+{ord(found[0]):04X}\u203a", text)
 
 
-def _sample(lives: Iterator[Biography], numbers: dict[str, int], room: int) -> Sample:
-    """Render rows as long as there is room for them, and put them back into source order."""
+def _sample(sampled: Iterator[SampledRow], numbers: dict[str, int], room: int) -> Sample:
+    """Render rows until the room is used up, and return them in source order."""
     rows: dict[int, Markup] = {}
     kept, reasons = 0, Counter[str]()
-    # Kept rows and each reason's first ones take turns, and there must be room for a whole round.
+    # Rows come in turn from each kind, and there must be room for a whole round.
     most = min(_ROW_BYTES, room // (2 * len(numbers) + 2))
-    for life in lives:
-        html = _row(life, numbers, most)
+    for one in sampled:
+        html = _row(one, numbers, most)
         room -= len(html.encode())
         if room < 0:
             break
-        rows[life.number] = html
-        kept += not life.reasons
-        reasons.update(set(life.reasons))
+        rows[one.number] = html
+        kept += not one.reasons
+        reasons.update(set(one.reasons))
     ordered = {reason: reasons[reason] for reason in numbers if reason in reasons}
     return Sample([rows[number] for number in sorted(rows)], kept, frozenset(rows), ordered)
 
 
-def _row(life: Biography, numbers: dict[str, int], most: int) -> Markup:
-    """Render a row; its texts are cut shorter where it takes too much room."""
-    kinds = ["dropped", *(f"{numbers[reason]}" for reason in life.reasons)]
+def _row(row: SampledRow, numbers: dict[str, int], most: int) -> Markup:
+    """Render a row; its texts are cut shorter if it would be too large."""
+    kinds = ["dropped", *(f"{numbers[reason]}" for reason in row.reasons)]
     for cut in CUTS:
         html = _template("row.html").render(
-            row=life, limit=cut, kinds=" ".join(kinds) if life.reasons else "kept"
+            row=row, limit=cut, kinds=" ".join(kinds) if row.reasons else "kept"
         )
         html = _visible(html)
         if len(html.encode()) <= most:
@@ -176,7 +176,7 @@ def _row(life: Biography, numbers: dict[str, int], most: int) -> Markup:
 
 
 def _numbers(manifest: Manifest) -> dict[str, int]:
-    """Number the reasons in the order of the steps, so that no reason's text is a key in HTML."""
+    """Number the reasons in the order of the steps; HTML attributes get the numbers, not texts."""
     reasons = (reason for step in manifest.steps for reason, _ in _reasons(step))
     return {reason: number for number, reason in enumerate(dict.fromkeys(reasons))}
 
@@ -204,10 +204,12 @@ def _template(name: str) -> Template:
     environment.globals.update(bar=charts.bar, histogram=_histogram)
     environment.filters.update(
         at_most=lambda text, limit: cut_text(text, limit)[0],
-        begun=lambda text: text[:1].upper() + text[1:],
+        capitalized=lambda text: text[:1].upper() + text[1:],
+        corruption=lambda kind: CORRUPTIONS.get(kind, kind),
         count=_count,
         cut=_cut,
         money=_money,
+        outcome=lambda verdict: OUTCOMES[verdict],
         most_rows=lambda shares: max(map(_rows, shares), default=0),
         passages=passages,
         percent=_percent,
@@ -217,8 +219,7 @@ def _template(name: str) -> Template:
         score=_score,
         seconds=_seconds,
         sentence=_sentence,
-        shortened=_shortened,
-        spoiled=lambda kind: SPOILED.get(kind, kind),
+        shortened=_shorten,
     )
     return environment.get_template(name)
 
@@ -226,27 +227,27 @@ def _template(name: str) -> Template:
 def _histogram(found: Distribution, noun: str) -> Markup:
     columns = [charts.Column(b.low, _range(b, noun), b.kept, b.dropped) for b in found.bins]
     label = f"Histogram of {found.column}. {_sentence(found, noun)}"
-    return charts.histogram(columns, label, _shower(noun), found.limits)
+    return charts.histogram(columns, label, _formatter(noun), found.limits)
 
 
 def _sentence(found: Distribution, noun: str) -> str:
-    show = _shower(noun)
+    show = _formatter(noun)
     values, unit = ("scores", "") if noun == "score" else ("texts", f" {noun}")
     return (
         f"{_count(found.values)} {values}, mean {show(found.mean)}{unit}, "
-        f"median {show(found.median)}; eight in ten from {show(found.low)} to {show(found.high)}."
+        f"median {show(found.median)}; 80% are from {show(found.low)} to {show(found.high)}."
     )
 
 
 def _range(found: Bin, noun: str) -> str:
-    show = _shower(noun)
+    show = _formatter(noun)
     if found.high is None:
         return f"{show(found.low)} and more"
-    # Characters are whole: a bin up to 20, without it, ends with 19.
+    # Characters are whole numbers: a bin up to, but not including, 20 ends with 19.
     return f"{show(found.low)}\u2013{show(found.high if noun == 'score' else found.high - 1)}"
 
 
-def _shower(noun: str) -> Callable[[float], str]:
+def _formatter(noun: str) -> Callable[[float], str]:
     return _score if noun == "score" else _count
 
 
@@ -255,13 +256,13 @@ def _rows(share: Share) -> int:
 
 
 def _reasons(step: StepRecord) -> list[tuple[str, int]]:
-    """List a step's reasons, those that dropped most first, with how many they dropped."""
+    """List a step's reasons with the rows that each dropped, the largest number first."""
     rows = [(reason, step.dropped.get(reason, 0)) for reason in step.flagged]
     return sorted(rows, key=lambda pair: (-pair[1], pair[0]))
 
 
-def _shortened(parts: Sequence[PartRecord]) -> list[PartRecord]:
-    """Cut the texts of files to what there is room for."""
+def _shorten(parts: Sequence[PartRecord]) -> list[PartRecord]:
+    """Cut the texts of files so that all of them fit."""
     limit = min(_PART_CHARACTERS, _PARTS_CHARACTERS // max(1, len(parts)))
     return [part.model_copy(update={"text": _cut(part.text, limit)}) for part in parts]
 
@@ -271,7 +272,7 @@ def _count(number: float) -> str:
 
 
 def _percent(part: int, whole: int) -> str:
-    """Show a share so that neither few are shown as none nor most as all."""
+    """Show a share; a few are never 0% and most are never 100%."""
     if not whole:
         return "\u2013"
     percent = 100 * part / whole
@@ -285,7 +286,7 @@ def _score(number: float | None) -> str:
 
 
 def _money(dollars: float | None) -> str:
-    """Show US dollars, with three figures where they are few: `$12.30`, `$0.00214`."""
+    """Show US dollars, small amounts with three significant digits: `$12.30`, `$0.00214`."""
     if dollars is None:
         return "\u2013"
     digits = 2 if dollars <= 0 else max(2, 2 - math.floor(math.log10(dollars)))

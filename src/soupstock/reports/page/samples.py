@@ -1,4 +1,4 @@
-"""Choose the rows that a report shows, and tell what became of each, step by step."""
+"""Choose the rows that a report shows, and read what each step did with them."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,26 +11,28 @@ import polars as pl
 
 from soupstock import spec
 from soupstock.artifacts.manifest import Manifest
-from soupstock.reports.columns import Outline, Twins
-from soupstock.reports.filter_figures import look
-from soupstock.reports.life import Known, chapters, last_step
+from soupstock.reports.columns import ColumnRoles, Twins
+from soupstock.reports.filter_figures import figures_of
+from soupstock.reports.life import RunRow, chapters, last_step
 from soupstock.rows.expressions import FAULTS
 from soupstock.rows.rows import Row
 from soupstock.steps.chapter import ASKED, Chapter, Recorded, Repeat
 
 KEPT = ""
-"""What stands for the reason of a row that was kept."""
+"""The reason of a row that was kept."""
 
 CUTS = (4000, 800, 160)
-"""How many characters of a text are shown; fewer where a row takes too much room."""
+"""How many characters of a text are shown; fewer if the row would be too large."""
 
 Filters = Sequence[tuple[spec.FilterUse, str, pl.Expr]]
-"""The filters of a run, each as it is written, with its label and what keeps a row from it."""
+"""The filters of a run: each as it is written, its label, and the condition of kept rows."""
 
-_ASKED = frozenset(
+_USER_LABELS = frozenset(
     {ASKED, "instruction", "question", "prompt", "input", "query", "user", "problem"}
 )
-_ANSWERED = frozenset({"response", "answer", "output", "completion", "assistant", "solution"})
+_ASSISTANT_LABELS = frozenset(
+    {"response", "answer", "output", "completion", "assistant", "solution"}
+)
 _SHORT = 60
 _EXCERPT = 160
 _MOST_PASSAGES = 40
@@ -38,24 +40,24 @@ _MOST_PASSAGES = 40
 
 @dataclass(frozen=True)
 class Passage:
-    """A text and where in the row it stands."""
+    """A text of a row, labelled with its column and field."""
 
     label: str
     text: str
     role: str = "plain"
-    """Who speaks: `user`, `assistant`, or `plain` where that is not known."""
+    """Who speaks: `user`, `assistant`, or `plain` if that is not known."""
     left_out: int = 0
-    """How many characters are not shown."""
+    """How many characters were cut."""
 
     @property
     def is_short(self) -> bool:
-        """Say whether it fits beside others on a line."""
-        return len(self.text) <= _SHORT and "\n" not in self.text
+        """Whether it fits on a line beside others. A question or an answer gets its own box."""
+        return self.role == "plain" and len(self.text) <= _SHORT and "\n" not in self.text
 
 
 @dataclass(frozen=True)
-class Biography:
-    """A row's life: it ends with the step that dropped it."""
+class SampledRow:
+    """A row that the report shows; its last chapter is the step that dropped it."""
 
     number: int
     """The row's place in the source, from 1."""
@@ -67,10 +69,10 @@ class Biography:
 
 
 def choose(index: pl.DataFrame, most: int) -> list[str]:
-    """Choose rows by id: kept ones and those dropped for each reason take turns.
+    """Choose rows by id, in turn from the kept rows and the rows dropped for each reason.
 
-    So there are some of each, and as many kept as dropped where there are enough. Among their like
-    rows are drawn by id, which is a hash: at random, and the same ones each time.
+    So each kind is represented, with as many kept rows as dropped ones if there are enough. Within
+    a kind rows are taken by id, which is a hash: a random sample, and the same one each time.
     """
     reasons = pl.col("dropped_by")
     groups = (
@@ -93,15 +95,15 @@ def choose(index: pl.DataFrame, most: int) -> list[str]:
     return list(chosen)[:most]
 
 
-class Biographer:
-    """Tells the lives of some rows of a run."""
+class SampleReader:
+    """Reads rows of a run with their chapters."""
 
     def __init__(
         self,
         run: Manifest,
         rows: pl.LazyFrame,
         index: pl.DataFrame,
-        columns: Outline,
+        columns: ColumnRoles,
         filters: Filters,
     ) -> None:
         self._recorded = Recorded(run)
@@ -110,8 +112,8 @@ class Biographer:
         self._index = index
         self._columns = columns
 
-    def fetch(self, ids: Sequence[str]) -> Iterator[Biography]:
-        """Yield the lives of the rows with these ids, in this order."""
+    def fetch(self, ids: Sequence[str]) -> Iterator[SampledRow]:
+        """Yield the rows with these ids, in this order."""
         wanted = pl.Series(ids, dtype=pl.String).implode()
         frame = self._rows.filter(pl.col("id").is_in(wanted)).collect()
         rows = frame.to_dicts()
@@ -123,19 +125,19 @@ class Biographer:
         twins = Twins(self._rows, self._index, self._columns, names)
         for row_id in ids:
             row = rows[places[row_id]]
-            yield self._told(row, frame.slice(places[row_id], 1), numbers[row_id], twins)
+            yield self._sampled(row, frame.slice(places[row_id], 1), numbers[row_id], twins)
 
-    def _told(self, row: Row, frame: pl.DataFrame, number: int, twins: "Twins") -> Biography:
+    def _sampled(self, row: Row, frame: pl.DataFrame, number: int, twins: "Twins") -> SampledRow:
         figures = dict(_figures(self._filters, frame, row))
-        known = Known(
+        known = RunRow(
             row,
             self._recorded,
             figures={last_step(row, self._recorded.manifest): figures},
-            twin=partial(_repeated, twins, row),
+            twin=partial(_twin, twins, row),
         )
         judged = (row[name] for name in self._columns.judged)
         scores = [verdict["score"] for verdict in judged if verdict and "score" in verdict]
-        return Biography(
+        return SampledRow(
             number=number,
             row_id=row["id"],
             excerpt=self._excerpt(row),
@@ -155,29 +157,29 @@ class Biographer:
         return ""
 
 
-def _repeated(twins: Twins, row: Row, reason: str) -> Repeat:
-    """Return the row that a row repeats, and how similar the two are."""
+def _twin(twins: Twins, row: Row, reason: str) -> Repeat:
+    """Return the row that a row duplicates, and how similar the two are."""
     return replace(twins.repeat(row["twin"], reason), similarity=row["similarity"])
 
 
 def _figures(filters: Filters, frame: pl.DataFrame, row: Row) -> Iterator[tuple[str, str]]:
-    """Say for each filter that dropped a row what it looked at."""
+    """Yield what each filter that dropped a row compared."""
     for use, label, keep in filters:
         if f"filter: {label}" in row["dropped_by"]:
-            # A filter answers as a whole, and a part of it may still be nothing to look at.
+            # A filter that works as a whole may have a part that cannot be evaluated alone.
             with contextlib.suppress(*FAULTS):
-                (seen,) = look([keep], frame)
-                yield label, seen.said(use.arguments)[:_EXCERPT]
+                (figures,) = figures_of([keep], frame)
+                yield label, figures.summary(use.arguments)[:_EXCERPT]
 
 
 def passages(found: Mapping[str, Any], cut: int) -> list[Passage]:
-    """Take the texts of a chapter apart, each cut to so many characters."""
+    """Split a chapter's values into texts, each cut to a number of characters."""
     each = (passage for label, value in found.items() for passage in _passages(label, value, cut))
     return list(islice(each, _MOST_PASSAGES))
 
 
 def _passages(label: str, value: Any, cut: int) -> Iterator[Passage]:
-    """Take a value apart into texts: each field and item by itself, chats turn by turn."""
+    """Split a value into texts: one for each field and item, and for each turn of a chat."""
     match value:
         case None:
             return
@@ -202,9 +204,9 @@ def _passage(label: str, text: str, cut: int, role: str) -> Passage:
 
 def _role(name: str) -> str:
     word = name.split(" ", maxsplit=1)[0].rsplit(".", 1)[-1].lower()
-    if word in _ASKED:
+    if word in _USER_LABELS:
         return "user"
-    return "assistant" if word in _ANSWERED else "plain"
+    return "assistant" if word in _ASSISTANT_LABELS else "plain"
 
 
 def _plain(value: Any) -> str:
@@ -214,6 +216,6 @@ def _plain(value: Any) -> str:
 
 
 def cut_text(text: str, limit: int) -> tuple[str, int]:
-    """Cut a text; the second is how many characters were left out."""
+    """Cut a text; return it with the number of characters that were cut."""
     left_out = len(text) - limit
     return (f"{text[:limit]}…", left_out) if left_out > 0 else (text, 0)

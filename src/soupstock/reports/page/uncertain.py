@@ -1,4 +1,4 @@
-"""The rows to look at first: where judges disagree most, or where one was least sure."""
+"""The rows to review first: where judges disagree most, or where one judge was least sure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,18 +6,18 @@ from typing import Any
 
 import polars as pl
 
-from soupstock.reports.columns import Outline, fields_of
+from soupstock.reports.columns import ColumnRoles, fields_of
 
 MOST = 10
 """How many rows are shown."""
 
-ALONE = ""
-"""What stands for the role of a judge who has no fellows."""
+SOLE_JUDGE = ""
+"""The role of a judge that is not in a jury."""
 
 
 @dataclass(frozen=True)
 class Opinion:
-    """What one judge said of a row, criterion by criterion."""
+    """One judge's verdict on a row, by criterion."""
 
     role: str
     score: float
@@ -26,8 +26,8 @@ class Opinion:
 
 
 @dataclass(frozen=True)
-class Doubt:
-    """A row that judges are not of one mind about, or that one is not sure of."""
+class UncertainRow:
+    """A row on which judges disagree, or of which one judge is not sure."""
 
     number: int
     """The row's place in the source, from 1."""
@@ -38,16 +38,16 @@ class Doubt:
 
 
 @dataclass(frozen=True)
-class Doubts:
-    """The rows to look at first, the most doubtful first."""
+class UncertainRows:
+    """The rows to review first, the most uncertain first."""
 
-    of_several: bool
-    """Whether judges disagree; or else one was unsure."""
-    rows: Sequence[Doubt]
+    is_jury: bool
+    """Whether several judges disagree; otherwise one judge was unsure."""
+    rows: Sequence[UncertainRow]
 
 
-def doubts(rows: pl.LazyFrame, columns: Outline, name: str) -> Doubts | None:
-    """Find the rows that people should look at first; None where nothing is doubtful."""
+def uncertain_rows(rows: pl.LazyFrame, columns: ColumnRoles, name: str) -> UncertainRows | None:
+    """Find the rows that people should review first; None if no row is uncertain."""
     is_jury = "members" in fields_of(columns.schema[name])
     field = "disagreement" if is_jury else "uncertainty"
     if field not in fields_of(columns.schema[name]):
@@ -63,15 +63,15 @@ def doubts(rows: pl.LazyFrame, columns: Outline, name: str) -> Doubts | None:
     )
     if found.is_empty():
         return None
-    doubtful = [
-        Doubt(row["number"], row["id"], row["amount"], list(_opinions(row["verdict"])))
+    uncertain = [
+        UncertainRow(row["number"], row["id"], row["amount"], list(_opinions(row["verdict"])))
         for row in found.to_dicts()
     ]
-    return Doubts(is_jury, doubtful)
+    return UncertainRows(is_jury, uncertain)
 
 
 def _opinions(verdict: Mapping[str, Any]) -> Iterator[Opinion]:
-    for role, own in (verdict.get("members") or {ALONE: verdict}).items():
+    for role, own in (verdict.get("members") or {SOLE_JUDGE: verdict}).items():
         if own is not None:
             reasons = [
                 (criterion, one["level"], one["reason"] or "")

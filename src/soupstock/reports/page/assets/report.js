@@ -1,5 +1,5 @@
 "use strict";
-// The page is whole without this: it only hides rows that do not match, and shows them again.
+// Searches and filters the rows. Without it the page shows all of them.
 (() => {
   const PAGE = 20;
   const entries = [...document.querySelectorAll(".entries > .entry")];
@@ -32,7 +32,7 @@
     const shown = new Set(found.slice(0, limit));
     for (const entry of entries) entry.hidden = !shown.has(entry);
     const all = found.length === entries.length ? "" : ` of ${entries.length}`;
-    const rows = found.length === 1 ? "row" : "rows";
+    const rows = entries.length === 1 ? "row" : "rows";
     status.textContent =
       found.length === 0
         ? "No row matches."
@@ -41,7 +41,7 @@
     mark([...shown]);
   }
 
-  // Marks what was searched for without touching the texts, where the browser can.
+  // Highlights the search words, if the browser can do so without changing the texts.
   function mark(shown) {
     if (!("highlights" in CSS)) return;
     CSS.highlights.delete("found");
@@ -71,7 +71,7 @@
     update();
   }
 
-  // A link to a row opens it, whatever is searched for.
+  // A link to a row clears the search and opens the row.
   function follow() {
     const entry = entries.find((one) => `#${one.id}` === location.hash);
     if (!entry) return;
@@ -100,7 +100,7 @@
       restart();
     });
   }
-  // A link to a row that is not among those shown leads nowhere.
+  // A link to a row that the page does not have becomes plain text.
   const ids = new Set(entries.map((entry) => `#${entry.id}`));
   for (const link of document.querySelectorAll('a[href^="#row-"]')) {
     if (!ids.has(link.hash)) link.removeAttribute("href");
