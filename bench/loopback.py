@@ -38,7 +38,7 @@ JUDGED = """\
     logprobs: false
 """
 PUBLISHED = """\
-  - publish: me/bench
+  - dataset: me/bench
 """
 RUBRIC = """\
 columns: [topic, response]

@@ -43,7 +43,7 @@ models: {writer: served}
 source: {file: seeds.jsonl}
 steps:
   - {generate: answer, model: writer, prompt: reply, max_tokens: LENGTH, temperature: 1.0}
-  - {publish: me/mine}
+  - {dataset: me/mine}
 """
 
 

@@ -45,7 +45,7 @@ steps:
     canaries: false
   - filter:
       - score: {column: quality, min: 0.5}
-  - publish: me/mine
+  - dataset: me/mine
 """
 
 RUBRIC = """\

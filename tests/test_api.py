@@ -23,7 +23,7 @@ PIPELINE = api.Pipeline(
     steps=(
         api.Generate(generate="text", model="writer", prompt="short"),
         api.Dedup(dedup="text", method="exact"),
-        api.Publish(publish="me/short"),
+        api.WriteDataset(dataset="me/short"),
     ),
 )
 

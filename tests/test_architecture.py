@@ -119,7 +119,7 @@ def test_the_command_line_leads_to_everything_that_it_should() -> None:
 
 VERBS = frozenset(
     {"generate", "task", "converse", "verify", "judge", "filter", "mask", "dedup"}
-    | {"decontaminate", "select", "review", "publish"}
+    | {"decontaminate", "select", "review", "dataset"}
 )
 
 
@@ -146,7 +146,7 @@ def test_a_package_does_not_know_what_is_none_of_its_business(package: str) -> N
         assert not {module for module, _ in imports(tree)} & FORBIDDEN[package], path
 
 
-PIPELINES = ("fields", "generation", "judging", "pipeline", "pruning", "publishing", "source")
+PIPELINES = ("dataset", "fields", "generation", "judging", "pipeline", "pruning", "source")
 
 
 @pytest.mark.parametrize("module", PIPELINES)

@@ -17,7 +17,7 @@ BLOCK = re.compile(r"^```python\n# (\S+\.py)(?:, ([^\n]*))?\n(.*?)^```$", re.MUL
 BEFORE = {
     "among its imports": "from soupstock.spec.fields import ",
     "above the union": "_Steps = (\n",
-    "in the union": '    | Annotated[Publish, Tag("publish")]\n',
+    "in the union": '    | Annotated[WriteDataset, Tag("dataset")]\n',
     "among the imports": "    task,\n",
     "in the table": "        task.VERB,\n",
 }
@@ -31,7 +31,7 @@ steps:
     into: short
   - filter:
       - length: {column: short, min: 6}
-  - publish: me/short
+  - dataset: me/short
 """
 OPERATIONS = {
     "identity": r"    def identity\(.*?return \(\)\n\n",

@@ -31,11 +31,11 @@ from soupstock.inference.budget import Budget
 from soupstock.project.project import Project
 from soupstock.runs import run as runs
 from soupstock.runs.run import Progress, Run
+from soupstock.spec.dataset import Review, WriteDataset
 from soupstock.spec.generation import Converse, Generate, Side, Task
 from soupstock.spec.judging import Judge, Verify
 from soupstock.spec.pipeline import Pipeline
 from soupstock.spec.pruning import Best, Decontaminate, Dedup, Filter, FilterUse, Mask, Select
-from soupstock.spec.publishing import Publish, Review
 from soupstock.spec.source import (
     DatasetSource,
     DatasetThere,
@@ -64,7 +64,6 @@ __all__ = [
     "Mask",
     "Pipeline",
     "Plan",
-    "Publish",
     "Review",
     "Run",
     "RunThere",
@@ -73,6 +72,7 @@ __all__ = [
     "Side",
     "Task",
     "Verify",
+    "WriteDataset",
     "plan",
     "run",
 ]

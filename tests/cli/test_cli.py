@@ -149,7 +149,7 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
         "pipelines/mine.yaml:6: style should hold 1 or more, not 0",
     ),
     "a word that is none of the choices": (
-        swap("  - publish", "  - dedup: answer\n    method: fuzzy\n  - publish"),
+        swap("  - dataset", "  - dedup: answer\n    method: fuzzy\n  - dataset"),
         "pipelines/mine.yaml:21: method should be 'exact', 'minhash' or 'semantic', not 'fuzzy'",
     ),
     "no rows": (
@@ -180,7 +180,7 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
         "pipelines/mine.yaml:19: no filter is called 'scroe'; did you mean 'score'?",
     ),
     "an unknown schema": (
-        swap("publish: me/mine", "publish: me/mine\n    schema: Conversatoin"),
+        swap("dataset: me/mine", "dataset: me/mine\n    schema: Conversatoin"),
         "pipelines/mine.yaml:21: no schema is called 'Conversatoin'; did you mean 'Conversation'?",
     ),
     "a filter's argument that is missing": (
@@ -229,20 +229,20 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
         ),
     ),
     "dedup of a column that is no text": (
-        swap("  - publish", "  - dedup: quality\n  - publish"),
+        swap("  - dataset", "  - dedup: quality\n  - dataset"),
         "pipelines/mine.yaml:20: 'quality' is no text; there are: answer, question, style, topic",
     ),
     "dedup of a field that is not there": (
-        swap("  - publish", "  - dedup: quality.scor\n  - publish"),
+        swap("  - dataset", "  - dedup: quality.scor\n  - dataset"),
         "pipelines/mine.yaml:20: no field 'scor' in 'quality.scor'; did you mean 'score'?",
     ),
-    "publish before the end": (
-        swap("  - judge", "  - publish: me/mine\n  - judge"),
-        "pipelines/mine.yaml:14: publish must be the last step",
+    "dataset before the end": (
+        swap("  - judge", "  - dataset: me/mine\n  - judge"),
+        "pipelines/mine.yaml:14: dataset must be the last step",
     ),
     "a dataset's id that is none": (
         swap("me/mine", "me/my set"),
-        "pipelines/mine.yaml:20: publish should be a dataset's id: `my-org/chat`, not 'me/my set'",
+        "pipelines/mine.yaml:20: dataset should be a dataset's id: `my-org/chat`, not 'me/my set'",
     ),
     "several mistakes": (
         both(swap("rows: 20", "rows: 0"), swap("prompt: ask", "promt: ask")),

@@ -30,7 +30,7 @@ PIPELINE = """\
 source: {{file: {name}.jsonl}}
 steps:
   - filter: [length: {{column: response, min: 1}}]
-{more}  - publish: me/{name}
+{more}  - dataset: me/{name}
     schema: Conversation
     license: mit
     language: [en]

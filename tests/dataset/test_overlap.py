@@ -317,7 +317,7 @@ PIPELINE = """\
 source: {{file: {name}.jsonl}}
 steps:
   - filter: [length: {{column: response, min: 1}}]
-  - publish: me/{slug}
+  - dataset: me/{slug}
     schema: Conversation
 """
 

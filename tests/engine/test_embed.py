@@ -23,7 +23,7 @@ def pipeline(folder: Folder, steps: str, rows: Any = ROWS) -> None:
     folder.write(
         "pipelines/mine.yaml",
         f"models: {{vectors: test}}\nsource: {{file: rows.jsonl}}\nsteps:\n{steps}"
-        "  - publish: me/mine\n",
+        "  - dataset: me/mine\n",
     )
 
 

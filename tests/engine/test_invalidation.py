@@ -41,8 +41,8 @@ EDITS = {
     "one row less": (PIPELINE, "rows: 20", "rows: 19", 0),
     "a step at the end": (
         PIPELINE,
-        "  - publish",
-        "  - filter: [not_echo: {column: answer, of: question}]\n  - publish",
+        "  - dataset",
+        "  - filter: [not_echo: {column: answer, of: question}]\n  - dataset",
         0,
     ),
     "a step in the middle": (

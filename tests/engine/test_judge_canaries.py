@@ -162,8 +162,8 @@ def test_a_judge_that_fails_ends_the_run_if_the_pipeline_says_so(
     folder.replace("pipelines/mine.yaml", "logprobs: false", "logprobs: false\n    on_unfit: stop")
     folder.replace(
         "pipelines/mine.yaml",
-        "  - publish",
-        "  - dedup: answer\n  - generate: more\n    model: writer\n    prompt: reply\n  - publish",
+        "  - dataset",
+        "  - dedup: answer\n  - generate: more\n    model: writer\n    prompt: reply\n  - dataset",
     )
     folder.replace("prompts/reply.md", "{{ question }}", "{{ question }}{{ answer or '' }}")
     folder.replace("prompts/reply.md", "{{ answer or '' }}", "")
@@ -181,8 +181,8 @@ def test_rows_that_a_stop_leaves_at_a_barrier_are_accounted_for(folder: Folder) 
     folder.replace("pipelines/mine.yaml", "logprobs: false", "logprobs: false\n    on_unfit: stop")
     folder.replace(
         "pipelines/mine.yaml",
-        "  - publish",
-        "  - dedup: answer\n  - generate: more\n    model: writer\n    prompt: ask\n  - publish",
+        "  - dataset",
+        "  - dedup: answer\n  - generate: more\n    model: writer\n    prompt: ask\n  - dataset",
     )
     with judged_by(folder, noisy):
         run = folder.run()

@@ -33,7 +33,7 @@ def test_each_step_says_what_it_reads_and_adds_and_how_often_it_asks(project: Fo
         ("generate: answer", ("question",), ("answer",), 1),
         ("judge: quality", ("question", "answer"), ("quality",), 1),
         ("filter: score(quality)", ("quality",), (), 0),
-        ("publish: me/mine", (), (), 0),
+        ("dataset: me/mine", (), (), 0),
     ]
     assert list(planned.columns) == [
         "id",
@@ -100,7 +100,7 @@ SHORT = "columns: [answer]\ncriteria: {x: {question: '?', levels: [a, b]}}\n"
 def test_a_field_of_a_column_may_be_compared_for_repeats(project: Folder) -> None:
     project.write("schemas/facts.py", SCHEMA)
     project.replace(PIPELINE, "prompt: ask", "prompt: ask\n    schema: Fact")
-    project.replace(PIPELINE, "  - publish", "  - dedup: question.text\n  - publish")
+    project.replace(PIPELINE, "  - dataset", "  - dedup: question.text\n  - dataset")
     assert project.plan().steps[-2].reads == ("question.text",)
     project.replace(PIPELINE, "question.text", "question.year")
     with pytest.raises(MistakeError, match=r"'question\.year' is no text; there are: answer"):
@@ -120,7 +120,7 @@ PYTHON = spec.Pipeline(
         spec.Filter(
             filter=(spec.FilterUse(name="score", arguments={"column": "quality", "min": 0.5}),)
         ),
-        spec.Publish(publish="me/mine"),
+        spec.WriteDataset(dataset="me/mine"),
     ),
 )
 

@@ -47,7 +47,7 @@ def cached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Folder, S
         "steps:\n"
         "  - generate: question\n    model: writer\n    prompt: ask\n"
         "  - filter: [talks: {column: question}]\n"
-        "  - publish: me/mine\n",
+        "  - dataset: me/mine\n",
     )
     folder.write("prompts/ask.md", "Ask about {{ topic }}, {{ style }}.")
     folder.write(

@@ -424,7 +424,7 @@ steps:
   - {dedup: a, method: exact}
   - {filter: [not_refusal, {language: {column: a, any_of: [en, de]}}]}
   - {judge: j, model: judge, rubric: r}
-  - {publish: me/mine}
+  - {dataset: me/mine}
 """
 
 
@@ -439,7 +439,7 @@ spacing.
 `language(column: a, any_of: [en, de])`.
 4. **judge**: `tester` (`judge`) scored each row by the rubric `r`: `j` \
 (`temperature 0, max_tokens 1024`).
-5. **publish**: all columns were written as they are.
+5. **dataset**: all columns were written as they are.
 6. **target**: the wanted number of rows was kept, in source order.
 """
 
@@ -557,7 +557,7 @@ sample source
 │ 20 rows
 ▼ filter: score(quality)
 │ {kept} rows
-▼ publish: me/mine
+▼ dataset: me/mine
 │ {kept} rows
 ▼ me/mine
 ```

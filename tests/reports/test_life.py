@@ -46,7 +46,7 @@ def test_a_kept_rows_life_has_a_chapter_for_each_step(folder: Folder, run: Run) 
     life = life_of(folder, row_id)
     assert life.row["id"] == row_id
     assert life.source == {name: life.row[name] for name in ("topic", "style")}
-    ask, reply, judge, filters, publish = life.chapters
+    ask, reply, judge, filters, dataset = life.chapters
     assert ask.title == "generate: question"
     assert ask.model == "tester"
     assert ask.messages == [
@@ -60,7 +60,7 @@ def test_a_kept_rows_life_has_a_chapter_for_each_step(folder: Folder, run: Run) 
     assert judge.value == life.row["quality"]
     score = life.row["quality"]["score"]
     assert filters.value == {"score(quality)": f"keeps it: {score:.3g} (min=0.5)"}
-    assert publish.title == "publish: me/mine"
+    assert dataset.title == "dataset: me/mine"
     assert not any(chapter.reasons or chapter.failures for chapter in life.chapters)
     assert life.twin is None
 
@@ -168,7 +168,7 @@ def test_prompts_and_rubrics_are_shown_as_they_were(folder: Folder, run: Run) ->
 
 def test_a_filter_that_is_another_by_now_is_not_asked(folder: Folder, server: Server) -> None:
     folder.write("filters/own.py", SHORT + "return pl.col(column).str.len_chars() < most\n")
-    folder.replace("pipelines/mine.yaml", "  - publish", FILTERS + "  - publish")
+    folder.replace("pipelines/mine.yaml", "  - dataset", FILTERS + "  - dataset")
     run = folder.run()
     assert server.count
     (row_id, *_) = ids(run, IS_KEPT)
@@ -200,7 +200,7 @@ def test_a_filter_that_is_the_same_and_cannot_be_imported_any_more_says_why(
         "filters/own.py",
         "from ._limits import MOST\n" + SHORT + "return pl.col(column).str.len_chars() < MOST\n",
     )
-    folder.replace("pipelines/mine.yaml", "  - publish", FILTERS + "  - publish")
+    folder.replace("pipelines/mine.yaml", "  - dataset", FILTERS + "  - dataset")
     run = folder.run()
     assert server.count
     (row_id, *_) = ids(run, IS_KEPT)

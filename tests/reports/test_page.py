@@ -203,9 +203,9 @@ def test_a_row_has_a_chapter_for_each_step_up_to_the_one_that_dropped_it(
         if row["dropped_by"]:
             assert "Dropped here: filter: score(quality)" in life
             assert f"score(quality) drops it: {row['quality']['score']:.3g} (min=0.5)" in life
-            assert "publish" not in life
+            assert "dataset" not in life
         else:
-            assert "publish: me/mine passed Kept" in life
+            assert "dataset: me/mine passed Kept" in life
 
 
 def test_a_row_shows_what_was_asked_unless_a_column_says_just_that(
@@ -393,7 +393,7 @@ def test_a_run_without_rows_has_a_report(folder: Folder, server: Server) -> None
 @pytest.mark.usefixtures("server")
 def test_a_run_without_judge_or_dedup_has_no_section_for_them(folder: Folder) -> None:
     text = (folder.root / "pipelines/mine.yaml").read_text()
-    start, end = text.index("  - judge"), text.index("  - publish")
+    start, end = text.index("  - judge"), text.index("  - dataset")
     folder.write("pipelines/mine.yaml", text[:start] + text[end:])
     page = page_of(folder.run())
     links = {attributes["href"] for attributes in page.attributes("a")}
@@ -444,8 +444,8 @@ def test_links_lead_to_what_is_there_and_headings_are_in_order(folder: Folder) -
 
 def test_columns_that_a_review_adds_are_not_source_columns(folder: Folder, server: Server) -> None:
     del server
-    step = "  - {review: file, sample: 5}\n  - publish: me/mine"
-    folder.replace("pipelines/mine.yaml", "  - publish: me/mine", step)
+    step = "  - {review: file, sample: 5}\n  - dataset: me/mine"
+    folder.replace("pipelines/mine.yaml", "  - dataset: me/mine", step)
     run = folder.run()
     assert "answer_original" in run.rows.columns
     sources = page_of(run).text("sources")
@@ -461,7 +461,7 @@ def test_a_sources_column_may_have_any_name(folder: Folder, server: Server) -> N
     start, end = text.index("  rows: 20"), text.index("steps:")
     folder.write("pipelines/mine.yaml", f"{text[:start]}  file: seeds.jsonl\n{text[end:]}")
     folder.replace("prompts/ask.md", ", {{ style }}", "")
-    folder.replace("pipelines/mine.yaml", "  - publish: me/mine\n", "")
+    folder.replace("pipelines/mine.yaml", "  - dataset: me/mine\n", "")
     page = page_of(folder.run())
     assert "a0 3" in page.text("sources")
     assert "* a0" in page.text("row-1")

@@ -32,7 +32,7 @@ steps:
   - {generate: response, model: writer, prompt: reply}
   - {judge: quality, model: judge, rubric: kitchen, canaries: false}
   - {review: argilla}
-  - {publish: me/kitchen, schema: Conversation}
+  - {dataset: me/kitchen, schema: Conversation}
 """
 RUBRIC = """\
 description: Is this a good answer to a question from the kitchen?

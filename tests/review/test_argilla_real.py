@@ -231,7 +231,7 @@ def test_a_wrong_key_or_workspace_is_one_line(dataset: Folder, argilla: Argilla)
 def test_texts_of_any_length_and_kind_are_sent_as_they_are(
     folder: Folder, server: Server, argilla: Argilla
 ) -> None:
-    start, end = CHAT.index("  - judge"), CHAT.index("  - publish")
+    start, end = CHAT.index("  - judge"), CHAT.index("  - dataset")
     step = "  - {review: argilla, columns: [question, answer]}\n"
     text = CHAT[:start] + step + CHAT[end:].replace("me/mine", "me/mine\n    schema: Conversation")
     text = text.replace("rows: 20", "rows: 6")

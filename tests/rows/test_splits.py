@@ -182,7 +182,7 @@ source:
   file: seeds.parquet
 steps:
   - filter: [length: {column: response, min: 1}]
-  - publish: me/split
+  - dataset: me/split
     schema: Conversation
     splits: {test: 0.3, validation: 0.2}
 """

@@ -105,7 +105,7 @@ def test_each_judge_of_a_jury_is_estimated_at_its_own_price(folder: Folder) -> N
 
 @pytest.mark.usefixtures("server")
 def test_no_more_rows_are_expected_than_a_selection_keeps(folder: Folder) -> None:
-    folder.replace("pipelines/mine.yaml", "  - publish", "  - select: 12\n  - publish")
+    folder.replace("pipelines/mine.yaml", "  - dataset", "  - select: 12\n  - dataset")
     folder.replace("pipelines/mine.yaml", "rows: 20", "rows: 200")
     told = estimate(folder.plan())
     assert told.kept.high == folder.run().manifest.kept == 12

@@ -143,7 +143,7 @@ def mount(*arguments: str) -> int:
 
 def project_on(disk: Path, server: Server) -> Folder:
     folder = Folder(disk / "project")
-    steps = CHAT.index("  - judge:"), CHAT.index("  - publish:")
+    steps = CHAT.index("  - judge:"), CHAT.index("  - dataset:")
     unjudged = CHAT[: steps[0]] + CHAT[steps[1] :]
     folder.write("pipelines/mine.yaml", unjudged.replace("rows: 20", "rows: 500"))
     folder.write("prompts/ask.md", "Ask about {{ topic }}, {{ style }}.")

@@ -39,7 +39,7 @@ steps:
   - filter:
       - score: {column: quality, min: 0.5}
       - language: {column: response, any_of: [en]}
-  - publish: me/mine
+  - dataset: me/mine
 """
 ROWS: list[dict[str, Any]] = [
     {"response": SOUP, "quality": 0.6, "id": 11},

@@ -169,7 +169,7 @@ def test_a_source_that_changed_is_named(folder: Folder) -> None:
     folder.write(
         "pipelines/read.yaml",
         "source: {file: seeds.jsonl}\nsteps:\n  - filter: [length: {column: text}]\n"
-        "  - publish: me/read\n",
+        "  - dataset: me/read\n",
     )
     folder.run("read")
     assert problems(folder, "read") == []

@@ -69,7 +69,7 @@ source:
 steps:
   - {generate: question, model: writer, prompt: ask, n: 3}
   - {judge: choice, compare: question, model: JUDGES, rubric: plain}
-  - publish: me/mine
+  - dataset: me/mine
 """
 
 
@@ -114,7 +114,7 @@ steps:
     turns: 2
     user: {model: writer, prompt: says}
     assistant: {model: writer, prompt: answers}
-  - publish: me/mine
+  - dataset: me/mine
 """
 
 
@@ -138,7 +138,7 @@ steps:
     model: writer
     with: {num_evolutions: 2}
     outputs: {evolved_instruction: harder}
-  - publish: me/mine
+  - dataset: me/mine
 """
 
 

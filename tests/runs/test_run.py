@@ -336,7 +336,7 @@ def test_rows_that_passed_a_barrier_are_all_there_however_many(folder: Folder) -
         "pipelines/many.yaml",
         f"models: {{}}\nsource: {{rows: {many}, sample: {{topic: [tea, rice, rain]}}}}\n"
         "steps:\n  - dedup: topic\n    method: exact\n"
-        "  - filter: [length: {column: topic, min: 4}]\n  - publish: me/many\n",
+        "  - filter: [length: {column: topic, min: 4}]\n  - dataset: me/many\n",
     )
     done = folder.run("many")
     assert done.rows.height == done.manifest.rows == many

@@ -86,7 +86,7 @@ MISTAKES = {
     "two verbs": ("generate: question", "generate: question\n    judge: quality"),
     "a wrong type": ("rows: 20", "rows: twenty"),
     "a limit": ("rows: 20", "rows: 0"),
-    "a choice": ("- publish", "- dedup: answer\n    method: fuzzy\n  - publish"),
+    "a choice": ("- dataset", "- dedup: answer\n    method: fuzzy\n  - dataset"),
     "a name": ("generate: question", "generate: my question"),
     "no steps": (CHAT[CHAT.index("steps:") :], "steps: []\n"),
     "two filters in one": ("- score: {", "- length: {column: answer}\n        score: {"),

@@ -319,8 +319,8 @@ STEPS = st.one_of(
         at_most=st.none() | st.integers(1, 9),
     ),
     st.builds(
-        spec.Publish,
-        publish=st.just("me/mine"),
+        spec.WriteDataset,
+        dataset=st.just("me/mine"),
         output_schema=st.none() | NAMES,
         license=st.none() | TEXTS,
         language=st.lists(TEXTS, max_size=2).map(tuple),

@@ -44,7 +44,7 @@ steps:
     compare: answers
     model: judge
     rubric: plain
-  - publish: me/mine
+  - dataset: me/mine
 """
 
 
@@ -202,8 +202,8 @@ def test_verdicts_that_cannot_be_read_leave_null_and_their_cause(folder: Folder)
 def test_the_margin_can_be_filtered_by(folder: Folder) -> None:
     folder.replace(
         "pipelines/mine.yaml",
-        "  - publish",
-        "  - filter: [number: {column: choice.margin, min: 0.1}]\n  - publish",
+        "  - dataset",
+        "  - filter: [number: {column: choice.margin, min: 0.1}]\n  - dataset",
     )
     with judged_by(folder, always_first):
         assert folder.run().manifest.kept == 0

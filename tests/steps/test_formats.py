@@ -36,7 +36,7 @@ source:
   file: seeds.parquet
 steps:
   - filter: [length: {column: response, min: 1}]
-  - publish: me/formats
+  - dataset: me/formats
 """
 
 CONFIGS = """\
@@ -109,7 +109,7 @@ def test_a_preference_is_a_prompt_that_either_answer_goes_on(
         text("system", "Be brief.") + text("user", "Ask 3?") + text("assistant", "Bad 3.")
     )
     assert data[0]["chosen"] == [{"role": "assistant", "content": "Good 1."}]
-    assert run.manifest.steps[-1].dropped == {"publish: no Preference": 2}
+    assert run.manifest.steps[-1].dropped == {"dataset: no Preference": 2}
 
 
 def test_sharegpt_says_from_and_value(folder: Folder, load: Callable[..., Any]) -> None:
@@ -164,7 +164,7 @@ def test_a_row_that_no_schema_takes_is_dropped(folder: Folder) -> None:
     keys = "    configs: {a: {schema: Preference}, b: {schema: Preference}, raw: {}}\n"
     run = published(folder, keys)
     assert run.manifest.kept == 2
-    assert run.manifest.steps[-1].dropped == {"publish: no Preference or Preference": 2}
+    assert run.manifest.steps[-1].dropped == {"dataset: no Preference or Preference": 2}
 
 
 def test_a_schema_beside_configs_is_a_mistake(folder: Folder) -> None:

@@ -44,7 +44,7 @@ steps:
     against: [{file: exam.jsonl, column: question}]
     model: judge
     canaries: false
-  - publish: me/mine
+  - dataset: me/mine
 """
 
 

@@ -64,7 +64,7 @@ steps:
     by: quality
   - review: file
     columns: [masked]
-  - publish: me/mine
+  - dataset: me/mine
 """
 
 TOPICS = (

@@ -30,7 +30,7 @@ def pipeline(folder: Folder, steps: str, rows: Iterable[Mapping[str, Any]]) -> N
     folder.write("rows.jsonl", jsonl(rows))
     folder.write(
         "pipelines/mine.yaml",
-        f"source: {{file: rows.jsonl}}\nsteps:\n{steps}  - publish: me/mine\n",
+        f"source: {{file: rows.jsonl}}\nsteps:\n{steps}  - dataset: me/mine\n",
     )
 
 

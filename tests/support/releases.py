@@ -18,7 +18,7 @@ source:
   file: seeds.parquet
 steps:
   - filter: [length: {column: response, min: 1}]
-  - publish: me/pushed
+  - dataset: me/pushed
     schema: Conversation
     license: mit
     splits: {test: 0.3}

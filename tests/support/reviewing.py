@@ -18,7 +18,7 @@ Says = Callable[[int, Line], Mapping[str, Any] | None]
 def with_review(folder: Folder, step: str = "review: file", *, threshold: float = 0.0) -> Folder:
     """Put a review before publishing; `threshold` is what the filter asks of the score."""
     text = CHAT.replace("min: 0.5", f"min: {threshold}")
-    folder.write("pipelines/mine.yaml", text.replace("  - publish", f"  - {step}\n  - publish"))
+    folder.write("pipelines/mine.yaml", text.replace("  - dataset", f"  - {step}\n  - dataset"))
     return folder
 
 

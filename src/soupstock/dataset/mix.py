@@ -39,8 +39,8 @@ from soupstock.runs.manifest import package_versions
 from soupstock.runs.write_dataset import samples_of
 from soupstock.similarity.duplicates import duplicates
 from soupstock.stats.apportionment import apportioned
+from soupstock.steps.dataset import DatasetOutput
 from soupstock.steps.decontaminate import Decontamination, find_items
-from soupstock.steps.publish import Publication
 
 _SIMILAR = spec.DEFAULT_THRESHOLDS["minhash"]
 _PART = 8192
@@ -250,7 +250,7 @@ def _write_dataset(
     columns: Columns = dict(pool.rows.schema)
     repository = mixture.repository or spec.slug(mixture.name)
     splits = Splits(dict(mixture.splits), ORIGIN if mixture.splits else None)
-    bound = Publication(repository, columns, splits=splits)
+    bound = DatasetOutput(repository, columns, splits=splits)
     table = _table(pool, quotas, fresh.parent / "rows")
     written = write_dataset(bound.shapes, bound.splits, table, place)
     if written is None:

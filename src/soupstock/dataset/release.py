@@ -66,8 +66,8 @@ def read_release(project: Project, name: str) -> Release:
 
 def _run(place: Path, run: Manifest, name: str) -> Release:
     if run.dataset is None:
-        publishes = any(step.verb == "publish" for step in run.steps)
-        why = "no row was kept" if publishes else "its pipeline has no publish step"
+        publishes = any(step.verb == "dataset" for step in run.steps)
+        why = "no row was kept" if publishes else "its pipeline has no dataset step"
         raise MistakeError(f"{name} has nothing to publish: {why}")
     return Release(
         name=run.name,

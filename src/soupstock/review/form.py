@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from soupstock.judging.rubric import Criterion, Rubric
 from soupstock.review.answers import KEEP, ReviewAnswer
-from soupstock.spec.publishing import Review
+from soupstock.spec.dataset import Review
 
 VERDICT, CORRECTION, COMMENT = "verdict", "correction", "comment"
 CRITERION = "criterion_"

@@ -215,7 +215,7 @@ def _suggested(name: str, one: Mapping[str, Any], levels: int, agent: str | None
 def _conversations(pipeline: spec.Pipeline, project: Project) -> type[BaseModel] | None:
     """Return the dataset's schema, if its rows are conversations."""
     last = pipeline.steps[-1]
-    if not isinstance(last, spec.Publish) or last.output_schema is None:
+    if not isinstance(last, spec.WriteDataset) or last.output_schema is None:
         return None
     try:
         schema = project.schema(last.output_schema).value

@@ -13,7 +13,7 @@ from soupstock.rows import shards
 from soupstock.rows.rows import Row
 from soupstock.rows.table import Table
 from soupstock.runs.dataset_record import record_of
-from soupstock.steps.publish import Publication
+from soupstock.steps.dataset import DatasetOutput
 
 
 def write_dataset(plan: Plan, table: Table, place: Path) -> DatasetRecord | None:
@@ -22,7 +22,7 @@ def write_dataset(plan: Plan, table: Table, place: Path) -> DatasetRecord | None
     Returns its record; None if the pipeline has no dataset, or no row was kept.
     """
     step, bound = plan.steps[-1].spec, plan.steps[-1].bound
-    if not (isinstance(step, spec.Publish) and isinstance(bound, Publication)):
+    if not (isinstance(step, spec.WriteDataset) and isinstance(bound, DatasetOutput)):
         return None
     written = shards.write_dataset(bound.shapes, bound.splits, table, place)
     if written is None:

@@ -3,6 +3,7 @@
 Knows no rows and no models.
 """
 
+from soupstock.spec.dataset import Config, Review, Stratified, WriteDataset
 from soupstock.spec.fields import (
     MAX_ROWS,
     RESERVED,
@@ -30,7 +31,6 @@ from soupstock.spec.pruning import (
     Select,
     Use,
 )
-from soupstock.spec.publishing import Config, Publish, Review, Stratified
 from soupstock.spec.source import (
     DatasetSource,
     DatasetThere,
@@ -69,7 +69,6 @@ __all__ = [
     "ModelName",
     "Name",
     "Pipeline",
-    "Publish",
     "Repository",
     "Review",
     "Role",
@@ -84,6 +83,7 @@ __all__ = [
     "There",
     "Use",
     "Verify",
+    "WriteDataset",
     "slug",
     "unslugged",
     "verb_of",

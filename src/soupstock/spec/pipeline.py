@@ -5,11 +5,11 @@ from typing import Annotated, get_args
 
 from pydantic import Field, Tag
 
+from soupstock.spec.dataset import Review, WriteDataset
 from soupstock.spec.fields import ModelName, Role, Rows, Spec, discriminated_by_key
 from soupstock.spec.generation import Converse, Generate, Task
 from soupstock.spec.judging import Judge, Verify
 from soupstock.spec.pruning import Decontaminate, Dedup, Filter, Mask, Select
-from soupstock.spec.publishing import Publish, Review
 from soupstock.spec.source import Source
 
 _Steps = (
@@ -24,7 +24,7 @@ _Steps = (
     | Annotated[Decontaminate, Tag("decontaminate")]
     | Annotated[Select, Tag("select")]
     | Annotated[Review, Tag("review")]
-    | Annotated[Publish, Tag("publish")]
+    | Annotated[WriteDataset, Tag("dataset")]
 )
 
 VERBS: tuple[str, ...] = tuple(kind.__metadata__[0].tag for kind in get_args(_Steps))

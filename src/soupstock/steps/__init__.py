@@ -7,13 +7,13 @@ from soupstock import spec
 from soupstock.spec.fields import Spec
 from soupstock.steps import (
     converse,
+    dataset,
     decontaminate,
     dedup,
     filter,  # noqa: A004 - the verb's own name
     generate,
     judge,
     mask,
-    publish,
     review,
     select,
     task,
@@ -35,7 +35,7 @@ VERBS: Mapping[type[Spec], Verb[Any]] = {
         decontaminate.VERB,
         select.VERB,
         review.VERB,
-        publish.VERB,
+        dataset.VERB,
     )
 }
 """Every verb, by what a person writes."""

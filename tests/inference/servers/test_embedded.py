@@ -33,7 +33,7 @@ source: {file: seeds.jsonl}
 steps:
   - {generate: answer, model: writer, prompt: reply, max_tokens: 12}
   - {judge: quality, model: judge, rubric: plain, max_tokens: 300}
-  - {publish: me/mine}
+  - {dataset: me/mine}
 """
 RUBRIC = """\
 columns: [answer]

@@ -40,7 +40,7 @@ source: {file: seeds.jsonl}
 steps:
   - {generate: answer, model: writer, prompt: reply, max_tokens: 24}
 """
-PUBLISH = "  - {publish: me/mine}\n"
+PUBLISH = "  - {dataset: me/mine}\n"
 JUDGE = "  - {judge: quality, model: writer, rubric: plain, max_tokens: 300, canaries: false}\n"
 RUBRIC = """\
 columns: [question, answer]

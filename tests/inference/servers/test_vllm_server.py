@@ -63,7 +63,7 @@ source: {rows: 12, sample: {topic: [cooking, travel]}}
 steps:
   - {generate: draft, model: writer, prompt: reply}
   - {generate: answer, model: editor, prompt: edit}
-  - {publish: me/mine}
+  - {dataset: me/mine}
 """
 
 
@@ -175,7 +175,7 @@ def test_a_server_that_does_not_fit_beside_another_is_told_what_to_do(project: F
 def test_models_that_do_not_fit_side_by_side_take_turns(project: Folder) -> None:
     declare(project, first="alone", second="alone")
     steps = PIPELINE.replace(
-        "  - {publish", "  - {generate: last, model: writer, prompt: edit}\n  - {publish"
+        "  - {dataset", "  - {generate: last, model: writer, prompt: edit}\n  - {dataset"
     )
     project.write("pipelines/mine.yaml", steps)
     with running(project, "--one-model-at-a-time") as process:
@@ -196,7 +196,7 @@ def test_the_models_of_a_jury_take_their_turn_together(project: Folder) -> None:
     declare(project)
     jury = "  - {judge: quality, model: [writer, editor], rubric: plain, canaries: false}\n"
     start = PIPELINE.index("  - {generate: answer")
-    project.write("pipelines/mine.yaml", PIPELINE[:start] + jury + "  - {publish: me/mine}\n")
+    project.write("pipelines/mine.yaml", PIPELINE[:start] + jury + "  - {dataset: me/mine}\n")
     project.write("prompts/rubrics/plain.yaml", RUBRIC.replace("[question, answer]", "[draft]"))
     assert "org/first 0.9 and org/second 0.9" in (project.plan().crowding() or "")
     run, notes = ran(project, one_model_at_a_time=True)

@@ -22,8 +22,8 @@ from soupstock.text.markdown import Markdown, code, joined
 
 
 @dataclass(frozen=True)
-class Publication(RowWise):
-    """A publish step, bound."""
+class DatasetOutput(RowWise):
+    """A dataset step, bound."""
 
     is_stateless: ClassVar[bool] = True
     repository: str
@@ -38,7 +38,7 @@ class Publication(RowWise):
     @property
     def label(self) -> str:
         """Name the step in tables and reasons."""
-        return f"publish: {self.repository}"
+        return f"dataset: {self.repository}"
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
@@ -54,10 +54,10 @@ class Publication(RowWise):
         return Stage(step.title, check=lambda rows: check(self, rows))
 
 
-def bind(step: spec.Publish, columns: Columns, at: At, context: Context) -> Step:
+def bind(step: spec.WriteDataset, columns: Columns, at: At, context: Context) -> Step:
     """Find a step's schemas, and check its columns; raises MistakeError."""
     if at.index != len(context.pipeline.steps) - 1:
-        raise MistakeError("publish must be the last step", at("publish"))
+        raise MistakeError("dataset must be the last step", at("dataset"))
     withheld = {name for one in context.before for name in one.withholds}
     published = {name: kind for name, kind in columns.items() if name not in withheld}
     if step.configs and step.output_schema:
@@ -67,8 +67,8 @@ def bind(step: spec.Publish, columns: Columns, at: At, context: Context) -> Step
         if not step.splits:
             raise MistakeError("`stratify` needs `splits`", at("stratify"))
     shapes, parts = _shapes(step, published, at, context)
-    bound = Publication(
-        step.publish,
+    bound = DatasetOutput(
+        step.dataset,
         shapes[0].columns,
         shapes[0].schema,
         shapes if step.configs else (),
@@ -78,7 +78,7 @@ def bind(step: spec.Publish, columns: Columns, at: At, context: Context) -> Step
 
 
 def _shapes(
-    step: spec.Publish, published: Columns, at: At, context: Context
+    step: spec.WriteDataset, published: Columns, at: At, context: Context
 ) -> tuple[tuple[Shape, ...], tuple[tuple[str, PartRecord], ...]]:
     """Return the dataset's configs, and the files of their schemas."""
     configs = step.configs or {CONFIG: spec.Config(output_schema=step.output_schema)}
@@ -96,13 +96,13 @@ def _shapes(
     return tuple(shapes), tuple(("schema", part) for part in parts.values())
 
 
-def check(step: Publication, rows: list[Row]) -> list[Row]:
+def check(step: DatasetOutput, rows: list[Row]) -> list[Row]:
     """Drop the rows that fit no schema; their failures say why."""
     schemas = [shape for shape in step.shapes if shape.schema]
     return [_checked(step, schemas, row) for row in rows] if schemas else rows
 
 
-def _checked(step: Publication, schemas: Sequence[Shape], row: Row) -> Row:
+def _checked(step: DatasetOutput, schemas: Sequence[Shape], row: Row) -> Row:
     errors = []
     for shape in schemas:
         try:
@@ -115,15 +115,15 @@ def _checked(step: Publication, schemas: Sequence[Shape], row: Row) -> Row:
     where = ".".join(str(part) for part in first["loc"])
     message = f"{where}: {first['msg']}" if where else first["msg"]
     names = " or ".join(shape.schema.__name__ for shape in schemas if shape.schema)
-    return dropped(failed(row, step.label, "Schema", message), f"publish: no {names}")
+    return dropped(failed(row, step.label, "Schema", message), f"dataset: no {names}")
 
 
-def makes(step: spec.Publish) -> Made:  # noqa: ARG001 - it writes files
+def makes(step: spec.WriteDataset) -> Made:  # noqa: ARG001 - it writes files
     """Name no column."""
     return Made()
 
 
-def describe(step: spec.Publish, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
+def describe(step: spec.WriteDataset, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
     """Describe how rows were shaped."""
     if step.configs:
         shaped = {name: c.output_schema for name, c in step.configs.items() if c.output_schema}
@@ -137,9 +137,9 @@ def describe(step: spec.Publish, record: StepRecord, manifest: Manifest) -> str:
     return f"rows were shaped by the schema {schema}. Rows that do not fit it were dropped."
 
 
-def chapter(step: spec.Publish, row_step: RowStep) -> Chapter:  # noqa: ARG001 - it adds nothing to a row
+def chapter(step: spec.WriteDataset, row_step: RowStep) -> Chapter:  # noqa: ARG001 - it adds nothing to a row
     """Return an empty chapter."""
     return Chapter()
 
 
-VERB = Verb(spec.Publish, bind, makes, not_for_files, describe, chapter)
+VERB = Verb(spec.WriteDataset, bind, makes, not_for_files, describe, chapter)

@@ -25,7 +25,7 @@ from soupstock.rows.rows import frame
 from soupstock.rows.shards import write_dataset
 from soupstock.rows.table import PART_ROWS, Table
 from soupstock.runs.run import Run
-from soupstock.steps.publish import Publication, check
+from soupstock.steps.dataset import DatasetOutput, check
 from soupstock.testing import Request, Server
 
 FILE_SOURCE = """\
@@ -33,7 +33,7 @@ source:
   file: seeds.parquet
 steps:
   - filter: [length: {column: text, min: 1}]
-  - publish: me/typed
+  - dataset: me/typed
 """
 
 
@@ -163,7 +163,7 @@ def test_no_kept_row_means_no_dataset_and_the_old_one_goes(folder: Folder, serve
 def test_a_pipeline_that_publishes_nothing_leaves_no_dataset(
     folder: Folder, server: Server
 ) -> None:
-    folder.replace("pipelines/mine.yaml", "  - publish: me/mine\n", "")
+    folder.replace("pipelines/mine.yaml", "  - dataset: me/mine\n", "")
     run = folder.run()
     assert server.count > 0
     assert run.manifest.dataset is None
@@ -208,7 +208,7 @@ def numbered(place: Path, height: int) -> Table:
 
 def test_many_rows_are_written_as_several_shards_in_their_order(tmp_path: Path) -> None:
     table = numbered(tmp_path / "table", 2 * PART_ROWS + 2000)
-    step = Publication("me/many", {"n": pl.Int64()})
+    step = DatasetOutput("me/many", {"n": pl.Int64()})
     written = write_dataset(step.shapes, step.splits, table, tmp_path / "many", shard_groups=1)
     assert written is not None
     expected = [n for n in range(2 * PART_ROWS + 2000) if n % 3]
@@ -226,7 +226,7 @@ class Numbered(BaseModel):
 
 
 def test_a_row_is_shaped_alike_when_it_is_checked_and_when_it_is_written(tmp_path: Path) -> None:
-    step = Publication("me/n", {"n": pl.Int64()}, Numbered)
+    step = DatasetOutput("me/n", {"n": pl.Int64()}, Numbered)
     (fine, broken) = check(
         step,
         [
@@ -235,7 +235,7 @@ def test_a_row_is_shaped_alike_when_it_is_checked_and_when_it_is_written(tmp_pat
         ],
     )
     assert fine["dropped_by"] == []
-    assert broken["dropped_by"] == ["publish: no Numbered"]
+    assert broken["dropped_by"] == ["dataset: no Numbered"]
     assert broken["failures"][0]["message"].startswith("n: Input should be a valid integer")
     written = write_dataset(
         step.shapes, step.splits, numbered(tmp_path / "table", 10), tmp_path / "n"
@@ -252,7 +252,7 @@ class Wide(BaseModel):
 
 
 def test_a_value_that_does_not_fit_its_column_is_an_error_and_not_null(tmp_path: Path) -> None:
-    step = Publication("me/n", {"n": pl.Int64()}, Wide)
+    step = DatasetOutput("me/n", {"n": pl.Int64()}, Wide)
     with pytest.raises(SoupstockError, match="a row does not fit the dataset's columns: "):
         write_dataset(step.shapes, step.splits, numbered(tmp_path / "table", 10), tmp_path / "n")
 

@@ -98,10 +98,10 @@ class Review(Spec):
     false."""
 
 
-class Publish(Spec):
+class WriteDataset(Spec):
     """Write the kept rows as a Hugging Face dataset."""
 
-    publish: Repository
+    dataset: Repository
     """The dataset's id on the Hub: `my-org/chat`. A run only writes the files; `soupstock publish`
     pushes them."""
 
