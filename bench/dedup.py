@@ -72,10 +72,10 @@ def twins(options: argparse.Namespace) -> Iterator[str]:
     """Check every named twin by an exact comparison."""
     import repeats
 
-    from soupstock.steps.dedup import Deduplication, duplicates
+    from soupstock.similarity.duplicates import duplicates
 
     made = _rows(options.rows)
-    found = duplicates(Deduplication("text", "minhash", THRESHOLD), pl.Series(made.texts))
+    found = duplicates(pl.Series(made.texts), "minhash", THRESHOLD)
     wrong = checked = 0
     for row, (twin, similarity) in enumerate(zip(found.twin, found.similarity, strict=True)):
         if twin is not None:
@@ -143,15 +143,18 @@ def _for_others(source: Path) -> Path:
 def _measure(method: str, source: Path, report: Path) -> None:
     """Measure in this process, and write the result."""
     from soupstock.similarity.cosine import similar
-    from soupstock.steps.dedup import Deduplication, duplicates
+    from soupstock.similarity.duplicates import duplicates
 
     if method == "semantic":
         vectors = np.load(source)
         _report(lambda: np.flatnonzero(similar(vectors, COSINE).twin >= 0).tolist(), report)
     else:
         texts = pl.read_parquet(source, columns=["texts"])["texts"]
-        step = Deduplication("text", "exact" if method == "exact" else "minhash", THRESHOLD)
-        _report(lambda: duplicates(step, texts).twin.is_not_null().arg_true().to_list(), report)
+        how = "exact" if method == "exact" else "minhash"
+        _report(
+            lambda: duplicates(texts, how, THRESHOLD).twin.is_not_null().arg_true().to_list(),
+            report,
+        )
 
 
 def _peak_megabytes() -> float:

@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from soupstock.similarity import cosine
 from soupstock.similarity.cosine import Embedder, Vectors, similar
-from soupstock.steps.dedup import Deduplication, Duplicates, duplicates
+from soupstock.similarity.duplicates import TextDuplicates, duplicates
 
 
 def directions(seed: int, height: int, kinds: int, spread: float = 0.2, width: int = 24) -> Vectors:
@@ -185,7 +186,7 @@ def letters(texts: Sequence[str]) -> Vectors:
     return np.array([[text.count(chr(97 + n)) for n in range(26)] for text in texts], np.float32)
 
 
-SEMANTIC = Deduplication("text", "semantic", 0.95)
+semantic = partial(duplicates, method="semantic", threshold=0.95)
 
 
 def test_a_dedup_step_compares_what_an_embedder_makes_of_the_texts() -> None:
@@ -196,12 +197,15 @@ def test_a_dedup_step_compares_what_an_embedder_makes_of_the_texts() -> None:
         return letters(texts)
 
     texts = pl.Series(["listen", "plum", None, "silent", "plum", "", "tinsel", ""])
-    found = duplicates(SEMANTIC, texts, embedder=Embedder(embed))
+    found = semantic(texts, embedder=Embedder(embed))
     assert found.twin.to_list() == [None, None, None, 0, 1, None, 0, 5]
     assert found.similarity.to_list() == [None, None, None, 1.0, 1.0, None, 1.0, 1.0]
     assert sorted(asked) == ["", "listen", "plum", "silent", "tinsel"]
-    scored = duplicates(
-        SEMANTIC, texts, pl.Series([1, 2, 3, 4, 5, 6, 7, 8]), pl.Series(["lump"]), Embedder(embed)
+    scored = semantic(
+        texts,
+        scores=pl.Series([1, 2, 3, 4, 5, 6, 7, 8]),
+        against=pl.Series(["lump"]),
+        embedder=Embedder(embed),
     )
     assert scored.twin.to_list() == [6, None, None, 6, None, 7, None, None]
     assert scored.against.to_list() == [None, 0, None, None, 0, None, None, None]
@@ -210,11 +214,11 @@ def test_a_dedup_step_compares_what_an_embedder_makes_of_the_texts() -> None:
 def test_an_embedder_must_be_there_and_return_a_vector_for_each_text() -> None:
     texts = pl.Series(["a", "b"])
     with pytest.raises(ValueError, match="needs an embedder"):
-        duplicates(SEMANTIC, texts)
+        semantic(texts)
     short = Embedder(lambda texts: letters(texts[:1]))
     with pytest.raises(ValueError, match=r"2 texts got embeddings of the shape \(1, 26\)"):
-        duplicates(SEMANTIC, texts, embedder=short)
-    none = duplicates(SEMANTIC, texts.clear(), embedder=Embedder(letters))
+        semantic(texts, embedder=short)
+    none = semantic(texts.clear(), embedder=Embedder(letters))
     assert none.twin.to_list() == []
 
 
@@ -230,12 +234,12 @@ def test_the_order_of_rows_makes_no_difference_where_scores_say_which_stays(
     scores = rng.sample(range(len(texts)), len(texts))
     order = rng.sample(range(len(texts)), len(texts))
 
-    def found(rows: Sequence[int]) -> Duplicates:
+    def found(rows: Sequence[int]) -> TextDuplicates:
         column = pl.Series([texts[n] for n in rows], dtype=pl.String)
         by = pl.Series([scores[n] for n in rows])
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(cosine, "EXHAUSTIVE", most)
-            return duplicates(SEMANTIC, column, by, embedder=Embedder(letters))
+            return semantic(column, scores=by, embedder=Embedder(letters))
 
     one, other = found(range(len(texts))), found(order)
     names = [None if twin is None else order[twin] for twin in other.twin]

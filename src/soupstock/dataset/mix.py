@@ -30,16 +30,17 @@ from soupstock.project.project import Project
 from soupstock.reports.card.mix import render_mix_card
 from soupstock.rows.references import Reference, find_there
 from soupstock.rows.rows import Columns
+from soupstock.rows.shards import write_shards
 from soupstock.rows.splits import Splits, Texts, texts_of
 from soupstock.rows.table import Table
 from soupstock.runs.dataset_record import record_of
 from soupstock.runs.decontamination_records import decontamination_record
 from soupstock.runs.manifest import package_versions
 from soupstock.runs.write_dataset import samples_of
+from soupstock.similarity.duplicates import duplicates
 from soupstock.stats.apportionment import apportioned
 from soupstock.steps.decontaminate import Decontamination, find_items
-from soupstock.steps.dedup import Deduplication, duplicates
-from soupstock.steps.publish import Publication, write
+from soupstock.steps.publish import Publication
 
 _SIMILAR = spec.DEFAULT_THRESHOLDS["minhash"]
 _PART = 8192
@@ -190,7 +191,7 @@ def _pool(ingredients: Sequence[Ingredient], sets: Sequence[Decontamination], se
     contaminated = _contaminated(texts, sets)
     whole = pl.Series("text", [text.whole for text in texts], dtype=pl.String)
     clean = whole.set(pl.Series(contaminated), None) if contaminated.any() else whole
-    repeats = duplicates(Deduplication("text", "minhash", _SIMILAR), clean)
+    repeats = duplicates(clean, "minhash", _SIMILAR)
     order = [_sort_key(seed, text.whole or "", number) for number, text in enumerate(texts)]
     return _Pool(rows, numbers, contaminated, repeats.twin.is_not_null().to_numpy(), order)
 
@@ -250,7 +251,8 @@ def _write_dataset(
     repository = mixture.repository or spec.slug(mixture.name)
     splits = Splits(dict(mixture.splits), ORIGIN if mixture.splits else None)
     bound = Publication(repository, columns, splits=splits)
-    written = write(bound, _table(pool, quotas, fresh.parent / "rows"), place)
+    table = _table(pool, quotas, fresh.parent / "rows")
+    written = write_shards(bound.shapes, bound.splits, table, place)
     if written is None:
         raise MistakeError("no row is left to mix")
     datasets = [one.manifest.dataset for one in inputs.ingredients]

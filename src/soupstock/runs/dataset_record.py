@@ -11,7 +11,8 @@ from soupstock.artifacts.dataset import (
 )
 from soupstock.rows import features
 from soupstock.rows.pii_scan import count_in_files
-from soupstock.steps.publish import Publication, Shard, Written, WrittenConfig
+from soupstock.rows.shards import Shard, Written, WrittenConfig
+from soupstock.steps.publish import Publication
 
 
 def record_of(

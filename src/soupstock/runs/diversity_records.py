@@ -11,8 +11,8 @@ from soupstock.inference.static_embeddings import StaticModel
 from soupstock.rows.rows import KEPT
 from soupstock.rows.table import Table
 from soupstock.similarity.diversity import Diversity, diversity, effective
+from soupstock.similarity.duplicates import duplicates
 from soupstock.steps.columns import check_texts
-from soupstock.steps.dedup import Deduplication, duplicates
 from soupstock.text.measures import read_texts
 
 SAMPLE = 5000
@@ -35,7 +35,7 @@ def diversities(plan: Plan, table: Table) -> Iterator[DiversityRecord]:
         texts = read_texts(rows, path).drop_nulls()
         if texts.is_empty():
             continue
-        twins = duplicates(Deduplication(path, "minhash", _SIMILAR), texts).twin
+        twins = duplicates(texts, "minhash", _SIMILAR).twin
         vectors = embedder.load().embed(texts.to_list()) if embedder else None
         found = diversity(texts.to_list(), 1 - twins.null_count() / texts.len(), vectors)
         yield _record(path, found, embedder.name if embedder else None)

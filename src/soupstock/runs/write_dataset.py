@@ -10,9 +10,10 @@ from soupstock.artifacts.manifest import Manifest
 from soupstock.engine.plan import Plan
 from soupstock.reports.card.card import render_card
 from soupstock.rows.rows import Row
+from soupstock.rows.shards import write_shards
 from soupstock.rows.table import Table
 from soupstock.runs.dataset_record import record_of
-from soupstock.steps.publish import Publication, write
+from soupstock.steps.publish import Publication
 
 
 def write_dataset(plan: Plan, table: Table, place: Path) -> DatasetRecord | None:
@@ -23,7 +24,7 @@ def write_dataset(plan: Plan, table: Table, place: Path) -> DatasetRecord | None
     step, bound = plan.steps[-1].spec, plan.steps[-1].bound
     if not (isinstance(step, spec.Publish) and isinstance(bound, Publication)):
         return None
-    written = write(bound, table, place)
+    written = write_shards(bound.shapes, bound.splits, table, place)
     if written is None:
         return None
     return record_of(written, bound, place, license=step.license, language=step.language)

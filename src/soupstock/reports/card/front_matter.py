@@ -13,7 +13,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from soupstock.artifacts.dataset import DatasetRecord
 from soupstock.artifacts.manifest import WRITING, Manifest
 from soupstock.artifacts.mix import MixRecord
-from soupstock.steps.publish import CONFIG
+from soupstock.rows.shards import CONFIG
 from soupstock.text.markdown import one_line
 
 _LICENSES = Path(__file__).parent / "assets" / "licenses.txt"

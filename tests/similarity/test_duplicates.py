@@ -5,6 +5,7 @@ import itertools
 import random
 import subprocess
 import sys
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -15,11 +16,19 @@ from hypothesis import strategies as st
 from soupstock.errors import MistakeError
 from soupstock.similarity import buckets
 from soupstock.similarity.buckets import Similarities, first_of_each, shared_buckets
+from soupstock.similarity.duplicates import Method, TextDuplicates, duplicates
 from soupstock.similarity.minhash import Bands, Counts, Words, band_keys, folded, shingles
-from soupstock.steps.dedup import Deduplication, Duplicates, duplicates
 
-EXACT = Deduplication("text", "exact")
-NEAR = Deduplication("text", "minhash", 0.7)
+
+class How(NamedTuple):
+    """How texts are compared."""
+
+    method: Method
+    threshold: float = 0.7
+
+
+EXACT = How("exact")
+NEAR = How("minhash")
 
 SOUP = (
     "Soak the beans overnight, then simmer them with an onion, two carrots and a bay leaf until "
@@ -35,17 +44,17 @@ TRAINS = (
 )
 
 
-def found(step: Deduplication, *texts: str | None) -> Duplicates:
-    return duplicates(step, pl.Series("text", texts, dtype=pl.String))
+def found(how: How, *texts: str | None) -> TextDuplicates:
+    return duplicates(pl.Series("text", texts, dtype=pl.String), *how)
 
 
-def twins(step: Deduplication, *texts: str | None) -> list[int | None]:
-    twin: list[int | None] = found(step, *texts).twin.to_list()
+def twins(how: How, *texts: str | None) -> list[int | None]:
+    twin: list[int | None] = found(how, *texts).twin.to_list()
     return twin
 
 
-def everything(step: Deduplication, texts: list[str]) -> list[list[object]]:
-    return [part.to_list() for part in found(step, *texts)]
+def everything(how: How, texts: list[str]) -> list[list[object]]:
+    return [part.to_list() for part in found(how, *texts)]
 
 
 def jaccard(a: str, b: str) -> float:
@@ -54,20 +63,20 @@ def jaccard(a: str, b: str) -> float:
     return len(one & other) / len(one | other)
 
 
-@pytest.mark.parametrize("step", [EXACT, NEAR], ids=["exact", "minhash"])
-def test_case_spacing_and_compatibility_forms_are_no_difference(step: Deduplication) -> None:
+@pytest.mark.parametrize("how", [EXACT, NEAR], ids=["exact", "minhash"])
+def test_case_spacing_and_compatibility_forms_are_no_difference(how: How) -> None:
     again = SOUP.upper().replace(" ", " \n ")
-    assert twins(step, SOUP, TRAINS, again, "straße ﬁn!", "STRASSE fin!") == [
+    assert twins(how, SOUP, TRAINS, again, "straße ﬁn!", "STRASSE fin!") == [
         None, None, 0, None, 3,
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("step", [EXACT, NEAR], ids=["exact", "minhash"])
-def test_null_is_nobodys_twin(step: Deduplication) -> None:
-    assert twins(step, None, SOUP, None, SOUP) == [None, None, None, 1]
-    assert twins(step, None, None) == [None, None]
-    assert twins(step) == []
-    assert duplicates(step, pl.Series("text", [None, None])).twin.to_list() == [None, None]
+@pytest.mark.parametrize("how", [EXACT, NEAR], ids=["exact", "minhash"])
+def test_null_is_nobodys_twin(how: How) -> None:
+    assert twins(how, None, SOUP, None, SOUP) == [None, None, None, 1]
+    assert twins(how, None, None) == [None, None]
+    assert twins(how) == []
+    assert duplicates(pl.Series("text", [None, None]), *how).twin.to_list() == [None, None]
 
 
 def test_an_edited_text_is_dropped_with_its_similarity() -> None:
@@ -79,7 +88,7 @@ def test_an_edited_text_is_dropped_with_its_similarity() -> None:
 
 
 def test_the_most_similar_of_the_texts_that_stayed_is_the_twin() -> None:
-    strict = Deduplication("text", "minhash", 0.8)
+    strict = How("minhash", 0.8)
     words = SOUP.split()
     far = " ".join(
         [*words[:-9], "an", "entirely", "other", "ending", "to", "this", "old", "recipe", "here"]
@@ -125,7 +134,7 @@ def test_short_texts_and_those_without_words_or_spaces(one: str, other: str, sam
 
 
 def test_ten_thousand_copies_of_one_text_are_no_trouble() -> None:
-    answer = duplicates(NEAR, pl.Series("text", [TRAINS, *[SOUP] * 10_000]))
+    answer = duplicates(pl.Series("text", [TRAINS, *[SOUP] * 10_000]), *NEAR)
     assert answer.twin.to_list() == [None, None, *[1] * 9_999]
 
 
@@ -137,9 +146,9 @@ def test_a_megabyte_without_spaces_is_a_text_like_others() -> None:
 
 def test_only_texts_can_be_compared() -> None:
     with pytest.raises(MistakeError, match="dedup compares texts, and text is Int64"):
-        duplicates(NEAR, pl.Series("text", [1]))
+        duplicates(pl.Series("text", [1]), *NEAR)
     categories = pl.Series("text", ["a", "a"], dtype=pl.Categorical)
-    assert duplicates(EXACT, categories).twin.to_list() == [None, 0]
+    assert duplicates(categories, *EXACT).twin.to_list() == [None, 0]
 
 
 def test_fewer_rows_per_band_find_less_similar_twins() -> None:
@@ -153,22 +162,22 @@ def test_fewer_rows_per_band_find_less_similar_twins() -> None:
 def test_the_best_of_a_kind_stays_and_the_first_of_the_best() -> None:
     texts = pl.Series([SOUP, TRAINS, SOUP.lower(), SOUP.upper(), None, TRAINS])
     scores = pl.Series([0.2, None, 0.9, 0.9, 1.0, float("nan")])
-    for step in (EXACT, NEAR):
-        answer = duplicates(step, texts, scores)
+    for how in (EXACT, NEAR):
+        answer = duplicates(texts, *how, scores=scores)
         assert answer.twin.to_list() == [2, None, None, 2, None, 1]
         assert answer.similarity.to_list() == [1.0, None, None, 1.0, None, 1.0]
 
 
-@pytest.mark.parametrize("step", [EXACT, NEAR], ids=["exact", "minhash"])
-def test_what_was_published_before_stays_whatever_it_repeats(step: Deduplication) -> None:
+@pytest.mark.parametrize("how", [EXACT, NEAR], ids=["exact", "minhash"])
+def test_what_was_published_before_stays_whatever_it_repeats(how: How) -> None:
     texts = pl.Series(["something else", SOUP, TRAINS, TRAINS])
     before = pl.Series([None, SOUP.lower(), SOUP])
-    answer = duplicates(step, texts, against=before)
+    answer = duplicates(texts, *how, against=before)
     assert answer.against.to_list() == [None, 1, None, None]
     assert answer.twin.to_list() == [None, None, None, 2]
     assert answer.similarity.to_list() == [None, 1.0, None, 1.0]
-    assert duplicates(step, texts.clear(), against=before).twin.to_list() == []
-    again = duplicates(step, texts, pl.Series([1, 9, 2, 3]), before)
+    assert duplicates(texts.clear(), *how, against=before).twin.to_list() == []
+    again = duplicates(texts, *how, scores=pl.Series([1, 9, 2, 3]), against=before)
     assert again.against.to_list() == [None, 1, None, None]
     assert again.twin.to_list() == [None, None, 3, None]
 
@@ -177,7 +186,7 @@ def test_the_most_similar_is_named_whether_it_was_there_before_or_not() -> None:
     edited = SOUP.replace("a bay leaf", "one bay leaf")
     twice = edited.replace("good oil", "olive oil")
     texts = pl.Series([twice, twice.replace("old", "stale")])
-    answer = duplicates(NEAR, texts, against=pl.Series([SOUP, edited]))
+    answer = duplicates(texts, *NEAR, against=pl.Series([SOUP, edited]))
     assert answer.against.to_list() == [1, 1]
 
 
@@ -214,23 +223,23 @@ TEXTS = st.lists(
     ),
     max_size=40,
 )
-STEPS = st.sampled_from([EXACT, NEAR, Deduplication("text", "minhash", 0.4)])
+STEPS = st.sampled_from([EXACT, NEAR, How("minhash", 0.4)])
 
 
 @given(STEPS, TEXTS, st.integers(0, 40))
 def test_rows_added_later_change_nothing_before_them(
-    step: Deduplication, texts: list[str | None], cut: int
+    how: How, texts: list[str | None], cut: int
 ) -> None:
-    whole, start = found(step, *texts), found(step, *texts[:cut])
+    whole, start = found(how, *texts), found(how, *texts[:cut])
     assert whole.twin.to_list()[:cut] == start.twin.to_list()
     assert whole.similarity.to_list()[:cut] == start.similarity.to_list()
 
 
 @given(STEPS, TEXTS)
 def test_a_twin_stays_comes_first_and_is_as_similar_as_is_said(
-    step: Deduplication, texts: list[str | None]
+    how: How, texts: list[str | None]
 ) -> None:
-    answer = found(step, *texts)
+    answer = found(how, *texts)
     for row, (twin, similarity) in enumerate(zip(answer.twin, answer.similarity, strict=True)):
         assert (twin is None) == (similarity is None)
         if twin is None:
@@ -240,23 +249,23 @@ def test_a_twin_stays_comes_first_and_is_as_similar_as_is_said(
         assert other is not None
         assert twin < row
         assert answer.twin[twin] is None
-        if step.method == "exact":
+        if how.method == "exact":
             assert similarity == 1.0
             assert folded(text).split() == folded(other).split()
         else:
             assert similarity == pytest.approx(jaccard(text, other))
-            assert similarity >= step.threshold
+            assert similarity >= how.threshold
 
 
 @given(STEPS, TEXTS, st.randoms(use_true_random=False))
 def test_the_order_of_rows_makes_no_difference_where_scores_say_which_stays(
-    step: Deduplication, texts: list[str | None], rng: random.Random
+    how: How, texts: list[str | None], rng: random.Random
 ) -> None:
     scores = rng.sample(range(len(texts)), len(texts))
     order = rng.sample(range(len(texts)), len(texts))
-    one = duplicates(step, pl.Series(texts, dtype=pl.String), pl.Series(scores))
+    one = duplicates(pl.Series(texts, dtype=pl.String), *how, scores=pl.Series(scores))
     shuffled = pl.Series([texts[n] for n in order], dtype=pl.String)
-    other = duplicates(step, shuffled, pl.Series([scores[n] for n in order]))
+    other = duplicates(shuffled, *how, scores=pl.Series([scores[n] for n in order]))
     for place, n in enumerate(order):
         twin = other.twin[place]
         assert one.twin[n] == (None if twin is None else order[twin])
@@ -268,10 +277,10 @@ def test_the_order_of_rows_makes_no_difference_where_scores_say_which_stays(
 
 @given(STEPS, TEXTS, TEXTS)
 def test_texts_that_were_there_before_count_as_rows_that_stay(
-    step: Deduplication, before: list[str | None], texts: list[str | None]
+    how: How, before: list[str | None], texts: list[str | None]
 ) -> None:
     known = pl.Series(before, dtype=pl.String)
-    answer = duplicates(step, pl.Series(texts, dtype=pl.String), against=known)
+    answer = duplicates(pl.Series(texts, dtype=pl.String), *how, against=known)
     for row, (twin, old) in enumerate(zip(answer.twin, answer.against, strict=True)):
         assert (answer.similarity[row] is None) == (twin is None and old is None)
         assert twin is None or old is None
@@ -280,11 +289,11 @@ def test_texts_that_were_there_before_count_as_rows_that_stay(
             assert text is not None
             assert other is not None
             assert folded(text).split() == folded(other).split() or (
-                step.method == "minhash" and jaccard(text, other) >= step.threshold
+                how.method == "minhash" and jaccard(text, other) >= how.threshold
             )
-    unique = known.filter(duplicates(step, known).similarity.is_null())
-    if step.method == "exact":
-        rows = duplicates(step, pl.concat([unique, pl.Series(texts, dtype=pl.String)]))
+    unique = known.filter(duplicates(known, *how).similarity.is_null())
+    if how.method == "exact":
+        rows = duplicates(pl.concat([unique, pl.Series(texts, dtype=pl.String)]), *how)
         dropped = rows.similarity[len(unique) :].is_not_null()
         assert dropped.to_list() == answer.similarity.is_not_null().to_list()
 
@@ -292,7 +301,7 @@ def test_texts_that_were_there_before_count_as_rows_that_stay(
 @given(TEXTS)
 def test_what_is_the_same_exactly_is_so_by_its_shingles_too(texts: list[str | None]) -> None:
     exact = found(EXACT, *texts).twin
-    near = found(Deduplication("text", "minhash", 1.0), *texts).twin
+    near = found(How("minhash", 1.0), *texts).twin
     assert all(b is not None for a, b in zip(exact, near, strict=True) if a is not None)
 
 
@@ -306,8 +315,8 @@ def test_very_similar_texts_never_both_stay(texts: list[str | None]) -> None:
 
 @given(TEXTS)
 def test_identical_texts_never_both_stay(texts: list[str | None]) -> None:
-    for step in (EXACT, NEAR):
-        twin = found(step, *texts).twin
+    for how in (EXACT, NEAR):
+        twin = found(how, *texts).twin
         stayed = [t for t, n in zip(texts, twin, strict=True) if n is None and t is not None]
         assert len(stayed) == len(set(stayed))
 
@@ -321,7 +330,7 @@ def test_neither_chunks_nor_how_rows_are_gone_through_make_a_difference(
     rng.shuffle(rows)
     whole = everything(NEAR, rows)
     assert 50 < sum(twin is not None for twin in whole[0]) < 250
-    monkeypatch.setattr("soupstock.steps.dedup._CHUNK_CHARACTERS", 100)
+    monkeypatch.setattr("soupstock.similarity.duplicates._CHUNK_CHARACTERS", 100)
     monkeypatch.setattr("soupstock.similarity.minhash._PIECE", 64)
     assert everything(NEAR, rows) == whole
     monkeypatch.setattr("soupstock.similarity.buckets._PAIRS", 3)
