@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any
 
 import polars as pl
 
@@ -12,6 +12,13 @@ from soupstock.errors import MistakeError, Place, quoted
 from soupstock.judging import formulas, function_calls
 from soupstock.judging.answers import Check, Finding, same_line, same_value
 from soupstock.judging.sandbox import Limits, tested
+from soupstock.judging.shorter_answers import (
+    Saving,
+    SizedText,
+    counts_of,
+    savings_of,
+    sentences,
+)
 from soupstock.rows.rows import Columns, Row, flatten
 from soupstock.steps.chapter import Chapter, RowStep
 from soupstock.steps.columns import check_new, type_at
@@ -31,15 +38,18 @@ _FIELDS: Mapping[str, pl.DataType] = {
 }
 """What was found: for each answer whether it is right and what is wrong; the shortest right one."""
 
-Unit = Literal["tokens", "characters"]
+_NEEDS = {
+    "number": "answer",
+    "math": "answer",
+    "exact": "answer",
+    "tests": "tests",
+    "call": "tools",
+}
+"""What each rule holds answers against."""
 
 
-class Saving(NamedTuple):
-    """How long an answer was, and the shorter one that is as right."""
-
-    unit: Unit
-    before: int
-    after: int
+_RUN = ("math", "tests", "stubs")
+"""What is run in a process of its own, with limits."""
 
 
 @dataclass(frozen=True)
@@ -90,175 +100,15 @@ class Verification(RowWise):
             made = verify_rows(self, rows)
             for row in made:
                 if row[self.column]:
-                    account.counts.update(_counted(saving_of(self, row)))
-            account.notes[:] = savings_told(account.counts)
+                    account.counts.update(counts_of(saving_of(self, row)))
+            account.notes[:] = sentences(account.counts)
             return made
 
         return Stage(step.title, check=check)
 
     def figures(self, counts: Mapping[str, int]) -> Mapping[str, Any]:
         """Say what shorter answers saved."""
-        return {"savings": tuple(SavingRecord(**one._asdict()) for one in saved(counts))}
-
-
-@dataclass(frozen=True)
-class _Text:
-    """An answer, or the one that it has to be shorter than."""
-
-    text: str
-    tokens: int | None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """What the shortest one is chosen by."""
-        return (self.tokens or 0, len(self.text))
-
-    def shorter(self, other: "_Text") -> Saving | None:
-        """Say what another text saves: tokens where they are known, else characters."""
-        if self.tokens and other.tokens:
-            saving = Saving("tokens", self.tokens, other.tokens)
-        else:
-            saving = Saving("characters", len(self.text), len(other.text))
-        return saving if saving.after < saving.before else None
-
-
-def verify_rows(step: Verification, rows: Sequence[Row]) -> list[Row]:
-    """Add the column to a block of rows."""
-    told = [flatten(row, step.reads) for row in rows]
-    answers = [_texts(step, values) for values in told]
-    asked = [
-        (answer.text, *(str(values[path]) for path in step.right))
-        for values, texts in zip(told, answers, strict=True)
-        for answer in texts
-    ]
-    findings = iter(step.check(asked))
-    made = []
-    for row, values, texts in zip(rows, told, answers, strict=True):
-        own = [next(findings) for _ in texts]
-        made.append(row | {step.column: _found(step, texts, own, _than(step, values))})
-    return made
-
-
-def _texts(step: Verification, values: Mapping[str, Any]) -> list[_Text]:
-    told, counts = values[step.answers], values[step.tokens] if step.tokens else None
-    texts = told if isinstance(told, list) else [told]
-    counts = counts if isinstance(counts, list) else [counts] * len(texts)
-    known = [count or None for count in counts]
-    if None in known:
-        # Lengths in different units cannot be compared.
-        known = [None] * len(texts)
-    pairs = zip(texts, known, strict=True)
-    return [_Text(text, count) for text, count in pairs if isinstance(text, str)]
-
-
-def _than(step: Verification, values: Mapping[str, Any]) -> _Text | None:
-    if step.than is None:
-        return None
-    return _Text(values[step.than] or "", values[step.than_tokens] if step.than_tokens else None)
-
-
-def _found(
-    step: Verification, texts: Sequence[_Text], findings: Sequence[Finding], than: _Text | None
-) -> Mapping[str, Any] | None:
-    if not texts:
-        return None
-    faults = [finding.fault for finding in findings]
-    if than is not None:
-        faults = [
-            fault or (None if than.shorter(text) else "not shorter")
-            for text, fault in zip(texts, faults, strict=True)
-        ]
-    right = [place for place, fault in enumerate(faults) if fault is None]
-    place = min(right, key=lambda one: texts[one].size, default=None)
-    shortest = None if place is None else texts[place]
-    saving = than.shorter(shortest) if than and shortest else None
-    return {
-        "passed": [fault is None for fault in faults],
-        "pass_rate": len(right) / len(texts),
-        "shortest": shortest and shortest.text,
-        "place": None if place is None else place + 1,
-        "saved": saving and 1 - saving.after / saving.before,
-        "faults": faults,
-        "results": [finding.result for finding in findings],
-        **({"tokens": shortest and shortest.tokens} if step.tokens else {}),
-    }
-
-
-def saving_of(step: Verification, row: Row) -> Saving | None:
-    """Say what was saved in a row that was verified."""
-    found = row[step.column]
-    than = _than(step, flatten(row, step.reads))
-    if than is None or not found or found["shortest"] is None:
-        return None
-    return than.shorter(_Text(found["shortest"], found.get("tokens")))
-
-
-class Saved(NamedTuple):
-    """What shorter answers saved, in one unit, of all rows that have one."""
-
-    unit: Unit
-    rows: int
-    before: int
-    """How long the answers were, all together."""
-    after: int
-
-
-ROWS = "rows"
-"""The count of rows that were verified."""
-
-
-def _counted(saving: Saving | None) -> Mapping[str, int]:
-    """Count a row that was verified, and what was saved in it."""
-    if saving is None:
-        return {ROWS: 1}
-    unit = saving.unit
-    return {
-        ROWS: 1,
-        f"{unit} {ROWS}": 1,
-        f"{unit} before": saving.before,
-        f"{unit} after": saving.after,
-    }
-
-
-def saved(counts: Mapping[str, int]) -> list[Saved]:
-    """Return what was saved, by unit."""
-    return [
-        Saved(unit, rows, counts[f"{unit} before"], counts[f"{unit} after"])
-        for unit in get_args(Unit)
-        if (rows := counts.get(f"{unit} {ROWS}", 0))
-    ]
-
-
-SMALL_STUDENTS = (
-    "small students may learn less from steps that are left out: compare with the long ones first"
-)
-
-
-def savings_told(counts: Mapping[str, int]) -> list[str]:
-    """Say how much shorter answers were made, where that was asked."""
-    return [
-        f"{one.rows:,} of {counts[ROWS]:,} rows have a shorter answer that is right:"
-        f" {one.after:,} {one.unit} in all instead of {one.before:,}, which saves"
-        f" {1 - one.after / one.before:.0%}{_BY[one.unit]} ({SMALL_STUDENTS})"
-        for one in saved(counts)
-    ]
-
-
-_BY: Mapping[Unit, str] = {"tokens": ", as the model's server counts them", "characters": ""}
-
-
-_NEEDS = {
-    "number": "answer",
-    "math": "answer",
-    "exact": "answer",
-    "tests": "tests",
-    "call": "tools",
-}
-"""What each rule holds answers against."""
-
-
-_RUN = ("math", "tests", "stubs")
-"""What is run in a process of its own, with limits."""
+        return {"savings": tuple(SavingRecord(**one._asdict()) for one in savings_of(counts))}
 
 
 def bind(step: spec.Verify, columns: Columns, at: At, context: Context) -> Step:  # noqa: ARG001
@@ -352,6 +202,82 @@ def _compared(is_same: Callable[[str, str], bool]) -> Check:
         ]
 
     return check
+
+
+def verify_rows(step: Verification, rows: Sequence[Row]) -> list[Row]:
+    """Add the column to a block of rows."""
+    read = [flatten(row, step.reads) for row in rows]
+    answers = [_texts(step, values) for values in read]
+    asked = [
+        (answer.text, *(str(values[path]) for path in step.right))
+        for values, texts in zip(read, answers, strict=True)
+        for answer in texts
+    ]
+    findings = iter(step.check(asked))
+    made = []
+    for row, values, texts in zip(rows, read, answers, strict=True):
+        own = [next(findings) for _ in texts]
+        made.append(row | {step.column: _found(step, texts, own, _than(step, values))})
+    return made
+
+
+def _texts(step: Verification, values: Mapping[str, Any]) -> list[SizedText]:
+    value, counts = values[step.answers], values[step.tokens] if step.tokens else None
+    texts = value if isinstance(value, list) else [value]
+    counts = counts if isinstance(counts, list) else [counts] * len(texts)
+    known = [count or None for count in counts]
+    if None in known:
+        # Lengths in different units cannot be compared.
+        known = [None] * len(texts)
+    pairs = zip(texts, known, strict=True)
+    return [SizedText(text, count) for text, count in pairs if isinstance(text, str)]
+
+
+def _than(step: Verification, values: Mapping[str, Any]) -> SizedText | None:
+    if step.than is None:
+        return None
+    return SizedText(
+        values[step.than] or "", values[step.than_tokens] if step.than_tokens else None
+    )
+
+
+def _found(
+    step: Verification,
+    texts: Sequence[SizedText],
+    findings: Sequence[Finding],
+    than: SizedText | None,
+) -> Mapping[str, Any] | None:
+    if not texts:
+        return None
+    faults = [finding.fault for finding in findings]
+    if than is not None:
+        faults = [
+            fault or (None if than.saving(text) else "not shorter")
+            for text, fault in zip(texts, faults, strict=True)
+        ]
+    right = [place for place, fault in enumerate(faults) if fault is None]
+    place = min(right, key=lambda one: texts[one].size, default=None)
+    shortest = None if place is None else texts[place]
+    saving = than.saving(shortest) if than and shortest else None
+    return {
+        "passed": [fault is None for fault in faults],
+        "pass_rate": len(right) / len(texts),
+        "shortest": shortest and shortest.text,
+        "place": None if place is None else place + 1,
+        "saved": saving and saving.share,
+        "faults": faults,
+        "results": [finding.result for finding in findings],
+        **({"tokens": shortest and shortest.tokens} if step.tokens else {}),
+    }
+
+
+def saving_of(step: Verification, row: Row) -> Saving | None:
+    """Say what was saved in a row that was verified."""
+    found = row[step.column]
+    than = _than(step, flatten(row, step.reads))
+    if than is None or not found or found["shortest"] is None:
+        return None
+    return than.saving(SizedText(found["shortest"], found.get("tokens")))
 
 
 def makes(step: spec.Verify) -> Made:
