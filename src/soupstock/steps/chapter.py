@@ -182,7 +182,7 @@ class RowStep:
         return {} if text in self.row.values() else {ASKED: text}
 
 
-def likeness(at: RowStep) -> Mapping[str, Any] | None:
+def likeness(row_step: RowStep) -> Mapping[str, Any] | None:
     """Tell what a dropped row is too much like."""
-    like = at.cells(("twin", "similarity"))
-    return like if at.reasons and like["twin"] else None
+    like = row_step.cells(("twin", "similarity"))
+    return like if row_step.reasons and like["twin"] else None

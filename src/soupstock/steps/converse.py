@@ -140,21 +140,23 @@ def describe(step: spec.Converse, record: StepRecord, manifest: Manifest) -> str
     return f"{joined(list(map(Markdown, sides)))} wrote {code(step.converse)}, {step.turns} turns."
 
 
-def chapter(step: spec.Converse, at: RowStep) -> Chapter:
+def chapter(step: spec.Converse, row_step: RowStep) -> Chapter:
     """Tell all turns in order."""
-    rounds = list(_rounds(step, at))
-    return Chapter(rounds=rounds, passages=at.question(rounds) | at.cells([step.converse]))
+    rounds = list(_rounds(step, row_step))
+    return Chapter(
+        rounds=rounds, passages=row_step.question(rounds) | row_step.cells([step.converse])
+    )
 
 
-def _rounds(step: spec.Converse, at: RowStep) -> Iterator[Round]:
+def _rounds(step: spec.Converse, row_step: RowStep) -> Iterator[Round]:
     """Tell all turns; the first question where the conversation broke off."""
-    said = at.row[step.converse] or []
+    said = row_step.row[step.converse] or []
     sides = {"user": step.user, "assistant": step.assistant}
     roles = [message["role"] for message in said] or ["user"]
     try:
         for place, role in enumerate(roles):
-            prompt = at.recorded.prompt(sides[role].prompt)
-            asked = addressed(prompt, role, at.row, said[:place])
+            prompt = row_step.recorded.prompt(sides[role].prompt)
+            asked = addressed(prompt, role, row_step.row, said[:place])
             answer = said[place]["content"] if said else None
             yield Round(asked, answer, f"turn {place // 2 + 1}, {role}")
     except PromptError:

@@ -323,18 +323,18 @@ def describe(step: spec.Decontaminate, record: StepRecord, manifest: Manifest) -
     )
 
 
-def chapter(step: spec.Decontaminate, at: RowStep) -> Chapter:
+def chapter(step: spec.Decontaminate, row_step: RowStep) -> Chapter:
     """Tell which item the row resembles, and what a model said of that."""
     if step.model is None:
-        return Chapter(value=likeness(at))
-    cell = at.row[step.into]
+        return Chapter(value=likeness(row_step))
+    cell = row_step.row[step.into]
     if cell is None or cell["item"] is None:
         return Chapter(is_asked=False)
     like = {"resembles": cell["item"], "similarity": cell["similarity"]}
     if cell["verdict"] == "not asked":
         return Chapter(is_asked=False, value=like)
     said = {SAME: cell["verdict"], "reason": cell["reason"]}
-    return Chapter(value=like | said, passages=at.cells([step.into]))
+    return Chapter(value=like | said, passages=row_step.cells([step.into]))
 
 
 VERB = Verb(spec.Decontaminate, bind, makes, needs, describe, chapter)

@@ -185,14 +185,14 @@ def _how(step: spec.Dedup) -> str:
             )
 
 
-def chapter(step: spec.Dedup, at: RowStep) -> Chapter:  # noqa: ARG001 - the row names its twin
+def chapter(step: spec.Dedup, row_step: RowStep) -> Chapter:  # noqa: ARG001 - the row names its twin
     """Tell which row a dropped one repeats."""
-    if not at.reasons:
+    if not row_step.reasons:
         return Chapter()
-    twin, similarity = at.row["twin"], at.row["similarity"]
+    twin, similarity = row_step.row["twin"], row_step.row["similarity"]
     if is_reference(twin or ""):
         return Chapter(value={"there before": twin, "similarity": similarity})
-    repeated = at.twin(at.reasons[0]) if twin else None
+    repeated = row_step.twin(row_step.reasons[0]) if twin else None
     return Chapter(value={"similarity": similarity}, twin=repeated)
 
 

@@ -144,12 +144,14 @@ def describe(step: spec.Filter, record: StepRecord, manifest: Manifest) -> str: 
     return f"rows were kept that pass {joined(list(map(filter_named, step.filter)))}."
 
 
-def chapter(step: spec.Filter, at: RowStep) -> Chapter:  # noqa: ARG001 - the row's step has it
+def chapter(step: spec.Filter, row_step: RowStep) -> Chapter:  # noqa: ARG001 - the row's step has it
     """Tell what each filter looked at."""
     dropped = {
-        label: figure for label, figure in at.figures.items() if f"filter: {label}" in at.reasons
+        label: figure
+        for label, figure in row_step.figures.items()
+        if f"filter: {label}" in row_step.reasons
     }
-    return Chapter(value=dict(at.figures), passages=dropped)
+    return Chapter(value=dict(row_step.figures), passages=dropped)
 
 
 VERB = Verb(spec.Filter, bind, makes, needs, describe, chapter)

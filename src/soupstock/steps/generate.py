@@ -215,14 +215,14 @@ def describe(step: spec.Generate, record: StepRecord, manifest: Manifest) -> str
     )
 
 
-def chapter(step: spec.Generate, at: RowStep) -> Chapter:
+def chapter(step: spec.Generate, row_step: RowStep) -> Chapter:
     """Tell what was asked, and what was answered."""
-    rounds = list(map(partial(_completed, step), at.asked(step.prompt)))
-    values = at.cells(makes(step).every)
+    rounds = list(map(partial(_completed, step), row_step.asked(step.prompt)))
+    values = row_step.cells(makes(step).every)
     return Chapter(
         rounds=rounds,
         value=values if len(values) > 1 else values[step.generate],
-        passages=at.question(rounds) | at.cells([step.generate]),
+        passages=row_step.question(rounds) | row_step.cells([step.generate]),
     )
 
 

@@ -288,11 +288,11 @@ def describe(step: spec.Judge, record: StepRecord, manifest: Manifest) -> str:  
     return f"{who} scored each row by the rubric {rubric}{jury}: {made}{settings(step)}."
 
 
-def chapter(step: spec.Judge, at: RowStep) -> Chapter:
+def chapter(step: spec.Judge, row_step: RowStep) -> Chapter:
     """Tell what the judges were asked, and what they found."""
-    verdict = at.row[step.judge]
-    rubric = at.recorded.rubric(step.rubric)
-    found = Chapter(rounds=list(_rounds(step, rubric, at)), value=verdict)
+    verdict = row_step.row[step.judge]
+    rubric = row_step.recorded.rubric(step.rubric)
+    found = Chapter(rounds=list(_rounds(step, rubric, row_step)), value=verdict)
     if verdict is None:
         return found
     if "criteria" not in verdict:
@@ -306,16 +306,18 @@ def chapter(step: spec.Judge, at: RowStep) -> Chapter:
     return replace(found, score=verdict["score"], findings=findings, opinions=opinions)
 
 
-def _rounds(step: spec.Judge, rubric: Rubric | None, at: RowStep) -> Iterator[Round]:
+def _rounds(step: spec.Judge, rubric: Rubric | None, row_step: RowStep) -> Iterator[Round]:
     """Tell what was asked; of a comparison the first question."""
     if rubric is None or not rubric.judged:
         return
     if step.compare is None:
-        yield from at.asked(rubric.prompt, exhibits(rubric, at.row))
+        yield from row_step.asked(rubric.prompt, exhibits(rubric, row_step.row))
         return
-    answers = flatten(at.row, [step.compare])[step.compare] or []
+    answers = flatten(row_step.row, [step.compare])[step.compare] or []
     if len(answers) > 1:
-        yield from at.asked(rubric.compare_prompt, compared(rubric, at.row, *answers[:2]))
+        yield from row_step.asked(
+            rubric.compare_prompt, compared(rubric, row_step.row, *answers[:2])
+        )
 
 
 def _findings(rubric: Rubric | None, verdict: Mapping[str, Any]) -> list[Finding]:

@@ -116,9 +116,9 @@ def describe(step: spec.Mask, record: StepRecord, manifest: Manifest) -> str:  #
     )
 
 
-def chapter(step: spec.Mask, at: RowStep) -> Chapter:
+def chapter(step: spec.Mask, row_step: RowStep) -> Chapter:
     """Tell what became of the text."""
-    values = at.cells([step.into])
+    values = row_step.cells([step.into])
     return Chapter(value=values, passages=values)
 
 

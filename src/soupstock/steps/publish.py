@@ -136,7 +136,7 @@ def describe(step: spec.Publish, record: StepRecord, manifest: Manifest) -> str:
     return f"rows were shaped by the schema {schema}; those that break it were dropped."
 
 
-def chapter(step: spec.Publish, at: RowStep) -> Chapter:  # noqa: ARG001 - it adds nothing to a row
+def chapter(step: spec.Publish, row_step: RowStep) -> Chapter:  # noqa: ARG001 - it adds nothing to a row
     """Tell nothing: what was published is the row."""
     return Chapter()
 

@@ -162,11 +162,11 @@ def describe(step: spec.Review, record: StepRecord, manifest: Manifest) -> str: 
     return f"{'; '.join(parts)}."
 
 
-def chapter(step: spec.Review, at: RowStep) -> Chapter:  # noqa: ARG001 - the row says it
+def chapter(step: spec.Review, row_step: RowStep) -> Chapter:  # noqa: ARG001 - the row says it
     """Tell what people said of the row, and what they made of its text."""
-    said = at.row[COLUMN] or {}
+    said = row_step.row[COLUMN] or {}
     passages = {COLUMN: {what: said.get(what) for what in ("verdict", "comment")}}
-    return Chapter(value=dict(_said(at.row)), passages=passages)
+    return Chapter(value=dict(_said(row_step.row)), passages=passages)
 
 
 def _said(row: Row) -> Iterator[tuple[str, Any]]:

@@ -317,9 +317,9 @@ def _how(step: spec.Select) -> str:
             return f"those whose {code(step.column, LONGEST)} differs most from the others'"
 
 
-def chapter(step: spec.Select, at: RowStep) -> Chapter:  # noqa: ARG001 - the row says it
+def chapter(step: spec.Select, row_step: RowStep) -> Chapter:  # noqa: ARG001 - the row says it
     """Tell which selected row a dropped one is like."""
-    return Chapter(value=likeness(at))
+    return Chapter(value=likeness(row_step))
 
 
 VERB = Verb(spec.Select, bind, makes, needs, describe, chapter)

@@ -202,25 +202,25 @@ def describe(step: spec.Task, record: StepRecord, manifest: Manifest) -> str:  #
     )
 
 
-def chapter(step: spec.Task, at: RowStep) -> Chapter:
+def chapter(step: spec.Task, row_step: RowStep) -> Chapter:
     """Tell what was asked, as far as the catalogue and the answers still exist, and what came."""
-    values = at.cells(makes(step).main)
-    return Chapter(rounds=_rounds(step, at), value=values, passages=values)
+    values = row_step.cells(makes(step).main)
+    return Chapter(rounds=_rounds(step, row_step), value=values, passages=values)
 
 
-def _rounds(step: spec.Task, at: RowStep) -> Sequence[Round]:
+def _rounds(step: spec.Task, row_step: RowStep) -> Sequence[Round]:
     """Carry a task out once more on the cache's answers; its words are in no manifest."""
-    if at.context is None:
+    if row_step.context is None:
         return ()
-    place = run_folder.runs_folder(at.context.project.root) / run_folder.STORE
+    place = run_folder.runs_folder(row_step.context.project.root) / run_folder.STORE
     if not place.is_file():
         return ()
-    before = {name: kind for name, kind in at.columns.items() if name not in makes(step).main}
+    before = {name: kind for name, kind in row_step.columns.items() if name not in makes(step).main}
     listener = Listener(partial(store.read, place))
     try:
-        bound = bind(step, before, At(lambda *_: None, 0), at.context).bound
+        bound = bind(step, before, At(lambda *_: None, 0), row_step.context).bound
         if isinstance(bound, Tasking):
-            ended(perform(bound, at.row, listener))
+            ended(perform(bound, row_step.row, listener))
     except SoupstockError:
         return ()
     return listener.rounds()

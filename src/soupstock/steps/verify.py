@@ -309,9 +309,9 @@ def _how(step: spec.Verify) -> str:
             return f"by whether it calls functions of {code(step.tools or '')} as they are declared"
 
 
-def chapter(step: spec.Verify, at: RowStep) -> Chapter:
+def chapter(step: spec.Verify, row_step: RowStep) -> Chapter:
     """Tell what was found."""
-    return Chapter(value=at.row[step.verify], passages=at.cells([step.verify]))
+    return Chapter(value=row_step.row[step.verify], passages=row_step.cells([step.verify]))
 
 
 VERB = Verb(spec.Verify, bind, makes, not_for_files, describe, chapter)
