@@ -28,6 +28,8 @@ from soupstock.steps.chapter import Chapter, Pair
 from soupstock.steps.columns import check_variables, comparison_type, type_at
 from soupstock.steps.step import Account, At, Context, RowWise, Stage, Step
 
+_OUTCOMES = {1: "the first is better", -1: "the second is better", 0: "neither is better"}
+
 
 @dataclass(frozen=True)
 class Comparing(RowWise):
@@ -240,9 +242,6 @@ def _written(
         "flips": found.flips,
         "pairs": met,
     }
-
-
-_OUTCOMES = {1: "the first is better", -1: "the second is better", 0: "neither is better"}
 
 
 def chapter(column: str, verdict: Mapping[str, Any], found: Chapter) -> Chapter:

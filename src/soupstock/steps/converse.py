@@ -35,14 +35,6 @@ class Speaker:
     prompt: Prompt
 
 
-def addressed(prompt: Prompt, role: str, row: Row, said: Messages) -> Messages:
-    """Render what a side is asked; raises PromptError."""
-    last = said[-1]["content"] if said else ""
-    asked = prompt.messages({**row, "conversation": said, "message": last})
-    # The user's side is shown what was said by its prompt; the assistant's takes part in it.
-    return [*asked[:-1], *said[:-1], asked[-1]] if role == "assistant" else asked
-
-
 @dataclass(frozen=True)
 class Conversing(RowWise):
     """A converse step, bound."""
@@ -94,6 +86,14 @@ def bind(step: spec.Converse, columns: Columns, at: At, context: Context) -> Ste
         calls=2 * step.turns,
         texts=(step.converse,),
     )
+
+
+def addressed(prompt: Prompt, role: str, row: Row, said: Messages) -> Messages:
+    """Render what a side is asked; raises PromptError."""
+    last = said[-1]["content"] if said else ""
+    asked = prompt.messages({**row, "conversation": said, "message": last})
+    # The user's side is shown what was said by its prompt; the assistant's takes part in it.
+    return [*asked[:-1], *said[:-1], asked[-1]] if role == "assistant" else asked
 
 
 async def converse(step: Conversing, row: Row, ask: Ask) -> Row:

@@ -50,6 +50,13 @@ VERDICT = pl.Struct(
 """What the column holds of a row: what was said, of which item, how similar it is, and why."""
 
 
+SAME = "same question"
+"""What the model says is told under this name."""
+
+
+_ASKING = ("ask_from", "prompt", "into", "canaries", "temperature", "max_tokens", "retries")
+
+
 @dataclass(frozen=True)
 class Recall:
     """How many canaries of one kind were found."""
@@ -183,6 +190,66 @@ class Decontamination(RowWise):
         return dropped(row | twin, *reasons)
 
 
+def bind(step: spec.Decontaminate, columns: Columns, at: At, context: Context) -> Step:
+    """Check a step's column, and find its evaluation sets and its prompt; raises MistakeError."""
+    check_texts(step.decontaminate, columns, at("decontaminate"))
+    against = tuple(
+        reference_to(there, step.decontaminate, context.project, at("against", number))
+        for number, there in enumerate(step.against)
+    )
+    bound = Decontamination(step.decontaminate, against, step.overlap, step.threshold)
+    if step.model is None:
+        _check_unasked(step, at)
+    found = Step(
+        step,
+        replace(bound, is_unasked=step.model is not None and not context.asks),
+        title=bound.label,
+        reads=(step.decontaminate,),
+        columns=typed([column_of(step.decontaminate)], columns),
+        texts=(step.decontaminate,),
+    )
+    if step.model is None or not context.asks:
+        return found
+    question, prompt = _same_question(step, step.model, columns, at, context)
+    return replace(
+        found,
+        bound=replace(bound, question=question),
+        adds={question.into: VERDICT},
+        models=((question.role, question.form.model),),
+        parts=(("prompt", prompt),),
+        calls=1,
+        # What is said of a row is about an evaluation set, and no part of the dataset.
+        withholds=(question.into,),
+    )
+
+
+def _check_unasked(step: spec.Decontaminate, at: At) -> None:
+    """Check that nothing is said of how a model is asked, where none is."""
+    fields = spec.Decontaminate.model_fields
+    for key in _ASKING:
+        if getattr(step, key) != fields[key].default:
+            problem = f"`{key}` says how a model is asked: name one with `model:`"
+            raise MistakeError(problem, at(key))
+
+
+def _same_question(
+    step: spec.Decontaminate, role: str, columns: Columns, at: At, context: Context
+) -> tuple[SameQuestion, PartRecord]:
+    model = context.model(role, at("model"))
+    check_new(step.into, columns, at("into") or at("decontaminate"))
+    prompt = context.project.prompt(step.prompt, at("prompt"))
+    check_variables(prompt, COMPARED, at("prompt") or at("model"))
+    form = Form(
+        model,
+        {"temperature": step.temperature, "max_tokens": step.max_tokens},
+        schema(),
+        "same_question",
+        seed=context.seed,
+    )
+    question = SameQuestion(role, form, prompt.value, step.into, step.ask_from, step.retries)
+    return question, prompt.record
+
+
 def find_items(step: Decontamination, rows: pl.DataFrame) -> Iterator[Contamination]:
     """Say of each row of a frame what it has of the items; of null, nothing."""
     return (found for _, found in _compared(step, rows))
@@ -228,73 +295,6 @@ def decontaminate(step: Decontamination, rows: Sequence[Row], columns: Columns) 
     """
     compared = zip(rows, _compared(step, frame(rows, columns)), strict=True)
     return [step.decided(row, text, found) for row, (text, found) in compared]
-
-
-def bind(step: spec.Decontaminate, columns: Columns, at: At, context: Context) -> Step:
-    """Check a step's column, and find its evaluation sets and its prompt; raises MistakeError."""
-    check_texts(step.decontaminate, columns, at("decontaminate"))
-    against = tuple(
-        reference_to(there, step.decontaminate, context.project, at("against", number))
-        for number, there in enumerate(step.against)
-    )
-    bound = Decontamination(step.decontaminate, against, step.overlap, step.threshold)
-    if step.model is None:
-        _check_unasked(step, at)
-    found = Step(
-        step,
-        replace(bound, is_unasked=step.model is not None and not context.asks),
-        title=bound.label,
-        reads=(step.decontaminate,),
-        columns=typed([column_of(step.decontaminate)], columns),
-        texts=(step.decontaminate,),
-    )
-    if step.model is None or not context.asks:
-        return found
-    question, prompt = _same_question(step, step.model, columns, at, context)
-    return replace(
-        found,
-        bound=replace(bound, question=question),
-        adds={question.into: VERDICT},
-        models=((question.role, question.form.model),),
-        parts=(("prompt", prompt),),
-        calls=1,
-        # What is said of a row is about an evaluation set, and no part of the dataset.
-        withholds=(question.into,),
-    )
-
-
-_ASKING = ("ask_from", "prompt", "into", "canaries", "temperature", "max_tokens", "retries")
-
-
-def _check_unasked(step: spec.Decontaminate, at: At) -> None:
-    """Check that nothing is said of how a model is asked, where none is."""
-    fields = spec.Decontaminate.model_fields
-    for key in _ASKING:
-        if getattr(step, key) != fields[key].default:
-            problem = f"`{key}` says how a model is asked: name one with `model:`"
-            raise MistakeError(problem, at(key))
-
-
-def _same_question(
-    step: spec.Decontaminate, role: str, columns: Columns, at: At, context: Context
-) -> tuple[SameQuestion, PartRecord]:
-    model = context.model(role, at("model"))
-    check_new(step.into, columns, at("into") or at("decontaminate"))
-    prompt = context.project.prompt(step.prompt, at("prompt"))
-    check_variables(prompt, COMPARED, at("prompt") or at("model"))
-    form = Form(
-        model,
-        {"temperature": step.temperature, "max_tokens": step.max_tokens},
-        schema(),
-        "same_question",
-        seed=context.seed,
-    )
-    question = SameQuestion(role, form, prompt.value, step.into, step.ask_from, step.retries)
-    return question, prompt.record
-
-
-SAME = "same question"
-"""What the model says is told under this name."""
 
 
 def makes(step: spec.Decontaminate) -> Made:

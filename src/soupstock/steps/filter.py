@@ -23,6 +23,15 @@ from soupstock.text.markdown import joined
 from soupstock.text.measures import requires
 
 
+def _numbered(labels: Iterable[str]) -> list[str]:
+    seen: Counter[str] = Counter()
+    numbered = []
+    for label in labels:
+        seen[label] += 1
+        numbered.append(label if seen[label] == 1 else f"{label} #{seen[label]}")
+    return numbered
+
+
 @dataclass(frozen=True, eq=False)
 class Filtering(RowWise):
     """A filter step: the reason that is given for a drop, and what keeps a row from it."""
@@ -81,15 +90,6 @@ def bind(step: spec.Filter, columns: Columns, at: At, context: Context) -> Step:
         parts=tuple(parts),
         columns=typed(reads, columns),
     )
-
-
-def _numbered(labels: Iterable[str]) -> list[str]:
-    seen: Counter[str] = Counter()
-    numbered = []
-    for label in labels:
-        seen[label] += 1
-        numbered.append(label if seen[label] == 1 else f"{label} #{seen[label]}")
-    return numbered
 
 
 def filter_rows(step: Filtering, rows: pl.DataFrame) -> list[list[str]]:

@@ -33,6 +33,12 @@ from soupstock.steps.wording import LONGEST, models_named, settings
 from soupstock.text.markdown import code
 from soupstock.text.measures import requires
 
+_NO_VERDICT = Failure("Unreadable", "no verdict")
+
+
+MOST_LOGPROBS = 20
+"""How many alternatives to a token servers tell at most."""
+
 
 @dataclass(frozen=True)
 class Member:
@@ -92,6 +98,72 @@ class Judging(RowWise):
         )
 
 
+def bind(step: spec.Judge, columns: Columns, at: At, context: Context) -> Step:
+    """Find a step's rubric, prompt and judges, and check its columns; raises MistakeError."""
+    check_new(step.judge, columns, at("judge"))
+    if step.compare is not None:
+        return bind_compare(step, step.compare, columns, at, context)
+    rubric = context.project.rubric(step.rubric, at("rubric"))
+    judges = find_judges(step, rubric.value, at, context)
+    for path in rubric.value.shown:
+        type_at(path, columns, at("rubric"), f" (the rubric {step.rubric} shows it)")
+    prompt = _prompt(rubric.value, at, context) if judges else None
+    rules, filters = _rules(step.rubric, rubric.value, columns, at, context)
+    bound = Judging(
+        step.judge,
+        tuple(Member(role, _form(step, rubric.value, model, context)) for role, model in judges),
+        prompt.value.given({"rubric": rubric.value}) if prompt else None,
+        rubric.value,
+        step.retries,
+        rules,
+        step.aggregate,
+    )
+    read = requires(rule.expression for rule in rules)
+    reads = (*rubric.value.shown, *sorted(read - {*rubric.value.shown}))
+    asked = (("prompt", prompt.record),) if prompt else ()
+    return Step(
+        step,
+        bound,
+        title=bound.label,
+        reads=reads,
+        adds={step.judge: verdict_type(rubric.value, [role for role, _ in judges])},
+        models=judges,
+        parts=(("rubric", rubric.record), *asked, *filters),
+        calls=len(judges),
+        columns=typed([path.partition(".")[0] for path in reads], columns),
+    )
+
+
+def _prompt(rubric: Rubric, at: At, context: Context) -> Part[Prompt]:
+    prompt = context.project.prompt(rubric.prompt, at("rubric"))
+    check_variables(prompt, JUDGED, at("rubric"))
+    return prompt
+
+
+def _form(step: spec.Judge, rubric: Rubric, model: Model, context: Context) -> Form:
+    levels = max(len(one.levels) for one in rubric.judged.values())
+    # A level is one token or two: with a blank before it, and without.
+    alternatives = min(MOST_LOGPROBS, 2 * levels) if step.logprobs else 0
+    return verdict_form(step, model, verdict_schema(rubric), context, alternatives)
+
+
+def _rules(
+    name: str, rubric: Rubric, columns: Columns, at: At, context: Context
+) -> tuple[tuple[BoundRule, ...], list[tuple[str, PartRecord]]]:
+    rules, parts = [], []
+    for criterion, one in rubric.rules.items():
+        found: Part[Callable[..., pl.Expr]] = context.project.filter(one.rule.name, at("rubric"))
+        arguments: Mapping[str, Any] = one.rule.arguments
+        try:
+            bound = bind_filter(one.rule.name, found.value, arguments, columns, is_score=True)
+        except MistakeError as error:
+            problem = f"the rule {criterion} of the rubric {name}: {error.message}"
+            raise MistakeError(problem, at("rubric")) from error
+        rules.append(BoundRule(criterion, bound.full_label, bound.expression))
+        parts.append(("filter", found.record))
+    return tuple(rules), parts
+
+
 def rule(step: Judging, rows: list[Row], values: pl.DataFrame) -> list[Row]:
     """Apply the rules to a block of rows; `judge` finds what they say in the step's column.
 
@@ -116,9 +188,6 @@ async def judge(step: Judging, row: Row, ask: Ask) -> Row:
     except PromptError as error:
         return failed(row | {step.column: None}, step.label, "PromptError", str(error))
     return _ended(step, row, ruled, await _verdicts(step, row["id"], messages, ask))
-
-
-_NO_VERDICT = Failure("Unreadable", "no verdict")
 
 
 @dataclass(slots=True)
@@ -196,76 +265,6 @@ def written(verdict: Verdict) -> dict[str, Any]:
         for name, one in verdict.criteria.items()
     }
     return {"score": verdict.score, "uncertainty": verdict.uncertainty, "criteria": criteria}
-
-
-MOST_LOGPROBS = 20
-"""How many alternatives to a token servers tell at most."""
-
-
-def bind(step: spec.Judge, columns: Columns, at: At, context: Context) -> Step:
-    """Find a step's rubric, prompt and judges, and check its columns; raises MistakeError."""
-    check_new(step.judge, columns, at("judge"))
-    if step.compare is not None:
-        return bind_compare(step, step.compare, columns, at, context)
-    rubric = context.project.rubric(step.rubric, at("rubric"))
-    judges = find_judges(step, rubric.value, at, context)
-    for path in rubric.value.shown:
-        type_at(path, columns, at("rubric"), f" (the rubric {step.rubric} shows it)")
-    prompt = _prompt(rubric.value, at, context) if judges else None
-    rules, filters = _rules(step.rubric, rubric.value, columns, at, context)
-    bound = Judging(
-        step.judge,
-        tuple(Member(role, _form(step, rubric.value, model, context)) for role, model in judges),
-        prompt.value.given({"rubric": rubric.value}) if prompt else None,
-        rubric.value,
-        step.retries,
-        rules,
-        step.aggregate,
-    )
-    read = requires(rule.expression for rule in rules)
-    reads = (*rubric.value.shown, *sorted(read - {*rubric.value.shown}))
-    asked = (("prompt", prompt.record),) if prompt else ()
-    return Step(
-        step,
-        bound,
-        title=bound.label,
-        reads=reads,
-        adds={step.judge: verdict_type(rubric.value, [role for role, _ in judges])},
-        models=judges,
-        parts=(("rubric", rubric.record), *asked, *filters),
-        calls=len(judges),
-        columns=typed([path.partition(".")[0] for path in reads], columns),
-    )
-
-
-def _prompt(rubric: Rubric, at: At, context: Context) -> Part[Prompt]:
-    prompt = context.project.prompt(rubric.prompt, at("rubric"))
-    check_variables(prompt, JUDGED, at("rubric"))
-    return prompt
-
-
-def _form(step: spec.Judge, rubric: Rubric, model: Model, context: Context) -> Form:
-    levels = max(len(one.levels) for one in rubric.judged.values())
-    # A level is one token or two: with a blank before it, and without.
-    alternatives = min(MOST_LOGPROBS, 2 * levels) if step.logprobs else 0
-    return verdict_form(step, model, verdict_schema(rubric), context, alternatives)
-
-
-def _rules(
-    name: str, rubric: Rubric, columns: Columns, at: At, context: Context
-) -> tuple[tuple[BoundRule, ...], list[tuple[str, PartRecord]]]:
-    rules, parts = [], []
-    for criterion, one in rubric.rules.items():
-        found: Part[Callable[..., pl.Expr]] = context.project.filter(one.rule.name, at("rubric"))
-        arguments: Mapping[str, Any] = one.rule.arguments
-        try:
-            bound = bind_filter(one.rule.name, found.value, arguments, columns, is_score=True)
-        except MistakeError as error:
-            problem = f"the rule {criterion} of the rubric {name}: {error.message}"
-            raise MistakeError(problem, at("rubric")) from error
-        rules.append(BoundRule(criterion, bound.full_label, bound.expression))
-        parts.append(("filter", found.record))
-    return tuple(rules), parts
 
 
 def makes(step: spec.Judge) -> Made:

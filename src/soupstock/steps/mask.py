@@ -61,22 +61,6 @@ class Masking(RowWise):
         return {"masked": dict(sorted(counts.items()))}
 
 
-def mask_frame(step: Masking, rows: pl.DataFrame, counts: Counter[str]) -> pl.Series:
-    """Make the column, and count by kind what was masked."""
-    path, _, role = step.column.partition("::")
-    found = mask(rows.select(column(path).alias("")).to_series(), step.kinds, role)
-    counts.update(found.counts)
-    return found.texts.alias(step.into)
-
-
-def mask_rows(
-    step: Masking, rows: Sequence[Row], columns: Columns, counts: Counter[str]
-) -> list[Row]:
-    """Add the column to rows; `columns` are those that the step reads, with their types."""
-    made = mask_frame(step, frame(rows, columns), counts).to_list()
-    return [row | {step.into: value} for row, value in zip(rows, made, strict=True)]
-
-
 def bind(step: spec.Mask, columns: Columns, at: At, context: Context) -> Step:  # noqa: ARG001
     """Check a step's columns; raises MistakeError."""
     check_texts(step.mask, columns, at("mask"))
@@ -94,6 +78,22 @@ def bind(step: spec.Mask, columns: Columns, at: At, context: Context) -> Step:  
         # What was masked is published as the column that was made of it.
         withholds=(step.mask.partition("::")[0],),
     )
+
+
+def mask_frame(step: Masking, rows: pl.DataFrame, counts: Counter[str]) -> pl.Series:
+    """Make the column, and count by kind what was masked."""
+    path, _, role = step.column.partition("::")
+    found = mask(rows.select(column(path).alias("")).to_series(), step.kinds, role)
+    counts.update(found.counts)
+    return found.texts.alias(step.into)
+
+
+def mask_rows(
+    step: Masking, rows: Sequence[Row], columns: Columns, counts: Counter[str]
+) -> list[Row]:
+    """Add the column to rows; `columns` are those that the step reads, with their types."""
+    made = mask_frame(step, frame(rows, columns), counts).to_list()
+    return [row | {step.into: value} for row, value in zip(rows, made, strict=True)]
 
 
 def makes(step: spec.Mask) -> Made:

@@ -85,6 +85,65 @@ class Selection(SetWise):
         return Whole(mark(table, marks, folder), rows.height, reasons_of(marks))
 
 
+def bind(step: spec.Select, columns: Columns, at: At, context: Context) -> Step:
+    """Check a step's columns, and that its keys go together; raises MistakeError."""
+    _check_select(step, at)
+    if step.by is not None:
+        check_quality(step.by, columns, at("by"))
+    if step.column is not None:
+        check_texts(step.column, columns, at("column"))
+    if step.per is not None and not _is_groupable(type_at(step.per, columns, at("per"))):
+        raise MistakeError("rows are grouped by texts, whole numbers, true or false", at("per"))
+    has_rows = isinstance(step.select, int)
+    bound = Selection(
+        rows=int(step.select) if has_rows else None,
+        share=1.0 if has_rows or step.select == "all" else float(str(step.select)[:-1]) / 100,
+        by=step.by,
+        method=step.method,
+        column=step.column,
+        threshold=step.threshold,
+        per=step.per,
+        clusters=step.clusters,
+        at_most=step.at_most,
+        embedder=context.embedder(step.embedder, at("embedder")) if step.embedder else None,
+    )
+    target = context.pipeline.target
+    if target is not None and bound.rows is not None and bound.rows < target:
+        problem = f"select keeps {bound.rows:,} rows, and the target is {target:,}"
+        raise MistakeError(problem, at("select"))
+    return Step(
+        step,
+        bound,
+        title=f"select: {step.select}",
+        reads=tuple(bound.reads),
+        models=context.embedding_models(bound.embedder),
+        calls=int(isinstance(bound.embedder, EmbeddingForm)),
+        texts=(step.column,) if step.column else (),
+    )
+
+
+def _check_select(step: spec.Select, at: At) -> None:
+    compares = step.method != "best" or step.clusters is not None
+    grouped = step.per is not None or step.clusters is not None
+    if compares and step.column is None:
+        what = step.method if step.method != "best" else "clusters"
+        raise MistakeError(f"{what} compares texts: name their `column`", at("select"))
+    if not compares and (step.column or step.embedder):
+        raise MistakeError(
+            "texts are compared for `method: deita` or `k_center`, or for `clusters`", at("column")
+        )
+    if step.per is not None and step.clusters is not None:
+        raise MistakeError("rows are grouped by `per` or by `clusters`, not by both", at("per"))
+    if step.at_most is not None and not grouped:
+        raise MistakeError("at most so many of what? Name a column with `per:`", at("at_most"))
+    if step.select == "all" and step.at_most is None and step.method != "deita":
+        raise MistakeError("`all` rows are selected only with `at_most` or deita", at("select"))
+
+
+def _is_groupable(dtype: pl.DataType) -> bool:
+    return dtype.is_integer() or dtype in (pl.String, pl.Boolean, pl.Categorical, pl.Enum)
+
+
 class Selected(NamedTuple):
     """For each row the reason why it is dropped, null where it is selected."""
 
@@ -221,65 +280,6 @@ def _unselected(
         schema=MARKS,
     )
     return marks.filter(pl.col("why").is_not_null())
-
-
-def bind(step: spec.Select, columns: Columns, at: At, context: Context) -> Step:
-    """Check a step's columns, and that its keys go together; raises MistakeError."""
-    _check_select(step, at)
-    if step.by is not None:
-        check_quality(step.by, columns, at("by"))
-    if step.column is not None:
-        check_texts(step.column, columns, at("column"))
-    if step.per is not None and not _is_groupable(type_at(step.per, columns, at("per"))):
-        raise MistakeError("rows are grouped by texts, whole numbers, true or false", at("per"))
-    has_rows = isinstance(step.select, int)
-    bound = Selection(
-        rows=int(step.select) if has_rows else None,
-        share=1.0 if has_rows or step.select == "all" else float(str(step.select)[:-1]) / 100,
-        by=step.by,
-        method=step.method,
-        column=step.column,
-        threshold=step.threshold,
-        per=step.per,
-        clusters=step.clusters,
-        at_most=step.at_most,
-        embedder=context.embedder(step.embedder, at("embedder")) if step.embedder else None,
-    )
-    target = context.pipeline.target
-    if target is not None and bound.rows is not None and bound.rows < target:
-        problem = f"select keeps {bound.rows:,} rows, and the target is {target:,}"
-        raise MistakeError(problem, at("select"))
-    return Step(
-        step,
-        bound,
-        title=f"select: {step.select}",
-        reads=tuple(bound.reads),
-        models=context.embedding_models(bound.embedder),
-        calls=int(isinstance(bound.embedder, EmbeddingForm)),
-        texts=(step.column,) if step.column else (),
-    )
-
-
-def _check_select(step: spec.Select, at: At) -> None:
-    compares = step.method != "best" or step.clusters is not None
-    grouped = step.per is not None or step.clusters is not None
-    if compares and step.column is None:
-        what = step.method if step.method != "best" else "clusters"
-        raise MistakeError(f"{what} compares texts: name their `column`", at("select"))
-    if not compares and (step.column or step.embedder):
-        raise MistakeError(
-            "texts are compared for `method: deita` or `k_center`, or for `clusters`", at("column")
-        )
-    if step.per is not None and step.clusters is not None:
-        raise MistakeError("rows are grouped by `per` or by `clusters`, not by both", at("per"))
-    if step.at_most is not None and not grouped:
-        raise MistakeError("at most so many of what? Name a column with `per:`", at("at_most"))
-    if step.select == "all" and step.at_most is None and step.method != "deita":
-        raise MistakeError("`all` rows are selected only with `at_most` or deita", at("select"))
-
-
-def _is_groupable(dtype: pl.DataType) -> bool:
-    return dtype.is_integer() or dtype in (pl.String, pl.Boolean, pl.Categorical, pl.Enum)
 
 
 def makes(step: spec.Select) -> Made:  # noqa: ARG001 - it drops rows
