@@ -341,21 +341,21 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
         put("prompts/ask.md", "Ask.\n\nAbout {{ topc }}."),
         (
             "pipelines/mine.yaml:10: the prompt (prompts/ask.md:3) uses 'topc', "
-            "which is not there by then; did you mean 'topic'?"
+            "which does not exist at this step; did you mean 'topic'?"
         ),
     ),
     "a variable that a later step makes": (
         put("prompts/ask.md", "About {{ answer }}."),
         (
             "pipelines/mine.yaml:10: the prompt (prompts/ask.md:1) uses 'answer', "
-            "which is not there by then; there are: style, topic"
+            "which does not exist at this step; there are: style, topic"
         ),
     ),
     "a variable that a judge's prompt has not": (
         put("prompts/judge.md", "{{ rubrik }}"),
         (
             "pipelines/mine.yaml:16: the prompt (prompts/judge.md:1) uses 'rubrik', "
-            "which is not there by then; did you mean 'rubric'?"
+            "which does not exist at this step; did you mean 'rubric'?"
         ),
     ),
     "a Jinja filter that there is not": (

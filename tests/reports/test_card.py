@@ -429,10 +429,12 @@ steps:
 TOLD = """\
 20 rows were read from the dataset `my/seeds` (split `test`, revision `v2`). Then:
 
-1. **generate**: `tester` (`writer`) wrote `a`, asked by the prompt `p`, 3 answers for each row, \
-shaped by the schema `Fact` (`max_tokens 1024, stop [END]`).
-2. **dedup**: rows were dropped whose `a` is an earlier row's, but for case and spacing.
-3. **filter**: rows were kept that pass `not_refusal` and `language(column: a, any_of: [en, de])`.
+1. **generate**: `tester` (`writer`) wrote `a` with the prompt `p`, 3 answers for each row, \
+in the form of the schema `Fact` (`max_tokens 1024, stop [END]`).
+2. **dedup**: rows were dropped if their `a` is the same as an earlier row's, apart from case and \
+spacing.
+3. **filter**: rows were kept if they pass `not_refusal` and \
+`language(column: a, any_of: [en, de])`.
 4. **judge**: `tester` (`judge`) scored each row by the rubric `r`: `j` \
 (`temperature 0, max_tokens 1024`).
 5. **publish**: all columns were written as they are.

@@ -349,7 +349,7 @@ def test_the_card_tells_what_people_did(folder: Folder, server: Server) -> None:
     answer(folder, lambda number, _: {"verdict": "unsafe" if number == 0 else "keep"})
     review(folder)
     card = (folder.run().folder / "dataset/README.md").read_text(encoding="utf-8")
-    assert "**review**: one person answered for 20 of 20 rows, drawn at random" in card
+    assert "**review**: one person reviewed 20 of 20 rows, drawn at random" in card
     assert "they dropped 1 as `unsafe`" in card
     assert server.count == 60
 

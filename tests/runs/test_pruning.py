@@ -141,7 +141,7 @@ def test_texts_of_one_meaning_are_twins_by_a_static_model(folder: Folder) -> Non
 @pytest.mark.parametrize(
     ("step", "said"),
     [
-        ("dedup: text\n    keep: {best: text}", "line 4: 'text' holds no numbers and no scores"),
+        ("dedup: text\n    keep: {best: text}", "line 4: 'text' holds neither numbers nor scores"),
         ("dedup: text\n    keep: {best: start}", "line 4: no column is called 'start'"),
         ("dedup: text\n    keep: last", "keep should be 'first'"),
         ("dedup: n", "'n' is no text; there are: text"),
@@ -153,8 +153,8 @@ def test_texts_of_one_meaning_are_twins_by_a_static_model(folder: Folder) -> Non
         ("dedup: text\n    against: [{run: none}]", "no run is called 'none'; there are none"),
         ("dedup: text\n    method: semantic", "no embedding model is named"),
         ("dedup: text\n    method: semantic\n    embedder: ./no", "there is no folder './no'"),
-        ("dedup: text\n    embedder: ./no", "an embedder is for `method: semantic`"),
-        ("dedup: text\n    method: exact\n    threshold: 0.5", "exact needs no threshold"),
+        ("dedup: text\n    embedder: ./no", "`embedder` is for `method: semantic` alone"),
+        ("dedup: text\n    method: exact\n    threshold: 0.5", "exact` takes no threshold"),
     ],
 )
 def test_a_mistake_in_a_dedup_step_is_one_clear_line(folder: Folder, step: str, said: str) -> None:

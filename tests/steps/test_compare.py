@@ -243,7 +243,7 @@ def test_rules_alone_cannot_compare(folder: Folder) -> None:
         "prompts/rubrics/plain.yaml", "criteria: {x: {rule: {length: {column: question}}}}"
     )
     folder.replace("pipelines/mine.yaml", "    model: judge\n", "")
-    with pytest.raises(MistakeError, match="rules alone cannot compare"):
+    with pytest.raises(MistakeError, match="a rubric of rules alone cannot compare"):
         folder.plan()
 
 

@@ -21,7 +21,7 @@ from soupstock.inference.call import seed_of
 from soupstock.project.project import Project
 from soupstock.reports.life import explain
 from soupstock.rows.rows import Row
-from soupstock.steps.distilabel import course
+from soupstock.steps.distilabel import resumable_task
 from soupstock.steps.distilabel.library import load_library, quiet
 from soupstock.testing import Reply, Request, Server
 
@@ -545,7 +545,7 @@ def test_a_tasks_questions_are_told_as_they_were_asked(folder: Folder, server: S
 
 def test_distilabel_leaves_the_process_as_it_was() -> None:
     before = random.getstate()
-    with course._seeded(3):
+    with resumable_task._seeded(3):
         random.random()  # noqa: S311 - no secret
     assert random.getstate() == before
     assert sys.excepthook is sys.__excepthook__

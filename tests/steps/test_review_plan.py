@@ -13,9 +13,9 @@ from soupstock.steps.review import Review
     [
         ("review: paper", "paper"),
         ("review: file\n    sample: 0", "sample"),
-        ("review: file\n    vetoes: [keep]", "'keep' is what people say of good rows"),
+        ("review: file\n    vetoes: [keep]", "'keep' cannot be a veto: it is the answer"),
         ("review: file\n    columns: [answr]", "did you mean 'answer'?"),
-        ("review: file\n    column: topic", "'topic' is not among what people read"),
+        ("review: file\n    column: topic", "'topic' is not among the columns that people read"),
         (
             "review: file\n    columns: [answer, quality]\n    column: quality",
             "'quality' is no column of texts",
@@ -23,7 +23,7 @@ from soupstock.steps.review import Review
         ("review: file\n    rubric: plane", "did you mean 'plain'?"),
         ("review: file\n    strategy: {stratified: topik}", "did you mean 'topic'?"),
         ("review: file\n    strategy: {stratified: quality.criteria}", "neither texts, numbers"),
-        ("review: file\n  - review: file", "a pipeline has one review"),
+        ("review: file\n  - review: file", "a pipeline can have only one review"),
     ],
 )
 def test_a_mistake_in_a_review_step_is_named_with_its_line(
@@ -42,11 +42,11 @@ def test_without_a_judge_people_are_told_what_they_are_asked_about(folder: Folde
     generate = "  - {generate: answer, model: writer, prompt: ask2}\n"
     folder.write("prompts/ask2.md", "{{ topic }}")
     folder.write("pipelines/mine.yaml", f"{start}{generate}  - review: file\n")
-    with pytest.raises(MistakeError, match="people are shown what"):
+    with pytest.raises(MistakeError, match="no columns are shown to people"):
         folder.plan()
     uncertain = "  - {review: file, columns: [answer], strategy: uncertain}\n"
     folder.write("pipelines/mine.yaml", f"{start}{generate}{uncertain}")
-    with pytest.raises(MistakeError, match="uncertain about what"):
+    with pytest.raises(MistakeError, match="`strategy: uncertain` needs a judge"):
         folder.plan()
     folder.write(
         "pipelines/mine.yaml", f"{start}{generate}  - {{review: file, columns: [answer]}}\n"

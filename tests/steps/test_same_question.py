@@ -357,7 +357,7 @@ def test_card_report_and_terminal_say_what_the_model_said(folder: Folder, server
     assert sentence.startswith("tester (judge) was asked about 2 rows that resemble an item")
     card = (run.folder / "dataset" / "README.md").read_text(encoding="utf-8")
     assert sentence in card
-    assert "as `tester` (`judge`) says of those" in card
+    assert "as `tester` (`judge`) decided with the prompt" in card
     assert sentence in (run.folder / "report.html").read_text(encoding="utf-8")
     shown = CliRunner().invoke(main, ["--project", str(folder.root), "run", "mine"])
     assert shown.exit_code == 0
@@ -429,11 +429,11 @@ def test_a_mix_asks_nobody_and_says_so(folder: Folder, server: Server) -> None:
     ("old", "new", "said"),
     [
         ("model: judge", "model: jugde", "mine.yaml:6: no model is called 'jugde'"),
-        ("    model: judge\n", "", "mine.yaml:6: `canaries` says how a model is asked"),
+        ("    model: judge\n", "", "mine.yaml:6: `canaries` is for asking a model"),
         ("canaries: false", "into: text", "mine.yaml:7: there is a column 'text' already"),
         ("canaries: false", "canaries: 3", "mine.yaml:7"),
         ("canaries: false", "prompt: nothing", "mine.yaml:7: no prompt is called 'nothing'"),
-        ("canaries: false", "prompt: ask", "uses 'topic', which is not there by then"),
+        ("canaries: false", "prompt: ask", "uses 'topic', which does not exist at this step"),
         ("canaries: false", "into: twin", "is reserved by soupstock"),
     ],
 )

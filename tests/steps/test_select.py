@@ -112,7 +112,7 @@ def test_fewer_rows_than_asked_for_are_all_kept_and_it_is_said() -> None:
     rows = prose(6)
     found = select(Selection(rows=1000), rows)
     assert found.reason.null_count() == 6
-    assert found.notes == ["6 of the 1,000 wanted rows are selected: there are no more"]
+    assert found.notes == ["6 of the 1,000 wanted rows are selected: there are no more rows"]
 
 
 def test_a_share_of_the_rows_is_kept() -> None:
@@ -236,13 +236,13 @@ def test_a_pipeline_selects_and_says_what_it_could_not(folder: Folder) -> None:
     assert run.manifest.steps[0].dropped == {"select: enough": 3}
     pipeline(folder, "  - select: 9\n", ROWS)
     note = folder.run().manifest.steps[0].notes
-    assert note == ("5 of the 9 wanted rows are selected: there are no more",)
+    assert note == ("5 of the 9 wanted rows are selected: there are no more rows",)
 
 
 def test_a_target_of_more_rows_than_are_selected_is_a_mistake(folder: Folder) -> None:
     pipeline(folder, "  - select: 2\n", ROWS)
     folder.replace("pipelines/mine.yaml", "steps:", "target: 3\nsteps:")
-    with pytest.raises(MistakeError, match="select keeps 2 rows, and the target is 3"):
+    with pytest.raises(MistakeError, match="select keeps 2 rows, fewer than the target of 3"):
         folder.plan()
 
 
@@ -266,13 +266,13 @@ def test_a_pipeline_selects_by_meaning_with_a_static_model(folder: Folder) -> No
     [
         ("select: half", "select should be a number of rows, a share such as `50%`, or `all`"),
         ("select: 0", "select should be"),
-        ("select: all", "`all` rows are selected only with `at_most` or deita"),
-        ("select: 3\n    by: text", "'text' holds no numbers and no scores"),
+        ("select: all", "`select: all` needs `at_most` or `method: deita`"),
+        ("select: 3\n    by: text", "'text' holds neither numbers nor scores"),
         ("select: 3\n    method: deita", "deita compares texts: name their `column`"),
         ("select: 3\n    clusters: 2", "clusters compares texts: name their `column`"),
-        ("select: 3\n    column: text", "texts are compared for `method: deita`"),
+        ("select: 3\n    column: text", "`column` and `embedder` are for `method: deita`"),
         ("select: 3\n    per: topik", "no column is called 'topik'; did you mean 'topic'?"),
-        ("select: all\n    at_most: 3", "at most so many of what?"),
+        ("select: all\n    at_most: 3", "`at_most` needs groups"),
         ("select: 3\n    method: best_first", "method should be 'best', 'deita' or 'k_center'"),
     ],
 )

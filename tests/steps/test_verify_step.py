@@ -339,10 +339,10 @@ def test_a_call_is_right_if_the_function_takes_it(
         ("by: call", "`by: call` needs `tools`"),
         ("by: tests\n    answer: answer", "`by: tests` needs `tests`"),
         ("answer: answers", "did you mean 'answer'"),
-        ("answer: solutions", "is no text and no number"),
-        ("answer: answer\n    than: solutions", "'solutions' is no text"),
-        ("answer: answer\n    tokens: answer", "'answer' is no number of tokens"),
-        ("answer: answer\n    than: answer\n    tokens: count", "'answer' is not known to have so"),
+        ("answer: solutions", "holds neither a text nor a number"),
+        ("answer: answer\n    than: solutions", "'solutions' holds no text"),
+        ("answer: answer\n    tokens: answer", "'answer' does not hold numbers of tokens"),
+        ("answer: answer\n    than: answer\n    tokens: count", "no column says how many tokens"),
     ],
 )
 def test_a_mistake_in_a_verify_step_is_found_before_the_run(

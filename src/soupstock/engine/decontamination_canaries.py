@@ -64,7 +64,7 @@ class DecontaminationCheck:
     async def ask(self, client: Answering) -> None:
         """Take edited items through the step, and ask about pairs of items."""
         cases = self._cases()
-        stage = Stage(self.tally.label, step=self.step.told)
+        stage = Stage(self.tally.label, step=self.step.ask_model)
         rows = [row for kind in cases.values() for row in kind]
         ended = await stream_rows(stage, rows, client, self.tally)
         counts = {kind: self._counts(rows, ended) for kind, rows in cases.items()}
@@ -76,7 +76,7 @@ class DecontaminationCheck:
         step, find = self.step, self.step.detector.find
         cases = {
             kind: [
-                step.decided(self._row(kind, n), text, found)
+                step.decide(self._row(kind, n), text, found)
                 for n, (text, found) in enumerate(zip(edited, find(edited), strict=True))
             ]
             for kind, edited in planted(step.items, self.most).items()

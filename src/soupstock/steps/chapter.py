@@ -1,4 +1,4 @@
-"""What one step meant for a row, as data: verbs tell it, terminal and report lay it out."""
+"""What one step did with a row, as data: verbs make it, terminal and report show it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,34 +16,37 @@ from soupstock.steps.step import Context
 Messages = Sequence[Mapping[str, str]]
 
 ASKED = "asked"
-"""The label of the question that a text answers."""
+"""The label of a question to a model."""
 
 
 class Round(NamedTuple):
-    """One question to a model, and what it answered, where the row does not hold that."""
+    """One question to a model."""
 
     messages: Messages
     answer: str | None = None
+    """What it answered, if the row does not hold that."""
     title: str = ""
-    """Which question it was, where there are several: `turn 2, user`."""
+    """Which question it was, if there are several: `turn 2, user`."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a judge found for one criterion."""
+    """A judge's verdict on one criterion."""
 
     criterion: str
     score: float
     level: int | None
-    """None for a rule, and for several judges together."""
+    """From 1; None for a rule, and for several judges together."""
     levels: int
+    """How many levels there are."""
     words: str
+    """The level in words."""
     reason: str
 
 
 @dataclass(frozen=True)
 class Opinion:
-    """What one of several judges found."""
+    """The verdict of one of several judges."""
 
     role: str
     score: float
@@ -52,18 +55,18 @@ class Opinion:
 
 @dataclass(frozen=True)
 class Pair:
-    """What one judge said of two answers, each shown first once."""
+    """One judge's verdict on two answers, in both orders."""
 
     judge: str
     places: tuple[int, int]
-    """Which answers, from 1."""
+    """The numbers of the answers, from 1."""
     outcome: str
     reasons: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Repeat:
-    """A row's number (from 1), its text, and how similar that is to its twin's."""
+    """The row that a dropped row repeats: its number (from 1), its text, and the similarity."""
 
     number: int
     text: str
@@ -72,26 +75,26 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Chapter:
-    """What one step meant for a row."""
+    """What one step did with a row."""
 
     title: str = ""
     """The step: `generate: response`."""
     model: str | None = None
-    """Which model was asked: name and revision; of several, all of them."""
+    """The model that was asked, by name and revision; several are joined."""
     role: str | None = None
-    """The model's role; of several, all of them."""
+    """The model's role; several are joined."""
     is_asked: bool = True
-    """Whether a model was asked about this row, where the step asks any."""
+    """Whether the step asked its model about this row."""
     rounds: Sequence[Round] = ()
-    """What was asked, in order, with the answers that are not the value itself."""
+    """The questions, in order, with the answers that are not the value itself."""
     value: Any = None
     """What the step added or found: an answer, a verdict, a filter's figures."""
     passages: Mapping[str, Any] = field(default_factory=dict)
-    """What of it is text to read, by label: texts, lists of them, conversations, fields."""
+    """What people read of it, by label: texts, lists of texts, conversations, fields."""
     score: float | None = None
     findings: Sequence[Finding] = ()
     opinions: Sequence[Opinion] = ()
-    """The judges one by one, where there are several."""
+    """Each judge's verdict, if there are several."""
     pairs: Sequence[Pair] = ()
     twin: Repeat | None = None
     """The row that this one repeats."""
@@ -102,12 +105,12 @@ class Chapter:
 
     @property
     def messages(self) -> Messages:
-        """What was asked first."""
+        """The first question."""
         return self.rounds[0].messages if self.rounds else ()
 
 
 class Recorded:
-    """What a run recorded: its prompts and rubrics as they were, whatever became of the files."""
+    """A run's prompts and rubrics as its manifest holds them, whatever the files hold now."""
 
     def __init__(self, manifest: Manifest) -> None:
         """Read from a manifest."""
@@ -116,23 +119,23 @@ class Recorded:
         self._rubrics: dict[str, Rubric | None] = {}
 
     def prompt(self, name: str) -> Prompt:
-        """Return a prompt of the run; raises PromptError where it cannot be read any more."""
+        """Return a prompt of the run; raises PromptError if it cannot be read any more."""
         if name not in self._prompts:
             part = _named(self.manifest.prompts, name)
             if part is None:
-                raise PromptError(f"the run does not say what the prompt {name} was")
+                raise PromptError(f"the run's manifest does not hold the prompt {name}")
             self._prompts[name] = parse_prompt(name, part.text, Path(part.file))
         return self._prompts[name]
 
     def rubric(self, name: str) -> Rubric | None:
-        """Return a rubric of the run; None where it cannot be read any more."""
+        """Return a rubric of the run; None if it cannot be read any more."""
         if name not in self._rubrics:
             self._rubrics[name] = read_rubric(self.manifest, name)
         return self._rubrics[name]
 
 
 def read_rubric(manifest: Manifest, name: str) -> Rubric | None:
-    """Read a rubric from a manifest; None where it cannot be read any more."""
+    """Read a rubric from a manifest; None if it cannot be read any more."""
     part = _named(manifest.rubrics, name)
     if part is None:
         return None
@@ -148,34 +151,34 @@ def _named(parts: Sequence[PartRecord], name: str) -> PartRecord | None:
 
 @dataclass(frozen=True)
 class RowStep:
-    """A row at one step of a run that is over."""
+    """A row at one step of a finished run."""
 
     row: Row
     recorded: Recorded
     reasons: Sequence[str] = ()
-    """Why the row was dropped at this step; empty where it was not."""
+    """Why the row was dropped at this step; empty if it was not."""
     figures: Mapping[str, str] = field(default_factory=dict)
-    """What the step's filters looked at in the row, by their labels."""
+    """The figures that the step's filters read in the row, by their labels."""
     twin: Callable[[str], Repeat | None] = lambda _: None
-    """Finds the row that this one repeats, with the text that was compared for a reason."""
+    """Finds, for a reason, the row that this one repeats, with the text that was compared."""
     columns: Columns = field(default_factory=dict)
     """The columns of the table, with their types."""
     context: Context | None = None
-    """Where the step could be bound once more, from the project as it is now."""
+    """What the step can be bound in again, from the project as it is now."""
 
     def asked(self, prompt: str, given: Row | None = None) -> Iterator[Round]:
-        """Render a prompt for the row; yields nothing where it cannot be rendered."""
+        """Render a prompt for the row; yields nothing if it cannot be rendered."""
         try:
             yield Round(self.recorded.prompt(prompt).messages(given or self.row))
         except PromptError:
             return
 
     def cells(self, names: Iterable[str]) -> dict[str, Any]:
-        """Return what the row holds in some columns."""
+        """Return the row's values in some columns."""
         return {name: self.row[name] for name in names}
 
     def question(self, rounds: Sequence[Round]) -> dict[str, Any]:
-        """Return what was asked first, by its label, unless a column holds just that."""
+        """Return the first question, by its label, unless a column holds the same text."""
         if not rounds:
             return {}
         text = rounds[0].messages[-1]["content"].strip()
@@ -183,6 +186,6 @@ class RowStep:
 
 
 def likeness(row_step: RowStep) -> Mapping[str, Any] | None:
-    """Tell what a dropped row is too much like."""
-    like = row_step.cells(("twin", "similarity"))
-    return like if row_step.reasons and like["twin"] else None
+    """Return which row or item a dropped row resembles, and how similar it is."""
+    found = row_step.cells(("twin", "similarity"))
+    return found if row_step.reasons and found["twin"] else None

@@ -1,4 +1,4 @@
-"""The columns that are there at a step: what a step names is looked up here, and typed."""
+"""Looks up the columns and variables that a step names, and their types."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -16,23 +16,25 @@ from soupstock.text import conversations
 
 
 def check_new(column: str, columns: Columns, place: Place | None) -> None:
-    """Check that a column is not there yet; raises MistakeError."""
+    """Check that a column does not exist yet; raises MistakeError."""
     if column in columns:
         raise MistakeError(f"there is a column {quoted(column)} already; choose another", place)
 
 
 def check_variables(prompt: Part[Prompt], known: Iterable[str], place: Place | None) -> None:
-    """Check that a prompt has everything that it uses; raises MistakeError."""
+    """Check that every variable of a prompt is known; raises MistakeError."""
     known = list(known)
     for variable, line in prompt.value.variables.items():
         if variable not in known:
             where = Place(prompt.record.file, line)
-            problem = f"the prompt ({where}) uses {quoted(variable)}, which is not there by then"
+            problem = (
+                f"the prompt ({where}) uses {quoted(variable)}, which does not exist at this step"
+            )
             raise MistakeError(problem + hint(variable, known), place)
 
 
 def type_at(path: str, columns: Columns, place: Place | None, why: str = "") -> pl.DataType:
-    """Find the type of a column or of a field in it, by path; raises MistakeError."""
+    """Find the type of a column, or of a field in it, by its path; raises MistakeError."""
     name, *fields = path.split(".")
     if name not in columns:
         raise MistakeError(f"no column is called {quoted(name)}{why}{hint(name, columns)}", place)
@@ -64,7 +66,7 @@ def check_quality(path: str, columns: Columns, place: Place | None) -> None:
     if isinstance(dtype, pl.Struct) and "score" in dict(dtype.to_schema()):
         return
     if not dtype.is_numeric():
-        raise MistakeError(f"{quoted(path)} holds no numbers and no scores", place)
+        raise MistakeError(f"{quoted(path)} holds neither numbers nor scores", place)
 
 
 CRITERION = pl.Struct(
@@ -75,12 +77,12 @@ CRITERION = pl.Struct(
         "reason": pl.String,
     }
 )
-"""What was found for one criterion."""
+"""The type of a verdict on one criterion."""
 
 
 def verdict_type(rubric: Rubric, members: Sequence[str]) -> pl.Struct:
-    """Return the type of the column that a judge makes, or a jury of several."""
-    if len(members) < 2:  # noqa: PLR2004 - one is no jury
+    """Return the type of the column that a judge or a jury makes."""
+    if len(members) < 2:  # noqa: PLR2004 - a jury has several judges
         return _verdict(rubric.criteria)
     own = pl.Struct(dict.fromkeys(members, _verdict(rubric.judged)))
     jury = {"disagreement": pl.Float64(), "members": own}
@@ -88,7 +90,7 @@ def verdict_type(rubric: Rubric, members: Sequence[str]) -> pl.Struct:
 
 
 def comparison_type(answer: pl.DataType) -> pl.Struct:
-    """Return the type of the column that a judge makes who compares answers of this type."""
+    """Return the type of the column that a judge makes by comparing answers of this type."""
     pair = {
         "judge": pl.String(),
         "first": pl.Int64(),

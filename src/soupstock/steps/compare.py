@@ -1,4 +1,4 @@
-"""Compare the answers of a row with each other, two at a time, each shown first once."""
+"""Compare the answers of a row with each other, two at a time, in both orders."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -38,13 +38,13 @@ class Comparing(RowWise):
     is_stateless: ClassVar[bool] = True
     column: str
     of: str
-    """The column of answers."""
+    """The column of answers to compare."""
     members: tuple[tuple[str, Form], ...]
-    """The judges: roles, and how each is asked."""
+    """The judges' roles, and how each is asked."""
     prompt: Prompt
     rubric: Rubric
     retries: int = 2
-    """How often an unreadable verdict is asked for again, with another seed."""
+    """How often to ask again, with another seed, after an unreadable verdict. Default: 2."""
 
     @property
     def label(self) -> str:
@@ -60,7 +60,7 @@ class Comparing(RowWise):
         return Stage(step.title, step=lambda row, ask: compare(self, row, ask))
 
     def messages(self, row: Row, first: Any, second: Any) -> list[dict[str, str]]:
-        """Render what a judge is asked about two answers; raises PromptError."""
+        """Render the messages that a judge is asked with about two answers; raises PromptError."""
         return self.prompt.messages(compared(self.rubric, row, first, second))
 
 
@@ -68,12 +68,12 @@ def bind(step: spec.Judge, of: str, columns: Columns, at: At, context: Context) 
     """Find a step's rubric, prompt and judges, and check its columns; raises MistakeError."""
     answers = type_at(of, columns, at("compare"))
     if not isinstance(answers, pl.List):
-        problem = f"{of} is no column of several answers; `n` of a generate step makes one"
+        problem = f"{of} is no column of several answers: `n` of a generate step makes one"
         raise MistakeError(problem, at("compare"))
     rubric = context.project.rubric(step.rubric, at("rubric"))
     judges = find_judges(step, rubric.value, at, context)
     if not judges:
-        raise MistakeError("rules alone cannot compare two answers", at("rubric"))
+        raise MistakeError("a rubric of rules alone cannot compare two answers", at("rubric"))
     beside = [path for path in rubric.value.shown if path != rubric.value.subject]
     for path in beside:
         type_at(path, columns, at("rubric"), f" (the rubric {step.rubric} shows it)")
@@ -104,7 +104,7 @@ def bind(step: spec.Judge, of: str, columns: Columns, at: At, context: Context) 
 
 
 def _answers(of: str, pipeline: spec.Pipeline) -> int:
-    """Say how many answers of a row are compared."""
+    """Return how many answers of a row are compared."""
     steps = (step for step in pipeline.steps if isinstance(step, spec.Generate))
     return {step.generate: step.n for step in steps}.get(of, MOST_TO_MEET_ALL)
 
@@ -112,14 +112,14 @@ def _answers(of: str, pipeline: spec.Pipeline) -> int:
 def find_judges(
     step: spec.Judge, rubric: Rubric, at: At, context: Context
 ) -> tuple[tuple[str, Model], ...]:
-    """Find the models that judge, with their roles; none where the rubric has rules alone."""
+    """Find the models that judge, with their roles; none if the rubric has rules alone."""
     if not rubric.judged:
         if step.roles:
             problem = f"the rubric {step.rubric} has rules alone: it asks no model"
             raise MistakeError(problem, at("model"))
         return ()
     if not step.roles:
-        raise MistakeError("the key 'model' is missing: who is the judge?", at("judge"))
+        raise MistakeError("the key 'model' is missing: name the model that judges", at("judge"))
     if repeated := [role for role in step.roles if step.roles.count(role) > 1]:
         raise MistakeError(f"the judge {repeated[0]!r} is named twice", at("model"))
     return tuple((role, context.model(role, at("model"))) for role in step.roles)
@@ -128,7 +128,7 @@ def find_judges(
 def verdict_form(
     step: spec.Judge, model: Model, schema: Mapping[str, Any], context: Context, logprobs: int = 0
 ) -> Form:
-    """Say how a judge is asked."""
+    """Return how a judge is asked."""
     return Form(
         model,
         {"temperature": step.temperature, "max_tokens": step.max_tokens},
@@ -142,10 +142,10 @@ def verdict_form(
 async def compare(step: Comparing, row: Row, ask: Ask) -> Row:
     """Add the column: the best answer and the worst, the margin between them, and all ranks.
 
-    It is null where there are no verdicts to rank by; why is among the row's failures.
+    Without verdicts to rank by it is null, and the row's failures say why.
     """
     answers = flatten(row, [step.of])[step.of] or []
-    if len(answers) < 2:  # noqa: PLR2004 - one answer has nobody to meet
+    if len(answers) < 2:  # noqa: PLR2004 - a comparison takes two
         message = f"there is nothing to compare: {len(answers)} answers"
         return failed(row | {step.column: None}, step.label, "Single", message)
     try:
@@ -157,12 +157,12 @@ async def compare(step: Comparing, row: Row, ask: Ask) -> Row:
     for failure in dict.fromkeys(q.reply for q in asked if isinstance(q.reply, Failure)):
         row = failed(row, step.label, *failure)
     found = standing(len(answers), meetings)
-    return row | {step.column: found and _written(answers, found, meetings)}
+    return row | {step.column: found and _cell(answers, found, meetings)}
 
 
 @dataclass
 class _Question:
-    """Two answers in one order, put to one judge."""
+    """Two answers in one order, shown to one judge."""
 
     role: str
     form: Form
@@ -175,8 +175,8 @@ class _Question:
     def call(self) -> Call:
         return self.form.call(self.messages, self.purpose, attempt=self.attempt)
 
-    def take(self, reply: Reply, retries: int) -> bool:
-        """Read a reply; whether to ask again."""
+    def read(self, reply: Reply, retries: int) -> bool:
+        """Read a reply; return whether to ask again."""
         self.reply = taken(reply, lambda answer: read_preference(answer.text))
         if isinstance(self.reply, Preference) or self.reply.cause != "Unreadable":
             return False
@@ -185,7 +185,7 @@ class _Question:
 
 
 def _questions(step: Comparing, row: Row, answers: Sequence[Any]) -> list[_Question]:
-    """Put each pair to each judge in both orders, one after the other."""
+    """Return a question for each pair, judge and order; the two orders follow each other."""
     return [
         _Question(
             role,
@@ -207,22 +207,20 @@ async def _ask_all(step: Comparing, asked: Sequence[_Question], ask: Ask) -> Non
         waiting = [
             question
             for question, reply in zip(waiting, replies, strict=True)
-            if question.take(reply, step.retries)
+            if question.read(reply, step.retries)
         ]
 
 
 def _meetings(asked: Sequence[_Question]) -> list[Meeting]:
-    """Put the two orders of each pair together."""
-    said = [one.reply if isinstance(one.reply, Preference) else None for one in asked]
+    """Join the verdicts on the two orders of each pair."""
+    replies = [one.reply if isinstance(one.reply, Preference) else None for one in asked]
     return [
-        Meeting(asked[n].role, *asked[n].pair, said[n], said[n + 1])
+        Meeting(asked[n].role, *asked[n].pair, replies[n], replies[n + 1])
         for n in range(0, len(asked), 2)
     ]
 
 
-def _written(
-    answers: Sequence[Any], found: Standing, meetings: Sequence[Meeting]
-) -> dict[str, Any]:
+def _cell(answers: Sequence[Any], found: Standing, meetings: Sequence[Meeting]) -> dict[str, Any]:
     met = [
         {
             "judge": one.judge,
@@ -245,7 +243,7 @@ def _written(
 
 
 def chapter(column: str, verdict: Mapping[str, Any], found: Chapter) -> Chapter:
-    """Tell which answer is best and worst, and what was said of each pair in both orders."""
+    """Tell which answer is best and worst, and the verdicts on each pair."""
     passages = {
         f"{column}: best, by a margin of {verdict['margin']:.2f}": verdict["best"],
         f"{column}: worst": verdict["worst"],

@@ -1,4 +1,4 @@
-"""Let two sides talk, turn by turn: a user who is played by a model, and an assistant."""
+"""Let two models hold a conversation: one plays the user, the other the assistant."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,17 +20,18 @@ from soupstock.text.markdown import Markdown, code, joined
 
 CONVERSATION = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 
-SAID = ("conversation", "message")
-"""What a prompt is given beside the columns: the messages so far, and the text of the last one."""
+CONVERSATION_VARIABLES = ("conversation", "message")
+"""A prompt's variables beside the columns: the messages so far, and the text of the last one."""
 
 Messages = list[dict[str, str]]
 
 
 @dataclass(frozen=True)
 class Speaker:
-    """One side: its role in the conversation, how it is asked, and with what."""
+    """One side of the conversation."""
 
     role: str
+    """`user` or `assistant`."""
     form: Form
     prompt: Prompt
 
@@ -42,10 +43,10 @@ class Conversing(RowWise):
     is_stateless: ClassVar[bool] = True
     column: str
     speakers: tuple[Speaker, ...]
-    """Who speaks, in turn."""
+    """The sides, in the order in which they speak."""
     turns: int
     retries: int = 2
-    """How often a side that says nothing is asked again, with another seed."""
+    """How often to ask again, with another seed, after an empty answer. Default: 2."""
 
     @property
     def label(self) -> str:
@@ -57,7 +58,7 @@ class Conversing(RowWise):
         yield from (speaker.form.identity() for speaker in self.speakers)
 
     def stage(self, step: Step, account: Account) -> Stage:  # noqa: ARG002 - it counts nothing
-        """Let both sides talk about each row."""
+        """Hold a conversation about each row."""
         return Stage(step.title, step=lambda row, ask: converse(self, row, ask))
 
 
@@ -68,11 +69,11 @@ def bind(step: spec.Converse, columns: Columns, at: At, context: Context) -> Ste
     for name, side in (("user", step.user), ("assistant", step.assistant)):
         model = context.model(side.model, at(name, "model"))
         prompt = context.project.prompt(side.prompt, at(name, "prompt"))
-        check_variables(prompt, [*columns, *SAID], at(name, "prompt"))
+        check_variables(prompt, [*columns, *CONVERSATION_VARIABLES], at(name, "prompt"))
         form = Form(model, sampling(side), seed=context.seed)
         speakers.append(Speaker(name, form, prompt.value))
         parts.append(("prompt", prompt.record))
-        reads |= prompt.value.variables.keys() - {*SAID}
+        reads |= prompt.value.variables.keys() - {*CONVERSATION_VARIABLES}
     bound = Conversing(step.converse, tuple(speakers), step.turns, step.retries)
     roles = dict.fromkeys((step.user.model, step.assistant.model))
     return Step(
@@ -88,31 +89,31 @@ def bind(step: spec.Converse, columns: Columns, at: At, context: Context) -> Ste
     )
 
 
-def addressed(prompt: Prompt, role: str, row: Row, said: Messages) -> Messages:
-    """Render what a side is asked; raises PromptError."""
-    last = said[-1]["content"] if said else ""
-    asked = prompt.messages({**row, "conversation": said, "message": last})
-    # The user's side is shown what was said by its prompt; the assistant's takes part in it.
-    return [*asked[:-1], *said[:-1], asked[-1]] if role == "assistant" else asked
+def render(prompt: Prompt, role: str, row: Row, conversation: Messages) -> Messages:
+    """Render the messages that a side is asked with; raises PromptError."""
+    last = conversation[-1]["content"] if conversation else ""
+    asked = prompt.messages({**row, "conversation": conversation, "message": last})
+    # The user's prompt shows the conversation as a text; the assistant gets it as messages.
+    return [*asked[:-1], *conversation[:-1], asked[-1]] if role == "assistant" else asked
 
 
 async def converse(step: Conversing, row: Row, ask: Ask) -> Row:
-    """Add the column. A row whose conversation breaks off is dropped."""
-    said: Messages = []
+    """Add the column. Drop a row whose conversation breaks off."""
+    conversation: Messages = []
     for turn in range(step.turns):
         for speaker in step.speakers:
-            told = await _told(step, speaker, row, said, turn, ask)
-            if isinstance(told, Failure):
-                return dropped(failed(row, step.label, *told), f"{step.label} failed")
-            said.append({"role": speaker.role, "content": told})
-    return row | {step.column: said}
+            text = await _next_message(step, speaker, row, conversation, turn, ask)
+            if isinstance(text, Failure):
+                return dropped(failed(row, step.label, *text), f"{step.label} failed")
+            conversation.append({"role": speaker.role, "content": text})
+    return row | {step.column: conversation}
 
 
-async def _told(  # noqa: PLR0913, PLR0917 - what is said hangs on all of these
-    step: Conversing, speaker: Speaker, row: Row, said: Messages, turn: int, ask: Ask
+async def _next_message(  # noqa: PLR0913, PLR0917 - a message depends on all of these
+    step: Conversing, speaker: Speaker, row: Row, conversation: Messages, turn: int, ask: Ask
 ) -> str | Failure:
     try:
-        messages = addressed(speaker.prompt, speaker.role, row, said)
+        messages = render(speaker.prompt, speaker.role, row, conversation)
     except PromptError as error:
         return Failure("PromptError", str(error))
     purpose = f"{row['id']}/{step.column}/{turn}/{speaker.role}"
@@ -131,9 +132,9 @@ def makes(step: spec.Converse) -> Made:
 
 
 def describe(step: spec.Converse, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
-    """Say who talked with whom, and for how long."""
+    """Describe the models, their prompts, and how many turns they took."""
     sides = [
-        f"{model_named(side.model, manifest)} as the {name}, asked by the prompt"
+        f"{model_named(side.model, manifest)} as the {name}, with the prompt"
         f" {code(side.prompt, LONGEST)}{settings(side)}"
         for name, side in (("user", step.user), ("assistant", step.assistant))
     ]
@@ -141,7 +142,7 @@ def describe(step: spec.Converse, record: StepRecord, manifest: Manifest) -> str
 
 
 def chapter(step: spec.Converse, row_step: RowStep) -> Chapter:
-    """Tell all turns in order."""
+    """Tell all turns, in order."""
     rounds = list(_rounds(step, row_step))
     return Chapter(
         rounds=rounds, passages=row_step.question(rounds) | row_step.cells([step.converse])
@@ -149,15 +150,15 @@ def chapter(step: spec.Converse, row_step: RowStep) -> Chapter:
 
 
 def _rounds(step: spec.Converse, row_step: RowStep) -> Iterator[Round]:
-    """Tell all turns; the first question where the conversation broke off."""
-    said = row_step.row[step.converse] or []
+    """Yield all turns; only the first question if the conversation broke off."""
+    conversation = row_step.row[step.converse] or []
     sides = {"user": step.user, "assistant": step.assistant}
-    roles = [message["role"] for message in said] or ["user"]
+    roles = [message["role"] for message in conversation] or ["user"]
     try:
         for place, role in enumerate(roles):
             prompt = row_step.recorded.prompt(sides[role].prompt)
-            asked = addressed(prompt, role, row_step.row, said[:place])
-            answer = said[place]["content"] if said else None
+            asked = render(prompt, role, row_step.row, conversation[:place])
+            answer = conversation[place]["content"] if conversation else None
             yield Round(asked, answer, f"turn {place // 2 + 1}, {role}")
     except PromptError:
         return

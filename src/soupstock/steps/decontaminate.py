@@ -1,4 +1,4 @@
-"""Drop the rows that resemble an item of an evaluation set, and measure how well that works."""
+"""Drop the rows that resemble an item of an evaluation set, and measure the recall."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -41,25 +41,24 @@ from soupstock.text.measures import read_texts, read_turns
 _DIGITS = 4
 _SLICE = 512
 
-UNCLEAR = "decontaminate: rephrased (no verdict)"
-"""Why a row is dropped that a model was to tell of, and did not."""
+NO_VERDICT = "decontaminate: rephrased (no verdict)"
+"""Why a row is dropped that a model was asked about and gave no verdict on."""
 
 VERDICT = pl.Struct(
     {"verdict": pl.String, "item": pl.String, "similarity": pl.Float64, "reason": pl.String}
 )
-"""What the column holds of a row: what was said, of which item, how similar it is, and why."""
+"""The type of the column: the model's verdict, the item, their similarity, and the reason."""
 
 
 SAME = "same question"
-"""What the model says is told under this name."""
-
+"""The label of the model's verdict."""
 
 _ASKING = ("ask_from", "prompt", "into", "canaries", "temperature", "max_tokens", "retries")
 
 
 @dataclass(frozen=True)
 class Recall:
-    """How many canaries of one kind were found."""
+    """How many canaries of one kind the step finds."""
 
     kind: str
     planted: int
@@ -72,7 +71,7 @@ class Recall:
 
 
 class Candidate(NamedTuple):
-    """A text that a model is to tell of, and what it resembles."""
+    """A text that a model is asked about, and what it resembles."""
 
     text: str
     found: Contamination
@@ -80,16 +79,20 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class Decontamination(RowWise):
-    """A decontaminate step: the column that is compared, and the evaluation sets."""
+    """A decontaminate step, bound."""
 
     column: str
+    """The column of texts to compare."""
     against: tuple[Reference, ...]
+    """The evaluation sets."""
     overlap: float = 0.5
+    """The share of an item's runs of 8 words from which a text contains it."""
     threshold: float = 0.6
+    """The cosine from which a text resembles an item."""
     question: SameQuestion | None = None
-    """How a model is asked about texts that only resemble an item; None where none is."""
+    """How a model is asked about texts that only resemble an item; None asks no model."""
     is_unasked: bool = False
-    """Whether a run asks a model, and here nobody is asked."""
+    """Whether a run would ask a model, but this application to a file does not."""
 
     @property
     def label(self) -> str:
@@ -106,12 +109,12 @@ class Decontamination(RowWise):
         """Drop the rows that resemble an item, or ask a model about them."""
         return Stage(
             step.title,
-            step=self.told if self.question else None,
+            step=self.ask_model if self.question else None,
             check=lambda rows: decontaminate(self, rows, step.columns),
         )
 
     def prune(self, rows: pl.DataFrame, account: Account) -> Pruned:  # noqa: ARG002 - as above
-        """Say which rows of a frame resemble an item, and which."""
+        """Return which rows of a frame resemble an item, and which item."""
         found = [one for part in rows.iter_slices(_SLICE) for one in find_items(self, part)]
         twins = {
             place: (self.name_item(one.item), one.similarity)
@@ -126,18 +129,18 @@ class Decontamination(RowWise):
 
     @cached_property
     def items(self) -> list[str]:
-        """The sets' items, one set after the other."""
+        """The items of all sets, one set after the other."""
         return [text for part in self._items for text in part["text"]]
 
     @cached_property
     def detector(self) -> Detector:
-        """What compares texts with the sets' items; it is made when it is first asked for."""
+        """What compares texts with the items; made on first use."""
         least = self.question.ask_from if self.question else self.threshold
         return Detector(self.items, self.overlap, least)
 
     @cached_property
     def recall(self) -> tuple[Recall, ...]:
-        """How many canaries of each kind are found, where no model is asked."""
+        """How many canaries of each kind are found without a model."""
         return tuple(
             Recall(kind, len(edited), sum(bool(one.stages) for one in self.detector.find(edited)))
             for kind, edited in planted(self.items).items()
@@ -151,32 +154,32 @@ class Decontamination(RowWise):
         number = part["number"][place - (ends[which] - part.height)]
         return self.against[which].name_row(number)
 
-    def decided(self, row: Row, text: str | None, found: Contamination) -> Row:
-        """Drop a row for what its text has of the items, or leave it for the model to tell of."""
+    def decide(self, row: Row, text: str | None, found: Contamination) -> Row:
+        """Drop a row whose text contains an item, or leave it for the model to decide."""
         if self.question is not None:
             if text is not None and found.stages == ("rephrased",):
                 return row | {self.question.into: Candidate(text, found)}
-            # That it is rephrased is for the model to say, which is not asked of what is sure.
+            # Only the model says that a text is rephrased, and it is not asked about sure matches.
             sure = tuple(stage for stage in found.stages if stage != "rephrased")
             row = row | {self.question.into: self._cell("not asked", found)}
             found = found._replace(stages=sure)
         return self._dropped(row, found, *reasons_of(found)) if found.stages else row
 
-    async def told(self, row: Row, ask: Ask) -> Row:
-        """Ask about a row that was left for the model; keep it if that says it is not the same."""
+    async def ask_model(self, row: Row, ask: Ask) -> Row:
+        """Ask about a row that is left for the model; drop it if the question is the same."""
         question = self.question
         if question is None or not isinstance(row[question.into], Candidate):
             return row
         text, found = row[question.into]
         purpose = f"{row['id']}/{question.into}"
-        said = await question.put(self.items[found.item], text, purpose, ask)
-        if isinstance(said, Failure):
-            row = failed(row, self.label, *said)
-            row = row | {question.into: self._cell("unclear", found, said.message)}
-            return self._dropped(row, found, UNCLEAR)
-        verdict: Verdict = "yes" if said.is_same else "no"
-        row = row | {question.into: self._cell(verdict, found, said.reason)}
-        return self._dropped(row, found, *reasons_of(found)) if said.is_same else row
+        answer = await question.put(self.items[found.item], text, purpose, ask)
+        if isinstance(answer, Failure):
+            row = failed(row, self.label, *answer)
+            row = row | {question.into: self._cell("unclear", found, answer.message)}
+            return self._dropped(row, found, NO_VERDICT)
+        verdict: Verdict = "yes" if answer.is_same else "no"
+        row = row | {question.into: self._cell(verdict, found, answer.reason)}
+        return self._dropped(row, found, *reasons_of(found)) if answer.is_same else row
 
     def _cell(
         self, verdict: Verdict, found: Contamination, reason: str | None = None
@@ -218,17 +221,17 @@ def bind(step: spec.Decontaminate, columns: Columns, at: At, context: Context) -
         models=((question.role, question.form.model),),
         parts=(("prompt", prompt),),
         calls=1,
-        # What is said of a row is about an evaluation set, and no part of the dataset.
+        # The model's words quote an evaluation set, which must stay out of the dataset.
         withholds=(question.into,),
     )
 
 
 def _check_unasked(step: spec.Decontaminate, at: At) -> None:
-    """Check that nothing is said of how a model is asked, where none is."""
+    """Check that a step without a model has no key for asking one; raises MistakeError."""
     fields = spec.Decontaminate.model_fields
     for key in _ASKING:
         if getattr(step, key) != fields[key].default:
-            problem = f"`{key}` says how a model is asked: name one with `model:`"
+            problem = f"`{key}` is for asking a model: name one with `model:`"
             raise MistakeError(problem, at(key))
 
 
@@ -251,17 +254,17 @@ def _same_question(
 
 
 def find_items(step: Decontamination, rows: pl.DataFrame) -> Iterator[Contamination]:
-    """Say of each row of a frame what it has of the items; of null, nothing."""
+    """Yield for each row of a frame what it contains of the items; for null, nothing."""
     return (found for _, found in _compared(step, rows))
 
 
 def _compared(
     step: Decontamination, rows: pl.DataFrame
 ) -> Iterator[tuple[str | None, Contamination]]:
-    """Yield for each row the text that an item is found in most surely, and what it has of it.
+    """Yield for each row the text with the surest match, and what it contains of the item.
 
-    Of several turns each is compared by itself, for among the others one would go under, and all
-    of them as one text, for an item may stand in several.
+    A conversation is compared turn by turn, for one turn has little weight among the others, and
+    as one text, for an item may extend over several turns.
     """
     texts, turns = read_texts(rows, step.column), read_turns(rows, step.column)
     parts = [_parts(*both) for both in zip(texts, turns.to_list(), strict=True)]
@@ -284,21 +287,21 @@ def _parts(text: str | None, turns: Sequence[str] | None) -> list[str]:
 
 
 def reasons_of(found: Contamination) -> list[str]:
-    """Name each stage that tells so."""
+    """Return the reasons: one for each stage that found an item."""
     return [f"decontaminate: {stage}" for stage in found.stages]
 
 
 def decontaminate(step: Decontamination, rows: Sequence[Row], columns: Columns) -> list[Row]:
-    """Drop rows; `columns` are those that the step reads, with their types.
+    """Drop rows; `columns` are the ones that the step reads, with their types.
 
-    Where a model is asked, `Decontamination.told` goes on with those that it is to tell of.
+    If a model is asked, `Decontamination.ask_model` decides the rows that are left for it.
     """
     compared = zip(rows, _compared(step, frame(rows, columns)), strict=True)
-    return [step.decided(row, text, found) for row, (text, found) in compared]
+    return [step.decide(row, text, found) for row, (text, found) in compared]
 
 
 def makes(step: spec.Decontaminate) -> Made:
-    """Name the column of what a model says."""
+    """Name the column of the model's verdicts."""
     return Made(beside=(step.into,) if step.model else ())
 
 
@@ -308,33 +311,33 @@ def needs(step: spec.Decontaminate, project: Project) -> Iterator[frozenset[str]
 
 
 def describe(step: spec.Decontaminate, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
-    """Say what rows were compared with, and how."""
-    like = f"or a cosine of at least {step.threshold:g} of their character n-grams"
+    """Describe the evaluation sets, and how rows were compared with them."""
+    like = f"or a cosine of at least {step.threshold:g} between their character n-grams"
     if step.model is not None:
         like = (
-            f"or the same question, as {model_named(step.model, manifest)} says of those that have"
-            f" a cosine of at least {step.ask_from:g} of their character n-grams, asked by the"
-            f" prompt {code(step.prompt, LONGEST)}"
+            f"or the same question, as {model_named(step.model, manifest)} decided with the prompt"
+            f" {code(step.prompt, LONGEST)} for a cosine of at least {step.ask_from:g} between"
+            " their character n-grams"
         )
     return (
-        f"rows were dropped whose {code(step.decontaminate, LONGEST)} resembles an item of"
-        f" {references(step.against)}: the same text, a run of 13 words, {step.overlap:.0%} of its"
-        f" runs of 8 words, {like}."
+        f"rows were dropped if their {code(step.decontaminate, LONGEST)} resembles an item of"
+        f" {references(step.against)}: the same text, a run of 13 words, {step.overlap:.0%} of the"
+        f" item's runs of 8 words, {like}."
     )
 
 
 def chapter(step: spec.Decontaminate, row_step: RowStep) -> Chapter:
-    """Tell which item the row resembles, and what a model said of that."""
+    """Tell which item the row resembles, and the model's verdict."""
     if step.model is None:
         return Chapter(value=likeness(row_step))
     cell = row_step.row[step.into]
     if cell is None or cell["item"] is None:
         return Chapter(is_asked=False)
-    like = {"resembles": cell["item"], "similarity": cell["similarity"]}
+    match = {"resembles": cell["item"], "similarity": cell["similarity"]}
     if cell["verdict"] == "not asked":
-        return Chapter(is_asked=False, value=like)
-    said = {SAME: cell["verdict"], "reason": cell["reason"]}
-    return Chapter(value=like | said, passages=row_step.cells([step.into]))
+        return Chapter(is_asked=False, value=match)
+    verdict = {SAME: cell["verdict"], "reason": cell["reason"]}
+    return Chapter(value=match | verdict, passages=row_step.cells([step.into]))
 
 
 VERB = Verb(spec.Decontaminate, bind, makes, needs, describe, chapter)

@@ -1,4 +1,4 @@
-"""Find the rows that repeat another one, and name the twin that stays."""
+"""Drop the rows that repeat another one, and name in each the row that it repeats."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,17 +30,18 @@ from soupstock.text.measures import read_scores, read_texts
 
 @dataclass(frozen=True)
 class Deduplication(SetWise):
-    """A dedup step: the column whose texts are compared, and from when on two are twins."""
+    """A dedup step, bound."""
 
     column: str
+    """The column of texts to compare."""
     method: Method = "minhash"
     threshold: float = 0.7
     best: str | None = None
-    """The column that says which of several twins is the best; the first stays without it."""
+    """The column that decides which duplicate is kept; None keeps the first."""
     against: tuple[Reference, ...] = ()
-    """What was there before."""
+    """Earlier datasets, whose texts rows must not repeat."""
     embedder: StaticModel | EmbeddingForm | None = None
-    """What turns texts into vectors, for `semantic`."""
+    """The embedder, for `semantic`."""
 
     @property
     def label(self) -> str:
@@ -48,13 +49,13 @@ class Deduplication(SetWise):
         return f"dedup: {self.column}"
 
     def identity(self) -> Iterable[bytes]:
-        """Yield the hashes of what rows are compared with, and what embeds them."""
+        """Yield the hashes of the datasets that rows are compared with, and the embedder."""
         yield from (reference.content.encode() for reference in self.against)
         if self.embedder is not None:
             yield self.embedder.identity()
 
     def to_embed(self) -> ToEmbed | None:
-        """Say that a model server embeds the column's texts, if one does."""
+        """Return the texts to embed, if a model server does it."""
         if not isinstance(self.embedder, EmbeddingForm):
             return None
         return ToEmbed(self.embedder, self.column, self.against)
@@ -75,13 +76,15 @@ class Deduplication(SetWise):
 
 
 def bind(step: spec.Dedup, columns: Columns, at: At, context: Context) -> Step:
-    """Check a step's columns, and find what it compares with; raises MistakeError."""
+    """Check a step's columns, and find the datasets and the embedder; raises MistakeError."""
     check_texts(step.dedup, columns, at("dedup"))
     best = step.keep.best if isinstance(step.keep, spec.Best) else None
     if best is not None:
         check_quality(best, columns, at("keep"))
     if step.method == "exact" and step.threshold is not None:
-        raise MistakeError("exact needs no threshold: texts are the same or not", at("threshold"))
+        raise MistakeError(
+            "`method: exact` takes no threshold: two texts are the same or not", at("threshold")
+        )
     against = tuple(
         reference_to(there, step.dedup, context.project, at("against", number), context.name)
         for number, there in enumerate(step.against)
@@ -90,7 +93,7 @@ def bind(step: spec.Dedup, columns: Columns, at: At, context: Context) -> Step:
     if step.method == "semantic":
         embedder = context.embedder(step.embedder, at("embedder"))
     elif step.embedder is not None:
-        raise MistakeError("an embedder is for `method: semantic`", at("embedder"))
+        raise MistakeError("`embedder` is for `method: semantic` alone", at("embedder"))
     bound = Deduplication(step.dedup, step.method, step.similar, best, against, embedder)
     return Step(
         step,
@@ -117,7 +120,7 @@ def _repeats(step: Deduplication, rows: pl.DataFrame, embedder: Embedder | None)
     marks = pl.DataFrame(
         {
             INDEX: rows[INDEX],
-            # Null takes no row: gathering with a null index gives null.
+            # Gathering with a null index gives null.
             "twin": rows["id"].gather(found.twin),
             "similarity": found.similarity,
             "why": pl.Series([step.label], dtype=pl.String).new_from_index(0, rows.height),
@@ -153,40 +156,40 @@ def makes(step: spec.Dedup) -> Made:  # noqa: ARG001 - it drops rows
 
 
 def needs(step: spec.Dedup, project: Project) -> Iterator[frozenset[str]]:  # noqa: ARG001
-    """Name the column that is compared, and the one that says which twin is best."""
+    """Name the column that is compared, and the one that decides which duplicate is kept."""
     best = (step.keep.best,) if isinstance(step.keep, spec.Best) else ()
     yield frozenset(map(column_of, (step.dedup, *best)))
 
 
 def describe(step: spec.Dedup, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
-    """Say which rows repeated another one, and which of them stayed."""
+    """Describe which rows were dropped as duplicates, and which were kept."""
     stayed = ""
     if isinstance(step.keep, spec.Best):
-        stayed = f"; of twins the best by {code(step.keep.best, LONGEST)} stayed"
+        stayed = f"; of duplicates, the best by {code(step.keep.best, LONGEST)} was kept"
     if step.against:
-        stayed += f". Rows that repeat one of {references(step.against)} were dropped too"
-    return f"rows were dropped {_how(step)}{stayed}."
+        stayed += f". Rows that repeat a row of {references(step.against)} were dropped, too"
+    return f"rows were dropped if their {_how(step)}{stayed}."
 
 
 def _how(step: spec.Dedup) -> str:
     column = code(step.dedup, LONGEST)
     match step.method:
         case "exact":
-            return f"whose {column} is an earlier row's, but for case and spacing"
+            return f"{column} is the same as an earlier row's, apart from case and spacing"
         case "minhash":
             return (
-                f"whose {column} is nearly an earlier row's: a Jaccard similarity of their word"
-                f" trigrams of at least {step.similar:g}"
+                f"{column} is nearly the same as an earlier row's (Jaccard similarity of word"
+                f" trigrams: at least {step.similar:g})"
             )
         case "semantic":
             return (
-                f"whose {column} means nearly the same as an earlier row's: a cosine of their"
-                f" embeddings of at least {step.similar:g}"
+                f"{column} means nearly the same as an earlier row's (cosine of embeddings: at"
+                f" least {step.similar:g})"
             )
 
 
-def chapter(step: spec.Dedup, row_step: RowStep) -> Chapter:  # noqa: ARG001 - the row names its twin
-    """Tell which row a dropped one repeats."""
+def chapter(step: spec.Dedup, row_step: RowStep) -> Chapter:  # noqa: ARG001 - the row names its duplicate
+    """Tell which row a dropped row repeats."""
     if not row_step.reasons:
         return Chapter()
     twin, similarity = row_step.row["twin"], row_step.row["similarity"]

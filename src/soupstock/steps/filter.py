@@ -1,4 +1,4 @@
-"""Ask every filter about every row. Knows expressions and labels, not where filters come from."""
+"""Drop the rows that a filter does not keep. Knows expressions and labels of filters alone."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,14 +34,14 @@ def _numbered(labels: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class Filtering(RowWise):
-    """A filter step: the reason that is given for a drop, and what keeps a row from it."""
+    """A filter step, bound: each filter's label, and the expression that keeps a row."""
 
     is_stateless: ClassVar[bool] = True
     keeps: tuple[tuple[str, pl.Expr], ...]
 
     @classmethod
     def of(cls, filters: Sequence[Bound]) -> "Filtering":
-        """Label filters so that no two have one label."""
+        """Give each filter a label of its own."""
         labels = [bound.label for bound in filters]
         if repeated := {label for label, n in Counter(labels).items() if n > 1}:
             labels = [
@@ -67,7 +67,7 @@ class Filtering(RowWise):
         return Stage(step.title, check=check)
 
     def prune(self, rows: pl.DataFrame, account: Account) -> Pruned:  # noqa: ARG002 - as above
-        """Say which rows of a frame the filters do not keep."""
+        """Return why the filters do not keep rows of a frame."""
         found = filter_rows(self, rows)
         return Pruned(reasons=[[f"filter: {label}" for label in labels] for labels in found])
 
@@ -93,11 +93,11 @@ def bind(step: spec.Filter, columns: Columns, at: At, context: Context) -> Step:
 
 
 def filter_rows(step: Filtering, rows: pl.DataFrame) -> list[list[str]]:
-    """Give for each row the labels of the filters that do not keep it, in the filters' order.
+    """Return for each row the labels of the filters that do not keep it, in the filters' order.
 
-    Every filter is asked, whatever the others say. What a filter cannot tell (null) it does not
-    keep. A row's reasons depend on that row alone as long as the expressions do: one that looks at
-    other rows (`over`, `shift`) sees whichever rows happen to stream by together.
+    Every filter is applied to every row. A filter that returns null does not keep the row. A row's
+    reasons depend on that row alone as long as the expressions do: an expression that reads other
+    rows (`over`, `shift`) sees those that happen to be in the same block.
 
     Raises:
         MistakeError: A filter cannot be evaluated on these rows.
@@ -105,15 +105,15 @@ def filter_rows(step: Filtering, rows: pl.DataFrame) -> list[list[str]]:
     reasons: list[list[str]] = [[] for _ in range(rows.height)]
     if not rows.height or not step.keeps:
         return reasons
-    for label, kept in zip((label for label, _ in step.keeps), _ask(step, rows), strict=True):
-        # Plain Python: on the few rows that stream by, each call into polars costs more.
+    for label, kept in zip((label for label, _ in step.keeps), _evaluate(step, rows), strict=True):
+        # Plain Python: for the few rows of a block, each call into polars would cost more.
         for row, keep in enumerate(kept.to_list()):
             if not keep:
                 reasons[row].append(label)
     return reasons
 
 
-def _ask(step: Filtering, rows: pl.DataFrame) -> list[pl.Series]:
+def _evaluate(step: Filtering, rows: pl.DataFrame) -> list[pl.Series]:
     try:
         return evaluate([keep for _, keep in step.keeps], rows)
     except FAULTS as error:
@@ -127,25 +127,25 @@ def _ask(step: Filtering, rows: pl.DataFrame) -> list[pl.Series]:
         raise MistakeError(f"the filters failed: {first_paragraph(error)}") from error
 
 
-def makes(step: spec.Filter) -> Made:  # noqa: ARG001 - no filter makes a column
+def makes(step: spec.Filter) -> Made:  # noqa: ARG001 - a filter makes no column
     """Name no column."""
     return Made()
 
 
 def needs(step: spec.Filter, project: Project) -> Iterator[frozenset[str]]:
-    """Name the columns that each filter looks at."""
+    """Name the columns that each filter reads."""
     for use in step.filter:
         bound = called(use.name, project.filter(use.name).value, use.arguments)
         yield requires([bound.expression])
 
 
 def describe(step: spec.Filter, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
-    """Say which filters rows had to pass."""
-    return f"rows were kept that pass {joined(list(map(filter_named, step.filter)))}."
+    """Describe the filters."""
+    return f"rows were kept if they pass {joined(list(map(filter_named, step.filter)))}."
 
 
 def chapter(step: spec.Filter, row_step: RowStep) -> Chapter:  # noqa: ARG001 - the row's step has it
-    """Tell what each filter looked at."""
+    """Tell the figures that each filter read."""
     dropped = {
         label: figure
         for label, figure in row_step.figures.items()

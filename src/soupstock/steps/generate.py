@@ -37,7 +37,7 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Generation(RowWise):
-    """A generate step, bound: whom to ask, with what, for which column."""
+    """A generate step, bound."""
 
     is_stateless: ClassVar[bool] = True
     column: str
@@ -45,14 +45,15 @@ class Generation(RowWise):
     prompt: Prompt
     n: int = 1
     retries: int = 2
-    """How often an unusable answer is asked for again, with another seed."""
+    """How often to ask again, with another seed, after an unusable answer. Default: 2."""
     schema: type[BaseModel] | None = None
     reasoning: str | None = None
-    """The column for what was thought before the answer."""
+    """The column for the model's reasoning before the answer."""
     tokens: str | None = None
-    """The column for how many tokens the answer took."""
+    """The column for the number of tokens of the answer."""
     framing: Framing | None = None
-    """The chat template past which a user's turn is written; None where messages are answered."""
+    """The chat template after whose opening the model writes a user's turn; None to ask with
+    messages."""
 
     @property
     def label(self) -> str:
@@ -75,7 +76,9 @@ def bind(step: spec.Generate, columns: Columns, at: At, context: Context) -> Ste
     prompt = context.project.prompt(step.prompt, at("prompt"))
     check_variables(prompt, columns, at("prompt"))
     if step.pre_query and step.output_schema:
-        raise MistakeError("what a user would say (`pre_query`) has no schema", at("schema"))
+        raise MistakeError(
+            "`pre_query` and `schema` cannot be combined: a user's turn has no schema", at("schema")
+        )
     parts = [("prompt", prompt.record)]
     schema, json_schema, dtype = None, None, pl.String()
     if step.output_schema:
@@ -110,7 +113,7 @@ def bind(step: spec.Generate, columns: Columns, at: At, context: Context) -> Ste
 
 
 def _adds(step: spec.Generate, dtype: pl.DataType, columns: Columns, at: At) -> Columns:
-    """Return the columns that a step makes: lists, where it asks for several answers."""
+    """Return the columns that a step makes: lists if it asks for several answers."""
     adds: Columns = {step.generate: dtype}
     for key, kind in (("reasoning", pl.String()), ("tokens", pl.Int64())):
         if (name := getattr(step, key)) is not None:
@@ -126,7 +129,7 @@ def _fields(step: spec.Generate, dtype: pl.DataType) -> list[str]:
 
 
 async def generate(step: Generation, row: Row, ask: Ask) -> Row:
-    """Add the column: a text, a list of `n`, or typed fields. Without an answer, drop the row."""
+    """Add the column: a text, a list of `n`, or typed fields. Drop a row without an answer."""
     try:
         messages = step.prompt.messages(row)
         samples = await _samples(step, row["id"], messages, ask)
@@ -145,7 +148,7 @@ async def generate(step: Generation, row: Row, ask: Ask) -> Row:
 async def _samples(
     step: Generation, row_id: str, messages: list[dict[str, str]], ask: Ask
 ) -> list[Sample] | Failure:
-    """Ask for all samples at once, and again for those that cannot be used."""
+    """Ask for all samples at once, and again for those whose answers are unusable."""
     purpose = f"{row_id}/{step.column}"
     values: dict[int, Sample] = {}
     failure = Failure("Unreadable", "no answer")
@@ -176,7 +179,7 @@ def _call(
 
 
 def _read(step: Generation, reply: Reply) -> Sample | Failure:
-    """Turn a reply into the column's value, or say why it cannot be used."""
+    """Turn a reply into the column's value, or return why it is unusable."""
     if not isinstance(reply, Answer):
         return reply
     text = reply.text.strip()
@@ -198,25 +201,25 @@ def _read(step: Generation, reply: Reply) -> Sample | Failure:
 
 
 def makes(step: spec.Generate) -> Made:
-    """Name the column, and those for thoughts and tokens."""
+    """Name the column, and those for reasoning and tokens."""
     return Made(
         (step.generate,), tuple(filter(None, (step.reasoning, step.tokens))), is_written=True
     )
 
 
 def describe(step: spec.Generate, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
-    """Say who wrote what, asked by which prompt."""
+    """Describe which model wrote what, with which prompt."""
     prompt, made = code(step.prompt, LONGEST), code(step.generate)
     answers = f", {step.n:,} answers for each row" if step.n > 1 else ""
-    shape = f", shaped by the schema {code(step.output_schema)}" if step.output_schema else ""
+    shape = f", in the form of the schema {code(step.output_schema)}" if step.output_schema else ""
     return (
-        f"{model_named(step.model, manifest)} wrote {made}, asked by the prompt {prompt}"
+        f"{model_named(step.model, manifest)} wrote {made} with the prompt {prompt}"
         f"{answers}{shape}{settings(step)}."
     )
 
 
 def chapter(step: spec.Generate, row_step: RowStep) -> Chapter:
-    """Tell what was asked, and what was answered."""
+    """Tell what the model was asked, and what it answered."""
     rounds = list(map(partial(_completed, step), row_step.asked(step.prompt)))
     values = row_step.cells(makes(step).every)
     return Chapter(
@@ -227,7 +230,7 @@ def chapter(step: spec.Generate, row_step: RowStep) -> Chapter:
 
 
 def _completed(step: spec.Generate, asked: Round) -> Round:
-    """Show the text that was completed, where a user's turn was written past the chat template."""
+    """Show the text that the model completed, if it wrote a user's turn."""
     if step.pre_query is None:
         return asked
     system = [{"role": "system", "content": asked.messages[-1]["content"]}]

@@ -1,6 +1,6 @@
-"""Score rows against a rubric: with one model, with several, or by rules alone.
+"""Score rows by a rubric: with one model, with a jury of several, or by rules alone.
 
-The judge's failure is null, never 0.
+A judge that fails gives null, never 0.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,15 +37,16 @@ _NO_VERDICT = Failure("Unreadable", "no verdict")
 
 
 MOST_LOGPROBS = 20
-"""How many alternatives to a token servers tell at most."""
+"""How many alternatives to a token servers return at most."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A judge: its role, and how it is asked."""
+    """A judge of the step."""
 
     role: str
     form: Form
+    """How it is asked."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,12 @@ class Judging(RowWise):
     is_stateless: ClassVar[bool] = True
     column: str
     members: tuple[Member, ...]
-    """The judges; none where the rubric has rules alone."""
+    """The judges; none if the rubric has rules alone."""
     prompt: Prompt | None
-    """None where no model is asked."""
+    """None if the rubric has rules alone."""
     rubric: Rubric
     retries: int = 2
-    """How often an unreadable verdict is asked for again, with another seed."""
+    """How often to ask again, with another seed, after an unreadable verdict. Default: 2."""
     rules: tuple[BoundRule, ...] = ()
     aggregate: Aggregate = "mean"
 
@@ -71,11 +72,11 @@ class Judging(RowWise):
 
     @property
     def is_jury(self) -> bool:
-        """Whether several judges are asked."""
+        """Whether there are several judges."""
         return len(self.members) > 1
 
     def messages(self, row: Row) -> list[dict[str, str]]:
-        """Render what the judges are asked about a row; raises PromptError."""
+        """Render the messages that the judges are asked with; raises PromptError."""
         if self.prompt is None:
             raise ValueError("rules alone ask no model")
         return self.prompt.messages(exhibits(self.rubric, row))
@@ -142,7 +143,7 @@ def _prompt(rubric: Rubric, at: At, context: Context) -> Part[Prompt]:
 
 def _form(step: spec.Judge, rubric: Rubric, model: Model, context: Context) -> Form:
     levels = max(len(one.levels) for one in rubric.judged.values())
-    # A level is one token or two: with a blank before it, and without.
+    # Each level can be two tokens: with a space before it, and without.
     alternatives = min(MOST_LOGPROBS, 2 * levels) if step.logprobs else 0
     return verdict_form(step, model, verdict_schema(rubric), context, alternatives)
 
@@ -165,20 +166,20 @@ def _rules(
 
 
 def rule(step: Judging, rows: list[Row], values: pl.DataFrame) -> list[Row]:
-    """Apply the rules to a block of rows; `judge` finds what they say in the step's column.
+    """Apply the rules to a block of rows, and keep their verdicts in the column for `judge`.
 
-    Where nobody is asked the column is whole then.
+    If the rubric has rules alone, the column is complete then.
     """
     found = apply(step.rules, values)
     if step.members:
         return [row | {step.column: one} for row, one in zip(rows, found, strict=True)]
-    return [_ended(step, row, one, {}) for row, one in zip(rows, found, strict=True)]
+    return [_with_verdict(step, row, one, {}) for row, one in zip(rows, found, strict=True)]
 
 
 async def judge(step: Judging, row: Row, ask: Ask) -> Row:
     """Add the column: a score from 0 to 1, and each criterion's level, score and reason.
 
-    It is null where there is no verdict; why is among the row's failures.
+    Without a verdict it is null, and the row's failures say why.
     """
     ruled: Ruled = row.get(step.column) or {}
     if isinstance(ruled, Failure):
@@ -187,12 +188,12 @@ async def judge(step: Judging, row: Row, ask: Ask) -> Row:
         messages = step.messages(row)
     except PromptError as error:
         return failed(row | {step.column: None}, step.label, "PromptError", str(error))
-    return _ended(step, row, ruled, await _verdicts(step, row["id"], messages, ask))
+    return _with_verdict(step, row, ruled, await _verdicts(step, row["id"], messages, ask))
 
 
 @dataclass(slots=True)
-class _Asking:
-    """A judge who is asked until there is a verdict, or no hope of one."""
+class _Request:
+    """A judge that is asked until it gives a verdict or has no attempts left."""
 
     form: Form
     attempt: int = 0
@@ -201,8 +202,8 @@ class _Asking:
     def call(self, messages: Sequence[Mapping[str, str]], purpose: str) -> Call:
         return self.form.call(messages, purpose, attempt=self.attempt)
 
-    def take(self, step: Judging, reply: Reply) -> bool:
-        """Read a reply; whether to ask again."""
+    def read(self, step: Judging, reply: Reply) -> bool:
+        """Read a reply; return whether to ask again."""
         self.reply = taken(reply, lambda one: read_verdict(step.rubric, one.text, one.numbers))
         if isinstance(self.reply, Verdict) or self.reply.cause != "Unreadable":
             return False
@@ -213,19 +214,21 @@ class _Asking:
 async def _verdicts(
     step: Judging, row_id: str, messages: Sequence[Mapping[str, str]], ask: Ask
 ) -> dict[str, Verdict | Failure]:
-    """Ask all judges at once, and again those whose verdict cannot be read."""
+    """Ask all judges at once, and again those whose verdict is unreadable."""
     purpose = f"{row_id}/{step.column}"
-    waiting = asked = [_Asking(member.form) for member in step.members]
+    waiting = asked = [_Request(member.form) for member in step.members]
     while waiting:
         replies = await ask([one.call(messages, purpose) for one in waiting])
         waiting = [
-            one for one, reply in zip(waiting, replies, strict=True) if one.take(step, reply)
+            one for one, reply in zip(waiting, replies, strict=True) if one.read(step, reply)
         ]
     return {member.role: one.reply for member, one in zip(step.members, asked, strict=True)}
 
 
-def _ended(step: Judging, row: Row, ruled: Ruled, found: Mapping[str, Verdict | Failure]) -> Row:
-    """Put rules and judges together into the column, and keep why a verdict is missing."""
+def _with_verdict(
+    step: Judging, row: Row, ruled: Ruled, found: Mapping[str, Verdict | Failure]
+) -> Row:
+    """Combine rules and judges in the column, and record why a verdict is missing."""
     if isinstance(ruled, Failure):
         return failed(row | {step.column: None}, step.label, *ruled)
     for role, reply in found.items():
@@ -233,18 +236,18 @@ def _ended(step: Judging, row: Row, ruled: Ruled, found: Mapping[str, Verdict | 
             who = f"{role}: " if step.is_jury else ""
             row = failed(row, step.label, reply.cause, f"{who}{reply.message}")
     members = {r: one if isinstance(one, Verdict) else None for r, one in found.items()}
-    verdict = _together(step, members)
+    verdict = _combined(step, members)
     if verdict is None:
         return row | {step.column: None}
-    cell = written(weighted(step.rubric, {**verdict.criteria, **ruled}) if ruled else verdict)
+    cell = verdict_cell(weighted(step.rubric, {**verdict.criteria, **ruled}) if ruled else verdict)
     if step.is_jury:
-        own = {role: one and written(one) for role, one in members.items()}
+        own = {role: one and verdict_cell(one) for role, one in members.items()}
         cell |= {"disagreement": disagreement(members), "members": own}
     return row | {step.column: cell}
 
 
-def _together(step: Judging, members: Mapping[str, Verdict | None]) -> Verdict | None:
-    """Return what the judges say together; nothing at all where rules alone judge."""
+def _combined(step: Judging, members: Mapping[str, Verdict | None]) -> Verdict | None:
+    """Combine the judges' verdicts; an empty verdict if the rubric has rules alone."""
     if not members:
         return Verdict(0.0, {})
     if step.is_jury:
@@ -253,8 +256,8 @@ def _together(step: Judging, members: Mapping[str, Verdict | None]) -> Verdict |
     return verdict
 
 
-def written(verdict: Verdict) -> dict[str, Any]:
-    """Write a verdict as its column holds it."""
+def verdict_cell(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict as its column holds it."""
     criteria = {
         name: {
             "level": one.level,
@@ -273,22 +276,22 @@ def makes(step: spec.Judge) -> Made:
 
 
 def describe(step: spec.Judge, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
-    """Say who judged, and by which rubric."""
+    """Describe the judges and the rubric."""
     rubric, made = code(step.rubric, LONGEST), code(step.judge)
     if not step.roles:
         return f"each row was scored by the rules of the rubric {rubric}: {made}."
     who = models_named(step.roles, manifest)
     if step.compare is not None:
         return (
-            f"{who} compared the answers in {code(step.compare, LONGEST)} two at a time, each"
-            f" shown first once, by the rubric {rubric}: {made}{settings(step)}."
+            f"{who} compared the answers in {code(step.compare, LONGEST)} two at a time, in"
+            f" both orders, by the rubric {rubric}: {made}{settings(step)}."
         )
-    jury = f", put together by {step.aggregate}" if len(step.roles) > 1 else ""
+    jury = f", combined by {step.aggregate}" if len(step.roles) > 1 else ""
     return f"{who} scored each row by the rubric {rubric}{jury}: {made}{settings(step)}."
 
 
 def chapter(step: spec.Judge, row_step: RowStep) -> Chapter:
-    """Tell what the judges were asked, and what they found."""
+    """Tell what the judges were asked, and their verdicts."""
     verdict = row_step.row[step.judge]
     rubric = row_step.recorded.rubric(step.rubric)
     found = Chapter(rounds=list(_rounds(step, rubric, row_step)), value=verdict)
@@ -306,7 +309,7 @@ def chapter(step: spec.Judge, row_step: RowStep) -> Chapter:
 
 
 def _rounds(step: spec.Judge, rubric: Rubric | None, row_step: RowStep) -> Iterator[Round]:
-    """Tell what was asked; of a comparison the first question."""
+    """Yield what the judges were asked; for a comparison, the first question."""
     if rubric is None or not rubric.judged:
         return
     if step.compare is None:
@@ -320,7 +323,7 @@ def _rounds(step: spec.Judge, rubric: Rubric | None, row_step: RowStep) -> Itera
 
 
 def _findings(rubric: Rubric | None, verdict: Mapping[str, Any]) -> list[Finding]:
-    """Return what was found for each criterion, with the words of its level."""
+    """Return each criterion's verdict, with the words of its level."""
     findings = []
     for criterion, found in verdict["criteria"].items():
         asked = rubric.judged.get(criterion) if rubric else None

@@ -1,4 +1,4 @@
-"""Write a column anew with placeholders for personal data and secrets."""
+"""Copy a column of texts with placeholders for personal data and secrets."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,13 +33,15 @@ from soupstock.text.masking import mask
 
 @dataclass(frozen=True)
 class Masking(RowWise):
-    """A mask step: the column that is read, and the one that is made."""
+    """A mask step, bound."""
 
     is_stateless: ClassVar[bool] = True
     column: str
+    """The column that is read."""
     into: str
+    """The new column."""
     dtype: pl.DataType
-    """The type of what is read, and made."""
+    """The type of both columns."""
     kinds: tuple[Kind, ...] = KINDS
 
     def identity(self) -> Iterable[bytes]:
@@ -47,7 +49,7 @@ class Masking(RowWise):
         return ()
 
     def stage(self, step: Step, account: Account) -> Stage:
-        """Mask the rows, and count by kind what was masked."""
+        """Mask the rows, and count the identifiers by kind."""
         return Stage(
             step.title, check=lambda rows: mask_rows(self, rows, step.columns, account.counts)
         )
@@ -57,7 +59,7 @@ class Masking(RowWise):
         return Pruned(mask_frame(self, rows, account.counts))
 
     def figures(self, counts: Mapping[str, int]) -> Mapping[str, Any]:
-        """Say how many identifiers were masked, by kind."""
+        """Return how many identifiers were masked, by kind."""
         return {"masked": dict(sorted(counts.items()))}
 
 
@@ -75,13 +77,13 @@ def bind(step: spec.Mask, columns: Columns, at: At, context: Context) -> Step:  
         adds={bound.into: bound.dtype},
         columns=typed([column_of(step.mask)], columns),
         texts=(step.into,),
-        # What was masked is published as the column that was made of it.
+        # The dataset has the masked column in place of the original.
         withholds=(step.mask.partition("::")[0],),
     )
 
 
 def mask_frame(step: Masking, rows: pl.DataFrame, counts: Counter[str]) -> pl.Series:
-    """Make the column, and count by kind what was masked."""
+    """Return the new column, and count the identifiers by kind."""
     path, _, role = step.column.partition("::")
     found = mask(rows.select(column(path).alias("")).to_series(), step.kinds, role)
     counts.update(found.counts)
@@ -91,7 +93,7 @@ def mask_frame(step: Masking, rows: pl.DataFrame, counts: Counter[str]) -> pl.Se
 def mask_rows(
     step: Masking, rows: Sequence[Row], columns: Columns, counts: Counter[str]
 ) -> list[Row]:
-    """Add the column to rows; `columns` are those that the step reads, with their types."""
+    """Add the column to rows; `columns` are the ones that the step reads, with their types."""
     made = mask_frame(step, frame(rows, columns), counts).to_list()
     return [row | {step.into: value} for row, value in zip(rows, made, strict=True)]
 
@@ -107,9 +109,9 @@ def needs(step: spec.Mask, project: Project) -> Iterator[frozenset[str]]:  # noq
 
 
 def describe(step: spec.Mask, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
-    """Say what was masked."""
+    """Describe what was masked."""
     counts = [f"{count:,} {kind}" for kind, count in record.masked.items()]
-    found = ", ".join(counts) if counts else "none was found"
+    found = ", ".join(counts) if counts else "none were found"
     return (
         f"{code(step.into)} is {code(step.mask, LONGEST)} with placeholders for"
         f" {joined(list(map(code, step.kinds)))} ({found})."
@@ -117,7 +119,7 @@ def describe(step: spec.Mask, record: StepRecord, manifest: Manifest) -> str:  #
 
 
 def chapter(step: spec.Mask, row_step: RowStep) -> Chapter:
-    """Tell what became of the text."""
+    """Tell the masked text."""
     values = row_step.cells([step.into])
     return Chapter(value=values, passages=values)
 

@@ -23,15 +23,16 @@ from soupstock.text.markdown import Markdown, code, joined
 
 @dataclass(frozen=True)
 class Publication(RowWise):
-    """A publish step, bound: the rows' schema, or the columns that are published without one."""
+    """A publish step, bound."""
 
     is_stateless: ClassVar[bool] = True
     repository: str
     columns: Columns
-    """The published columns and their types."""
+    """The columns of the dataset, with their types."""
     schema: type[BaseModel] | None = None
+    """What shapes the rows; None writes the columns as they are."""
     configs: tuple[Shape, ...] = ()
-    """The ways in which rows are published, where they are several."""
+    """The dataset's configs, if there are several."""
     splits: Splits = field(default_factory=Splits)
 
     @property
@@ -41,7 +42,7 @@ class Publication(RowWise):
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
-        """The ways in which rows are published: one or several."""
+        """The dataset's configs: one or several."""
         return self.configs or (Shape(CONFIG, self.columns, self.schema),)
 
     def identity(self) -> Iterable[bytes]:
@@ -49,7 +50,7 @@ class Publication(RowWise):
         return ()
 
     def stage(self, step: Step, account: Account) -> Stage:  # noqa: ARG002 - it counts nothing
-        """Drop the rows that break every schema."""
+        """Drop the rows that fit no schema."""
         return Stage(step.title, check=lambda rows: check(self, rows))
 
 
@@ -60,11 +61,11 @@ def bind(step: spec.Publish, columns: Columns, at: At, context: Context) -> Step
     withheld = {name for one in context.before for name in one.withholds}
     published = {name: kind for name, kind in columns.items() if name not in withheld}
     if step.configs and step.output_schema:
-        raise MistakeError("with configs, each has its own schema", at("schema"))
+        raise MistakeError("with `configs`, give each config its own schema", at("schema"))
     if step.stratify is not None:
         type_at(step.stratify, columns, at("stratify"))
         if not step.splits:
-            raise MistakeError("to stratify takes splits", at("stratify"))
+            raise MistakeError("`stratify` needs `splits`", at("stratify"))
     shapes, parts = _shapes(step, published, at, context)
     bound = Publication(
         step.publish,
@@ -79,7 +80,7 @@ def bind(step: spec.Publish, columns: Columns, at: At, context: Context) -> Step
 def _shapes(
     step: spec.Publish, published: Columns, at: At, context: Context
 ) -> tuple[tuple[Shape, ...], tuple[tuple[str, PartRecord], ...]]:
-    """Return the ways in which rows are published, and the files of their schemas."""
+    """Return the dataset's configs, and the files of their schemas."""
     configs = step.configs or {CONFIG: spec.Config(output_schema=step.output_schema)}
     parts: dict[str, PartRecord] = {}
     shapes = []
@@ -96,7 +97,7 @@ def _shapes(
 
 
 def check(step: Publication, rows: list[Row]) -> list[Row]:
-    """Drop the rows that break every schema; what is wrong with each is among its failures."""
+    """Drop the rows that fit no schema; their failures say why."""
     schemas = [shape for shape in step.shapes if shape.schema]
     return [_checked(step, schemas, row) for row in rows] if schemas else rows
 
@@ -123,21 +124,21 @@ def makes(step: spec.Publish) -> Made:  # noqa: ARG001 - it writes files
 
 
 def describe(step: spec.Publish, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
-    """Say how rows were shaped."""
+    """Describe how rows were shaped."""
     if step.configs:
         shaped = {name: c.output_schema for name, c in step.configs.items() if c.output_schema}
         named = joined([Markdown(f"{code(n)} by the schema {code(s)}") for n, s in shaped.items()])
         if not named:
             return "all columns were written as they are."
-        return f"rows were shaped as {named}; those that no schema takes were dropped."
+        return f"rows were shaped as {named}. Rows that fit no schema were dropped."
     if step.output_schema is None:
         return "all columns were written as they are."
     schema = code(step.output_schema, LONGEST)
-    return f"rows were shaped by the schema {schema}; those that break it were dropped."
+    return f"rows were shaped by the schema {schema}. Rows that do not fit it were dropped."
 
 
 def chapter(step: spec.Publish, row_step: RowStep) -> Chapter:  # noqa: ARG001 - it adds nothing to a row
-    """Tell nothing: what was published is the row."""
+    """Return an empty chapter."""
     return Chapter()
 
 

@@ -1,4 +1,4 @@
-"""Choose the rows that people read, and take in what they said. Sends and fetches nothing."""
+"""Sample the rows that people review, and apply their answers. Sends and fetches nothing."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Review(SetWise):
     reviewing: Reviewing
 
     def identity(self) -> Iterable[bytes]:
-        """Yield the hash of what people said."""
+        """Yield the hash of the answers."""
         yield self.reviewing.answers.content.encode()
 
     def whole(
@@ -40,7 +40,7 @@ class Review(SetWise):
         account: Account,
         embedder: Embedder | None,  # noqa: ARG002 - it compares nothing
     ) -> Whole:
-        """Draw the sample, and apply what people said."""
+        """Draw the sample, and apply the answers."""
         found = review(self.reviewing, table, folder)
         account.review = found.record
         account.notes.extend(found.record.sentences())
@@ -55,7 +55,7 @@ def bind(step: spec.Review, columns: Columns, at: At, context: Context) -> Step:
     judges = [one for one in before if isinstance(one, spec.Judge)]
     judge = judges[-1].judge if judges else None
     if step.strategy == "uncertain" and judge is None:
-        problem = "uncertain about what? No step before this one judges"
+        problem = "`strategy: uncertain` needs a judge step before it"
         raise MistakeError(problem, at("strategy"))
     chosen = step.rubric or (judges[-1].rubric if judges else None)
     found = context.project.rubric(chosen, at("rubric")) if chosen else None
@@ -96,10 +96,14 @@ def _adds(corrected: str | None, columns: Columns, at: At) -> Columns:
 
 def _check(step: spec.Review, before: Sequence[spec.Step], columns: Columns, at: At) -> None:
     if any(isinstance(one, spec.Review) for one in before):
-        raise MistakeError("a pipeline has one review: put what is asked into it", at("review"))
+        raise MistakeError(
+            "a pipeline can have only one review: put all questions into it", at("review")
+        )
     check_new(COLUMN, columns, at("review"))
     if KEEP in step.vetoes:
-        raise MistakeError(f"{quoted(KEEP)} is what people say of good rows", at("vetoes"))
+        raise MistakeError(
+            f"{quoted(KEEP)} cannot be a veto: it is the answer for good rows", at("vetoes")
+        )
     if isinstance(step.strategy, spec.Stratified):
         path = step.strategy.stratified
         if step.strategy.by == "length":
@@ -116,42 +120,46 @@ def _check_kinds(path: str, dtype: pl.DataType, place: Place | None) -> None:
 
 
 def _shown(step: spec.Review, rubric: Rubric | None, columns: Columns, at: At) -> tuple[str, ...]:
-    """Find what people read."""
+    """Find the columns that people read; raises MistakeError."""
     shown = step.columns or (rubric.shown if rubric else ())
     if not shown:
-        raise MistakeError("people are shown what? Name `columns`, or a `rubric`", at("review"))
+        raise MistakeError(
+            "no columns are shown to people: name `columns` or a `rubric`", at("review")
+        )
     named = "columns" if step.columns else "rubric"
     for path in shown:
         type_at(path, columns, at(named))
     if step.column is not None and step.column not in shown:
-        raise MistakeError(f"{quoted(step.column)} is not among what people read", at("column"))
+        raise MistakeError(
+            f"{quoted(step.column)} is not among the columns that people read", at("column")
+        )
     return shown
 
 
 def _corrected(step: spec.Review, subject: str, columns: Columns, at: At) -> str | None:
-    """Find the column that can be corrected: a text that is no field of another."""
+    """Find the column that people can correct; raises MistakeError."""
     is_text = subject in columns and columns[subject] == pl.String()
     if step.column is not None and not is_text:
         raise MistakeError(f"{quoted(subject)} is no column of texts", at("column"))
     return subject if is_text and "correction" in step.questions else None
 
 
-def makes(step: spec.Review) -> Made:  # noqa: ARG001 - it is the same for all
-    """Name the column of what people said; corrections keep the old texts in others."""
+def makes(step: spec.Review) -> Made:  # noqa: ARG001 - all review steps make the same
+    """Name the column of the answers. Corrections keep the old texts in another column."""
     return Made(beside=(COLUMN,))
 
 
 def describe(step: spec.Review, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
-    """Say which rows people read, and what came of it."""
+    """Describe how rows were sampled, and what people answered."""
     found = manifest.review
     if found is None or not found.answered:
-        return "nobody has read the rows yet."
+        return "no person has reviewed rows yet."
     how = {
         "random": "drawn at random",
-        "uncertain": "drawn the likelier the less sure the judge was",
-    }.get(str(step.strategy), "drawn from each kind alike")
+        "uncertain": "drawn more often where the judge was less sure",
+    }.get(str(step.strategy), "drawn in equal numbers from each kind")
     people = "one person" if found.annotators == 1 else f"{found.annotators:,} people"
-    parts = [f"{people} answered for {found.answered:,} of {found.sampled:,} rows, {how}"]
+    parts = [f"{people} reviewed {found.answered:,} of {found.sampled:,} rows, {how}"]
     if found.vetoed:
         vetoes = [
             Markdown(f"{count:,} as {code(veto, 40)}") for veto, count in found.vetoed.items()
@@ -162,22 +170,22 @@ def describe(step: spec.Review, record: StepRecord, manifest: Manifest) -> str: 
     return f"{'; '.join(parts)}."
 
 
-def chapter(step: spec.Review, row_step: RowStep) -> Chapter:  # noqa: ARG001 - the row says it
-    """Tell what people said of the row, and what they made of its text."""
-    said = row_step.row[COLUMN] or {}
-    passages = {COLUMN: {what: said.get(what) for what in ("verdict", "comment")}}
-    return Chapter(value=dict(_said(row_step.row)), passages=passages)
+def chapter(step: spec.Review, row_step: RowStep) -> Chapter:  # noqa: ARG001 - the row has it
+    """Tell what people answered, and the text before their correction."""
+    answer = row_step.row[COLUMN] or {}
+    passages = {COLUMN: {what: answer.get(what) for what in ("verdict", "comment")}}
+    return Chapter(value=dict(_answers(row_step.row)), passages=passages)
 
 
-def _said(row: Row) -> Iterator[tuple[str, Any]]:
-    said = row[COLUMN]
-    if said is None:
+def _answers(row: Row) -> Iterator[tuple[str, Any]]:
+    answer = row[COLUMN]
+    if answer is None:
         yield "sampled", "no"
         return
-    yield "sampled", "no" if said["chance"] is None else f"yes (chance {said['chance']:.3g})"
-    people = said["people"]
+    yield "sampled", "no" if answer["chance"] is None else f"yes (chance {answer['chance']:.3g})"
+    people = answer["people"]
     yield "answered", f"by {people}" if people else "not yet"
-    yield from ((what, said[what]) for what in ("verdict", "comment") if said[what])
+    yield from ((what, answer[what]) for what in ("verdict", "comment") if answer[what])
     for name in row:
         if (before := row.get(original(name))) is not None:
             yield f"{name} before", before

@@ -1,4 +1,4 @@
-"""Choose rows by how good they are and how they differ: exactly so many, where there are."""
+"""Select a number of rows by their quality, their diversity, or both."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -34,42 +34,48 @@ from soupstock.text.measures import read_scores, read_texts
 Flags = npt.NDArray[np.bool_]
 
 ENOUGH, ALIKE = "select: enough", "select: alike"
-"""Why a row is dropped: others came before it, or it is like one that is selected."""
+"""Why a row is dropped: enough others are better, or a selected row is too similar."""
 
 
 @dataclass(frozen=True)
 class Selection(SetWise):
-    """A select step: how many rows, and which."""
+    """A select step, bound."""
 
     rows: int | None = None
-    """How many rows to keep; all of them, or their `share`, where it is None."""
+    """How many rows to keep; None keeps a `share` of them."""
     share: float = 1.0
     by: str | None = None
+    """The column of the rows' quality."""
     method: Literal["best", "deita", "k_center"] = "best"
     column: str | None = None
+    """The column of texts to compare."""
     threshold: float = 0.9
+    """The cosine from which two texts are too similar, for `deita`."""
     per: str | None = None
+    """The column whose values are groups of rows."""
     clusters: int | None = None
+    """How many clusters of similar texts are groups of rows."""
     at_most: int | None = None
+    """How many rows of a group are kept at most."""
     embedder: StaticModel | EmbeddingForm | None = None
 
     @property
     def reads(self) -> list[str]:
-        """The columns that are looked at."""
+        """The columns that the step reads."""
         return [path for path in (self.by, self.column, self.per) if path]
 
     @property
     def compares(self) -> bool:
-        """Whether texts are compared."""
+        """Whether the step compares texts."""
         return self.method != "best" or self.clusters is not None
 
     def identity(self) -> Iterable[bytes]:
-        """Yield what embeds the texts."""
+        """Yield the embedder."""
         if self.embedder is not None:
             yield self.embedder.identity()
 
     def to_embed(self) -> ToEmbed | None:
-        """Say that a model server embeds the column's texts, if one does."""
+        """Return the texts to embed, if a model server does it."""
         if self.column is None or not isinstance(self.embedder, EmbeddingForm):
             return None
         return ToEmbed(self.embedder, self.column)
@@ -86,14 +92,14 @@ class Selection(SetWise):
 
 
 def bind(step: spec.Select, columns: Columns, at: At, context: Context) -> Step:
-    """Check a step's columns, and that its keys go together; raises MistakeError."""
+    """Check a step's columns, and that its keys can be combined; raises MistakeError."""
     _check_select(step, at)
     if step.by is not None:
         check_quality(step.by, columns, at("by"))
     if step.column is not None:
         check_texts(step.column, columns, at("column"))
     if step.per is not None and not _is_groupable(type_at(step.per, columns, at("per"))):
-        raise MistakeError("rows are grouped by texts, whole numbers, true or false", at("per"))
+        raise MistakeError("`per` takes a column of texts, whole numbers or booleans", at("per"))
     has_rows = isinstance(step.select, int)
     bound = Selection(
         rows=int(step.select) if has_rows else None,
@@ -109,7 +115,7 @@ def bind(step: spec.Select, columns: Columns, at: At, context: Context) -> Step:
     )
     target = context.pipeline.target
     if target is not None and bound.rows is not None and bound.rows < target:
-        problem = f"select keeps {bound.rows:,} rows, and the target is {target:,}"
+        problem = f"select keeps {bound.rows:,} rows, fewer than the target of {target:,}"
         raise MistakeError(problem, at("select"))
     return Step(
         step,
@@ -130,14 +136,17 @@ def _check_select(step: spec.Select, at: At) -> None:
         raise MistakeError(f"{what} compares texts: name their `column`", at("select"))
     if not compares and (step.column or step.embedder):
         raise MistakeError(
-            "texts are compared for `method: deita` or `k_center`, or for `clusters`", at("column")
+            "`column` and `embedder` are for `method: deita`, `method: k_center` and `clusters`",
+            at("column"),
         )
     if step.per is not None and step.clusters is not None:
         raise MistakeError("rows are grouped by `per` or by `clusters`, not by both", at("per"))
     if step.at_most is not None and not grouped:
-        raise MistakeError("at most so many of what? Name a column with `per:`", at("at_most"))
+        raise MistakeError(
+            "`at_most` needs groups: name a column with `per`, or set `clusters`", at("at_most")
+        )
     if step.select == "all" and step.at_most is None and step.method != "deita":
-        raise MistakeError("`all` rows are selected only with `at_most` or deita", at("select"))
+        raise MistakeError("`select: all` needs `at_most` or `method: deita`", at("select"))
 
 
 def _is_groupable(dtype: pl.DataType) -> bool:
@@ -145,31 +154,31 @@ def _is_groupable(dtype: pl.DataType) -> bool:
 
 
 class Selected(NamedTuple):
-    """For each row the reason why it is dropped, null where it is selected."""
+    """For each row why it is dropped; null if it is selected."""
 
     reason: pl.Series
     twin: pl.Series
-    """The index of the selected row that it is like (UInt32), where that is the reason."""
+    """The index of the selected row that is too similar (UInt32), if that is the reason."""
     similarity: pl.Series
     notes: list[str]
-    """What a person should know: that there were fewer rows than asked for."""
+    """What the user should know: that fewer rows are selected than wanted."""
 
 
 def select(step: Selection, rows: pl.DataFrame, embedder: Embedder | None = None) -> Selected:
     """Select rows of a frame with the columns `id` and those that the step reads.
 
-    Rows are taken by quality, the best first; null and NaN are worst, and equal ones go by their
-    id, which is a hash of what they hold. So neither the rows' order nor threads make a
-    difference. Every method goes through that order:
+    Rows are ordered by quality, the best first. Null and NaN come last, and ties are ordered by
+    id, which is a hash of the row's content. So neither the order of the rows nor threads make a
+    difference. Every method goes through the rows in this order:
 
-    - `best` takes the first ones.
-    - `deita` takes the next one that is not like one taken before: a cosine of at least
-      `threshold` (Liu et al. 2023, arXiv:2312.15685, which compares with the selected ones too).
-    - `k_center` takes the first, and then always the one that is farthest from those taken
+    - `best` selects the first rows.
+    - `deita` selects each row that is not too similar to one selected before: with a cosine below
+      `threshold` (Liu et al. 2023, arXiv:2312.15685, which compares with the selected rows, too).
+    - `k_center` selects the first row, and then always the one farthest from those selected
       (Gonzalez 1985; Sener and Savarese 2018, arXiv:1708.00489).
 
-    With `per` or `clusters` each group gets the same number, as far as it has rows; what one
-    lacks the others get. Texts are compared by `embedder`, and without it by their words.
+    With `per` or `clusters` each group gets the same number of rows; what one group lacks goes to
+    the others. Texts are compared by `embedder`, and without one by their words.
     """
     vectors = _vectors(step, rows, embedder)
     order = _order(step, rows)
@@ -181,7 +190,7 @@ def select(step: Selection, rows: pl.DataFrame, embedder: Embedder | None = None
         wanted = int(np.ceil(round(step.share * rows.height, 6)))
     caps = sizes if step.at_most is None else np.minimum(sizes, step.at_most)
     found = _chosen(step, groups, caps, wanted, near)
-    return _said(step, rows, order, found, wanted)
+    return _by_index(step, rows, order, found, wanted)
 
 
 def _vectors(step: Selection, rows: pl.DataFrame, embedder: Embedder | None) -> Vectors | None:
@@ -193,7 +202,7 @@ def _vectors(step: Selection, rows: pl.DataFrame, embedder: Embedder | None) -> 
 
 def _order(step: Selection, rows: pl.DataFrame) -> Counts:
     """Return the rows' indices, the best first."""
-    # Row numbers, which stand for ids where there are none, go by their size.
+    # Row numbers, which replace ids in a file without them, are ordered as numbers.
     ids = rows["id"]
     names = (ids.str.len_chars().cast(pl.String).str.zfill(3) + ids).rank("ordinal").to_numpy()
     score = pl.Series([0.0]).new_from_index(0, rows.height)
@@ -202,14 +211,14 @@ def _order(step: Selection, rows: pl.DataFrame) -> Counts:
     texts = pl.Series([True]).new_from_index(0, rows.height)
     if step.column is not None:
         texts = read_texts(rows, step.column).is_not_null()
-    there = (score.is_not_null() & texts).to_numpy()
+    complete = (score.is_not_null() & texts).to_numpy()
     return np.lexsort(
-        (names, -score.fill_null(0.0).to_numpy(), ~score.is_not_null().to_numpy(), ~there)
+        (names, -score.fill_null(0.0).to_numpy(), ~score.is_not_null().to_numpy(), ~complete)
     )
 
 
 def _groups(step: Selection, rows: pl.DataFrame, order: Counts, near: Vectors | None) -> Counts:
-    """Number the groups in the order of their best rows: for each row, in order, its group."""
+    """Return the group of each row, in order; groups are numbered by their best rows."""
     if step.clusters is not None and near is not None:
         names = clustered(near, step.clusters)
     elif step.per is not None:
@@ -224,7 +233,7 @@ def _groups(step: Selection, rows: pl.DataFrame, order: Counts, near: Vectors | 
 def _chosen(
     step: Selection, groups: Counts, caps: Counts, wanted: int, near: Vectors | None
 ) -> Chosen:
-    """Choose among rows in order, group by group as much as its quota."""
+    """Select among the ordered rows, each group up to its quota."""
     if step.method == "best" or near is None:
         quotas = shared_out(wanted, caps)
         places = np.empty(len(groups), np.int64)
@@ -239,10 +248,10 @@ def _chosen(
     return farthest(near, groups, shared_out(wanted, caps))
 
 
-def _said(
+def _by_index(
     step: Selection, rows: pl.DataFrame, order: Counts, found: Chosen, wanted: int
 ) -> Selected:
-    """Say it in the indices of the frame's rows."""
+    """Return what was selected in the indices of the frame's rows."""
     height = rows.height
     alike = np.flatnonzero(found.twin >= 0)
     reason = pl.Series([None], dtype=pl.String).new_from_index(0, height)
@@ -252,9 +261,13 @@ def _said(
     taken = int(found.is_taken.sum())
     notes = []
     if step.rows is not None and taken < wanted:
-        more = "there are no more"
+        more = "there are no more rows"
         if alike.size or step.at_most is not None:
-            more = "no more of them differ enough" if alike.size else f"of {step.at_most:,} each"
+            more = (
+                "no more of them differ enough"
+                if alike.size
+                else f"`at_most` allows {step.at_most:,} of each group"
+            )
         notes = [f"{taken:,} of the {wanted:,} wanted rows are selected: {more}"]
     return Selected(
         reason,
@@ -288,18 +301,18 @@ def makes(step: spec.Select) -> Made:  # noqa: ARG001 - it drops rows
 
 
 def needs(step: spec.Select, project: Project) -> Iterator[frozenset[str]]:  # noqa: ARG001
-    """Name the columns that are looked at."""
+    """Name the columns that the step reads."""
     yield frozenset(column_of(path) for path in (step.by, step.column, step.per) if path)
 
 
 def describe(step: spec.Select, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
-    """Say which rows were chosen."""
+    """Describe which rows were selected."""
     groups = ""
     if step.per or step.clusters:
         what = f"value of {code(step.per, LONGEST)}" if step.per else "cluster of similar texts"
-        groups = f"; of each {what} as many as of the others"
+        groups = f", the same number for each {what}"
         if step.at_most:
-            groups = f"; of each {what} {step.at_most:,} at most"
+            groups = f", at most {step.at_most:,} for each {what}"
     return f"{record.rows_kept:,} rows were kept, {_how(step)}{groups}."
 
 
@@ -307,18 +320,18 @@ def _how(step: spec.Select) -> str:
     by = f" by {code(step.by, LONGEST)}" if step.by else ""
     match step.method:
         case "best":
-            return f"the best{by}" if by else "drawn by their content"
+            return f"the best{by}" if by else "chosen by a hash of their content"
         case "deita":
             return (
-                f"the best{by}, leaving out those whose {code(step.column, LONGEST)} is like a"
-                f" selected one's (a cosine of at least {step.threshold:g})"
+                f"the best{by}, without those whose {code(step.column, LONGEST)} is similar to a"
+                f" selected row's (cosine: at least {step.threshold:g})"
             )
         case "k_center":
-            return f"those whose {code(step.column, LONGEST)} differs most from the others'"
+            return f"those whose {code(step.column, LONGEST)} differs most from the other rows'"
 
 
 def chapter(step: spec.Select, row_step: RowStep) -> Chapter:  # noqa: ARG001 - the row says it
-    """Tell which selected row a dropped one is like."""
+    """Tell which selected row a dropped row is too similar to."""
     return Chapter(value=likeness(row_step))
 
 

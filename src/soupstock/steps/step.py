@@ -1,4 +1,4 @@
-"""What every verb offers: a step bound to its columns, what it does in a run. Names no verb."""
+"""A step bound to its columns, and what it offers to a run. Names no verb."""
 
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -41,22 +41,22 @@ class At:
 
 
 class Account(Protocol):
-    """What a step counts besides rows, for the manifest and for the person who waits."""
+    """What a step counts besides rows, for the manifest and the progress display."""
 
     counts: Counter[str]
-    """Numbers under names of the verb's own."""
+    """Counts by names that the verb chooses."""
     notes: list[str]
-    """What a person should know of the step, in sentences."""
+    """What the user should know of the step, in sentences."""
     review: ReviewRecord | None
-    """What people said, where the step lets them."""
+    """What people answered, for a review step."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A row-wise step, ready to run: it asks, or checks rows by the block, or does both in turn."""
+    """A row-wise step, ready to run: it checks blocks of rows, asks models about rows, or both."""
 
     label: str
-    """What the step is called in reasons and tables: `generate: response`."""
+    """The step's name in reasons and tables: `generate: response`."""
     step: Callable[[Row, Ask], Coroutine[Any, Any, Row]] | None = None
     """Takes a row, and returns it with more columns."""
     check: Callable[[list[Row]], list[Row]] | None = None
@@ -64,51 +64,51 @@ class Stage:
 
 
 class Pruned(NamedTuple):
-    """What a step does with rows that exist already: a column that it makes, or reasons to drop."""
+    """The result of a step on a file: a column that it makes, or reasons to drop rows."""
 
     made: pl.Series | None = None
     reasons: Sequence[Sequence[str]] = ()
-    """For each row why it is dropped; empty where the step drops no row."""
+    """For each row why it is dropped; empty if the step drops no row."""
     twins: Mapping[int, tuple[str, float]] = {}
-    """By the places of rows: the item that each resembles, and how similar it is."""
+    """By row index: the item that the row resembles, and how similar it is."""
 
 
 class RowWise(ABC):
-    """A bound step that looks at each row by itself; rows stream through it."""
+    """A bound step that takes each row by itself; rows stream through it."""
 
     is_stateless: ClassVar[bool] = False
-    """Whether worker processes may take rows through it: it remembers nothing but its counts."""
+    """Whether worker processes may take rows through it: it keeps nothing but its counts."""
     is_slow: bool = False
-    """Whether its checks take long, so that it waits until no model has to wait for it."""
+    """Whether its checks take long; they then start when no model waits for their rows."""
 
     @abstractmethod
     def identity(self) -> Iterable[bytes]:
-        """Yield what shapes its results besides the pipeline's words and its prompts' texts."""
+        """Yield what shapes the results besides the pipeline's words and the texts of its parts."""
 
     @abstractmethod
     def stage(self, step: "Step", account: Account) -> Stage:
-        """Make it ready to run; it is asked for once for each passage of rows."""
+        """Make it ready to run; called once for each passage of rows."""
 
     def prune(self, rows: pl.DataFrame, account: Account) -> Pruned:  # noqa: ARG002 - others do
-        """Apply it to rows at rest. Only a step that asks no model can."""
-        raise ValueError("a step that asks a model is not applied to rows at rest")
+        """Apply it to the rows of a file. Only a step that asks no model can."""
+        raise ValueError("a step that asks a model does not apply to files")
 
     def figures(self, counts: Mapping[str, int]) -> Mapping[str, Any]:  # noqa: ARG002 - others do
-        """Return the fields of the step's record that follow from what it counted."""
+        """Return the fields of the step's record that follow from its counts."""
         return {}
 
 
 class ToEmbed(NamedTuple):
-    """What a set-wise step needs vectors of, from a model server."""
+    """The texts of a set-wise step that a model server embeds."""
 
     form: EmbeddingForm
     column: str
     against: Sequence[Reference] = ()
-    """What its rows are compared with."""
+    """The datasets that rows are compared with."""
 
 
 class Whole(NamedTuple):
-    """A table after a set-wise step, and what became of its rows."""
+    """A table after a set-wise step."""
 
     table: Table
     rows_in: int
@@ -121,16 +121,16 @@ class SetWise(ABC):
 
     @abstractmethod
     def identity(self) -> Iterable[bytes]:
-        """Yield what shapes its results besides the pipeline's words and its prompts' texts."""
+        """Yield what shapes the results besides the pipeline's words and the texts of its parts."""
 
     @abstractmethod
     def whole(
         self, table: Table, folder: Path, account: Account, embedder: Embedder | None
     ) -> Whole:
-        """Take a table's rows through it, into a table in `folder`."""
+        """Apply it to a table, and write the result as a table in `folder`."""
 
     def to_embed(self) -> ToEmbed | None:
-        """Say what a model server turns into vectors before; None where nothing is."""
+        """Return the texts that a model server embeds first; None if there are none."""
         return None
 
 
@@ -139,12 +139,12 @@ Bound = RowWise | SetWise
 
 @dataclass(frozen=True)
 class Step:
-    """A step with everything it needs."""
+    """A step of a plan, with everything it needs."""
 
     spec: spec.Step
     bound: Bound
     title: str
-    """The step in few words: `generate: response`."""
+    """The step in a few words: `generate: response`."""
     reads: tuple[str, ...]
     """The columns it needs, or fields of them."""
     adds: Columns = field(default_factory=dict)
@@ -152,24 +152,24 @@ class Step:
     models: tuple[tuple[str, Model], ...] = ()
     """The models that it asks, with their roles."""
     parts: tuple[tuple[str, PartRecord], ...] = ()
-    """The files it is made from, each with its kind: prompt, rubric, schema, filter."""
+    """The files that it uses, each with its kind: prompt, rubric, schema, filter."""
     calls: int = 0
-    """Calls for each row that reaches it, when no answer must be asked for again."""
+    """Calls for each row that reaches it, if every first answer is usable."""
     columns: Columns = field(default_factory=dict)
-    """The types of the columns that its checks look at."""
+    """The columns that its checks read, with their types."""
     texts: tuple[str, ...] = ()
     """The columns of texts, or fields of them, that it makes or compares."""
     withholds: tuple[str, ...] = ()
-    """Columns that are no part of the dataset."""
+    """Columns that stay out of the dataset."""
 
     @property
     def role(self) -> str | None:
-        """The role of the model that it asks; of several, all of them."""
+        """The role of the model that it asks; several are joined."""
         return ", ".join(role for role, _ in self.models) or None
 
     @property
     def launches(self) -> tuple[Launch, ...]:
-        """The servers that a run starts for it, each once."""
+        """The servers that a run starts for it, without repetition."""
         found = (model.launch for _, model in self.models if model.launch)
         return tuple(dict.fromkeys(found))
 
@@ -187,13 +187,13 @@ class Context:
     shared: tuple[str, ...] = ()
     """The source's columns that rows from one source row share."""
     asks: bool = True
-    """Whether models are asked; a run does, and what prunes a file does not."""
+    """Whether models are asked: True in a run, False when a file is pruned."""
     before: tuple[Step, ...] = ()
     """The steps before it, bound."""
 
     @property
     def seed(self) -> int:
-        """Where every random choice starts."""
+        """The pipeline's seed."""
         return self.pipeline.seed
 
     def model(self, role: str, place: Place | None) -> Model:
@@ -205,14 +205,14 @@ class Context:
     def embedding_models(
         self, embedder: StaticModel | EmbeddingForm | None
     ) -> tuple[tuple[str, Model], ...]:
-        """Return the model server that embeds texts, with its role; none where none does."""
+        """Return the model server that embeds texts, with its role; none for a static model."""
         if not isinstance(embedder, EmbeddingForm):
             return ()
         role = next(role for role, model in self.models.items() if model is embedder.model)
         return ((role, embedder.model),)
 
     def embedder(self, name: str | None, place: Place | None) -> StaticModel | EmbeddingForm:
-        """Find what turns texts into vectors: a model of the pipeline's, or a static one."""
+        """Find an embedder: a model of the pipeline, or a static one; raises MistakeError."""
         if name is not None and name in self.models:
             return EmbeddingForm(self.models[name])
         return find_embedder(name or self.project.embedder(), self.project.root, place)
@@ -228,24 +228,24 @@ def models_of(
 
 
 def typed(names: Iterable[str], columns: Columns) -> Columns:
-    """Return columns with their types; never none, for a frame without columns has no rows."""
+    """Return columns with their types; at least `id`, for a frame without columns has no rows."""
     return {name: columns[name] for name in names} or {"id": BEFORE["id"]}
 
 
 def column_of(path: str) -> str:
-    """Name the column that a path leads into: `item.question`, `messages::user`."""
+    """Return the column of a path: `item` of `item.question`, `messages` of `messages::user`."""
     return path.partition("::")[0].partition(".")[0]
 
 
 def sampling(step: spec.Sampling) -> dict[str, Any]:
-    """Return the sampling parameters that a step gives."""
+    """Return the sampling parameters that a step sets."""
     names = spec.Sampling.model_fields
     given = {name: getattr(step, name) for name in names}
     return {name: value for name, value in given.items() if value is not None and value != ()}
 
 
 def located(place: Place | None, make: Callable[[Any], Any], value: Any) -> Any:
-    """Give an error that knows no place the place."""
+    """Add a place to an error that has none."""
     try:
         return make(value)
     except MistakeError as error:

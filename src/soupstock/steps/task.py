@@ -1,8 +1,8 @@
-"""Carry out a task of a catalogue on each row. Knows no catalogue: only data and one function.
+"""Carry out a distilabel task on each row.
 
-A task is a course: shown a row and the answers so far, it either has further questions or is done.
-It is taken through its course from the beginning each time, which costs little beside an answer,
-so nothing of it is held while its questions are out.
+A task is one function here: from a row's inputs and the answers so far it returns further questions
+or its outputs. It runs from its beginning each time, which costs little beside an answer, so it
+holds no state while its questions are out.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,8 +22,8 @@ from soupstock.inference.call import Answer, Ask, Call, Failure, Form, seed_of
 from soupstock.rows.rows import Columns, Row, dropped, failed, flatten
 from soupstock.steps.chapter import Chapter, Round, RowStep
 from soupstock.steps.distilabel.binding import bind_task
-from soupstock.steps.distilabel.course import Course, Done, Question
-from soupstock.steps.distilabel.listener import Listener, ended
+from soupstock.steps.distilabel.recording_ask import RecordingAsk, run_to_end
+from soupstock.steps.distilabel.resumable_task import Done, Question, Resume
 from soupstock.steps.step import Account, At, Context, RowWise, Stage, Step, sampling
 from soupstock.steps.verb import Made, Verb, not_for_files
 from soupstock.steps.wording import LONGEST, argument, model_named, settings
@@ -37,16 +37,16 @@ class Tasking(RowWise):
     task: str
     form: Form
     inputs: Mapping[str, str]
-    """The task's inputs, each with the column that it is read from."""
+    """The task's inputs, and the column that each is read from."""
     outputs: Mapping[str, str]
-    """The task's outputs that are kept, each with its column."""
+    """The task's outputs that are kept, and the column of each."""
     dtypes: Mapping[str, pl.DataType]
     """The columns' types."""
-    course: Course
+    resume: Resume
     catalogue: bytes
-    """What the task is, beside the words of the pipeline: its catalogue's version."""
+    """The version of distilabel, which decides what the task does."""
     retries: int = 2
-    """How often a task that could read nothing is begun again, with other seeds."""
+    """How often to start again, with other seeds, if a task can read nothing. Default: 2."""
 
     @property
     def label(self) -> str:
@@ -54,7 +54,7 @@ class Tasking(RowWise):
         return f"task: {self.task}({next(iter(self.dtypes))})"
 
     def identity(self) -> Iterable[bytes]:
-        """Yield how the model is asked, and the catalogue's version."""
+        """Yield how the model is asked, and distilabel's version."""
         yield self.form.identity() + self.catalogue
 
     def stage(self, step: Step, account: Account) -> Stage:  # noqa: ARG002 - it counts nothing
@@ -64,8 +64,6 @@ class Tasking(RowWise):
 
 def bind(step: spec.Task, columns: Columns, at: At, context: Context) -> Step:
     """Find a step's model and its task, and check its columns; raises MistakeError."""
-    # The catalogue imports this module for what a task is made of.
-
     model = context.model(step.model, at("model"))
     task = bind_task(step, columns, context.seed, at)
     bound = Tasking(
@@ -74,7 +72,7 @@ def bind(step: spec.Task, columns: Columns, at: At, context: Context) -> Step:
         task.inputs,
         task.outputs,
         task.dtypes,
-        task.course,
+        task.resume,
         task.identity,
         step.retries,
     )
@@ -91,34 +89,34 @@ def bind(step: spec.Task, columns: Columns, at: At, context: Context) -> Step:
 
 
 async def perform(step: Tasking, row: Row, ask: Ask) -> Row:
-    """Add the columns that the task makes. A row for which it makes nothing is dropped."""
+    """Add the columns that the task makes. Drop a row for which it makes nothing."""
     values = flatten(row, list(dict.fromkeys(step.inputs.values())))
     inputs = {name: values[path] for name, path in step.inputs.items()}
-    ended: Mapping[str, Any] | Failure = Failure("Unreadable", "nothing was asked")
+    found: Mapping[str, Any] | Failure = Failure("Unreadable", "nothing was asked")
     for attempt in range(step.retries + 1):
-        ended = await _taken(step, inputs, row["id"], attempt, ask)
-        if not isinstance(ended, Failure) or ended.cause != "Unreadable":
+        found = await _perform_once(step, inputs, row["id"], attempt, ask)
+        if not isinstance(found, Failure) or found.cause != "Unreadable":
             break
-    if isinstance(ended, Failure):
-        return dropped(failed(row, step.label, *ended), f"{step.label} failed")
-    return {**row, **ended}
+    if isinstance(found, Failure):
+        return dropped(failed(row, step.label, *found), f"{step.label} failed")
+    return {**row, **found}
 
 
-async def _taken(
+async def _perform_once(
     step: Tasking, inputs: Mapping[str, Any], row_id: str, attempt: int, ask: Ask
 ) -> dict[str, Any] | Failure:
-    """Take a task through its course once."""
+    """Ask a task's questions until it has its outputs."""
     purpose = f"{row_id}/{step.label}"
     answers: list[Sequence[str]] = []
     while True:
-        now = step.course(inputs, answers, seed_of(step.form.seed, purpose))
-        if isinstance(now, Failure):
-            return now
-        if isinstance(now, Done):
-            return _columns(step, now.outputs)
+        state = step.resume(inputs, answers, seed_of(step.form.seed, purpose))
+        if isinstance(state, Failure):
+            return state
+        if isinstance(state, Done):
+            return _columns(step, state.outputs)
         asked = [
             _calls(step.form, question, f"{purpose}/{place}", attempt)
-            for place, question in enumerate(now, len(answers))
+            for place, question in enumerate(state, len(answers))
         ]
         replies = iter(await ask([call for calls in asked for call in calls]))
         for calls in asked:
@@ -144,26 +142,26 @@ def _calls(form: Form, question: Question, purpose: str, attempt: int) -> list[C
 
 def _columns(step: Tasking, outputs: Mapping[str, Any]) -> dict[str, Any] | Failure:
     kept = {column: outputs.get(name) for name, column in step.outputs.items()}
-    if not any(_says(value) for value in kept.values()):
+    if not any(_has_content(value) for value in kept.values()):
         return Failure("Unreadable", "the task could read nothing in the answer")
     return {column: _fitting(value, step.dtypes[column]) for column, value in kept.items()}
 
 
-def _says(value: object) -> bool:
-    """Tell whether there is anything in a value."""
+def _has_content(value: object) -> bool:
+    """Tell whether a value holds anything."""
     match value:
         case None | "":
             return False
         case list() | tuple():
-            return any(_says(item) for item in value)
+            return any(_has_content(item) for item in value)
         case dict():
-            return any(_says(item) for item in value.values())
+            return any(_has_content(item) for item in value.values())
         case _:
             return True
 
 
 def _fitting(value: Any, dtype: pl.DataType) -> Any:
-    """Make a value one that its column holds: what is no text there is written as JSON."""
+    """Convert a value to its column's type: what is not a text is written as JSON."""
     if value is None:
         return None
     match dtype:
@@ -192,38 +190,38 @@ def makes(step: spec.Task) -> Made:
 
 
 def describe(step: spec.Task, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
-    """Say who wrote what, asked as which task asks."""
+    """Describe which model wrote what, for which task."""
     made = joined([code(column) for column in step.outputs.values()])
     given = ", ".join(f"{name}: {argument(value)}" for name, value in step.parameters.items())
     parameters = f" with {code(given, LONGEST)}" if given else ""
     return (
-        f"{model_named(step.model, manifest)} wrote {made}, asked as distilabel's task"
-        f" {code(step.task)} asks{parameters}{settings(step)}."
+        f"{model_named(step.model, manifest)} wrote {made} for distilabel's task"
+        f" {code(step.task)}{parameters}{settings(step)}."
     )
 
 
 def chapter(step: spec.Task, row_step: RowStep) -> Chapter:
-    """Tell what was asked, as far as the catalogue and the answers still exist, and what came."""
+    """Tell what the model was asked, if the cache still has the answers, and the outputs."""
     values = row_step.cells(makes(step).main)
     return Chapter(rounds=_rounds(step, row_step), value=values, passages=values)
 
 
 def _rounds(step: spec.Task, row_step: RowStep) -> Sequence[Round]:
-    """Carry a task out once more on the cache's answers; its words are in no manifest."""
+    """Carry the task out again on the cached answers: the manifest does not hold its prompts."""
     if row_step.context is None:
         return ()
     place = run_folder.runs_folder(row_step.context.project.root) / run_folder.STORE
     if not place.is_file():
         return ()
     before = {name: kind for name, kind in row_step.columns.items() if name not in makes(step).main}
-    listener = Listener(partial(store.read, place))
+    recording = RecordingAsk(partial(store.read, place))
     try:
         bound = bind(step, before, At(lambda *_: None, 0), row_step.context).bound
         if isinstance(bound, Tasking):
-            ended(perform(bound, row_step.row, listener))
+            run_to_end(perform(bound, row_step.row, recording))
     except SoupstockError:
         return ()
-    return listener.rounds()
+    return recording.rounds()
 
 
 VERB = Verb(spec.Task, bind, makes, not_for_files, describe, chapter)

@@ -1,6 +1,6 @@
-"""The record of a verb: every operation that the rest of the program has for it. Names no verb.
+"""The record of a verb: every operation that the rest of the program needs of it. Names no verb.
 
-A verb's module ends in one of these, so the type checker names an operation that is missing.
+Each verb's module ends in one of these, so the type checker names an operation that is missing.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,14 +19,15 @@ class Made(NamedTuple):
     """The columns that a step makes."""
 
     main: tuple[str, ...] = ()
-    """Those for whose sake the step exists; not a judge's, whose verdicts are no texts."""
+    """The columns that are the step's purpose. A judge has none, for verdicts are not texts."""
     beside: tuple[str, ...] = ()
+    """Further columns."""
     is_written: bool = False
-    """Whether models wrote the main ones."""
+    """Whether models wrote the main columns."""
 
     @property
     def every(self) -> tuple[str, ...]:
-        """All of them."""
+        """All columns that the step makes."""
         return (*self.main, *self.beside)
 
 
@@ -35,7 +36,7 @@ SpecT = TypeVar("SpecT", bound=Spec)
 
 @dataclass(frozen=True)
 class Verb(Generic[SpecT]):
-    """All that is known of a verb."""
+    """All operations of a verb."""
 
     spec: type[SpecT]
     """What a person writes."""
@@ -45,13 +46,13 @@ class Verb(Generic[SpecT]):
     """Names the columns that a step makes."""
     needs: Callable[[SpecT, Project], Iterable[frozenset[str]]]
     """Names the columns that a step needs when it is applied to a file: a set for each part that
-    can be left out. Nothing where it asks a model, or is not for files."""
+    can be left out. Nothing if it asks a model, or does not apply to files."""
     describe: Callable[[SpecT, StepRecord, Manifest], str]
-    """Says in a sentence of Markdown what the step did, for the dataset's card."""
+    """Describes in a sentence of Markdown what the step did, for the dataset's card."""
     chapter: Callable[[SpecT, RowStep], Chapter]
-    """Says what the step meant for a row."""
+    """Tells what the step did with a row."""
 
 
 def not_for_files(step: Spec, project: Project) -> Iterable[frozenset[str]]:  # noqa: ARG001
-    """Say of a step that asks a model, or writes a dataset, that it is not applied to a file."""
+    """Return nothing: a step that asks a model, or writes a dataset, does not apply to files."""
     return ()

@@ -1,4 +1,4 @@
-"""Check answers by rule, and pick the shortest that is right. Asks no model."""
+"""Check answers by rule, and pick the shortest right one. Asks no model."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ _FIELDS: Mapping[str, pl.DataType] = {
     "faults": pl.List(pl.String),
     "results": pl.List(pl.String),
 }
-"""What was found: for each answer whether it is right and what is wrong; the shortest right one."""
+"""The column's fields: whether each answer is right, else why not, and the shortest right one."""
 
 _NEEDS = {
     "number": "answer",
@@ -45,11 +45,10 @@ _NEEDS = {
     "tests": "tests",
     "call": "tools",
 }
-"""What each rule holds answers against."""
-
+"""The key that names what each rule compares answers with."""
 
 _RUN = ("math", "tests", "stubs")
-"""What is run in a process of its own, with limits."""
+"""What runs in a process of its own, with limits."""
 
 
 @dataclass(frozen=True)
@@ -58,20 +57,20 @@ class Verification(RowWise):
 
     column: str
     answers: str
-    """The column of a text, or of several."""
+    """The column of the answer, or of several."""
     right: tuple[str, ...]
-    """The columns that they are held against."""
+    """The columns that answers are compared with."""
     check: Check
     than: str | None = None
-    """The column of a text than which they have to be shorter."""
+    """The column of the text that answers must be shorter than."""
     tokens: str | None = None
-    """The column that says how many tokens each answer has; without it characters are counted."""
+    """The column of the number of tokens of each answer; None counts characters."""
     than_tokens: str | None = None
-    """The column that says how many the longer one has."""
+    """The column of the number of tokens of the longer text."""
     library: bytes = b""
-    """The version of the library that checks, where one does."""
+    """The version of the library that checks, if one does."""
     is_slow: bool = False
-    """Whether a check takes long: then it waits until all rows are there."""
+    """Whether a check takes long."""
 
     @property
     def label(self) -> str:
@@ -85,7 +84,7 @@ class Verification(RowWise):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The columns that are read."""
+        """The columns that the step reads."""
         some = (self.answers, *self.right, self.than, self.tokens, self.than_tokens)
         return tuple(path for path in some if path)
 
@@ -94,7 +93,7 @@ class Verification(RowWise):
         yield self.library
 
     def stage(self, step: Step, account: Account) -> Stage:
-        """Check the answers of each row, and count what shorter ones save."""
+        """Check the answers of each row, and count what shorter answers save."""
 
         def check(rows: list[Row]) -> list[Row]:
             made = verify_rows(self, rows)
@@ -107,7 +106,7 @@ class Verification(RowWise):
         return Stage(step.title, check=check)
 
     def figures(self, counts: Mapping[str, int]) -> Mapping[str, Any]:
-        """Say what shorter answers saved."""
+        """Return what shorter answers save."""
         return {"savings": tuple(SavingRecord(**one._asdict()) for one in savings_of(counts))}
 
 
@@ -116,7 +115,7 @@ def bind(step: spec.Verify, columns: Columns, at: At, context: Context) -> Step:
     check_new(step.verify, columns, at("verify"))
     key = _NEEDS[step.by]
     if getattr(step, key) is None:
-        problem = f"`by: {step.by}` needs `{key}`: the column to hold the answers against"
+        problem = f"`by: {step.by}` needs `{key}`: the column to compare the answers with"
         raise MistakeError(problem, at("by") or at("verify"))
     keys = [key, *(["stubs"] if step.by == "call" and step.stubs else [])]
     _check_columns(step, keys, columns, at)
@@ -145,7 +144,7 @@ def _check_columns(step: spec.Verify, keys: Sequence[str], columns: Columns, at:
     for one in keys:
         path = getattr(step, one)
         if type_at(path, columns, at(one)).is_nested():
-            raise MistakeError(f"{quoted(path)} is no text and no number", at(one))
+            raise MistakeError(f"{quoted(path)} holds neither a text nor a number", at(one))
     if step.than is not None:
         _check_text(step.than, columns, at("than"))
     if step.tokens is not None:
@@ -153,7 +152,7 @@ def _check_columns(step: spec.Verify, keys: Sequence[str], columns: Columns, at:
 
 
 def _than_tokens(step: spec.Verify, columns: Columns, at: At) -> str | None:
-    """Find the count of the longer answer's tokens beside it; raises MistakeError."""
+    """Find the column of the longer text's number of tokens; raises MistakeError."""
     if step.tokens is None or step.than is None:
         return None
     path = step.than.removesuffix("shortest") + "tokens"
@@ -161,7 +160,7 @@ def _than_tokens(step: spec.Verify, columns: Columns, at: At) -> str | None:
         _check_count(path, columns, at("than"))
     except MistakeError as error:
         problem = (
-            f"{quoted(step.than)} is not known to have so many tokens: name the `shortest` of a"
+            f"no column says how many tokens {quoted(step.than)} has: name the `shortest` of a"
             " verify step that has `tokens`, too"
         )
         raise MistakeError(problem, at("than")) from error
@@ -170,14 +169,14 @@ def _than_tokens(step: spec.Verify, columns: Columns, at: At) -> str | None:
 
 def _check_count(path: str, columns: Columns, place: Place | None) -> None:
     if type_at(path, columns, place) not in (pl.Int64(), pl.List(pl.Int64)):
-        raise MistakeError(f"{quoted(path)} is no number of tokens", place)
+        raise MistakeError(f"{quoted(path)} does not hold numbers of tokens", place)
 
 
 def _check_text(path: str, columns: Columns, place: Place | None, *, is_list: bool = False) -> None:
     allowed = (pl.String(), pl.List(pl.String)) if is_list else (pl.String(),)
     if type_at(path, columns, place) not in allowed:
-        several = " and no list of texts" if is_list else ""
-        raise MistakeError(f"{quoted(path)} is no text{several}", place)
+        texts = "neither a text nor a list of texts" if is_list else "no text"
+        raise MistakeError(f"{quoted(path)} holds {texts}", place)
 
 
 def _check(step: spec.Verify, limits: Limits, at: At) -> Check:
@@ -198,7 +197,7 @@ def _check(step: spec.Verify, limits: Limits, at: At) -> Check:
 def _compared(is_same: Callable[[str, str], bool]) -> Check:
     def check(asked: Sequence[tuple[str, ...]]) -> Sequence[Finding]:
         return [
-            Finding(None if is_same(said, right) else formulas.ANOTHER) for said, right in asked
+            Finding(None if is_same(answer, right) else formulas.ANOTHER) for answer, right in asked
         ]
 
     return check
@@ -217,7 +216,7 @@ def verify_rows(step: Verification, rows: Sequence[Row]) -> list[Row]:
     made = []
     for row, values, texts in zip(rows, read, answers, strict=True):
         own = [next(findings) for _ in texts]
-        made.append(row | {step.column: _found(step, texts, own, _than(step, values))})
+        made.append(row | {step.column: _found(step, texts, own, _longer(step, values))})
     return made
 
 
@@ -233,7 +232,7 @@ def _texts(step: Verification, values: Mapping[str, Any]) -> list[SizedText]:
     return [SizedText(text, count) for text, count in pairs if isinstance(text, str)]
 
 
-def _than(step: Verification, values: Mapping[str, Any]) -> SizedText | None:
+def _longer(step: Verification, values: Mapping[str, Any]) -> SizedText | None:
     if step.than is None:
         return None
     return SizedText(
@@ -272,9 +271,9 @@ def _found(
 
 
 def saving_of(step: Verification, row: Row) -> Saving | None:
-    """Say what was saved in a row that was verified."""
+    """Return what the shorter answer of a verified row saves; None if there is none."""
     found = row[step.column]
-    than = _than(step, flatten(row, step.reads))
+    than = _longer(step, flatten(row, step.reads))
     if than is None or not found or found["shortest"] is None:
         return None
     return than.saving(SizedText(found["shortest"], found.get("tokens")))
@@ -286,31 +285,33 @@ def makes(step: spec.Verify) -> Made:
 
 
 def describe(step: spec.Verify, record: StepRecord, manifest: Manifest) -> str:  # noqa: ARG001
-    """Say how answers were checked, and what shorter ones saved."""
+    """Describe how answers were checked, and what shorter ones save."""
     notes = " ".join(record.notes)
     column = code(step.column, LONGEST)
-    return f"each of {column} was checked {_how(step)}: {code(step.verify)}. {notes}".rstrip()
+    return (
+        f"{column} was checked: {_how(step)}. The result is {code(step.verify)}. {notes}".rstrip()
+    )
 
 
 def _how(step: spec.Verify) -> str:
     match step.by:
         case "number":
-            return f"by whether its last number is worth {code(step.answer or '')}"
+            return f"an answer's last number must equal {code(step.answer or '')}"
         case "math":
             return (
-                f"by whether its last number or formula is worth {code(step.answer or '')}, as"
+                f"an answer's last number or formula must equal {code(step.answer or '')}, as"
                 " math-verify computes it"
             )
         case "exact":
-            return f"by whether its last line is {code(step.answer or '')}"
+            return f"an answer's last line must be {code(step.answer or '')}"
         case "tests":
-            return f"by running its Python code against the tests in {code(step.tests or '')}"
+            return f"an answer's Python code must pass the tests in {code(step.tests or '')}"
         case "call":
-            return f"by whether it calls functions of {code(step.tools or '')} as they are declared"
+            return f"an answer must call functions of {code(step.tools or '')} as they are declared"
 
 
 def chapter(step: spec.Verify, row_step: RowStep) -> Chapter:
-    """Tell what was found."""
+    """Tell the result."""
     return Chapter(value=row_step.row[step.verify], passages=row_step.cells([step.verify]))
 
 

@@ -1,4 +1,4 @@
-"""Words that verbs share where they say, for a dataset's card, what a step did."""
+"""Words that verbs share in their sentences for a dataset's card."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from soupstock.artifacts.manifest import Manifest
 from soupstock.text.markdown import Markdown, code, joined
 
 LONGEST = 200
-"""How many characters of a name are shown."""
+"""How many characters of a name are shown at most."""
 
 
 def model_named(role: str, manifest: Manifest) -> Markdown:
@@ -25,7 +25,7 @@ def models_named(roles: Sequence[str], manifest: Manifest) -> Markdown:
 
 
 def settings(step: spec.Sampling | spec.Judge) -> str:
-    """Say how the model was asked: what the pipeline says, its defaults included."""
+    """Return the sampling parameters of a step, defaults included, in brackets."""
     names: Mapping[str, Any] = spec.Sampling.model_fields
     values = step.model_dump(include=set(names))
     given = [
@@ -54,7 +54,7 @@ def argument(value: Any) -> str:
 
 
 def references(against: Iterable[spec.There]) -> Markdown:
-    """Name what rows are compared with."""
+    """Name the datasets that rows are compared with."""
     names = []
     for there in against:
         match there:
@@ -69,5 +69,5 @@ def references(against: Iterable[spec.There]) -> Markdown:
 
 
 def public_path(path: str) -> str:
-    """Leave out of a path what is no stranger's business: where on a disk the file is."""
+    """Return a path without its folders, for a public card does not say where a file is on disk."""
     return PurePath(path).name if path.startswith(("/", "~", ".")) else path

@@ -18,8 +18,8 @@ from soupstock.steps.distilabel.catalogue import (
     outputs_of,
     schema_of,
 )
-from soupstock.steps.distilabel.course import Course, TaskCourse
 from soupstock.steps.distilabel.library import version
+from soupstock.steps.distilabel.resumable_task import ResumableTask, Resume
 
 TEXTS, _NUMBERS = pl.List(pl.String), pl.List(pl.Int64)
 _TYPES: Mapping[str, pl.DataType] = {
@@ -39,7 +39,7 @@ _TYPES: Mapping[str, pl.DataType] = {
     "keep_row_after_semantic_check": pl.Boolean(),
     "conversation": pl.List(pl.Struct({"role": pl.String, "content": pl.String})),
 }
-"""What the outputs are that are no text; what there is no type for is written as JSON."""
+"""The types of outputs that are not texts. A value that does not fit is written as JSON."""
 
 _TYPES_OF: Mapping[tuple[str, str], pl.DataType] = {
     ("EvolInstruct", "answers"): TEXTS,
@@ -58,7 +58,7 @@ class BoundTask:
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     dtypes: Mapping[str, pl.DataType]
-    course: Course
+    resume: Resume
     schema: Mapping[str, Any] | None
     identity: bytes
     calls: int
@@ -82,7 +82,7 @@ def bind_task(step: spec.Task, columns: Columns, seed: int, at: Any) -> BoundTas
         inputs=inputs,
         outputs=outputs,
         dtypes=dtypes,
-        course=TaskCourse(task, start),
+        resume=ResumableTask(task, start),
         schema=schema_of(task),
         identity=f"distilabel {version()} {step.task}".encode(),
         calls=_rounds(task),
@@ -91,7 +91,7 @@ def bind_task(step: spec.Task, columns: Columns, seed: int, at: Any) -> BoundTas
 
 @contextmanager
 def in_one_line(place: Place | None) -> Iterator[None]:
-    """Tell a task's own error in one line."""
+    """Report a task's own error in one line."""
     try:
         yield
     except Exception as error:
@@ -121,7 +121,9 @@ def _inputs(
         if column is None and name not in columns:
             if is_needed:
                 problem = f"{step.task} needs {quoted(name)}, and no column has that name"
-                raise MistakeError(f"{problem}: `inputs: {{{name}: COLUMN}}` names it", place)
+                raise MistakeError(
+                    f"{problem}: name its column with `inputs: {{{name}: COLUMN}}`", place
+                )
             continue
         dtype = type_at(column or name, columns, place)
         if name in _LISTS and not isinstance(dtype, pl.List):
@@ -140,16 +142,16 @@ def _kept_outputs(
             place = at("outputs", name) or at("outputs")
             raise UnknownNameError(f"output of {step.task}", name, gives, place)
     kept = dict(step.outputs)
-    there = dict(columns)
+    known = dict(columns)
     for name, column in kept.items():
         place = at("outputs", name) or at("outputs") or at("task")
-        check_new(column, there, place)
-        there[column] = pl.String()
+        check_new(column, known, place)
+        known[column] = pl.String()
     return kept
 
 
 def _rounds(task: Any) -> int:
-    """Say how many calls a row costs at least, as far as the parameters tell."""
+    """Estimate from the parameters how many calls a row takes at least."""
     rounds = int(getattr(task, "num_evolutions", 1) or 1)
     if getattr(task, "generate_answers", False):
         rounds += rounds if getattr(task, "store_evolutions", False) else 1

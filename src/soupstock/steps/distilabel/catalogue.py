@@ -1,4 +1,4 @@
-"""distilabel's tasks by name: which can be carried out here, and made with parameters."""
+"""distilabel's tasks by name: which are supported, and how they are made with parameters."""
 
 import inspect
 import re
@@ -10,29 +10,29 @@ from pydantic import ValidationError
 
 from soupstock.errors import MistakeError, Place, UnknownNameError, shown
 from soupstock.inference.chat_template import FRAMINGS
-from soupstock.steps.distilabel.course import model_class
 from soupstock.steps.distilabel.library import load_library, quiet
+from soupstock.steps.distilabel.resumable_task import model_class
 
-_PLUMBING = frozenset(
+_ENGINE_PARAMETERS = frozenset(
     {"llm", "name", "resources", "pipeline", "input_mappings", "output_mappings", "use_cache"}
     | {"input_batch_size", "batch_size", "exclude_from_signature", "add_raw_output"}
     | {"add_raw_input", "group_generations", "num_rows", "num_instructions"}
 )
-"""Parameters that are the engine's business, or its pipeline's."""
+"""Parameters that the engine or the pipeline sets."""
 
 
-_OWN_NUMBER = frozenset({"SelfInstruct"})
-"""Tasks whose `num_instructions` is what they ask for, and not how many rows they make."""
+_ASKS_FOR_SEVERAL = frozenset({"SelfInstruct"})
+"""Tasks that ask for `num_instructions` in one question; other tasks make as many rows."""
 
 
-_UNFIT: Mapping[str, str] = {
+_UNSUPPORTED: Mapping[str, str] = {
     "ArgillaLabeller": "it needs Argilla's records",
     "TextGenerationWithImage": "it needs images",
 }
 
 
 _REWRITTEN: Mapping[str, tuple[str, ...]] = {"MathShepherdCompleter": ("solutions",)}
-"""Tasks that change an input, and do not say that it is what they make."""
+"""Tasks that change an input, and do not list it among their outputs."""
 
 
 _EXAMPLES: Mapping[str, Mapping[str, Any]] = {
@@ -43,22 +43,22 @@ _EXAMPLES: Mapping[str, Mapping[str, Any]] = {
 
 
 _TEMPLATE = "magpie_pre_query_template"
-"""Magpie's parameter that is the model's and not the task's: whose chat template it is asked by."""
+"""The parameter of Magpie's tasks that distilabel has in the model: its chat template."""
 
 
 class Entry(NamedTuple):
-    """A task as the list of tasks shows it."""
+    """A task in the list of tasks."""
 
     name: str
     inputs: Mapping[str, bool]
-    """Its inputs, and whether it needs them."""
+    """Its inputs, and whether each is needed."""
     outputs: tuple[str, ...]
     paper: tuple[str, str] | None
-    """Title and address of what it comes from."""
+    """The title and URL of its paper."""
 
 
 def entries() -> Iterator[Entry]:
-    """Yield the tasks that can be carried out, by name; raises MistakeError without distilabel."""
+    """Yield the supported tasks, by name; raises MistakeError without distilabel."""
     for name, kind in sorted(catalogue().items()):
         task = _example(kind)
         inputs, outputs = dict(task.get_inputs()), outputs_of(kind, task)
@@ -76,7 +76,7 @@ def catalogue() -> dict[str, Any]:
         if isinstance(kind, type)
         and issubclass(kind, tasks.Task | tasks.GeneratorTask)
         and not inspect.isabstract(kind)
-        and name not in _UNFIT
+        and name not in _UNSUPPORTED
     }
 
 
@@ -86,8 +86,8 @@ def find_task(name: str, place: Place | None) -> Any:
         known = catalogue()
     except MistakeError as error:
         raise MistakeError(error.message, place) from error
-    if name in _UNFIT:
-        raise MistakeError(f"the task {name} cannot be carried out here: {_UNFIT[name]}", place)
+    if name in _UNSUPPORTED:
+        raise MistakeError(f"the task {name} is not supported: {_UNSUPPORTED[name]}", place)
     if name not in known:
         raise UnknownNameError("task", name, known, place)
     return known[name]
@@ -115,56 +115,58 @@ def make_task(kind: Any, parameters: Mapping[str, Any], at: Any) -> Any:
         problem = problem.replace("Field required", "it is missing")
         raise MistakeError(f"{kind.__name__}: {where}{shown(problem)}", place) from error
     except Exception as error:
-        said = shown(" ".join(str(error).split())[:300])
-        raise MistakeError(f"{kind.__name__}: {said}", at("with") or at("task")) from error
+        reason = shown(" ".join(str(error).split())[:300])
+        raise MistakeError(f"{kind.__name__}: {reason}", at("with") or at("task")) from error
 
 
 def _loaded(kind: Any, parameters: Mapping[str, Any]) -> Any:
     parameters, framing = dict(parameters), None
     if (family := parameters.pop(_TEMPLATE, None)) is not None:
         framing = FRAMINGS[family]
-    # Any text will do for the template itself: what is completed is put together here.
+    # The template itself may be any text: the text to complete is made from `framing`.
     model = model_class()(magpie_pre_query_template=family, framing=framing)
     fixed: dict[str, Any] = {"llm": model, "add_raw_output": False, "add_raw_input": False}
     fixed |= {name: 1 for name in ("num_rows",) if name in kind.model_fields}
-    if "num_instructions" in kind.model_fields and kind.__name__ not in _OWN_NUMBER:
+    if "num_instructions" in kind.model_fields and kind.__name__ not in _ASKS_FOR_SEVERAL:
         fixed["num_instructions"] = 1
     if int(parameters.get("num_generations") or 1) > 1 and is_grouped(kind):
         fixed["group_generations"] = True
     with quiet():
         task = kind(**fixed, **parameters)
         if task.use_default_structured_output:
-            # Told before it is loaded, else the task asks for packages that would enforce it.
+            # Set before loading, or the task requires packages that would enforce the format.
             model.structured_output = {"format": "json", "schema": task.get_structured_output()}
         task.load()
     return task
 
 
 def _parameters(kind: Any) -> list[str]:
-    hidden = _PLUMBING - ({"num_instructions"} if kind.__name__ in _OWN_NUMBER else set())
+    hidden = _ENGINE_PARAMETERS - (
+        {"num_instructions"} if kind.__name__ in _ASKS_FOR_SEVERAL else set()
+    )
     own = [name for name in kind.model_fields if name not in hidden]
     return [*own, _TEMPLATE] if kind.__name__.startswith("Magpie") else own
 
 
 def is_grouped(kind: Any) -> bool:
-    """Tell whether a task has several answers of one question as lists."""
+    """Tell whether a task returns several answers to one question as lists."""
     return bool(kind.process is load_library().steps.tasks.Task.process)
 
 
 def schema_of(task: Any) -> Mapping[str, Any] | None:
     """Return the JSON Schema that a task asks for, if it asks for one."""
-    told = task.llm.structured_output
-    return told["schema"] if told else None
+    output = task.llm.structured_output
+    return output["schema"] if output else None
 
 
 def outputs_of(kind: Any, task: Any) -> list[str]:
-    """Name what a task makes."""
-    given = [*task.get_outputs(), *_REWRITTEN.get(kind.__name__, ())]
-    return [name for name in given if name != "model_name"]
+    """Name the outputs of a task."""
+    outputs = [*task.get_outputs(), *_REWRITTEN.get(kind.__name__, ())]
+    return [name for name in outputs if name != "model_name"]
 
 
 def _example(kind: Any) -> Any:
-    """Make a task with whatever it takes, to see what it needs and makes."""
+    """Make a task with example parameters, to see its inputs and outputs."""
     given = dict(_EXAMPLES.get(kind.__name__, {}))
     for name in _parameters(kind):
         needed = kind.model_fields.get(name)
@@ -183,7 +185,7 @@ _LINK = re.compile(r"\[`?([^\]`]+)`?\]\((https?://[^)\s]+)\)")
 
 
 def _paper(kind: Any) -> tuple[str, str] | None:
-    _, found, told = (inspect.getdoc(kind) or "").partition("References:")
-    links = _LINK.findall(told) if found else []
+    _, found, text = (inspect.getdoc(kind) or "").partition("References:")
+    links = _LINK.findall(text) if found else []
     papers = [link for link in links if "arxiv.org" in link[1]] or links
     return papers[0] if papers else None

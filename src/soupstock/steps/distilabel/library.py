@@ -1,4 +1,4 @@
-"""distilabel itself: imported where it is needed, and kept quiet."""
+"""The import of distilabel, on first use and without its warnings."""
 
 import logging
 import sys
@@ -15,7 +15,7 @@ NEEDED = "a task step needs distilabel: pip install 'soupstock[distilabel]'"
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep what distilabel does to the process out of it: its warnings, its way of tracebacks."""
+    """Suppress distilabel's warnings, and undo its change of tracebacks."""
     before = sys.excepthook
     try:
         with warnings.catch_warnings():
@@ -27,8 +27,8 @@ def quiet() -> Iterator[None]:
 
 @cache
 def load_library() -> Any:
-    """Import distilabel, which takes seconds; raises MistakeError where it is not there."""
-    # What it logs concerns its own pipelines.
+    """Import distilabel, which takes seconds; raises MistakeError if it is not installed."""
+    # Its log is about its own pipelines.
     logging.getLogger("distilabel").setLevel(logging.CRITICAL)
     try:
         with quiet():

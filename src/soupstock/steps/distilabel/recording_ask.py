@@ -1,4 +1,4 @@
-"""Let a step ask, and listen: it is answered from the cache, and what was asked is kept."""
+"""Answer a step's calls from the cache, and record them."""
 
 from collections.abc import Coroutine, Sequence
 from typing import Any
@@ -10,36 +10,38 @@ from soupstock.rows.rows import Row
 from soupstock.steps.chapter import Round
 
 
-def ended(work: Coroutine[Any, Any, Row]) -> None:
-    """Run what waits for nobody to its end."""
+def run_to_end(work: Coroutine[Any, Any, Row]) -> None:
+    """Run a coroutine that awaits nothing but answers from the cache."""
     try:
         work.send(None)
     except StopIteration:
         return
-    raise RuntimeError("a step asks, and awaits nothing else")
+    raise RuntimeError("a step awaits something besides its answers")
 
 
-class Listener:
-    """Answers from the store, and keeps what was asked."""
+class RecordingAsk:
+    """Answers from the cache, and records the calls."""
 
     def __init__(self, read: Any) -> None:
         self._read = read
-        self._heard: list[tuple[Call, Reply]] = []
+        self._recorded: list[tuple[Call, Reply]] = []
 
     async def __call__(self, calls: Sequence[Call]) -> list[Reply]:
         """Answer from the cache."""
         found = {key: decode(one.answer) for key, one in look_up(self._read, calls).items()}
-        lacking = Failure("Unasked", "the store has no answer")
+        lacking = Failure("Unasked", "the cache has no answer")
         replies: list[Reply] = [found.get(call.key, lacking) for call in calls]
-        self._heard += zip(calls, replies, strict=True)
+        self._recorded += zip(calls, replies, strict=True)
         return replies
 
     def rounds(self) -> Sequence[Round]:
-        """Tell what was asked and answered; what was not answered is not known to be asked."""
-        told = [(call, reply) for call, reply in self._heard if not isinstance(reply, Failure)]
+        """Return the questions that have an answer; whether others were asked is not known."""
+        answered = [
+            (call, reply) for call, reply in self._recorded if not isinstance(reply, Failure)
+        ]
         return [
-            Round(_messages(call), reply.text, f"question {number}" if len(told) > 1 else "")
-            for number, (call, reply) in enumerate(told, 1)
+            Round(_messages(call), reply.text, f"question {number}" if len(answered) > 1 else "")
+            for number, (call, reply) in enumerate(answered, 1)
         ]
 
 

@@ -1,4 +1,4 @@
-"""A task taken through its course, question by question."""
+"""A task that runs from its beginning each time, up to the first question without an answer."""
 
 import copy
 import random
@@ -16,32 +16,32 @@ from soupstock.steps.distilabel.library import load_library, quiet
 
 
 class Question(NamedTuple):
-    """What a task asks: messages, or a text to be completed, and how many answers it wants."""
+    """What a task asks: messages or a text to complete, and how many answers it wants."""
 
     messages: Sequence[Mapping[str, Any]]
     n: int = 1
     schema: Mapping[str, Any] | None = None
-    """The JSON Schema that an answer must have; None leaves it to the step's form."""
+    """The JSON Schema of an answer; None takes that of the step."""
     prompt: str | None = None
-    """The text that is completed, in place of messages."""
+    """The text to complete, in place of messages."""
     stop: str | None = None
-    """Where a completion ends."""
+    """The text that ends a completion."""
 
 
 class Done(NamedTuple):
-    """What came of a task."""
+    """The outputs of a task that has all of its answers."""
 
     outputs: Mapping[str, Any]
 
 
-Course = Callable[
+Resume = Callable[
     [Mapping[str, Any], Sequence[Sequence[str]], int], Sequence[Question] | Done | Failure
 ]
-"""Takes a task's inputs, the answers so far (for each question as many as it wanted) and a seed."""
+"""Runs a task, given its inputs, the answers so far (a list for each question) and a seed."""
 
 
 MOST_ROUNDS = 200
-"""How many rounds of questions a task may have for one row."""
+"""How many rounds of questions a task may ask for one row."""
 
 
 @dataclass
@@ -51,15 +51,16 @@ class Script:
     answers: Sequence[Sequence[str]] = ()
     place: int = 0
     asked: list[Question] = field(default_factory=list)
+    """The questions without answers."""
 
 
 class _Pending(BaseException):
-    """Raised through a task at the first question without an answer."""
+    """Stops a task at its first question without an answer."""
 
 
 @cache
 def model_class() -> Any:
-    """Make distilabel's kind of model, of which a task believes that it answers."""
+    """Make a class of distilabel models that return the answers so far."""
     library = load_library()
     llm: Any = library.models.llms.base.LLM
     mixin: Any = library.models.mixins.magpie.MagpieChatTemplateMixin
@@ -111,8 +112,8 @@ def _question(model: Any, one: Any, n: int) -> Question:
 
 
 @dataclass(frozen=True)
-class TaskCourse:
-    """Takes a task through what is known so far."""
+class ResumableTask:
+    """Runs a task as far as the answers go."""
 
     task: Any
     seed: int
@@ -120,11 +121,11 @@ class TaskCourse:
     def __call__(
         self, inputs: Mapping[str, Any], answers: Sequence[Sequence[str]], seed: int
     ) -> Sequence[Question] | Done | Failure:
-        """Return the next questions, or what came of the task."""
+        """Return the next questions, or the outputs."""
         if len(answers) > MOST_ROUNDS:
             return Failure("TaskError", f"it has asked {len(answers)} questions, and goes on")
         script = self.task.llm.script = Script(answers)
-        # Tasks draw from the generators of the whole process, and some begin them anew themselves.
+        # Tasks use the random generators of the whole process, and some seed them themselves.
         own = (self.seed ^ seed) & 0x7FFFFFFF
         if "seed" in type(self.task).model_fields:
             self.task.seed = own
@@ -133,13 +134,13 @@ class TaskCourse:
                 return Done(self._first(copy.deepcopy(dict(inputs))))
         except _Pending:
             return script.asked
-        # A task that cannot read an answer may raise anything.
-        except Exception as error:  # noqa: BLE001 - it is told, in the row
+        # A task may raise any error for an answer that it cannot read.
+        except Exception as error:  # noqa: BLE001 - the row's failures hold it
             cause = "Unreadable" if answers else "TaskError"
             return Failure(cause, f"{type(error).__name__}: {shown(error)}"[:500])
 
     def _first(self, inputs: dict[str, Any]) -> Mapping[str, Any]:
-        """Run the task on one row, and take the first row that it makes."""
+        """Run the task on one row, and return the first row that it makes."""
         if self.task.is_generator:
             rows, _ = next(iter(self.task.process(offset=0)))
         else:
@@ -149,7 +150,7 @@ class TaskCourse:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Begin the process's generators at a seed, and leave them as they were."""
+    """Seed the process's random generators, and restore them afterwards."""
     plain, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002 - tasks draw from it
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - likewise
