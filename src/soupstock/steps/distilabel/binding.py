@@ -52,7 +52,7 @@ _LISTS = ("generations", "responses", "instructions", "solutions", "golden_solut
 
 
 @dataclass(frozen=True)
-class BoundTask:
+class TaskBinding:
     """A task with its parameters, mapped to columns."""
 
     inputs: Mapping[str, str]
@@ -64,7 +64,7 @@ class BoundTask:
     calls: int
 
 
-def bind_task(step: spec.Task, columns: Columns, seed: int, at: Any) -> BoundTask:
+def bind_task(step: spec.Task, columns: Columns, seed: int, at: Any) -> TaskBinding:
     """Find a task, check its parameters, and map its inputs and outputs; raises MistakeError."""
     kind = find_task(step.task, at("task"))
     task = make_task(kind, step.parameters, at)
@@ -78,7 +78,7 @@ def bind_task(step: spec.Task, columns: Columns, seed: int, at: Any) -> BoundTas
         dtype = _type(kind.__name__, name, task)
         dtypes[column] = pl.List(dtype) if is_list and is_grouped(kind) else dtype
     start = int(getattr(task, "seed", None) or 0) if "seed" in step.parameters else seed
-    return BoundTask(
+    return TaskBinding(
         inputs=inputs,
         outputs=outputs,
         dtypes=dtypes,
