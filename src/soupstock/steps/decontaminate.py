@@ -294,7 +294,7 @@ def reasons_of(found: Contamination) -> list[str]:
 def decontaminate(step: Decontamination, rows: Sequence[Row], columns: Columns) -> list[Row]:
     """Drop rows; `columns` are the ones that the step reads, with their types.
 
-    If a model is asked, `Decontamination.ask_model` decides the rows that are left for it.
+    If a model is asked, `ask_model` decides the rows that are left for it.
     """
     compared = zip(rows, _compared(step, frame(rows, columns)), strict=True)
     return [step.decide(row, text, found) for row, (text, found) in compared]
