@@ -5,7 +5,7 @@ In the column `twin` such a row is named by its place: `old.parquet row 17`, cou
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
@@ -45,6 +45,15 @@ class Reference:
     def name_row(self, number: int) -> str:
         """Name a row by its number."""
         return f"{self.label} row {number}"
+
+
+def locate(index: int, parts: Sequence[pl.DataFrame]) -> tuple[int, int]:
+    """Find a text among those of several references: its reference's index, its row's number."""
+    for which, texts in enumerate(parts):
+        if index < texts.height:
+            return which, texts["number"][index]
+        index -= texts.height
+    raise IndexError("no reference has that text")
 
 
 def is_reference(twin: str) -> bool:

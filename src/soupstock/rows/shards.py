@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from soupstock.errors import SoupstockError, shown
-from soupstock.rows.rows import AFTER, Columns, Row
+from soupstock.rows.rows import AFTER, KEPT, Columns, Row
 from soupstock.rows.splits import TRAIN, Sides, Splits, Texts, divided, groups, source_of, texts_of
 from soupstock.rows.table import PART_ROWS, Table
 
@@ -200,7 +200,7 @@ def _write_split(part: _Part, table: Table, folder: Path, shard_groups: int) -> 
 
 
 def _kept(rows: pl.LazyFrame) -> pl.LazyFrame:
-    return rows.filter(pl.col("dropped_by").list.len() == 0)
+    return rows.filter(KEPT)
 
 
 def _frames(shape: Shape, table: Table, wanted: Flags) -> Iterator[pl.DataFrame]:

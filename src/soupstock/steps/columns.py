@@ -117,10 +117,14 @@ def _verdict(criteria: Iterable[str]) -> pl.Struct:
 
 
 def reference_to(
-    there: spec.There, own: str, project: Project, place: Place | None, pipeline: str | None = None
+    reference: spec.There,
+    own: str,
+    project: Project,
+    place: Place | None,
+    pipeline: str | None = None,
 ) -> Reference:
     """Find a dataset that rows are compared with, and check its column; raises MistakeError."""
-    found = find_there(there, own, project.root, place, pipeline)
+    found = find_there(reference, own, project.root, place, pipeline)
     columns = dict(found.frame.collect_schema())
     check_texts(found.column, columns, place, f" (in {shown(found.label)})")
     return found

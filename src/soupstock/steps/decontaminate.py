@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -14,7 +13,7 @@ from soupstock.errors import MistakeError
 from soupstock.inference.call import Ask, Failure, Form
 from soupstock.judging.same_question import COMPARED, SameQuestion, Verdict, schema
 from soupstock.project.project import Project
-from soupstock.rows.references import Reference
+from soupstock.rows.references import Reference, locate
 from soupstock.rows.rows import Columns, Row, dropped, failed, frame
 from soupstock.similarity.contamination import STAGES, Contamination, Detector, surest
 from soupstock.similarity.edits import planted
@@ -146,12 +145,9 @@ class Decontamination(RowWise):
             for kind, edited in planted(self.items).items()
         )
 
-    def name_item(self, place: int) -> str:
+    def name_item(self, index: int) -> str:
         """Name an item: `gsm8k.jsonl row 17`."""
-        ends = list(accumulate(part.height for part in self._items))
-        which = next(n for n, end in enumerate(ends) if place < end)
-        part = self._items[which]
-        number = part["number"][place - (ends[which] - part.height)]
+        which, number = locate(index, self._items)
         return self.against[which].name_row(number)
 
     def decide(self, row: Row, text: str | None, found: Contamination) -> Row:
@@ -197,8 +193,8 @@ def bind(step: spec.Decontaminate, columns: Columns, at: At, context: Context) -
     """Check a step's column, and find its evaluation sets and its prompt; raises MistakeError."""
     check_texts(step.decontaminate, columns, at("decontaminate"))
     against = tuple(
-        reference_to(there, step.decontaminate, context.project, at("against", number))
-        for number, there in enumerate(step.against)
+        reference_to(one, step.decontaminate, context.project, at("against", number))
+        for number, one in enumerate(step.against)
     )
     bound = Decontamination(step.decontaminate, against, step.overlap, step.threshold)
     if step.model is None:

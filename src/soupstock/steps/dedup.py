@@ -1,6 +1,5 @@
 """Drop the rows that repeat another one, and name in each the row that it repeats."""
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from soupstock.inference.embeddings import EmbeddingForm
 from soupstock.inference.static_embeddings import StaticModel
 from soupstock.project.project import Project
 from soupstock.rows.marks import INDEX, MARKS, mark, read_kept, reasons_of
-from soupstock.rows.references import Reference, is_reference
+from soupstock.rows.references import Reference, is_reference, locate
 from soupstock.rows.rows import Columns
 from soupstock.rows.table import Table
 from soupstock.similarity.cosine import Embedder
@@ -86,8 +85,8 @@ def bind(step: spec.Dedup, columns: Columns, at: At, context: Context) -> Step:
             "`method: exact` takes no threshold: two texts are the same or not", at("threshold")
         )
     against = tuple(
-        reference_to(there, step.dedup, context.project, at("against", number), context.name)
-        for number, there in enumerate(step.against)
+        reference_to(one, step.dedup, context.project, at("against", number), context.name)
+        for number, one in enumerate(step.against)
     )
     embedder = None
     if step.method == "semantic":
@@ -137,11 +136,9 @@ def _with_references(
     rows = found.against.is_not_null().arg_true()
     if rows.is_empty():
         return marks
-    ends = list(itertools.accumulate(part.height for part in earlier))
     twins, reasons = [], []
-    for place in found.against.gather(rows).to_list():
-        which = next(n for n, end in enumerate(ends) if place < end)
-        number = earlier[which]["number"][place - (ends[which] - earlier[which].height)]
+    for index in found.against.gather(rows).to_list():
+        which, number = locate(index, earlier)
         reference = step.against[which]
         twins.append(reference.name_row(number))
         reasons.append(f"{step.label} (in {reference.label})")

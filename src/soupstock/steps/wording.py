@@ -56,14 +56,14 @@ def argument(value: Any) -> str:
 def references(against: Iterable[spec.There]) -> Markdown:
     """Name the datasets that rows are compared with."""
     names = []
-    for there in against:
-        match there:
+    for reference in against:
+        match reference:
             case spec.FileThere(file=name) | spec.DatasetThere(dataset=name):
                 name = public_path(name)
             case spec.RunThere(run=name):
                 pass
             case _:
-                assert_never(there)
+                assert_never(reference)
         names.append(code(name, LONGEST))
     return joined(names)
 
