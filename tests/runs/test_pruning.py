@@ -99,7 +99,9 @@ def test_rows_of_a_published_dataset_and_of_a_run_can_be_compared_with(folder: F
 
 def test_the_pipelines_own_last_run_is_a_mistake_that_says_how_to_name_one(folder: Folder) -> None:
     pipeline(folder, "  - dedup: text\n    against: [{run: mine}]\n", texts(SOUP))
-    with pytest.raises(MistakeError, match=r"named by its folder, `mine/3f2a1b`"):
+    with pytest.raises(
+        MistakeError, match=r"name the run of mine itself by its folder, `mine/3f2a1b`"
+    ):
         folder.plan()
 
 
