@@ -168,7 +168,9 @@ def test_a_row_that_no_schema_takes_is_dropped(folder: Folder) -> None:
 
 
 def test_a_schema_beside_configs_is_a_mistake(folder: Folder) -> None:
-    with pytest.raises(MistakeError, match=r"formats.yaml:6: with configs, each has its own"):
+    with pytest.raises(
+        MistakeError, match=r"formats.yaml:6: with `configs`, give each config its own"
+    ):
         published(folder, "    schema: Alpaca\n" + CONFIGS)
     with pytest.raises(MistakeError, match=r"formats.yaml:7: no schema is called 'Chat'"):
         published(folder, "    configs:\n      sft: {schema: Chat}\n")
