@@ -257,7 +257,12 @@ def test_datasets_loads_the_splits_and_the_card_says_what_is_in_them(
         ("test: 0.3", "test: 0.8", 7, "the splits take all rows"),
         ("test: 0.3", "Test: 0.3", 7, "Test"),
         ("    splits", "    stratify: colour\n    splits", 7, "no column is called 'colour'"),
-        ("    splits: {test: 0.3, validation: 0.2}", "    stratify: kind", 7, "takes splits"),
+        (
+            "    splits: {test: 0.3, validation: 0.2}",
+            "    stratify: kind",
+            7,
+            "`stratify` needs `splits`",
+        ),
     ],
 )
 def test_splits_that_cannot_be_made_are_mistakes_with_their_line(

@@ -22,7 +22,7 @@ from conftest import Folder
 from soupstock.artifacts import run_folder as folders
 from soupstock.errors import SoupstockError
 from soupstock.rows.rows import frame
-from soupstock.rows.shards import write_dataset
+from soupstock.rows.shards import write_shards
 from soupstock.rows.table import PART_ROWS, Table
 from soupstock.runs.run import Run
 from soupstock.steps.dataset import DatasetOutput, check
@@ -209,7 +209,7 @@ def numbered(place: Path, height: int) -> Table:
 def test_many_rows_are_written_as_several_shards_in_their_order(tmp_path: Path) -> None:
     table = numbered(tmp_path / "table", 2 * PART_ROWS + 2000)
     step = DatasetOutput("me/many", {"n": pl.Int64()})
-    written = write_dataset(step.shapes, step.splits, table, tmp_path / "many", shard_groups=1)
+    written = write_shards(step.shapes, step.splits, table, tmp_path / "many", shard_groups=1)
     assert written is not None
     expected = [n for n in range(2 * PART_ROWS + 2000) if n % 3]
     assert [shard.file for shard in written.shards] == [
@@ -237,7 +237,7 @@ def test_a_row_is_shaped_alike_when_it_is_checked_and_when_it_is_written(tmp_pat
     assert fine["dropped_by"] == []
     assert broken["dropped_by"] == ["dataset: no Numbered"]
     assert broken["failures"][0]["message"].startswith("n: Input should be a valid integer")
-    written = write_dataset(
+    written = write_shards(
         step.shapes, step.splits, numbered(tmp_path / "table", 10), tmp_path / "n"
     )
     assert written is not None
@@ -254,7 +254,7 @@ class Wide(BaseModel):
 def test_a_value_that_does_not_fit_its_column_is_an_error_and_not_null(tmp_path: Path) -> None:
     step = DatasetOutput("me/n", {"n": pl.Int64()}, Wide)
     with pytest.raises(SoupstockError, match="a row does not fit the dataset's columns: "):
-        write_dataset(step.shapes, step.splits, numbered(tmp_path / "table", 10), tmp_path / "n")
+        write_shards(step.shapes, step.splits, numbered(tmp_path / "table", 10), tmp_path / "n")
 
 
 # What follows is about a run that ends while it writes.

@@ -30,7 +30,7 @@ from soupstock.project.project import Project
 from soupstock.reports.card.mix import render_mix_card
 from soupstock.rows.references import Reference, find_there
 from soupstock.rows.rows import Columns
-from soupstock.rows.shards import write_dataset
+from soupstock.rows.shards import write_shards
 from soupstock.rows.splits import Splits, Texts, texts_of
 from soupstock.rows.table import Table
 from soupstock.runs.dataset_record import record_of
@@ -252,7 +252,7 @@ def _write_dataset(
     splits = Splits(dict(mixture.splits), ORIGIN if mixture.splits else None)
     bound = DatasetOutput(repository, columns, splits=splits)
     table = _table(pool, quotas, fresh.parent / "rows")
-    written = write_dataset(bound.shapes, bound.splits, table, place)
+    written = write_shards(bound.shapes, bound.splits, table, place)
     if written is None:
         raise MistakeError("no row is left to mix")
     datasets = [one.manifest.dataset for one in inputs.ingredients]

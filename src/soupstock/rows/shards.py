@@ -110,7 +110,7 @@ class _Assigned(NamedTuple):
     sides: Sides | None
 
 
-def write_dataset(
+def write_shards(
     shapes: Sequence[Shape],
     splits: Splits,
     table: Table,

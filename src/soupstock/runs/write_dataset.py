@@ -9,8 +9,8 @@ from soupstock.artifacts.dataset import DatasetRecord
 from soupstock.artifacts.manifest import Manifest
 from soupstock.engine.plan import Plan
 from soupstock.reports.card.card import render_card
-from soupstock.rows import shards
 from soupstock.rows.rows import Row
+from soupstock.rows.shards import write_shards
 from soupstock.rows.table import Table
 from soupstock.runs.dataset_record import record_of
 from soupstock.steps.dataset import DatasetOutput
@@ -24,7 +24,7 @@ def write_dataset(plan: Plan, table: Table, place: Path) -> DatasetRecord | None
     step, bound = plan.steps[-1].spec, plan.steps[-1].bound
     if not (isinstance(step, spec.WriteDataset) and isinstance(bound, DatasetOutput)):
         return None
-    written = shards.write_dataset(bound.shapes, bound.splits, table, place)
+    written = write_shards(bound.shapes, bound.splits, table, place)
     if written is None:
         return None
     return record_of(written, bound, place, license=step.license, language=step.language)
