@@ -142,12 +142,14 @@ def _for_others(source: Path) -> Path:
 
 def _measure(method: str, source: Path, report: Path) -> None:
     """Measure in this process, and write the result."""
-    from soupstock.similarity.cosine import similar
+    from soupstock.similarity.cosine import cosine_duplicates
     from soupstock.similarity.duplicates import duplicates
 
     if method == "semantic":
         vectors = np.load(source)
-        _report(lambda: np.flatnonzero(similar(vectors, COSINE).twin >= 0).tolist(), report)
+        _report(
+            lambda: np.flatnonzero(cosine_duplicates(vectors, COSINE).twin >= 0).tolist(), report
+        )
     else:
         texts = pl.read_parquet(source, columns=["texts"])["texts"]
         how = "exact" if method == "exact" else "minhash"

@@ -24,11 +24,11 @@ from loopback import Behaviour, Folder, serving
 from stub import installed
 
 from soupstock.engine.plan import Plan
-from soupstock.inference.call import Failure, Form, Reply
+from soupstock.inference.cache import Cache
+from soupstock.inference.call import CallForm, Failure, Reply
 from soupstock.inference.client import Client
 from soupstock.inference.servers.model import Model
 from soupstock.inference.servers.pool import Servers
-from soupstock.inference.store import Store
 from soupstock.runs import run as runs
 from soupstock.runs.run import Run
 
@@ -184,7 +184,7 @@ def capacity(options: Options) -> Iterator[Figure]:
 
         async def answered() -> int:
             async with (
-                Store(Path(place) / "calls.sqlite") as store,
+                Cache(Path(place) / "calls.sqlite") as store,
                 Servers(Path(place), print) as servers,
                 Client(store, servers) as client,
             ):
@@ -209,7 +209,7 @@ def capacity(options: Options) -> Iterator[Figure]:
 
 def _keep_asking(client: Client, base_url: str, waiting: int = 2048) -> None:
     """Make sure that calls are always waiting."""
-    form = Form(Model("bench", "tester", base_url=base_url), {"max_tokens": 64})
+    form = CallForm(Model("bench", "tester", base_url=base_url), {"max_tokens": 64})
     number = 0
 
     def ask(_: Reply | None = None) -> None:

@@ -14,7 +14,7 @@ from soupstock.engine.garbage_collection import infrequent_collection
 from soupstock.engine.plan import Plan, plan_file
 from soupstock.project.project import Project
 from soupstock.reports.life import explain
-from soupstock.rows.rows import Row, frame
+from soupstock.rows.row import Row, frame
 from soupstock.rows.table import PART_ROWS, save
 from soupstock.runs import run as runs
 from soupstock.testing import Server

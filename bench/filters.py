@@ -55,7 +55,7 @@ def speeds(options: Options) -> dict[str, float]:
 
     from soupstock.engine.plan import plan_file
     from soupstock.project.project import Project
-    from soupstock.steps.filter import Filtering, filter_rows
+    from soupstock.steps.filter import BoundFilters, filter_rows
 
     texts = prose.rows(options.rows)
     rows = pl.DataFrame(
@@ -67,7 +67,7 @@ def speeds(options: Options) -> dict[str, float]:
     )
     steps = plan_file("chat", Project(ROOT)).steps
     keeps = [
-        keep for step in steps if isinstance(step.bound, Filtering) for keep in step.bound.keeps
+        keep for step in steps if isinstance(step.bound, BoundFilters) for keep in step.bound.keeps
     ]
     quick = [keep for keep in keeps if not keep[0].startswith(SLOW)]
     asked = {
@@ -79,7 +79,7 @@ def speeds(options: Options) -> dict[str, float]:
     }
     found = {}
     for name, some in asked.items():
-        work = partial(filter_rows, Filtering(tuple(some)), rows)
+        work = partial(filter_rows, BoundFilters(tuple(some)), rows)
         found[name] = rows.height / _best(options.times, work)
     eldc.init()
     detect = eldc.instance().detect_mt
@@ -150,13 +150,13 @@ def _dropped(
     import polars as pl
 
     from soupstock.project.project import Project
-    from soupstock.rows.filters import bind
-    from soupstock.steps.filter import Filtering, filter_rows
+    from soupstock.rows.filters import bind_filter
+    from soupstock.steps.filter import BoundFilters, filter_rows
 
     columns = {"text": pl.String(), "asked": pl.String()}
     function = Project(ROOT).filter(name).value
-    bound = bind(name, function, {"column": "text", **arguments}, columns)
-    reasons = filter_rows(Filtering.of([bound]), pl.DataFrame({"text": texts, "asked": asked}))
+    bound = bind_filter(name, function, {"column": "text", **arguments}, columns)
+    reasons = filter_rows(BoundFilters.of([bound]), pl.DataFrame({"text": texts, "asked": asked}))
     return sum(map(bool, reasons)) / len(texts)
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from soupstock.inference.budget import Amount, Budget
-from soupstock.inference.call import Answer, Call, Failure, Form, Reply
+from soupstock.inference.cache import Cache
+from soupstock.inference.call import Answer, Call, CallForm, Failure, Reply
 from soupstock.inference.client import Client
 from soupstock.inference.retry import Trouble
 from soupstock.inference.servers.endpoint import Price
 from soupstock.inference.servers.model import Model
 from soupstock.inference.servers.pool import Servers
-from soupstock.inference.store import Store
 from soupstock.inference.transport import Address, Transport
 
 CALLS = 400
@@ -114,11 +114,11 @@ async def _run(seed: int, folder: Path) -> Outcome:
         input_price=price.input,
         output_price=price.output,
     )
-    form = Form(model, {"max_tokens": 64}, seed=seed)
+    form = CallForm(model, {"max_tokens": 64}, seed=seed)
     limits, books = _limits(draw), Books(draw, price)
     budget = Budget(**limits)
     async with (
-        Store(folder / f"{seed}.sqlite") as store,
+        Cache(folder / f"{seed}.sqlite") as store,
         Servers(folder, lambda _: None) as servers,
         Client(store, servers, budget, books) as client,
     ):

@@ -23,7 +23,7 @@ from soupstock.project.project import Project
 from soupstock.runs.prune import PruneResult, Pruning, prune
 from soupstock.similarity.contamination import Detector
 from soupstock.similarity.edits import planted
-from soupstock.steps.select import Selection, select
+from soupstock.steps.select import BoundSelect, select
 
 PIPELINE = """\
 source: {file: none.jsonl}
@@ -94,10 +94,10 @@ def choose(options: argparse.Namespace) -> Iterator[str]:
     )
     tenth = len(texts) // 10
     for step in (
-        Selection(rows=tenth, by="quality"),
-        Selection(rows=tenth, by="quality", method="deita", column="text"),
-        Selection(rows=tenth // 10, by="quality", method="k_center", column="text"),
-        Selection(rows=tenth, by="quality", clusters=100, column="text"),
+        BoundSelect(rows=tenth, by="quality"),
+        BoundSelect(rows=tenth, by="quality", method="deita", column="text"),
+        BoundSelect(rows=tenth // 10, by="quality", method="k_center", column="text"),
+        BoundSelect(rows=tenth, by="quality", clusters=100, column="text"),
     ):
         what = f"{step.method}, clusters" if step.clusters else step.method
         result = _timed(lambda step=step: select(step, rows), len(texts))

@@ -19,7 +19,7 @@ from soupstock.engine.plan import plan_file
 from soupstock.project.project import Project
 from soupstock.reports.filter_figures import figures_of
 from soupstock.rewards import by_rubric, right_answer
-from soupstock.rows.rows import Row
+from soupstock.rows.row import Row
 from soupstock.runs import run as runs
 from soupstock.runs.run import Run
 from soupstock.testing import Request, Server, imitation

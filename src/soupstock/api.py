@@ -25,7 +25,7 @@ from pathlib import Path
 
 from soupstock import spec
 from soupstock.cli.display.progress import watch
-from soupstock.engine.plan import Plan, changed, plan_file
+from soupstock.engine.plan import Plan, override, plan_file
 from soupstock.engine.plan import plan as plan_pipeline
 from soupstock.inference.budget import Budget
 from soupstock.project.project import Project
@@ -37,12 +37,12 @@ from soupstock.spec.judging import Judge, Verify
 from soupstock.spec.pipeline import Pipeline
 from soupstock.spec.pruning import Best, Decontaminate, Dedup, Filter, FilterUse, Mask, Select
 from soupstock.spec.source import (
+    DatasetReference,
     DatasetSource,
-    DatasetThere,
     DocumentSource,
+    FileReference,
     FileSource,
-    FileThere,
-    RunThere,
+    RunReference,
     SampleSource,
 )
 
@@ -50,13 +50,13 @@ __all__ = [
     "Best",
     "Budget",
     "Converse",
+    "DatasetReference",
     "DatasetSource",
-    "DatasetThere",
     "Decontaminate",
     "Dedup",
     "DocumentSource",
+    "FileReference",
     "FileSource",
-    "FileThere",
     "Filter",
     "FilterUse",
     "Generate",
@@ -66,7 +66,7 @@ __all__ = [
     "Plan",
     "Review",
     "Run",
-    "RunThere",
+    "RunReference",
     "SampleSource",
     "Select",
     "Side",
@@ -95,7 +95,7 @@ def plan(
     if isinstance(pipeline, str):
         return plan_file(pipeline, found, models=models, rows=rows)
     safe = spec.unslugged(spec.slug(name))
-    return plan_pipeline(changed(pipeline, models or {}, rows), found, name=safe)
+    return plan_pipeline(override(pipeline, models or {}, rows), found, name=safe)
 
 
 def run(  # noqa: PLR0913 - each argument is one option of a run

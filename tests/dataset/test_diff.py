@@ -16,7 +16,7 @@ from soupstock.dataset.diff import Difference, compare
 from soupstock.dataset.versions import read_version
 from soupstock.errors import MistakeError
 from soupstock.project.project import Project
-from soupstock.rows.rows import AFTER
+from soupstock.rows.row import LAST_COLUMNS
 from soupstock.stats.kolmogorov_smirnov import kolmogorov_smirnov
 from soupstock.testing import Server
 
@@ -43,7 +43,7 @@ def run_of(root: Path, rows: list[dict[str, Any]], dropped: dict[str, str] | Non
     place.mkdir(parents=True)
     why_not = dropped or {}
     reasons = [[why_not[row["id"]]] if row["id"] in why_not else [] for row in rows]
-    marks = [pl.Series(n, [None] * len(rows), dtype=t) for n, t in list(AFTER.items())[:3]]
+    marks = [pl.Series(n, [None] * len(rows), dtype=t) for n, t in list(LAST_COLUMNS.items())[:3]]
     why = pl.Series("dropped_by", reasons, dtype=pl.List(pl.String))
     pl.DataFrame(rows).with_columns(*marks, why).write_parquet(place / "rows.parquet")
     return f"made/{place.name}"

@@ -24,7 +24,7 @@ from soupstock.dataset.mix import Mixed, mix
 from soupstock.dataset.reproduce import reproduce
 from soupstock.errors import MistakeError
 from soupstock.project.project import Project
-from soupstock.stats.apportionment import apportioned
+from soupstock.stats.apportionment import largest_remainder
 
 PIPELINE = """\
 source: {{file: {name}.jsonl}}
@@ -88,7 +88,7 @@ def test_without_a_number_as_many_rows_are_taken_as_the_shares_allow(runs: Folde
 @given(st.integers(0, 10_000), st.lists(st.integers(1, 1000), min_size=1, max_size=8))
 def test_parts_add_up_and_are_less_than_one_from_their_share(rows: int, weights: list[int]) -> None:
     shares = [Fraction(weight, sum(weights)) for weight in weights]
-    parts = apportioned(rows, shares)
+    parts = largest_remainder(rows, shares)
     assert sum(parts) == rows
     assert all(abs(part - rows * share) < 1 for part, share in zip(parts, shares, strict=True))
 

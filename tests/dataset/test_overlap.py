@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import Folder
-from soupstock.artifacts.overlap import Crossing, Overlap
+from soupstock.artifacts.overlap import OverlapRecord, SharedRowsRecord
 from soupstock.cli.main import main
 from soupstock.dataset.corpus import Corpus, corpus_of
 from soupstock.dataset.overlap import overlap
@@ -53,7 +53,7 @@ def edited(row: Pair) -> Pair:
     return row[0], " ".join([*row[1].split()[:-2], "changed", "here"])
 
 
-def crossing(found: Overlap, of: str, within: str) -> Crossing:
+def crossing(found: OverlapRecord, of: str, within: str) -> SharedRowsRecord:
     (one,) = (c for c in found.crossings if (c.of, c.within) == (of, within))
     return one
 

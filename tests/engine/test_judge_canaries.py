@@ -18,9 +18,9 @@ from soupstock.artifacts.judges import FitnessRecord
 from soupstock.cli.display.progress import Board
 from soupstock.cli.main import main
 from soupstock.inference.budget import Budget
-from soupstock.judging.canaries import PADDED, spoiled
+from soupstock.judging.canaries import PADDED, canaries_of
 from soupstock.judging.rubric import Rubric
-from soupstock.rows.rows import Row
+from soupstock.rows.row import Row
 from soupstock.runs.run import Progress, Run
 from soupstock.testing import Request, Server, imitation
 
@@ -274,7 +274,7 @@ def test_only_what_is_judged_is_spoiled() -> None:
         {"id": "a", "chat": {"asked": "Basil?", "said": LONG}, "more": 1},
         {"id": "b", "chat": {"asked": "Mint?", "said": "No."}, "more": 2},
     ]
-    found = spoiled(RUBRIC, rows)
+    found = canaries_of(RUBRIC, rows)
     said: dict[str, list[Any]] = {
         kind: [row and row["chat"]["said"] for row in some] for kind, some in found.items()
     }
@@ -311,7 +311,7 @@ def test_the_last_answer_of_a_conversation_is_spoiled() -> None:
         {"id": "b", "messages": turns[:1]},
         {"id": "c", "messages": None},
     ]
-    found = spoiled(rubric, rows)
+    found = canaries_of(rubric, rows)
     assert found["empty"] == [
         {"id": "a/empty", "messages": [turns[0], {"role": "assistant", "content": ""}]},
         None,

@@ -17,17 +17,17 @@ from soupstock.engine.flights import Indexed
 from soupstock.engine.stream import BLOCK, Stream
 from soupstock.engine.tally import Tally
 from soupstock.inference.budget import Budget
-from soupstock.inference.call import Answer, Ask, Failure, Form
+from soupstock.inference.cache import Cache, connect
+from soupstock.inference.call import Answer, Ask, CallForm, Failure
 from soupstock.inference.client import Client
 from soupstock.inference.servers.model import Model
 from soupstock.inference.servers.pool import Servers
-from soupstock.inference.store import Store, connect
-from soupstock.rows.rows import Row, dropped, failed
+from soupstock.rows.row import Row, dropped, failed
 from soupstock.steps.step import Stage
 from soupstock.testing import Server
 
 
-def asking(label: str, form: Form) -> Stage:
+def asking(label: str, form: CallForm) -> Stage:
     """Return a stage that asks one question a row, and drops the rows without an answer."""
 
     async def step(row: Row, ask: Ask) -> Row:
@@ -92,7 +92,7 @@ async def streamed(
 ) -> Streamed:
     done = Streamed([Tally(stage.label) for stage in stages])
     async with (
-        Store(folder / "calls.sqlite") as store,
+        Cache(folder / "calls.sqlite") as store,
         Servers(folder, lambda _: None) as servers,
         Client(store, servers, budget) as client,
     ):
@@ -101,9 +101,9 @@ async def streamed(
     return done
 
 
-def form_at(server: Server, **settings: Any) -> Form:
+def form_at(server: Server, **settings: Any) -> CallForm:
     model = Model("test", "tester", base_url=server.base_url, **{"concurrency": 32, **settings})
-    return Form(model, {"max_tokens": 16})
+    return CallForm(model, {"max_tokens": 16})
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

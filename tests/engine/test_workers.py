@@ -23,10 +23,10 @@ from soupstock.engine.plan import Plan
 from soupstock.engine.tally import Tally
 from soupstock.engine.worker import take
 from soupstock.engine.workers import Block, Workers
+from soupstock.inference.cache import Cache, Reader
 from soupstock.inference.client import Client
 from soupstock.inference.servers.pool import Servers
-from soupstock.inference.store import Reader, Store
-from soupstock.rows.rows import Ids
+from soupstock.rows.row import Ids
 from soupstock.rows.table import PART_ROWS
 from soupstock.testing import Server
 
@@ -83,7 +83,7 @@ class Flowed:
 async def flowed(plan: Plan, place: Path, most: int = 0, *, kills: bool = False) -> Flowed:
     """Take a plan's rows through, with workers that are there from the beginning."""
     async with (
-        Store(plan.project.root / "runs" / "calls.sqlite") as store,
+        Cache(plan.project.root / "runs" / "calls.sqlite") as store,
         Servers(place, lambda _: None) as servers,
         Client(store, servers) as client,
         Workers(plan, place / "workers", most) as workers,

@@ -17,8 +17,8 @@ import pytest
 from planted import KINDS, Kind, planted, question, sound_json
 
 from soupstock.project.project import Project
-from soupstock.rows.filters import bind
-from soupstock.steps.filter import Filtering, filter_rows
+from soupstock.rows.filters import bind_filter
+from soupstock.steps.filter import BoundFilters, filter_rows
 
 COLUMNS = {"text": pl.String(), "asked": pl.String()}
 PLANTED = 200
@@ -53,8 +53,8 @@ def sound() -> list[str]:
 
 def dropped(kind: Kind, texts: list[str], asked: list[str]) -> float:
     function = Project(Path(__file__).parents[2]).filter(kind.filter).value
-    bound = bind(kind.filter, function, {"column": "text", **kind.arguments}, COLUMNS)
-    reasons = filter_rows(Filtering.of([bound]), pl.DataFrame({"text": texts, "asked": asked}))
+    bound = bind_filter(kind.filter, function, {"column": "text", **kind.arguments}, COLUMNS)
+    reasons = filter_rows(BoundFilters.of([bound]), pl.DataFrame({"text": texts, "asked": asked}))
     return sum(map(bool, reasons)) / len(texts)
 
 

@@ -13,9 +13,9 @@ from conftest import Folder, running, until
 from soupstock.errors import ModelError
 from soupstock.inference.batch.ledger import groups, lines, read_results
 from soupstock.inference.budget import Budget, prompt_bound
-from soupstock.inference.call import Answer, Call, Form, Reply
+from soupstock.inference.cache import connect
+from soupstock.inference.call import Answer, Call, CallForm, Reply
 from soupstock.inference.servers.model import Model
-from soupstock.inference.store import connect
 from soupstock.runs.run import Run, preview
 from soupstock.testing import Server, error, share
 
@@ -281,7 +281,7 @@ async def test_a_batch_whose_server_refuses_log_probabilities_is_asked_again_wit
     with Server(refuses=["logprobs"]) as server:
         model = model_at(server.base_url, mode="batch", poll=0.01, structured_output="json_schema")
         schema = {"type": "object", "properties": {}}
-        form = Form(model, {"max_tokens": 32}, schema, top_logprobs=5)
+        form = CallForm(model, {"max_tokens": 32}, schema, top_logprobs=5)
         calls = [form.call([{"role": "user", "content": str(n)}], str(n)) for n in range(3)]
         replies: list[Reply] = []
         done = asyncio.Event()
@@ -354,7 +354,7 @@ def answer_files(place: Path, server: Server) -> None:
 
 
 def test_batches_are_cut_by_lines_and_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    form = Form(Model("m", "m"), {"max_tokens": 5})
+    form = CallForm(Model("m", "m"), {"max_tokens": 5})
     calls = [form.call([{"role": "user", "content": "x" * 50}], str(n)) for n in range(10)]
     monkeypatch.setattr("soupstock.inference.batch.ledger.MOST_LINES", 4)
     assert [len(group) for group in groups(calls)] == [4, 4, 2]

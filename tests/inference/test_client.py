@@ -16,7 +16,7 @@ from clients import ask, calls_to, model_at, opened
 from soupstock import testing
 from soupstock.errors import ModelError
 from soupstock.inference.budget import prompt_bound
-from soupstock.inference.call import Answer, Call, Failure, Form, Reply
+from soupstock.inference.call import Answer, Call, CallForm, Failure, Reply
 from soupstock.inference.client import Client
 from soupstock.inference.retry import REFUSED_AFTER, REJECTED_AFTER, Trouble
 from soupstock.inference.servers.model import Model
@@ -319,7 +319,7 @@ def test_a_prompt_s_bound_counts_each_of_its_messages(tmp_path: Path, examples: 
     few = "".join(f"- {{user: q{n}, assistant: a{n}}}\n" for n in range(examples))
     text = f"---\nsystem: Be brief.\nexamples:\n{few or '  []'}\n---\nHello {{{{ name }}}}"
     messages = parse_prompt("p", text, tmp_path / "p.md").messages({"name": "Zoë"})
-    call = Form(model_at("http://x"), {"max_tokens": 8}).call(messages, "")
+    call = CallForm(model_at("http://x"), {"max_tokens": 8}).call(messages, "")
     assert call.messages == len(messages) == 2 + 2 * examples
     # ChatML, the most talkative of templates, one token for each byte of text.
     rendered = "".join(

@@ -16,12 +16,12 @@ from clients import ask, calls_to, opened
 from conftest import Folder
 from soupstock import testing
 from soupstock.errors import ModelError
+from soupstock.inference.cache import Cache, CachedAnswer
 from soupstock.inference.call import Answer, Call, Failure, Reply
 from soupstock.inference.client import Client
 from soupstock.inference.retry import Trouble
 from soupstock.inference.servers.model import Model
 from soupstock.inference.servers.pool import Servers
-from soupstock.inference.store import Entry, Store
 from soupstock.inference.transport import Address, Transport
 from soupstock.testing import Server
 
@@ -91,10 +91,10 @@ class Loop(ledger.VirtualLoop):
         asyncio.SelectorEventLoop.__init__(self, self._virtual)
 
 
-class Watched(Store):
+class Watched(Cache):
     """A store that tells the loop when it is at work."""
 
-    def put(self, entry: Entry) -> "asyncio.Future[bytes]":
+    def put(self, entry: CachedAnswer) -> "asyncio.Future[bytes]":
         loop = self._loop
         assert isinstance(loop, Loop)
         done = super().put(entry)

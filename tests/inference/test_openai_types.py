@@ -13,7 +13,7 @@ from openai.types.completion_create_params import (
 )
 from pydantic import TypeAdapter
 
-from soupstock.inference.call import Call, Form
+from soupstock.inference.call import Call, CallForm
 from soupstock.inference.completion import read_completion, read_continuation, read_embedding
 from soupstock.inference.embeddings import EmbeddingForm
 from soupstock.inference.servers.endpoint import MODES, Mode
@@ -42,14 +42,14 @@ def held(call: Call, kind: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("length_field", ["max_tokens", "max_completion_tokens"])
 def test_a_chat_is_asked_for_as_the_type_says(mode: Mode, length_field: str) -> None:
     model = model_at("http://test/v1", length_field=length_field, structured_output=mode)
-    form = Form(model, SAMPLING, SCHEMA, top_logprobs=5)
+    form = CallForm(model, SAMPLING, SCHEMA, top_logprobs=5)
     body = held(form.call(QUESTION, "row", attempt=1), CompletionCreateParamsNonStreaming)
     assert (body[length_field], body["top_logprobs"]) == (64, 5)
     assert len(body["messages"]) == 2
 
 
 def test_a_text_is_completed_as_the_type_says() -> None:
-    form = Form(model_at("http://test/v1"), SAMPLING)
+    form = CallForm(model_at("http://test/v1"), SAMPLING)
     body = held(form.completion("Once upon", "row", stop="\n"), ContinuationCreateParams)
     assert body["stop"] == ["END", "\n"]
 

@@ -10,39 +10,39 @@ from pathlib import Path
 
 import pytest
 
-from soupstock.inference.store import Entry, Store, StoreError
+from soupstock.inference.cache import Cache, CachedAnswer, CacheError
 
 
-def entries(count: int, start: int = 0) -> list[Entry]:
+def entries(count: int, start: int = 0) -> list[CachedAnswer]:
     return [
-        Entry(number.to_bytes(20), "model", f"answer {number}".encode())
+        CachedAnswer(number.to_bytes(20), "model", f"answer {number}".encode())
         for number in range(start, start + count)
     ]
 
 
-async def put_all(store: Store, answers: Sequence[Entry]) -> None:
+async def put_all(store: Cache, answers: Sequence[CachedAnswer]) -> None:
     await asyncio.gather(*(store.put(entry) for entry in answers))
 
 
 async def test_an_answer_is_found_by_its_key_in_the_next_run(tmp_path: Path) -> None:
     wanted = entries(3000)
-    async with Store(tmp_path / "calls.sqlite") as store:
+    async with Cache(tmp_path / "calls.sqlite") as store:
         await put_all(store, wanted)
-    async with Store(tmp_path / "calls.sqlite") as store:
+    async with Cache(tmp_path / "calls.sqlite") as store:
         found = store.get([*(entry.key for entry in wanted), b"x" * 20])
     assert found == {entry.key: entry.answer for entry in wanted}
 
 
 async def test_the_first_answer_to_a_question_stays(tmp_path: Path) -> None:
-    async with Store(tmp_path / "calls.sqlite") as store:
-        await store.put(Entry(b"key", "model", b"first"))
-        await store.put(Entry(b"key", "model", b"second"))
+    async with Cache(tmp_path / "calls.sqlite") as store:
+        await store.put(CachedAnswer(b"key", "model", b"first"))
+        await store.put(CachedAnswer(b"key", "model", b"second"))
         assert store.get([b"key"]) == {b"key": b"first"}
 
 
 async def test_whoever_comes_second_is_given_the_first_answer(tmp_path: Path) -> None:
     path = tmp_path / "calls.sqlite"
-    async with Store(path) as one, Store(path) as other:
+    async with Cache(path) as one, Cache(path) as other:
         first = [entry._replace(answer=b"first") for entry in entries(1000)]
         kept = await asyncio.gather(*(one.put(entry) for entry in first[::3]))
         later = await asyncio.gather(*(other.put(entry) for entry in entries(1000)))
@@ -52,17 +52,17 @@ async def test_whoever_comes_second_is_given_the_first_answer(tmp_path: Path) ->
 
 
 async def test_what_is_queued_is_committed_when_the_store_closes(tmp_path: Path) -> None:
-    store = Store(tmp_path / "calls.sqlite")
+    store = Cache(tmp_path / "calls.sqlite")
     futures = [store.put(entry) for entry in entries(100)]
     await store.close()
     await asyncio.gather(*futures)
-    async with Store(tmp_path / "calls.sqlite") as again:
+    async with Cache(tmp_path / "calls.sqlite") as again:
         assert len(again.get([entry.key for entry in entries(100)])) == 100
 
 
 async def test_two_runs_share_one_store(tmp_path: Path) -> None:
     path = tmp_path / "calls.sqlite"
-    async with Store(path) as one, Store(path) as other:
+    async with Cache(path) as one, Cache(path) as other:
         await asyncio.gather(put_all(one, entries(500)), put_all(other, entries(500, start=250)))
         assert len(one.get([entry.key for entry in entries(750)])) == 750
         assert len(other.get([entry.key for entry in entries(750)])) == 750
@@ -70,7 +70,7 @@ async def test_two_runs_share_one_store(tmp_path: Path) -> None:
 
 def write_until_killed(path: Path, pipe: int) -> None:
     async def forever() -> None:
-        async with Store(path) as store:
+        async with Cache(path) as store:
             for start in range(0, 1 << 40, 10):
                 await put_all(store, entries(10, start))
                 os.write(pipe, (start + 10).to_bytes(8))
@@ -98,7 +98,7 @@ def test_what_was_reported_as_kept_survives_a_killed_process(tmp_path: Path, aft
     os.close(reading)
 
     async def kept() -> int:
-        async with Store(path) as store:
+        async with Cache(path) as store:
             return len(store.get([entry.key for entry in entries(reported)]))
 
     assert reported > 0
@@ -107,14 +107,14 @@ def test_what_was_reported_as_kept_survives_a_killed_process(tmp_path: Path, aft
 
 async def test_a_torn_write_ahead_log_loses_the_torn_answers_only(tmp_path: Path) -> None:
     path, log = tmp_path / "calls.sqlite", tmp_path / "calls.sqlite-wal"
-    async with Store(path) as store:
+    async with Cache(path) as store:
         for entry in entries(50):
             await store.put(entry)
         copy = tmp_path / "torn.sqlite"
         copy.write_bytes(path.read_bytes())
         whole = log.read_bytes()
     copy.with_name("torn.sqlite-wal").write_bytes(whole[: len(whole) - 1000])
-    async with Store(copy) as store:
+    async with Cache(copy) as store:
         found = store.get([entry.key for entry in entries(50)])
         assert 40 <= len(found) < 50
         await put_all(store, entries(50))
@@ -123,15 +123,15 @@ async def test_a_torn_write_ahead_log_loses_the_torn_answers_only(tmp_path: Path
 
 async def test_a_folder_that_is_a_file_is_named_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("no folder")
-    with pytest.raises(StoreError, match=r"calls\.sqlite cannot be kept: (File exists|Not a dir)"):
-        Store(tmp_path / "runs" / "calls.sqlite")
+    with pytest.raises(CacheError, match=r"calls\.sqlite cannot be kept: (File exists|Not a dir)"):
+        Cache(tmp_path / "runs" / "calls.sqlite")
 
 
 async def test_a_file_that_is_no_store_is_named_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "calls.sqlite"
     path.write_bytes(b"no database " * 100)
-    with pytest.raises(StoreError, match=r"calls\.sqlite cannot be opened"):
-        Store(path)
+    with pytest.raises(CacheError, match=r"calls\.sqlite cannot be opened"):
+        Cache(path)
 
 
 @pytest.fixture
@@ -152,16 +152,16 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 async def test_a_full_disk_keeps_the_answers_in_flight_and_asks_no_more(small_disk: Path) -> None:
     path = small_disk / "calls.sqlite"
-    store = Store(path)
-    answers = [Entry(n.to_bytes(20), "model", os.urandom(50_000)) for n in range(200)]
-    kept: list[Entry] = []
+    store = Cache(path)
+    answers = [CachedAnswer(n.to_bytes(20), "model", os.urandom(50_000)) for n in range(200)]
+    kept: list[CachedAnswer] = []
 
     async def put_all() -> None:
         for entry in answers:
             kept.append(entry)
             await store.put(entry)
 
-    with pytest.raises(StoreError, match="free some space and run again"):
+    with pytest.raises(CacheError, match="free some space and run again"):
         await put_all()
     assert 10 < len(kept) < 200
     assert len(store.get([entry.key for entry in kept])) == len(kept)
@@ -170,5 +170,5 @@ async def test_a_full_disk_keeps_the_answers_in_flight_and_asks_no_more(small_di
 
 async def test_a_disk_that_is_full_from_the_start_is_named_in_one_line(small_disk: Path) -> None:
     (small_disk / "else").write_bytes(bytes(11 << 20))
-    with pytest.raises(StoreError, match=r"calls\.sqlite cannot be kept: No space left on device"):
-        Store(small_disk / "calls.sqlite")
+    with pytest.raises(CacheError, match=r"calls\.sqlite cannot be kept: No space left on device"):
+        Cache(small_disk / "calls.sqlite")

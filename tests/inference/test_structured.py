@@ -10,7 +10,7 @@ import pytest
 from conftest import Folder
 from soupstock import testing
 from soupstock.inference.budget import Budget
-from soupstock.inference.call import Answer, Failure, Form
+from soupstock.inference.call import Answer, CallForm, Failure
 from soupstock.inference.probe import LONG, VALUE, Probe
 from soupstock.inference.servers.model import Model
 from soupstock.inference.structured import with_instruction
@@ -232,11 +232,11 @@ def test_a_schema_is_said_once_and_where_templates_take_it(roles: list[str], pla
 
 
 def test_each_mode_asks_for_something_else() -> None:
-    form = Form(MODEL, {"max_tokens": 8}, SCHEMA)
+    form = CallForm(MODEL, {"max_tokens": 8}, SCHEMA)
     call = form.call([{"role": "user", "content": "x"}], "row")
     calls = [call.put(way) for way in call.ways]
     assert [way.mode for way in call.ways] == ["json_schema", "structured_outputs", "prompt"]
     assert calls[0] == call
     assert len({one.key for one in calls}) == 3
     assert [one.put(call.ways[0]).key for one in calls] == [call.key] * 3
-    assert Form(MODEL, {"max_tokens": 8}).call([], "row").otherwise is None
+    assert CallForm(MODEL, {"max_tokens": 8}).call([], "row").otherwise is None

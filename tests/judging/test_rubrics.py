@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from conftest import RUBRIC
 from soupstock.errors import MistakeError
-from soupstock.judging.judge_input import exhibits
+from soupstock.judging.judge_input import judge_input
 from soupstock.judging.rubric import MAX_REASON, Rubric, Verdict, read_verdict, verdict_schema
 from soupstock.project.project import Project
 from soupstock.spec.loader import parse_yaml, validate
@@ -188,7 +188,7 @@ def test_a_shipped_rubric_puts_everything_to_its_judge(path: Path, tmp_path: Pat
     assert rubric.description
     row = dict.fromkeys(rubric.shown, "the very text")
     prompt = project.prompt(rubric.prompt).value.given({"rubric": rubric})
-    messages = prompt.messages(exhibits(rubric, row))
+    messages = prompt.messages(judge_input(rubric, row))
     asked = "\n".join(message["content"] for message in messages)
     assert asked.count("the very text") == len(rubric.shown)
     for name, criterion in rubric.judged.items():

@@ -21,7 +21,7 @@ from soupstock.artifacts.terms import terms_of
 from soupstock.inference.servers.weights import SMOLLM2
 from soupstock.reports.card import card, front_matter
 from soupstock.reports.card.card import render_card
-from soupstock.rows.rows import Row
+from soupstock.rows.row import Row
 from soupstock.runs.run import Run
 from soupstock.spec.fields import MAX_TOKENS
 from soupstock.spec.pipeline import Pipeline

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from soupstock.errors import MistakeError
-from soupstock.rows.sources import Source, read_dataset, read_file, sampled
+from soupstock.rows.sources import Source, read_dataset, read_file, sample_rows
 from soupstock.spec.source import DatasetSource, FileSource, SampleSource
 
 
@@ -21,30 +21,30 @@ def rows(source: Source, most: int | None = None) -> list[dict[str, object]]:
 
 
 def test_more_rows_begin_with_the_same_rows() -> None:
-    source = sampled(SampleSource(sample={"topic": ["a", "b", "c"], "size": [1, 2]}, rows=5), 0)
+    source = sample_rows(SampleSource(sample={"topic": ["a", "b", "c"], "size": [1, 2]}, rows=5), 0)
     assert rows(source, 2000)[:700] == rows(source, 700)
 
 
 def test_another_seed_draws_other_rows() -> None:
     spec = SampleSource(sample={"topic": list("abcdefgh")}, rows=50)
-    assert rows(sampled(spec, 1), 50) != rows(sampled(spec, 2), 50)
+    assert rows(sample_rows(spec, 1), 50) != rows(sample_rows(spec, 2), 50)
 
 
 def test_a_column_is_drawn_the_same_whatever_stands_beside_it() -> None:
-    alone = sampled(SampleSource(sample={"topic": list("abcd")}, rows=50), 0)
-    beside = sampled(SampleSource(sample={"more": [1, 2], "topic": list("abcd")}, rows=50), 0)
+    alone = sample_rows(SampleSource(sample={"topic": list("abcd")}, rows=50), 0)
+    beside = sample_rows(SampleSource(sample={"more": [1, 2], "topic": list("abcd")}, rows=50), 0)
     assert [row["topic"] for row in rows(alone, 50)] == [row["topic"] for row in rows(beside, 50)]
 
 
 def test_values_come_as_often_as_their_weights_say() -> None:
-    source = sampled(SampleSource(sample={"style": {"plain": 3, "rare": 1}}, rows=1), 0)
+    source = sample_rows(SampleSource(sample={"style": {"plain": 3, "rare": 1}}, rows=1), 0)
     counts = Counter(row["style"] for row in rows(source, 20_000))
     assert 0.73 < counts["plain"] / 20_000 < 0.77
 
 
 def test_columns_have_the_type_of_their_values() -> None:
     sample = {"text": ["a"], "whole": [1, 2], "number": [1, 2.5], "mixed": [1, "a"], "yes": [True]}
-    source = sampled(SampleSource(sample=sample, rows=3), 0)
+    source = sample_rows(SampleSource(sample=sample, rows=3), 0)
     assert dict(source.columns) == {
         "text": pl.String(),
         "whole": pl.Int64(),
@@ -76,7 +76,7 @@ def test_a_file_is_read_in_its_order(tmp_path: Path, kind: str) -> None:
 
 def test_values_of_several_types_are_drawn_as_the_one_that_their_column_has() -> None:
     sample = {"number": [1, 2.5], "mixed": [1, "a", True, 2.5]}
-    drawn = rows(sampled(SampleSource(sample=sample, rows=3), 0), 200)
+    drawn = rows(sample_rows(SampleSource(sample=sample, rows=3), 0), 200)
     assert {type(row["number"]) for row in drawn} == {float}
     assert {row["mixed"] for row in drawn} == {"1", "a", "true", "2.5"}
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from conftest import Folder
 from soupstock.errors import MistakeError
-from soupstock.rows.splits import Splits, divided, texts_of
+from soupstock.rows.splits import Splits, assign_splits, texts_of
 from soupstock.runs.run import Run
 from soupstock.similarity.clusters import CROWD, connected_components, near_duplicate_clusters
-from soupstock.similarity.minhash import folded
+from soupstock.similarity.minhash import normalized
 
 WORDS = [f"w{number}" for number in range(3000)]
 
@@ -39,7 +39,7 @@ def edited(words: list[str], drawn: random.Random, edits: int = 2) -> list[str]:
 
 
 def grams(text: str) -> set[tuple[str, ...]]:
-    words = folded(text).split()
+    words = normalized(text).split()
     return set(zip(words, words[1:], words[2:], strict=False)) if len(words) > 2 else {(text,)}
 
 
@@ -108,7 +108,7 @@ def ids(number: int) -> list[str]:
 
 def test_each_split_gets_about_its_share() -> None:
     splits = Splits({"test": 0.1, "validation": 0.2})
-    sides = divided(splits, np.arange(10_000), ids(10_000))
+    sides = assign_splits(splits, np.arange(10_000), ids(10_000))
     counts = Counter(sides.names.to_list())
     assert counts.keys() == {"train", "test", "validation"}
     assert abs(counts["test"] - 1000) < 120
@@ -117,9 +117,9 @@ def test_each_split_gets_about_its_share() -> None:
 
 def test_without_strata_where_a_row_goes_depends_on_nothing_but_its_id() -> None:
     splits, names = Splits({"test": 0.3}), ids(500)
-    before = dict(zip(names, divided(splits, np.arange(500), names).names, strict=True))
+    before = dict(zip(names, assign_splits(splits, np.arange(500), names).names, strict=True))
     fewer = draw_from(0).sample(names, 200)
-    after = dict(zip(fewer, divided(splits, np.arange(200), fewer).names, strict=True))
+    after = dict(zip(fewer, assign_splits(splits, np.arange(200), fewer).names, strict=True))
     assert all(before[name] == side for name, side in after.items())
 
 
@@ -133,7 +133,7 @@ def test_rows_that_are_added_move_none(*, stratified: bool) -> None:
 
     def sides(rows: int) -> list[str]:
         told = strata[:rows] if stratified else None
-        return divided(splits, group[:rows], names[:rows], told).names.to_list()
+        return assign_splits(splits, group[:rows], names[:rows], told).names.to_list()
 
     assert sides(1000) == sides(3000)[:1000]
 
@@ -141,7 +141,7 @@ def test_rows_that_are_added_move_none(*, stratified: bool) -> None:
 def test_with_strata_each_value_has_its_share_in_every_split() -> None:
     drawn = draw_from(3)
     strata: list[Any] = [drawn.choice(["a", "a", "a", "b", None, 7]) for _ in range(3000)]
-    sides = divided(Splits({"test": 0.1}, "x"), np.arange(3000), ids(3000), strata)
+    sides = assign_splits(Splits({"test": 0.1}, "x"), np.arange(3000), ids(3000), strata)
     found: dict[Any, Counter[str]] = defaultdict(Counter)
     for value, side in zip(strata, sides.names, strict=True):
         found[value][side] += 1
@@ -152,7 +152,7 @@ def test_with_strata_each_value_has_its_share_in_every_split() -> None:
 def test_a_group_that_a_split_has_no_room_for_stays_in_train() -> None:
     group = np.zeros(100, np.int64)
     for number in range(50):
-        sides = divided(Splits({"test": 0.5}), group, [f"{number:016x}", *ids(99)])
+        sides = assign_splits(Splits({"test": 0.5}), group, [f"{number:016x}", *ids(99)])
         assert (sides.groups, sides.largest) == (1, 100)
         assert set(sides.names) == {"train"}
 
@@ -284,7 +284,7 @@ def test_no_split_is_empty_where_there_are_groups_enough(
     names = [f"{drawn.randrange(1 << 64):016x}" for _ in group]
     strata = [drawn.choice(values) for _ in names] if values else None
     shares = {"test": 0.1, "validation": 0.05}
-    sides = divided(Splits(shares, "x"), group, names, strata).names.to_list()
+    sides = assign_splits(Splits(shares, "x"), group, names, strata).names.to_list()
     assert set(sides) >= set(["train", "test", "validation"][:groups])
     for first in range(0, groups * size, size):
         assert len(set(sides[first : first + size])) == 1
@@ -296,17 +296,17 @@ def test_a_split_is_filled_from_the_front_and_stays_so_as_rows_are_added() -> No
     names = [
         name
         for name in ids(60)
-        if divided(splits, np.arange(3), ["a", name, "b"]).names.to_list()
+        if assign_splits(splits, np.arange(3), ["a", name, "b"]).names.to_list()
         == ["test", "train", "train"]
     ]
-    found = [divided(splits, np.arange(n), names[:n]).names.to_list() for n in (1, 2, 20, 40)]
+    found = [assign_splits(splits, np.arange(n), names[:n]).names.to_list() for n in (1, 2, 20, 40)]
     assert found[0] == ["train"]
     assert all(one == ["test", *["train"] * (len(one) - 1)] for one in found[1:])
 
 
 def test_of_groups_that_are_all_too_large_the_smallest_fills_a_split() -> None:
     group = np.repeat([0, 40, 60], [40, 20, 40])
-    sides = divided(Splits({"test": 0.1}), group, ids(100)).names.to_list()
+    sides = assign_splits(Splits({"test": 0.1}), group, ids(100)).names.to_list()
     assert sides == ["train"] * 40 + ["test"] * 20 + ["train"] * 40
 
 

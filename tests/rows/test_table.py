@@ -10,11 +10,20 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soupstock.rows.rows import AFTER, BEFORE, Columns, Ids, Row, dropped, failed, frame
-from soupstock.rows.table import OPEN_PARTS, PART_ROWS, Gatherer, Table
+from soupstock.rows.row import (
+    FIRST_COLUMNS,
+    LAST_COLUMNS,
+    Columns,
+    Ids,
+    Row,
+    dropped,
+    failed,
+    frame,
+)
+from soupstock.rows.table import OPEN_PARTS, PART_ROWS, ReorderBuffer, Table
 
 CONTENT = st.dictionaries(st.sampled_from("abc"), st.integers(0, 3) | st.text(max_size=3))
-COLUMNS: Columns = {**BEFORE, "text": pl.String(), **AFTER}
+COLUMNS: Columns = {**FIRST_COLUMNS, "text": pl.String(), **LAST_COLUMNS}
 
 
 def names(contents: list[dict[str, Any]]) -> list[str]:
@@ -49,7 +58,7 @@ def row(number: int) -> Row:
 
 
 def gathered(folder: Path, order: list[int]) -> Table:
-    gatherer = Gatherer(Table(folder, COLUMNS))
+    gatherer = ReorderBuffer(Table(folder, COLUMNS))
     for number in order:
         gatherer.add(number, row(number))
     return gatherer.finish()
@@ -77,7 +86,7 @@ def test_rows_that_come_many_at_once_are_saved_as_those_that_come_one_by_one(
     blocks = [numbers[end - size : end] for size, end in zip(sizes, ends, strict=True)]
     chance.shuffle(blocks)
     with tempfile.TemporaryDirectory() as place:
-        gatherer = Gatherer(Table(Path(place) / "mixed", COLUMNS))
+        gatherer = ReorderBuffer(Table(Path(place) / "mixed", COLUMNS))
         for block in blocks:
             alone = set(chance.sample(block, len(block) // 3))
             for number in alone:
@@ -91,7 +100,7 @@ def test_rows_that_come_many_at_once_are_saved_as_those_that_come_one_by_one(
 
 
 def test_a_table_without_rows_still_has_its_columns(tmp_path: Path) -> None:
-    Gatherer(Table(tmp_path, COLUMNS)).finish().save(tmp_path / "rows.parquet")
+    ReorderBuffer(Table(tmp_path, COLUMNS)).finish().save(tmp_path / "rows.parquet")
     assert dict(pl.read_parquet(tmp_path / "rows.parquet").schema) == COLUMNS
 
 
@@ -107,7 +116,7 @@ def test_a_row_is_only_added_to() -> None:
 
 
 def test_parts_that_wait_for_a_late_row_are_bounded(tmp_path: Path) -> None:
-    gatherer = Gatherer(Table(tmp_path, COLUMNS))
+    gatherer = ReorderBuffer(Table(tmp_path, COLUMNS))
     for part in range(OPEN_PARTS):
         gatherer.add(part * PART_ROWS + 1, row(1))
         assert not gatherer.is_full

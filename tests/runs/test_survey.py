@@ -11,7 +11,7 @@ from conftest import Folder
 from soupstock import testing
 from soupstock.cli.main import main
 from soupstock.project.project import Project
-from soupstock.runs.survey import Finding, survey
+from soupstock.runs.survey import ModelSurvey, survey
 from soupstock.testing import Request, Server, imitation
 
 
@@ -27,7 +27,7 @@ def server(folder: Folder) -> Iterator[Server]:
         yield server
 
 
-def found(folder: Folder, *, is_probed: bool = True) -> Finding:
+def found(folder: Folder, *, is_probed: bool = True) -> ModelSurvey:
     (finding,) = survey(Project(folder.root), "mine", is_probed=is_probed)
     return finding
 

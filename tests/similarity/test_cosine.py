@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soupstock.similarity import cosine
-from soupstock.similarity.cosine import Embedder, Vectors, similar
+from soupstock.similarity.cosine import Embedder, Vectors, cosine_duplicates
 from soupstock.similarity.duplicates import TextDuplicates, duplicates
 
 
@@ -52,7 +52,7 @@ def test_rows_stay_as_if_each_were_compared_with_all_before_it(threshold: float)
         earlier = [other for other in range(row) if expected[other] < 0]
         best = max(earlier, key=lambda other: like[row, other], default=-1)
         expected.append(best if best >= 0 and like[row, best] >= threshold else -1)
-    found = similar(vectors, threshold)
+    found = cosine_duplicates(vectors, threshold)
     assert found.twin.tolist() == expected
     rows = np.flatnonzero(found.twin >= 0)
     assert 0 < rows.size < 400
@@ -64,9 +64,9 @@ def test_cells_find_nearly_all_that_comparing_every_pair_finds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     vectors = directions(4, 3000, 1500, spread=0.1)
-    every = similar(vectors, 0.9)
+    every = cosine_duplicates(vectors, 0.9)
     monkeypatch.setattr(cosine, "EXHAUSTIVE", 100)
-    found = similar(vectors, 0.9)
+    found = cosine_duplicates(vectors, 0.9)
     dropped = found.twin >= 0
     assert (found.twin[found.twin[dropped]] < 0).all()
     assert (every.twin >= 0).sum() > 1000
@@ -75,38 +75,38 @@ def test_cells_find_nearly_all_that_comparing_every_pair_finds(
 
 def test_common_ground_is_taken_away_before_cosines_are_compared() -> None:
     far = np.eye(8, dtype=np.float32) + 1
-    assert (similar(far, 0.5).twin == -1).all()
-    assert similar(far, 0.5, mean=np.zeros(8)).twin.tolist() == [-1, *[0] * 7]
+    assert (cosine_duplicates(far, 0.5).twin == -1).all()
+    assert cosine_duplicates(far, 0.5, mean=np.zeros(8)).twin.tolist() == [-1, *[0] * 7]
     near = np.concatenate((far, far + np.float32(0.01)))
-    assert similar(near, 0.9).twin.tolist() == [*[-1] * 8, *range(8)]
+    assert cosine_duplicates(near, 0.9).twin.tolist() == [*[-1] * 8, *range(8)]
 
 
 def test_few_rows_are_compared_like_many() -> None:
     one = np.array([[3, 1, 2]], np.float32)
-    assert similar(one, 0.9).twin.tolist() == [-1]
-    assert similar(one[:0], 0.9).twin.tolist() == []
+    assert cosine_duplicates(one, 0.9).twin.tolist() == [-1]
+    assert cosine_duplicates(one[:0], 0.9).twin.tolist() == []
     twins = np.array([[3, 1, 2], [3.01, 1, 2]], np.float32)
-    assert similar(twins, 0.9).twin.tolist() == [-1, 0]
+    assert cosine_duplicates(twins, 0.9).twin.tolist() == [-1, 0]
     others = np.array([[3, 1, 2], [-1, 2, 0]], np.float32)
-    assert similar(others, 0.9).twin.tolist() == [-1, -1]
+    assert cosine_duplicates(others, 0.9).twin.tolist() == [-1, -1]
 
 
 def test_equal_vectors_are_twins_at_any_threshold_and_zeros_never() -> None:
     vectors = np.array([[1, 2, 3], [0, 0, 0], [1, 2, 3], [-0.0, 0, 0], [3, 2, 1]], np.float32)
-    found = similar(vectors, 1.0)
+    found = cosine_duplicates(vectors, 1.0)
     assert found.twin.tolist() == [-1, -1, 0, -1, -1]
     assert found.similarity.tolist() == [0, 0, 1, 0, 0]
 
 
 def test_a_crowd_of_nearly_equal_vectors_is_no_trouble() -> None:
     vectors = directions(1, 20_000, 1, spread=0.01)
-    found = similar(vectors, 0.9, mean=np.full(24, 5.0))
+    found = cosine_duplicates(vectors, 0.9, mean=np.full(24, 5.0))
     assert found.twin.tolist() == [-1, *[0] * 19_999]
 
 
 def test_what_is_no_number_is_refused() -> None:
     with pytest.raises(ValueError, match="a number that is not finite"):
-        similar(np.array([[1, float("nan")]], np.float32), 0.9)
+        cosine_duplicates(np.array([[1, float("nan")]], np.float32), 0.9)
 
 
 @settings(max_examples=50)
@@ -126,7 +126,7 @@ def test_a_twin_stays_comes_first_and_is_as_similar_as_is_said(  # noqa: PLR0913
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cosine, "_BLOCK", 32)
         patch.setattr(cosine, "EXHAUSTIVE", 20 if cells else 1000)
-        found = similar(vectors, threshold, settled)
+        found = cosine_duplicates(vectors, threshold, settled)
     like = cosines(vectors)
     for row, twin in enumerate(found.twin.tolist()):
         if twin < 0:
@@ -150,8 +150,8 @@ def test_with_a_known_mean_rows_added_later_change_nothing_before_them(
     vectors = directions(seed, height, 20)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cosine, "_BLOCK", 512 if at_once else 16)
-        whole = similar(vectors, 0.8, mean=np.full(24, 5.0))
-        start = similar(vectors[:cut], 0.8, mean=np.full(24, 5.0))
+        whole = cosine_duplicates(vectors, 0.8, mean=np.full(24, 5.0))
+        start = cosine_duplicates(vectors[:cut], 0.8, mean=np.full(24, 5.0))
     assert whole.twin[:cut].tolist() == start.twin.tolist()
     assert whole.similarity[:cut].tolist() == start.similarity.tolist()
 

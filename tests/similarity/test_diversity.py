@@ -18,7 +18,7 @@ from soupstock.similarity.diversity import (
     compression,
     distinct,
     diversity,
-    effective,
+    effective_number,
     vendi,
 )
 from soupstock.testing import Request, Server, imitation
@@ -115,10 +115,10 @@ def test_the_order_of_the_texts_makes_no_difference(rng: random.Random) -> None:
 
 
 def test_how_many_equally_frequent_values_are_as_diverse() -> None:
-    assert effective([5, 5, 5, 5]) == pytest.approx(4)
-    assert effective([1000, 0]) == pytest.approx(1)
-    assert 1 < effective([9, 1]) < 2
-    assert effective([]) == 0.0
+    assert effective_number([5, 5, 5, 5]) == pytest.approx(4)
+    assert effective_number([1000, 0]) == pytest.approx(1)
+    assert 1 < effective_number([9, 1]) < 2
+    assert effective_number([]) == 0.0
     assert commonest(["b", "a", ""], 4) == CommonPhrase("a", 0.25)
 
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from soupstock.errors import MistakeError
 from soupstock.similarity import buckets
-from soupstock.similarity.buckets import Similarities, first_of_each, shared_buckets
+from soupstock.similarity.buckets import Similarities, find_duplicates, shared_buckets
 from soupstock.similarity.duplicates import Method, TextDuplicates, duplicates
-from soupstock.similarity.minhash import Bands, Counts, Words, band_keys, folded, shingles
+from soupstock.similarity.minhash import Bands, Hashes, Integers, band_keys, normalized, shingles
 
 
 class How(NamedTuple):
@@ -58,7 +58,7 @@ def everything(how: How, texts: list[str]) -> list[list[object]]:
 
 
 def jaccard(a: str, b: str) -> float:
-    sets = shingles([folded(a), folded(b)])
+    sets = shingles([normalized(a), normalized(b)])
     one, other = (set(part.tolist()) for part in np.split(sets.flat, sets.starts[1:-1]))
     return len(one & other) / len(one | other)
 
@@ -251,7 +251,7 @@ def test_a_twin_stays_comes_first_and_is_as_similar_as_is_said(
         assert answer.twin[twin] is None
         if how.method == "exact":
             assert similarity == 1.0
-            assert folded(text).split() == folded(other).split()
+            assert normalized(text).split() == normalized(other).split()
         else:
             assert similarity == pytest.approx(jaccard(text, other))
             assert similarity >= how.threshold
@@ -288,7 +288,7 @@ def test_texts_that_were_there_before_count_as_rows_that_stay(
             text, other = texts[row], before[old]
             assert text is not None
             assert other is not None
-            assert folded(text).split() == folded(other).split() or (
+            assert normalized(text).split() == normalized(other).split() or (
                 how.method == "minhash" and jaccard(text, other) >= how.threshold
             )
     unique = known.filter(duplicates(known, *how).similarity.is_null())
@@ -362,7 +362,7 @@ def test_hashes_are_the_same_in_every_process_and_on_every_machine() -> None:
 
 
 def one_by_one(
-    keys: Words, like: Similarities, settled: int, crowd: int
+    keys: Hashes, like: Similarities, settled: int, crowd: int
 ) -> list[tuple[int, float]]:
     """Go through rows as the rule has it, one by one."""
     shared: dict[tuple[int, int], list[int]] = {}
@@ -399,7 +399,7 @@ def test_rows_stay_as_if_gone_through_one_by_one(
             patch.setattr(buckets, "_LEAST_SHARE", least_share)
             patch.setattr(buckets, "CROWD", 3)
             expected = one_by_one(keys, like, settled, 3)
-            answer = first_of_each(members, height, settled, lambda a, b: like[a, b])
+            answer = find_duplicates(members, height, settled, lambda a, b: like[a, b])
         assert list(zip(answer.twin.tolist(), answer.similarity.tolist(), strict=True)) == expected
 
 
@@ -407,7 +407,7 @@ def test_boilerplate_that_all_rows_share_costs_each_a_bounded_number_of_comparis
     height, bands = 2000, 5
     compared = 0
 
-    def never_alike(one: Counts, other: Counts) -> Similarities:
+    def never_alike(one: Integers, other: Integers) -> Similarities:
         nonlocal compared
         compared += len(one)
         assert (one != other).all()
@@ -415,5 +415,5 @@ def test_boilerplate_that_all_rows_share_costs_each_a_bounded_number_of_comparis
 
     keys = np.zeros((bands, height), np.uint64)
     members = shared_buckets(keys, np.arange(height))
-    assert (first_of_each(members, height, 0, never_alike).twin == -1).all()
+    assert (find_duplicates(members, height, 0, never_alike).twin == -1).all()
     assert compared <= height * bands * buckets.CROWD

@@ -261,9 +261,9 @@ SAMPLING = {
 ARGUMENTS = st.dictionaries(COLUMNS, PLAIN | NUMBERS | st.lists(TEXTS, max_size=2), max_size=3)
 SCALARS = TEXTS | st.integers(-(2**63), 2**63 - 1) | NUMBERS | st.booleans()
 THERE = st.one_of(
-    st.builds(spec.FileThere, file=TEXTS, column=st.none() | COLUMNS),
-    st.builds(spec.DatasetThere, dataset=TEXTS, split=TEXTS, config=st.none() | TEXTS),
-    st.builds(spec.RunThere, run=NAMES),
+    st.builds(spec.FileReference, file=TEXTS, column=st.none() | COLUMNS),
+    st.builds(spec.DatasetReference, dataset=TEXTS, split=TEXTS, config=st.none() | TEXTS),
+    st.builds(spec.RunReference, run=NAMES),
 )
 STEPS = st.one_of(
     st.builds(

@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 
 from soupstock.stats.intervals import (
     Interval,
-    besides,
     beta_quantile,
     binomial_cdf,
     complete,
+    counted,
     incomplete_beta,
+    missing_note,
     normal_quantile,
     numbers,
     score_limits,
     student_quantile,
-    times,
     unknown,
 )
 
@@ -103,8 +103,8 @@ def test_an_interval_says_itself_in_words() -> None:
 
 
 def test_counts_say_themselves_in_words() -> None:
-    assert times(1, "row") == "1 row"
-    assert times(1200, "row") == "1,200 rows"
-    assert times(2, "canary", "canaries") == "2 canaries"
-    assert besides(0) == ""
-    assert besides(3) == " (3 more without a score)"
+    assert counted(1, "row") == "1 row"
+    assert counted(1200, "row") == "1,200 rows"
+    assert counted(2, "canary", "canaries") == "2 canaries"
+    assert missing_note(0) == ""
+    assert missing_note(3) == " (3 more without a score)"

@@ -17,7 +17,7 @@ from conftest import Folder
 from soupstock.artifacts.judges import OrderRecord
 from soupstock.cli.main import main
 from soupstock.errors import MistakeError
-from soupstock.judging.pairs import Meeting, Preference, pairs, read_preference, standing
+from soupstock.judging.pairs import PairVerdicts, Preference, pairs, read_preference, standing
 from soupstock.project.project import Project
 from soupstock.reports import life as explain
 from soupstock.runs.run import Run
@@ -263,9 +263,9 @@ def test_every_answer_meets_others_and_all_are_linked(answers: int) -> None:
 def test_a_pair_without_a_verdict_is_left_out_of_the_ranking() -> None:
     good, bad = Preference(1, "x"), Preference(-1, "x")
     met = [
-        Meeting("j", 0, 1, good, bad),
-        Meeting("j", 0, 2, good, None),
-        Meeting("j", 1, 2, good, bad),
+        PairVerdicts("j", 0, 1, good, bad),
+        PairVerdicts("j", 0, 2, good, None),
+        PairVerdicts("j", 1, 2, good, bad),
     ]
     found = standing(3, met)
     assert found is not None

@@ -10,7 +10,7 @@ from soupstock.cli.main import main
 from soupstock.errors import MistakeError
 from soupstock.project.project import Project
 from soupstock.reports.life import explain
-from soupstock.rows.rows import Row
+from soupstock.rows.row import Row
 from soupstock.testing import Reply, Request, Server, error
 
 TALK = """\

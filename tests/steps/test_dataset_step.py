@@ -21,11 +21,11 @@ from pydantic import BaseModel
 from conftest import Folder
 from soupstock.artifacts import run_folder as folders
 from soupstock.errors import SoupstockError
-from soupstock.rows.rows import frame
+from soupstock.rows.row import frame
 from soupstock.rows.shards import write_shards
 from soupstock.rows.table import PART_ROWS, Table
 from soupstock.runs.run import Run
-from soupstock.steps.dataset import DatasetOutput, check
+from soupstock.steps.dataset import BoundDataset, check
 from soupstock.testing import Request, Server
 
 FILE_SOURCE = """\
@@ -208,7 +208,7 @@ def numbered(place: Path, height: int) -> Table:
 
 def test_many_rows_are_written_as_several_shards_in_their_order(tmp_path: Path) -> None:
     table = numbered(tmp_path / "table", 2 * PART_ROWS + 2000)
-    step = DatasetOutput("me/many", {"n": pl.Int64()})
+    step = BoundDataset("me/many", {"n": pl.Int64()})
     written = write_shards(step.shapes, step.splits, table, tmp_path / "many", shard_groups=1)
     assert written is not None
     expected = [n for n in range(2 * PART_ROWS + 2000) if n % 3]
@@ -226,7 +226,7 @@ class Numbered(BaseModel):
 
 
 def test_a_row_is_shaped_alike_when_it_is_checked_and_when_it_is_written(tmp_path: Path) -> None:
-    step = DatasetOutput("me/n", {"n": pl.Int64()}, Numbered)
+    step = BoundDataset("me/n", {"n": pl.Int64()}, Numbered)
     (fine, broken) = check(
         step,
         [
@@ -252,7 +252,7 @@ class Wide(BaseModel):
 
 
 def test_a_value_that_does_not_fit_its_column_is_an_error_and_not_null(tmp_path: Path) -> None:
-    step = DatasetOutput("me/n", {"n": pl.Int64()}, Wide)
+    step = BoundDataset("me/n", {"n": pl.Int64()}, Wide)
     with pytest.raises(SoupstockError, match="a row does not fit the dataset's columns: "):
         write_shards(step.shapes, step.splits, numbered(tmp_path / "table", 10), tmp_path / "n")
 
@@ -265,12 +265,12 @@ FILES = ("rows.parquet", "dataset/README.md", "dataset/data/x", "report.html", "
 
 def write_all(place: Path, text: str) -> None:
     """Write a run's results, as far as folders are concerned."""
-    with folders.worked_in(place, print) as work:
+    with folders.locked_folder(place, print) as work:
         fresh = work / "results"
         for name in FILES:
             (fresh / name).parent.mkdir(parents=True, exist_ok=True)
             (fresh / name).write_text(text)
-        folders.replace(place, fresh)
+        folders.replace_files(place, fresh)
 
 
 def write_all_until(place: Path, text: str, number: int) -> None:
@@ -300,7 +300,7 @@ def test_a_run_killed_at_any_moment_leaves_the_old_dataset_or_the_new_one_whole(
         absent += is_absent
         if is_absent:
             # The next run puts it back before it does anything else.
-            with folders.worked_in(place, print):
+            with folders.locked_folder(place, print):
                 assert (place / "dataset/README.md").read_text() == "old"
         found = {(place / name).read_text() for name in FILES if name.startswith("dataset/")}
         assert len(found) == 1
@@ -318,7 +318,7 @@ def test_a_run_killed_at_any_moment_leaves_the_old_dataset_or_the_new_one_whole(
 
 
 def interrupted(place: Path) -> None:
-    with folders.worked_in(place, print):
+    with folders.locked_folder(place, print):
         (place / "dataset").rename(place / ".dataset.old")
         raise OSError("interrupted here")
 

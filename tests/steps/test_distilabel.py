@@ -17,10 +17,10 @@ import pytest
 from conftest import Folder
 from soupstock.cli.main import main
 from soupstock.errors import MistakeError
-from soupstock.inference.call import seed_of
+from soupstock.inference.call import derive_seed
 from soupstock.project.project import Project
 from soupstock.reports.life import explain
-from soupstock.rows.rows import Row
+from soupstock.rows.row import Row
 from soupstock.steps.distilabel import resumable_task
 from soupstock.steps.distilabel.library import load_library, quiet
 from soupstock.testing import Reply, Request, Server
@@ -304,7 +304,7 @@ def test_a_task_asks_and_makes_what_distilabels_own_does(
 ) -> None:
     asked, made = ours(folder, server, case)
     label = f"task: {case.task}(made_{case.outputs[0].replace('-', '_')})"
-    seed = seed_of(0, f"{made['id']}/{label}")
+    seed = derive_seed(0, f"{made['id']}/{label}")
     own_asked, own_made = theirs(case, seed)
     assert made["failures"] == []
     assert {name: made[name] for name in case.outputs} == {

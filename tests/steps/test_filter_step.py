@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from soupstock.errors import MistakeError, Place, UnknownNameError
-from soupstock.rows.filters import Bound, bind
-from soupstock.steps.filter import Filtering, filter_rows
+from soupstock.rows.filters import BoundFilter, bind_filter
+from soupstock.steps.filter import BoundFilters, filter_rows
 
 TEXTS: dict[str, pl.DataType | None] = {"response": pl.String(), "count": pl.Int64()}
 
@@ -25,11 +25,11 @@ def one_of(column: str, words: tuple[str, ...], share: float = 0.5) -> pl.Expr:
     return pl.col(column).is_in(list(words)) & (pl.lit(share) > 0)
 
 
-def bound(function: Callable[..., object], /, **arguments: object) -> Bound:
-    return bind(function.__name__, function, arguments, TEXTS, Place("chat.yaml", 7))
+def bound(function: Callable[..., object], /, **arguments: object) -> BoundFilter:
+    return bind_filter(function.__name__, function, arguments, TEXTS, Place("chat.yaml", 7))
 
 
-def giving(expression: Any) -> Bound:
+def giving(expression: Any) -> BoundFilter:
     def own() -> Any:
         return expression
 
@@ -37,7 +37,7 @@ def giving(expression: Any) -> Bound:
 
 
 def test_every_filter_is_asked_and_each_reason_kept_in_order() -> None:
-    step = Filtering.of(
+    step = BoundFilters.of(
         [bound(length, column="response", min=3), bound(one_of, column="response", words=["no"])]
     )
     rows = pl.DataFrame({"response": ["no", "yes", "x", "no way"], "count": [1, 2, 3, 4]})
@@ -50,20 +50,20 @@ def test_every_filter_is_asked_and_each_reason_kept_in_order() -> None:
 
 
 def test_what_a_filter_cannot_tell_it_does_not_keep() -> None:
-    step = Filtering.of([bound(length, column="response")])
+    step = BoundFilters.of([bound(length, column="response")])
     rows = pl.DataFrame({"response": [None, "yes"]})
     assert filter_rows(step, rows) == [["length(response)"], []]
 
 
 def test_no_rows_and_no_filters_give_no_reasons() -> None:
-    step = Filtering.of([bound(length, column="response")])
+    step = BoundFilters.of([bound(length, column="response")])
     assert filter_rows(step, pl.DataFrame({"response": []}, schema={"response": pl.String})) == []
-    assert filter_rows(Filtering(()), pl.DataFrame({"response": ["a"]})) == [[]]
+    assert filter_rows(BoundFilters(()), pl.DataFrame({"response": ["a"]})) == [[]]
 
 
 def test_labels_in_a_step_are_all_different() -> None:
     short, long = (bound(length, column="response", min=n) for n in (1, 9))
-    step = Filtering.of([short, long, long, bound(length, column="response", max=3)])
+    step = BoundFilters.of([short, long, long, bound(length, column="response", max=3)])
     assert [label for label, _ in step.keeps] == [
         "length(response, min=1)",
         "length(response, min=9)",
@@ -74,7 +74,7 @@ def test_labels_in_a_step_are_all_different() -> None:
 
 def test_a_filter_that_fails_in_the_run_is_named() -> None:
     keep = pl.col("response").str.to_integer(strict=True) > 3
-    step = Filtering((("fine", pl.col("count") > 0), ("numeric(response)", keep)))
+    step = BoundFilters((("fine", pl.col("count") > 0), ("numeric(response)", keep)))
     rows = pl.DataFrame({"response": ["four"], "count": [1]})
     with pytest.raises(MistakeError, match=r"filter 'numeric\(response\)' failed: "):
         filter_rows(step, rows)
@@ -90,14 +90,16 @@ def test_measures_and_fields_are_tried_too() -> None:
     def english(column: str) -> pl.Expr:
         return pl.col(f"{column}::language") == "en"
 
-    made = bind("english", english, {"column": "item.text"}, columns, None)
+    made = bind_filter("english", english, {"column": "item.text"}, columns, None)
     assert made.label == "english(item.text)"
     with pytest.raises(MistakeError, match=r"item has no field called 'txt'; did you mean 'text'"):
-        bind("english", english, {"column": "item.txt"}, columns, None)
+        bind_filter("english", english, {"column": "item.txt"}, columns, None)
 
 
 def test_columns_of_a_type_not_yet_known_are_not_tried() -> None:
-    expression = bind("length", length, {"column": "later"}, {"later": None}, None).expression
+    expression = bind_filter(
+        "length", length, {"column": "later"}, {"later": None}, None
+    ).expression
     assert expression.meta.root_names() == ["later"]
 
 
@@ -171,7 +173,7 @@ def test_a_filter_step_goes_to_another_process_and_back() -> None:
     made = bound(length, column="response", min=3).expression
     again = pl.Expr.deserialize(made.meta.serialize())
     rows = pl.DataFrame({"response": ["no", "yes"]})
-    assert filter_rows(Filtering((("length", again),)), rows) == [["length"], []]
+    assert filter_rows(BoundFilters((("length", again),)), rows) == [["length"], []]
 
 
 def test_a_python_function_is_found_where_it_can_be_pickled_too(
@@ -219,9 +221,9 @@ def test_conversations_are_tried_too() -> None:
     def asked() -> pl.Expr:
         return kept
 
-    assert bind("asked", asked, {}, {"messages": turns}, None).expression is kept
+    assert bind_filter("asked", asked, {}, {"messages": turns}, None).expression is kept
     with pytest.raises(MistakeError, match="messages is String, not a conversation"):
-        bind("asked", asked, {}, {"messages": pl.String()}, None)
+        bind_filter("asked", asked, {}, {"messages": pl.String()}, None)
 
 
 def test_a_filter_that_ends_the_program_is_named() -> None:

@@ -10,7 +10,7 @@ from pruned_rows import pipeline, texts
 
 from conftest import Folder
 from soupstock.errors import MistakeError
-from soupstock.spec.pruning import KINDS, Kind
+from soupstock.spec.pruning import KINDS, IdentifierKind
 from soupstock.text.masking import mask
 from soupstock.text.pii import IDENTIFIERS
 
@@ -59,7 +59,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_that_a_filter_would_find_is_left(kind: Kind) -> None:
+def test_nothing_that_a_filter_would_find_is_left(kind: IdentifierKind) -> None:
     sound = "Here is what you asked for, as we said on Monday. It took us a while to find it all."
     planted = [defect for _, defect in planted_in(DEFECTS[NAMES[kind]], [sound], 50, seed=7)]
     found = mask(pl.Series(planted))

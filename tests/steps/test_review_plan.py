@@ -5,7 +5,7 @@ from reviewing import with_review
 
 from conftest import Folder
 from soupstock.errors import MistakeError
-from soupstock.steps.review import Review
+from soupstock.steps.review import BoundReview
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_without_a_judge_people_are_told_what_they_are_asked_about(folder: Folde
         "pipelines/mine.yaml", f"{start}{generate}  - {{review: file, columns: [answer]}}\n"
     )
     bound = folder.plan().steps[-1].bound
-    assert isinstance(bound, Review)
+    assert isinstance(bound, BoundReview)
     asked = bound.reviewing
     assert (asked.subject, asked.corrected, asked.judge) == ("answer", "answer", None)
 
@@ -60,7 +60,7 @@ def test_without_a_judge_people_are_told_what_they_are_asked_about(folder: Folde
 def test_the_threshold_is_what_the_filters_before_ask(folder: Folder) -> None:
     folder.point_at("http://127.0.0.1:9/v1")
     bound = with_review(folder, threshold=0.7).plan().steps[-2].bound
-    assert isinstance(bound, Review)
+    assert isinstance(bound, BoundReview)
     asked = bound.reviewing
     assert (asked.threshold, asked.judge, asked.shown) == (0.7, "quality", ("question", "answer"))
 

@@ -16,9 +16,9 @@ from pruned_rows import pipeline
 from conftest import Folder
 from soupstock.errors import MistakeError
 from soupstock.similarity.cosine import UNIT, Vectors, directions
-from soupstock.similarity.tfidf import sketched
-from soupstock.stats.apportionment import shared_out
-from soupstock.steps.select import ALIKE, ENOUGH, Selected, Selection, select
+from soupstock.similarity.tfidf import tfidf_vectors
+from soupstock.stats.apportionment import even_shares
+from soupstock.steps.select import ALIKE, ENOUGH, BoundSelect, Selected, select
 
 TOPICS = {
     "soup": "soak the beans and simmer them with onion carrot leaf salt oil bread pot stove",
@@ -57,26 +57,26 @@ def ranked(rows: pl.DataFrame) -> list[int]:
 
 
 def near(rows: pl.DataFrame) -> Vectors:
-    return directions(sketched(rows["text"].to_list()))
+    return directions(tfidf_vectors(rows["text"].to_list()))
 
 
 METHODS = [
-    Selection(rows=20, by="stars"),
-    Selection(rows=20),
-    Selection(share=0.3, by="stars", per="topic"),
-    Selection(share=1.0, by="stars", per="topic", at_most=7),
-    Selection(rows=20, by="stars", method="deita", column="text", threshold=0.5),
-    Selection(rows=20, by="stars", method="deita", column="text", threshold=0.5, per="topic"),
-    Selection(rows=20, by="stars", method="k_center", column="text"),
-    Selection(rows=20, method="k_center", column="text", per="topic"),
-    Selection(rows=20, by="stars", clusters=5, column="text"),
+    BoundSelect(rows=20, by="stars"),
+    BoundSelect(rows=20),
+    BoundSelect(share=0.3, by="stars", per="topic"),
+    BoundSelect(share=1.0, by="stars", per="topic", at_most=7),
+    BoundSelect(rows=20, by="stars", method="deita", column="text", threshold=0.5),
+    BoundSelect(rows=20, by="stars", method="deita", column="text", threshold=0.5, per="topic"),
+    BoundSelect(rows=20, by="stars", method="k_center", column="text"),
+    BoundSelect(rows=20, method="k_center", column="text", per="topic"),
+    BoundSelect(rows=20, by="stars", clusters=5, column="text"),
 ]
 
 
 @pytest.mark.parametrize("step", METHODS, ids=lambda step: f"{step.method}-{step.per}")
 @settings(max_examples=5)
 @given(st.randoms(use_true_random=False))
-def test_the_order_of_the_rows_makes_no_difference(step: Selection, rng: random.Random) -> None:
+def test_the_order_of_the_rows_makes_no_difference(step: BoundSelect, rng: random.Random) -> None:
     rows = prose(60)
     order = list(range(rows.height))
     rng.shuffle(order)
@@ -90,7 +90,7 @@ def test_the_order_of_the_rows_makes_no_difference(step: Selection, rng: random.
 
 
 @pytest.mark.parametrize("step", METHODS[:2] + METHODS[6:], ids=lambda step: step.method)
-def test_exactly_so_many_rows_are_kept(step: Selection) -> None:
+def test_exactly_so_many_rows_are_kept(step: BoundSelect) -> None:
     rows = prose(60)
     found = select(step, rows)
     assert len(chosen(found, rows)) == 20
@@ -100,29 +100,29 @@ def test_exactly_so_many_rows_are_kept(step: Selection) -> None:
 
 def test_the_best_are_kept_and_a_missing_score_is_worst() -> None:
     rows = prose(60)
-    found = select(Selection(rows=20, by="stars"), rows)
+    found = select(BoundSelect(rows=20, by="stars"), rows)
     assert chosen(found, rows) == sorted(rows["id"][n] for n in ranked(rows)[:20])
     scored = rows["stars"].fill_nan(None).count()
-    every = select(Selection(rows=scored + 1, by="stars"), rows)
+    every = select(BoundSelect(rows=scored + 1, by="stars"), rows)
     kept = rows.filter(every.reason.is_null())["stars"].fill_nan(None)
     assert kept.count() == scored
 
 
 def test_fewer_rows_than_asked_for_are_all_kept_and_it_is_said() -> None:
     rows = prose(6)
-    found = select(Selection(rows=1000), rows)
+    found = select(BoundSelect(rows=1000), rows)
     assert found.reason.null_count() == 6
     assert found.notes == ["6 of the 1,000 wanted rows are selected: there are no more rows"]
 
 
 def test_a_share_of_the_rows_is_kept() -> None:
     rows = prose(61)
-    assert len(chosen(select(Selection(share=0.5, by="stars"), rows), rows)) == 31
+    assert len(chosen(select(BoundSelect(share=0.5, by="stars"), rows), rows)) == 31
 
 
 def test_a_row_like_a_selected_one_is_left_out_and_names_it() -> None:
     rows = prose(60)
-    step = Selection(rows=12, by="stars", method="deita", column="text", threshold=0.5)
+    step = BoundSelect(rows=12, by="stars", method="deita", column="text", threshold=0.5)
     vectors = near(rows)
     taken: list[int] = []
     twins: dict[int, int] = {}
@@ -156,13 +156,13 @@ def test_a_row_like_one_that_was_left_out_is_no_repeat_of_it() -> None:
     cosine = [float(vectors[n] @ vectors[m]) / UNIT for n, m in ((0, 1), (1, 2), (0, 2))]
     threshold = min(cosine[:2])
     assert cosine[2] < threshold
-    step = Selection(rows=4, by="stars", method="deita", column="text", threshold=threshold)
+    step = BoundSelect(rows=4, by="stars", method="deita", column="text", threshold=threshold)
     assert chosen(select(step, rows), rows) == ["a", "c", "d", "e"]
 
 
 def test_where_too_few_rows_differ_it_is_said() -> None:
     rows = pl.DataFrame({"id": list("abcd"), "text": ["same words here"] * 3 + ["others there"]})
-    found = select(Selection(rows=3, method="deita", column="text"), rows)
+    found = select(BoundSelect(rows=3, method="deita", column="text"), rows)
     assert chosen(found, rows) == ["a", "d"]
     assert found.notes == ["2 of the 3 wanted rows are selected: no more of them differ enough"]
 
@@ -175,14 +175,14 @@ def test_each_further_row_is_the_one_farthest_from_those_taken() -> None:
         rest = [n for n in order if n not in taken]
         nearest = {n: max(float(vectors[n] @ vectors[m]) for m in taken) for n in rest}
         taken.append(min(rest, key=lambda n: nearest[n]))
-    found = select(Selection(rows=8, by="stars", method="k_center", column="text"), rows)
+    found = select(BoundSelect(rows=8, by="stars", method="k_center", column="text"), rows)
     assert chosen(found, rows) == sorted(rows["id"][n] for n in taken)
 
 
 def test_each_group_gets_the_same_and_the_others_get_what_one_lacks() -> None:
     rows = prose(60).filter((pl.col("topic") != "soup") | (pl.col("id") < "0010"))
     sizes = Counter(rows["topic"])
-    found = select(Selection(rows=40, by="stars", per="topic"), rows)
+    found = select(BoundSelect(rows=40, by="stars", per="topic"), rows)
     kept = Counter(rows.filter(found.reason.is_null())["topic"])
     assert kept.total() == 40
     level = max(kept.values())
@@ -192,7 +192,7 @@ def test_each_group_gets_the_same_and_the_others_get_what_one_lacks() -> None:
 
 def test_at_most_so_many_of_each_value_are_kept_the_best_first() -> None:
     rows = prose(60)
-    found = select(Selection(by="stars", per="topic", at_most=3), rows)
+    found = select(BoundSelect(by="stars", per="topic", at_most=3), rows)
     kept = rows.filter(found.reason.is_null())
     assert Counter(kept["topic"]) == dict.fromkeys(TOPICS, 3)
     for topic in TOPICS:
@@ -202,7 +202,7 @@ def test_at_most_so_many_of_each_value_are_kept_the_best_first() -> None:
 
 def test_clusters_gather_texts_of_one_topic() -> None:
     rows = prose(200, seed=3)
-    found = select(Selection(rows=40, clusters=4, column="text"), rows)
+    found = select(BoundSelect(rows=40, clusters=4, column="text"), rows)
     kept = Counter(rows.filter(found.reason.is_null())["topic"])
     assert kept == dict.fromkeys(TOPICS, 10)
 
@@ -210,13 +210,13 @@ def test_clusters_gather_texts_of_one_topic() -> None:
 def test_rows_without_text_come_last() -> None:
     rows = pl.DataFrame({"id": list("abc"), "text": [None, "one two", "three four"]})
     for method in ("deita", "k_center"):
-        step = Selection(rows=2, method=method, column="text")
+        step = BoundSelect(rows=2, method=method, column="text")
         assert chosen(select(step, rows), rows) == ["b", "c"]
 
 
 @given(st.integers(0, 60), st.lists(st.integers(0, 12), min_size=1, max_size=8))
 def test_a_number_is_shared_out_as_evenly_as_there_is_room(wanted: int, room: list[int]) -> None:
-    given_ = shared_out(wanted, np.array(room)).tolist()
+    given_ = even_shares(wanted, np.array(room)).tolist()
     assert sum(given_) == min(wanted, sum(room))
     assert all(0 <= got <= most for got, most in zip(given_, room, strict=True))
     full = max(given_, default=0)
@@ -247,7 +247,7 @@ def test_a_target_of_more_rows_than_are_selected_is_a_mistake(folder: Folder) ->
 
 
 @pytest.mark.parametrize("step", METHODS, ids=lambda step: f"{step.method}-{step.per}")
-def test_of_no_rows_none_is_selected(step: Selection) -> None:
+def test_of_no_rows_none_is_selected(step: BoundSelect) -> None:
     assert select(step, prose(3).clear()).reason.len() == 0
 
 

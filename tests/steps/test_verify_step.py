@@ -72,7 +72,7 @@ LIMITS = Limits(seconds=5, megabytes=256)
 
 
 def fault(solution: str, tests: str = "", limits: Limits = LIMITS) -> str | None:
-    (found,) = sandbox.tested([(solution, tests)], limits)
+    (found,) = sandbox.run_tests([(solution, tests)], limits)
     return found
 
 
@@ -164,7 +164,7 @@ UNEQUAL = [
 
 @linux
 def test_formulas_that_are_written_differently_are_the_same_answer() -> None:
-    found = formulas.faults([*EQUAL, *UNEQUAL], MATH)
+    found = formulas.check_formulas([*EQUAL, *UNEQUAL], MATH)
     right = [pair for pair, fault in zip([*EQUAL, *UNEQUAL], found, strict=True) if fault is None]
     assert right == EQUAL
     assert set(found) == {None, formulas.ANOTHER}
@@ -172,7 +172,7 @@ def test_formulas_that_are_written_differently_are_the_same_answer() -> None:
 
 @linux
 def test_a_right_answer_that_cannot_be_read_is_said_to_be_so() -> None:
-    found = formulas.faults([("x", r"0.\overline{3}"), ("x", "}x^{2")], MATH)
+    found = formulas.check_formulas([("x", r"0.\overline{3}"), ("x", "}x^{2")], MATH)
     assert found == [formulas.UNREADABLE] * 2
 
 
@@ -195,7 +195,7 @@ def test_formulas_that_take_for_ever_or_all_memory_are_given_up_and_the_others_s
     None
 ):
     asked = [pair for said in HOSTILE for pair in ((said, "x+3"), ("$3+x$", "x+3"))]
-    found = formulas.faults(asked, Limits(seconds=0.5, megabytes=384))
+    found = formulas.check_formulas(asked, Limits(seconds=0.5, megabytes=384))
     assert found[1::2] == [None] * len(HOSTILE)
     assert TIME in found[::2]
     assert None not in found[::2]
@@ -205,7 +205,7 @@ def test_formulas_that_take_for_ever_or_all_memory_are_given_up_and_the_others_s
 @given(st.lists(st.text(st.sampled_from("x2+^{}()\\$ /fracsqrt.,=<[]"), max_size=40), max_size=200))
 @settings(max_examples=4)
 def test_any_answer_is_right_or_wrong_and_the_right_one_itself_is_right(said: list[str]) -> None:
-    found = formulas.faults([*((one, "x^2") for one in said), ("$x^2$", "x^2")], MATH)
+    found = formulas.check_formulas([*((one, "x^2") for one in said), ("$x^2$", "x^2")], MATH)
     assert len(found) == len(said) + 1
     assert found[-1] is None
 

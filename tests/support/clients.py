@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from soupstock.inference.budget import Budget
-from soupstock.inference.call import Call, Form, Reply
+from soupstock.inference.cache import Cache
+from soupstock.inference.call import Call, CallForm, Reply
 from soupstock.inference.client import Client
 from soupstock.inference.servers.model import Model
 from soupstock.inference.servers.pool import Servers
-from soupstock.inference.store import Store
 from soupstock.inference.transport import Transport
 
 
@@ -20,7 +20,7 @@ def model_at(base_url: str | None, **settings: Any) -> Model:
 
 
 def calls_to(model: Model, count: int) -> list[Call]:
-    form = Form(model, {"max_tokens": 32})
+    form = CallForm(model, {"max_tokens": 32})
     return [form.call([{"role": "user", "content": f"question {n}"}], str(n)) for n in range(count)]
 
 
@@ -32,7 +32,7 @@ async def opened(
     servers: Servers | None = None,
 ) -> AsyncIterator[Client]:
     async with (
-        Store(folder / "calls.sqlite") as store,
+        Cache(folder / "calls.sqlite") as store,
         servers or Servers(folder, lambda _: None) as servers_,
         Client(store, servers_, budget, transport) as client,
     ):

@@ -31,7 +31,7 @@ class CorpusRecord(Record):
     """The divergence between the words of two halves of its rows outside the anchor."""
 
 
-class Example(Record):
+class SharedRowRecord(Record):
     """A row, and a row of another dataset that is similar to it."""
 
     kind: Literal["same", "near", "meaning"]
@@ -44,7 +44,7 @@ class Example(Record):
     """The beginning of the row."""
 
 
-class Crossing(Record):
+class SharedRowsRecord(Record):
     """The rows of one dataset, outside the anchor, that are also in another."""
 
     of: str
@@ -63,10 +63,10 @@ class Crossing(Record):
     """In any of these ways."""
     share: float
     """Their share of the rows."""
-    examples: tuple[Example, ...] = ()
+    examples: tuple[SharedRowRecord, ...] = ()
 
 
-class Apart(Record):
+class PairRecord(Record):
     """Figures of a pair of datasets."""
 
     one: str
@@ -79,7 +79,7 @@ class Apart(Record):
     """How many rows are in a test split of one and in the training split of the other."""
 
 
-class Overlap(Record):
+class OverlapRecord(Record):
     """The overlap of several datasets."""
 
     datasets: tuple[CorpusRecord, ...]
@@ -87,8 +87,8 @@ class Overlap(Record):
     """A description of the anchor's rows; None if there are none."""
     anchor_rows: int
     """The number of distinct rows in the anchor."""
-    crossings: tuple[Crossing, ...]
-    apart: tuple[Apart, ...]
+    crossings: tuple[SharedRowsRecord, ...]
+    apart: tuple[PairRecord, ...]
     unmeasured: str | None = None
     """Why meanings were not compared."""
     most: float

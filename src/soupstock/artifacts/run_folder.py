@@ -18,7 +18,7 @@ ROWS = "rows.parquet"
 REPORT = "report.html"
 DATASET = "dataset"
 LATEST = "latest"
-STORE = "calls.sqlite"
+CACHE = "calls.sqlite"
 
 _ASIDE = f".{DATASET}.old"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
@@ -54,7 +54,7 @@ def latest(root: Path, name: str) -> Path:
 
 
 @contextmanager
-def worked_in(folder: Path, notify: Callable[[str], None]) -> Iterator[Path]:
+def locked_folder(folder: Path, notify: Callable[[str], None]) -> Iterator[Path]:
     """Make and lock a run's folder; yield a folder in it for work in progress.
 
     A second run of the same plan waits for the first, and then finds its answers in the cache.
@@ -103,7 +103,7 @@ def _is_full(error: Exception) -> bool:
     return any(f"(os error {number})" in str(error) for number in _NO_ROOM)
 
 
-def replace(folder: Path, fresh: Path) -> None:
+def replace_files(folder: Path, fresh: Path) -> None:
     """Replace the files of an earlier run in `folder` by those in `fresh`.
 
     At every moment each file, and the dataset as a whole, is either the old or the new one. Only a

@@ -22,8 +22,8 @@ from soupstock.errors import MistakeError
 from soupstock.project.project import Project
 from soupstock.project.recorded import RecordedProject
 from soupstock.rows import features
-from soupstock.rows.pii_scan import NAMES, count_identifiers
-from soupstock.spec.pruning import Kind
+from soupstock.rows.pii_scan import KIND_NAMES, count_identifiers
+from soupstock.spec.pruning import IdentifierKind
 from soupstock.text.pii import IDENTIFIERS
 
 
@@ -118,7 +118,7 @@ def _schemas(release: Release, project: Project) -> Iterator[SchemaOf]:
         yield schema_of
 
 
-def _identifiers(release: Release, kinds: Sequence[Kind]) -> Iterator[str]:
+def _identifiers(release: Release, kinds: Sequence[IdentifierKind]) -> Iterator[str]:
     """Name the files that hold secrets or personal data, without quoting them."""
     if release.manifest is not None and "secrets" in kinds:
         for part in chain(*release.manifest.parts.values()):
@@ -128,5 +128,5 @@ def _identifiers(release: Release, kinds: Sequence[Kind]) -> Iterator[str]:
     for shard in release.dataset.shards:
         for kind, count in count_identifiers(release.place / shard.file, kinds).items():
             if count:
-                what = f"{shard.file} has {NAMES[kind]} ({count:,})"
+                what = f"{shard.file} has {KIND_NAMES[kind]} ({count:,})"
                 yield f"{what}: mask or filter them, or --allow {kind}"

@@ -18,7 +18,7 @@ from soupstock.dataset.hub import PREFIX, read_hub_version
 from soupstock.dataset.ingredients import ORIGIN
 from soupstock.dataset.versions import Version, find_folder, read_published
 from soupstock.project.project import Project
-from soupstock.rows.rows import KEPT, Row
+from soupstock.rows.row import KEPT, Row
 from soupstock.rows.splits import SYSTEM, TRAIN, speaker_of, texts_of
 
 FORMS: Sequence[tuple[str, ...]] = (

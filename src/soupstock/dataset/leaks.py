@@ -16,8 +16,8 @@ from pydantic import BaseModel, ValidationError
 from soupstock.artifacts import run_folder
 from soupstock.artifacts.dataset import ConfigRecord, ShardRecord
 from soupstock.dataset.release import Release
-from soupstock.rows.rows import KEPT, Row
-from soupstock.rows.splits import groups, source_of, texts_of
+from soupstock.rows.row import KEPT, Row
+from soupstock.rows.splits import groups, source_key, texts_of
 
 _BATCH = 4096
 
@@ -85,7 +85,7 @@ def _sourced(release: Release, schema_of: SchemaOf) -> Iterator[tuple[bytes, str
         sources: dict[str, set[bytes]] = defaultdict(set)
         for row in _kept(table):
             if name := _name(_shaped(row, config, schema_of), config):
-                sources[name].add(source_of(row, splitting.source))
+                sources[name].add(source_key(row, splitting.source))
         for split, row in _placed(release, config):
             yield from ((source, split) for source in sources.get(_name(row, config) or "", ()))
 

@@ -28,19 +28,19 @@ from soupstock.dataset.ingredients import ORIGIN, Ingredient, gather
 from soupstock.errors import MistakeError, shown
 from soupstock.project.project import Project
 from soupstock.reports.card.mix import render_mix_card
-from soupstock.rows.references import Reference, find_there
-from soupstock.rows.rows import Columns
+from soupstock.rows.references import ReferenceTexts, find_reference
+from soupstock.rows.row import Columns
 from soupstock.rows.shards import write_shards
-from soupstock.rows.splits import Splits, Texts, texts_of
+from soupstock.rows.splits import Splits, SplitTexts, texts_of
 from soupstock.rows.table import Table
 from soupstock.runs.dataset_record import record_of
 from soupstock.runs.decontamination_records import decontamination_record
 from soupstock.runs.manifest import package_versions
 from soupstock.runs.write_dataset import samples_of
 from soupstock.similarity.duplicates import duplicates
-from soupstock.stats.apportionment import apportioned
-from soupstock.steps.dataset import DatasetOutput
-from soupstock.steps.decontaminate import Decontamination, find_items
+from soupstock.stats.apportionment import largest_remainder
+from soupstock.steps.dataset import BoundDataset
+from soupstock.steps.decontaminate import BoundDecontaminate, find_items
 
 _SIMILAR = spec.DEFAULT_THRESHOLDS["minhash"]
 _PART = 8192
@@ -92,7 +92,7 @@ def mix(mixture: Mixture, project: Project) -> Mixed:
     _check_name(mixture.name, project)
     inputs = _inputs(mixture, gather(mixture, project), project)
     target = folder.run_folder(project.root, mixture.name, inputs.fingerprint)
-    with folder.worked_in(target, lambda _: None) as work:
+    with folder.locked_folder(target, lambda _: None) as work:
         fresh = work / "results"
         fresh.mkdir(parents=True)
         record = _write(inputs, fresh)
@@ -127,7 +127,7 @@ class _Inputs:
 
     mixture: Mixture
     ingredients: Sequence[Ingredient]
-    sets: Sequence[Decontamination]
+    sets: Sequence[BoundDecontaminate]
     """The evaluation sets that rows are compared with."""
     fingerprint: str
 
@@ -158,7 +158,7 @@ def _write(inputs: _Inputs, fresh: Path, **recorded: Any) -> MixRecord:
 
 def _evaluation_sets(
     ingredients: Sequence[Ingredient], project: Project
-) -> Iterator[Decontamination]:
+) -> Iterator[BoundDecontaminate]:
     """Find what any of the runs was decontaminated against, for all of them."""
     pipelines = [one.manifest.spec for one in ingredients]
     steps = [s for one in pipelines for s in one.steps if isinstance(s, spec.Decontaminate)]
@@ -166,24 +166,26 @@ def _evaluation_sets(
     seen: set[tuple[object, ...]] = set()
     for step in steps:
         if against := list(_unseen(step, project, seen)):
-            found = Decontamination("text", tuple(against), step.overlap, step.threshold)
+            found = BoundDecontaminate("text", tuple(against), step.overlap, step.threshold)
             yield replace(found, is_unasked=is_unasked)
 
 
 def _unseen(
     step: spec.Decontaminate, project: Project, seen: set[tuple[object, ...]]
-) -> Iterator[Reference]:
+) -> Iterator[ReferenceTexts]:
     """Find the evaluation sets of a step that no earlier step compares in the same way."""
     for there in step.against:
         own = there.column or step.decontaminate
-        reference = find_there(there, own, project.root, None)
+        reference = find_reference(there, own, project.root, None)
         key = (reference.content, reference.column, step.overlap, step.threshold)
         if key not in seen:
             seen.add(key)
             yield reference
 
 
-def _pool(ingredients: Sequence[Ingredient], sets: Sequence[Decontamination], seed: int) -> _Pool:
+def _pool(
+    ingredients: Sequence[Ingredient], sets: Sequence[BoundDecontaminate], seed: int
+) -> _Pool:
     rows = pl.concat([one.rows.with_columns(pl.lit(one.name).alias(ORIGIN)) for one in ingredients])
     numbers = np.repeat(np.arange(len(ingredients)), [one.rows.height for one in ingredients])
     own = rows.drop(ORIGIN)
@@ -197,7 +199,7 @@ def _pool(ingredients: Sequence[Ingredient], sets: Sequence[Decontamination], se
 
 
 def _contaminated(
-    texts: Sequence[Texts], sets: Sequence[Decontamination]
+    texts: Sequence[SplitTexts], sets: Sequence[BoundDecontaminate]
 ) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
     """Say which rows resemble an item of an evaluation set."""
     # In the whole text a rephrased question would not be found: the answer outweighs it.
@@ -222,7 +224,7 @@ def _quotas(rows: int | None, ingredients: Sequence[Ingredient], pool: _Pool) ->
     room = [pool.room(number) for number in range(len(shares))]
     most = _most(shares, room)
     wanted = most if rows is None else rows
-    quotas = apportioned(wanted, shares)
+    quotas = largest_remainder(wanted, shares)
     for one, quota, left in zip(ingredients, quotas, room, strict=True):
         if quota > left:
             raise MistakeError(
@@ -237,7 +239,7 @@ def _quotas(rows: int | None, ingredients: Sequence[Ingredient], pool: _Pool) ->
 def _most(shares: Sequence[Fraction], room: Sequence[int]) -> int:
     """Count the rows that shares allow at most."""
     most = min(math.floor((left + 1) / share) for left, share in zip(room, shares, strict=True))
-    while any(q > left for q, left in zip(apportioned(most, shares), room, strict=True)):
+    while any(q > left for q, left in zip(largest_remainder(most, shares), room, strict=True)):
         most -= 1
     return most
 
@@ -250,7 +252,7 @@ def _write_dataset(
     columns: Columns = dict(pool.rows.schema)
     repository = mixture.repository or spec.slug(mixture.name)
     splits = Splits(dict(mixture.splits), ORIGIN if mixture.splits else None)
-    bound = DatasetOutput(repository, columns, splits=splits)
+    bound = BoundDataset(repository, columns, splits=splits)
     table = _table(pool, quotas, fresh.parent / "rows")
     written = write_shards(bound.shapes, bound.splits, table, place)
     if written is None:
@@ -322,7 +324,7 @@ def _ingredient_record(number: int, one: Ingredient, pool: _Pool, quota: int) ->
 
 
 def _fingerprint(
-    mixture: Mixture, ingredients: Sequence[Ingredient], sets: Sequence[Decontamination]
+    mixture: Mixture, ingredients: Sequence[Ingredient], sets: Sequence[BoundDecontaminate]
 ) -> str:
     identity = {
         "seed": mixture.seed,

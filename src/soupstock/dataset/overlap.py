@@ -12,11 +12,11 @@ import numpy as np
 import polars as pl
 
 from soupstock.artifacts.overlap import (
-    Apart,
     CorpusRecord,
-    Crossing,
-    Example,
-    Overlap,
+    OverlapRecord,
+    PairRecord,
+    SharedRowRecord,
+    SharedRowsRecord,
     SystemRecord,
 )
 from soupstock.dataset.corpus import Corpus
@@ -29,7 +29,7 @@ from soupstock.similarity.cross_duplicates import (
     cosine_matches,
     minhash_matches,
 )
-from soupstock.similarity.minhash import Counts, digest, folded
+from soupstock.similarity.minhash import Integers, digest, normalized
 from soupstock.similarity.vocabulary import Vocabulary, divergence, vocabulary
 from soupstock.spec.pruning import DEFAULT_THRESHOLDS
 
@@ -50,11 +50,11 @@ class _Pool:
     """The different texts of all datasets."""
 
     texts: pl.Series
-    first: Counts
+    first: Integers
     """Each text's first row in each dataset (texts by datasets); -1 if it has none."""
-    own: Sequence[Counts]
+    own: Sequence[Integers]
     """For each dataset the texts of its rows; -1 if a row has none."""
-    prompts: Sequence[Counts]
+    prompts: Sequence[Integers]
     """For each dataset the prompts of its rows; -1 if a row has none."""
     halves: Flags
     """Which half each text is in if a dataset is split in two: by its content."""
@@ -83,7 +83,7 @@ def overlap(
     anchor: Corpus | None = None,
     embedder: Embedder | None = None,
     most: float = MOST,
-) -> Overlap:
+) -> OverlapRecord:
     """Compare datasets; raises MistakeError.
 
     The anchor is the rows of `anchor` that any of them has; without it, the rows that three or more
@@ -96,7 +96,7 @@ def overlap(
     words = [_words(pool, which) for which in range(len(corpora))]
     pairs = list(combinations(range(len(corpora)), 2))
     ways = [way for pair in pairs for way in (pair, pair[::-1])]
-    found = Overlap(
+    found = OverlapRecord(
         datasets=tuple(
             _corpus_record(one, which, pool, words) for which, one in enumerate(corpora)
         ),
@@ -124,26 +124,26 @@ def _pool(corpora: Sequence[Corpus], anchor: Corpus | None) -> _Pool:
     return _Pool(series, first, own, numbers, halves, _anchored(first, names, anchor))
 
 
-def _numbered(texts: pl.Series, names: dict[bytes, int], known: list[str]) -> Counts:
+def _numbered(texts: pl.Series, names: dict[bytes, int], known: list[str]) -> Integers:
     """Number texts by their content, and add the new ones to `known`."""
     numbers = np.full(len(texts), -1, np.int64)
     for row, text in enumerate(texts):
         if text is not None:
             before = len(names)
-            numbers[row] = names.setdefault(digest(folded(text)), before)
+            numbers[row] = names.setdefault(digest(normalized(text)), before)
             if len(names) > before:
                 known.append(text)
     return numbers
 
 
-def _anchored(first: Counts, names: Mapping[bytes, int], anchor: Corpus | None) -> Flags:
+def _anchored(first: Integers, names: Mapping[bytes, int], anchor: Corpus | None) -> Flags:
     """Say which of the datasets' texts are in the anchor."""
     if anchor is None:
         # Rows that two datasets share may be an anchor or an accident.
         is_anchor = first.shape[1] >= FEWEST_WITH_ANCHOR
         in_all: Flags = np.all(first >= 0, axis=1) & is_anchor
         return in_all
-    found = (names.get(digest(folded(text))) for text in anchor.texts.drop_nulls())
+    found = (names.get(digest(normalized(text))) for text in anchor.texts.drop_nulls())
     flags = np.zeros(len(first), bool)
     flags[[number for number in found if number is not None]] = True
     return flags
@@ -161,7 +161,7 @@ def _similar(pool: _Pool, embedder: Embedder | None) -> _Similar:
     return _Similar(near, _spread(meaning, outside, pool))
 
 
-def _spread(found: CrossMatches, outside: Counts, pool: _Pool) -> CrossMatches:
+def _spread(found: CrossMatches, outside: Integers, pool: _Pool) -> CrossMatches:
     """Turn what was found among the texts `outside` into numbers of all texts."""
     spread = CrossMatches.nothing(pool.first.shape)
     if outside.size:
@@ -202,7 +202,7 @@ def _named(anchor: Corpus | None, pool: _Pool) -> str | None:
 
 def _crossing(
     corpora: Sequence[Corpus], pool: _Pool, similar: _Similar, one: int, other: int
-) -> Crossing:
+) -> SharedRowsRecord:
     """Count the rows of `one` that are in `other`, each only in the first way that holds."""
     rows = np.flatnonzero(pool.skill(one))
     ways = _ways(pool, similar, pool.own[one][rows], other)
@@ -210,7 +210,7 @@ def _crossing(
     asked = np.isin(pool.prompts[one][rows], theirs[theirs >= 0])
     overlapping = int(np.logical_or.reduce([asked, *(flags for flags, _ in ways.values())]).sum())
     counts = {way: int(flags.sum()) for way, (flags, _) in ways.items()}
-    return Crossing(
+    return SharedRowsRecord(
         of=corpora[one].label,
         within=corpora[other].label,
         rows=len(rows),
@@ -225,7 +225,7 @@ def _crossing(
 
 
 def _ways(
-    pool: _Pool, similar: _Similar, texts: Counts, other: int
+    pool: _Pool, similar: _Similar, texts: Integers, other: int
 ) -> dict[str, tuple[Flags, CrossMatches]]:
     """Say for each way which rows are in a dataset, and which rows there they resemble."""
     itself = CrossMatches.nothing(pool.first.shape)
@@ -243,12 +243,16 @@ def _ways(
 
 
 def _examples(
-    pool: _Pool, ways: Mapping[str, tuple[Flags, CrossMatches]], one: int, rows: Counts, other: int
-) -> Iterator[Example]:
+    pool: _Pool,
+    ways: Mapping[str, tuple[Flags, CrossMatches]],
+    one: int,
+    rows: Integers,
+    other: int,
+) -> Iterator[SharedRowRecord]:
     for way, (flags, crossed) in ways.items():
         for row in rows[np.flatnonzero(flags)[:_EXAMPLES]].tolist():
             text = int(pool.own[one][row])
-            yield Example.model_validate(
+            yield SharedRowRecord.model_validate(
                 {
                     "kind": way,
                     "row": row + 1,
@@ -261,10 +265,10 @@ def _examples(
 
 def _apart(
     corpora: Sequence[Corpus], pool: _Pool, words: Sequence[Vocabulary], one: int, other: int
-) -> Apart:
+) -> PairRecord:
     distance = divergence(words[one].whole, words[other].whole)
     own, others = corpora[one].sources, corpora[other].sources
-    return Apart(
+    return PairRecord(
         one=corpora[one].label,
         other=corpora[other].label,
         words=None if distance is None else round(distance, _DIGITS),

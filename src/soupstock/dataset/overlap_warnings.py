@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from soupstock.artifacts.overlap import Apart, CorpusRecord, Overlap
+from soupstock.artifacts.overlap import CorpusRecord, OverlapRecord, PairRecord
 
 _EXCERPT = 60
 
 
-def warnings_of(found: Overlap) -> Iterator[str]:
+def warnings_of(found: OverlapRecord) -> Iterator[str]:
     """Say what to check before merging."""
     yield from _systems(found)
     yield from _shapes(found)
@@ -18,7 +18,7 @@ def warnings_of(found: Overlap) -> Iterator[str]:
         yield from _pair(pair, within)
 
 
-def _systems(found: Overlap) -> Iterator[str]:
+def _systems(found: OverlapRecord) -> Iterator[str]:
     first, *others = found.datasets
     for one in others:
         if {system.text for system in one.systems} != {system.text for system in first.systems}:
@@ -42,7 +42,7 @@ def _prompt(one: CorpusRecord) -> str:
     return f"'{excerpt}'" + (f" and {others:,} other{'s' * (others > 1)}" if others else "")
 
 
-def _shapes(found: Overlap) -> Iterator[str]:
+def _shapes(found: OverlapRecord) -> Iterator[str]:
     first, *others = found.datasets
     for one in others:
         if set(one.shapes) != set(first.shapes):
@@ -52,7 +52,7 @@ def _shapes(found: Overlap) -> Iterator[str]:
             )
 
 
-def _anchors(found: Overlap) -> Iterator[str]:
+def _anchors(found: OverlapRecord) -> Iterator[str]:
     if found.anchor and not found.anchor_rows:
         yield f"no dataset has any of {found.anchor}, which should be their anchor"
     for one in found.datasets:
@@ -63,7 +63,7 @@ def _anchors(found: Overlap) -> Iterator[str]:
             yield f"{one.name} has no rows outside the anchor"
 
 
-def _overlaps(found: Overlap) -> Iterator[str]:
+def _overlaps(found: OverlapRecord) -> Iterator[str]:
     for one in found.crossings:
         if one.share > found.most:
             outside = f"{one.rows:,} rows" + (" outside the anchor" if found.anchor else "")
@@ -73,7 +73,7 @@ def _overlaps(found: Overlap) -> Iterator[str]:
             )
 
 
-def _pair(pair: Apart, within: dict[str, float | None]) -> Iterator[str]:
+def _pair(pair: PairRecord, within: dict[str, float | None]) -> Iterator[str]:
     both = f"{pair.one} and {pair.other}"
     halves = [within[name] for name in (pair.one, pair.other)]
     known = [half for half in halves if half is not None]

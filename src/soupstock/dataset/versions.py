@@ -15,7 +15,7 @@ from soupstock import spec
 from soupstock.artifacts import run_folder
 from soupstock.errors import MistakeError, hint, quoted, shown
 from soupstock.project.project import Project
-from soupstock.rows.rows import AFTER, KEPT
+from soupstock.rows.row import KEPT, LAST_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _published(place: Path) -> Version:
 
 def _run(place: Path) -> Version:
     rows = pl.scan_parquet(place / run_folder.ROWS, glob=False)
-    kept = rows.filter(KEPT).drop(list(AFTER), strict=False).collect()
+    kept = rows.filter(KEPT).drop(list(LAST_COLUMNS), strict=False).collect()
     reason = pl.col("dropped_by").list.first().alias("reason")
     dropped = rows.filter(~KEPT).select("id", reason).collect()
     return Version(run_folder.run_name(place), kept, dropped)

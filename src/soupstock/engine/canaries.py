@@ -8,7 +8,7 @@ from typing import Protocol
 
 from soupstock.engine import decontamination_canaries, judge_canaries
 from soupstock.engine.tally import Tally
-from soupstock.inference.call import Answering
+from soupstock.inference.call import AnswerSource
 from soupstock.rows.table import Table
 from soupstock.steps.step import Step
 
@@ -23,7 +23,7 @@ class CanaryCheck(Protocol):
     def column(self) -> str:
         """The column that the step's models fill."""
 
-    async def ask(self, client: Answering) -> None:
+    async def ask(self, client: AnswerSource) -> None:
         """Ask about the canaries; `tally` grows with the answers."""
 
     @property

@@ -10,12 +10,12 @@ from typing import NamedTuple
 from soupstock import spec
 from soupstock.engine.stream import stream_rows
 from soupstock.engine.tally import Tally
-from soupstock.inference.call import Answering
+from soupstock.inference.call import AnswerSource
 from soupstock.judging.same_question import SameQuestion
-from soupstock.rows.rows import Row, is_kept
+from soupstock.rows.row import Row, is_kept
 from soupstock.rows.table import Table
-from soupstock.similarity.edits import chosen, planted
-from soupstock.steps.decontaminate import Candidate, Decontamination
+from soupstock.similarity.edits import choose_items, planted
+from soupstock.steps.decontaminate import BoundDecontaminate, UnsureMatch
 from soupstock.steps.step import Stage, Step
 
 _PAIRS = "pairs"
@@ -43,7 +43,7 @@ class CaseCounts(NamedTuple):
 class DecontaminationCheck:
     """Takes known cases through one decontaminate step, and keeps the result."""
 
-    step: Decontamination
+    step: BoundDecontaminate
     question: SameQuestion
     most: int
     """How many items to edit, and how many pairs to ask about."""
@@ -61,7 +61,7 @@ class DecontaminationCheck:
         """The column of what the model says."""
         return self.question.into
 
-    async def ask(self, client: Answering) -> None:
+    async def ask(self, client: AnswerSource) -> None:
         """Take edited items through the step, and ask about pairs of items."""
         cases = self._cases()
         stage = Stage(self.tally.label, step=self.step.ask_model)
@@ -81,19 +81,19 @@ class DecontaminationCheck:
             ]
             for kind, edited in planted(step.items, self.most).items()
         }
-        neighbours = step.detector.neighbours(chosen(step.items, self.most))
+        neighbours = step.detector.neighbours(choose_items(step.items, self.most))
         cases[_PAIRS] = [
-            self._row(_PAIRS, n, Candidate(text, found))
+            self._row(_PAIRS, n, UnsureMatch(text, found))
             for n, (text, found) in enumerate(neighbours)
         ]
         return cases
 
-    def _row(self, kind: str, number: int, candidate: Candidate | None = None) -> Row:
+    def _row(self, kind: str, number: int, candidate: UnsureMatch | None = None) -> Row:
         name = f"{kind}/{number}"
         return {"id": name, self.column: candidate, "failures": [], "dropped_by": []}
 
     def _counts(self, rows: Sequence[Row], ended: Mapping[str, Row]) -> CaseCounts:
-        asked = [row["id"] for row in rows if isinstance(row[self.column], Candidate)]
+        asked = [row["id"] for row in rows if isinstance(row[self.column], UnsureMatch)]
         results = [ended.get(row["id"], row) for row in rows]
         verdicts = {row["id"]: _verdict(row[self.column]) for row in results}
         return CaseCounts(
@@ -108,7 +108,7 @@ class DecontaminationCheck:
 def check_of(step: Step, table: Table) -> DecontaminationCheck | None:  # noqa: ARG001 - as others
     """Prepare the check of a decontaminate step; None if it asks no model."""
     bound, given = step.bound, step.spec
-    if not (isinstance(bound, Decontamination) and isinstance(given, spec.Decontaminate)):
+    if not (isinstance(bound, BoundDecontaminate) and isinstance(given, spec.Decontaminate)):
         return None
     if bound.question is None or not given.canaries:
         return None
@@ -116,6 +116,6 @@ def check_of(step: Step, table: Table) -> DecontaminationCheck | None:  # noqa: 
     return DecontaminationCheck(bound, bound.question, given.canaries, tally)
 
 
-def _verdict(cell: Candidate | Mapping[str, str]) -> str:
+def _verdict(cell: UnsureMatch | Mapping[str, str]) -> str:
     """Return a case's verdict; a case that the model was never asked about is unclear."""
-    return "unclear" if isinstance(cell, Candidate) else cell["verdict"]
+    return "unclear" if isinstance(cell, UnsureMatch) else cell["verdict"]

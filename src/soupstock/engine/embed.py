@@ -12,11 +12,11 @@ import numpy as np
 from soupstock.engine.flights import Indexed
 from soupstock.engine.stream import Stream
 from soupstock.engine.tally import Tally
-from soupstock.inference.call import Answering, Ask, Failure
+from soupstock.inference.call import AnswerSource, Ask, Failure
 from soupstock.inference.embeddings import Vectors, vector_of
 from soupstock.rows.marks import read_kept
-from soupstock.rows.rows import Row, dropped, failed
-from soupstock.rows.table import PART_ROWS, Gatherer, Table
+from soupstock.rows.row import Row, dropped, failed
+from soupstock.rows.table import PART_ROWS, ReorderBuffer, Table
 from soupstock.similarity.cosine import Embedder
 from soupstock.steps.step import Stage, ToEmbed
 from soupstock.text.measures import read_texts
@@ -49,10 +49,10 @@ class ServerEmbedding:
         nothing = np.zeros(width, np.float32)
         return np.stack([self.vectors.get(text, nothing) for text in texts])
 
-    async def embed(self, table: Table, into: Table, client: Answering, tally: Tally) -> Table:
+    async def embed(self, table: Table, into: Table, client: AnswerSource, tally: Tally) -> Table:
         """Ask for the vectors of a table's rows, and of the references they are compared with."""
         asked = Tally(self.label)
-        gatherer = Gatherer(into)
+        gatherer = ReorderBuffer(into)
         stage = Stage(self.label, step=self._ask)
         stream = Stream(
             [stage], client, gatherer.add, [asked], is_full=lambda: gatherer.is_full, takes_all=True
@@ -74,7 +74,7 @@ class ServerEmbedding:
         self.vectors[text] = vector_of(reply)
         return row
 
-    async def _embed_references(self, client: Answering, tally: Tally, asked: Tally) -> None:
+    async def _embed_references(self, client: AnswerSource, tally: Tally, asked: Tally) -> None:
         """Ask for the vectors of the references' texts; one without resembles no row."""
         texts = [text for reference in self.wanted.against for text in reference.texts()["text"]]
         texts = [text for text in dict.fromkeys(texts) if text not in self.vectors]

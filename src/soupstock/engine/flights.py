@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from soupstock.engine.tally import Tally
-from soupstock.inference.call import Answer, Answering, Call, Failure, Reply
-from soupstock.rows.rows import Row, dropped
+from soupstock.inference.call import Answer, AnswerSource, Call, Failure, Reply
+from soupstock.rows.row import Row, dropped
 
 Indexed = tuple[int, Row]
 """A row with its place in the source."""
@@ -65,7 +65,7 @@ class Flights:
 
     def __init__(  # noqa: PLR0913 - each connects to one thing outside
         self,
-        client: Answering,
+        client: AnswerSource,
         tallies: Sequence[Tally],
         *,
         leave: Callable[[int, Row, int], None],

@@ -22,10 +22,10 @@ from soupstock.engine.stream import BLOCK, WINDOW, Stream
 from soupstock.engine.tally import Tally
 from soupstock.engine.workers import Workers, WorkerShortcut
 from soupstock.inference.batch.ledger import MOST_LINES
-from soupstock.inference.call import Answering, Failure
+from soupstock.inference.call import AnswerSource, Failure
 from soupstock.inference.servers.vllm import Launch
-from soupstock.rows.rows import KEPT, Ids, Row
-from soupstock.rows.table import Gatherer, Table
+from soupstock.rows.row import KEPT, Ids, Row
+from soupstock.rows.table import ReorderBuffer, Table
 from soupstock.similarity.cosine import Embedder
 from soupstock.steps.step import RowWise, SetWise, Stage, Step
 
@@ -50,7 +50,7 @@ class Flow:
     """One pass of a plan's rows through the steps, and how far it has come."""
 
     plan: Plan
-    client: Answering
+    client: AnswerSource
     work: Path
     """A folder for the parts of tables."""
     rows: int | None
@@ -182,7 +182,7 @@ class Flow:
         *,
         takes_all: bool = False,
     ) -> Table:
-        gatherer = Gatherer(Table(self.work / str(number), self.plan.columns))
+        gatherer = ReorderBuffer(Table(self.work / str(number), self.plan.columns))
         stream = Stream(
             [stage_of(step, tally) for step, tally in group],
             self.client,
@@ -196,7 +196,7 @@ class Flow:
         await stream.run(source)
         return gatherer.finish()
 
-    def _shortcut(self, steps: Sequence[Step], gatherer: Gatherer) -> WorkerShortcut | None:
+    def _shortcut(self, steps: Sequence[Step], gatherer: ReorderBuffer) -> WorkerShortcut | None:
         """Return the way through the workers: it ends before the first step that keeps state."""
         stateless = list(itertools.takewhile(_is_stateless, steps))
         if self.workers is None or not stateless:

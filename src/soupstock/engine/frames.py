@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from soupstock.engine.tally import Tally
-from soupstock.rows.rows import KEPT
+from soupstock.rows.row import KEPT
 from soupstock.steps.step import RowWise, Step
 
 # No column of a user's has a name with characters that cannot be printed.

@@ -10,12 +10,12 @@ from soupstock import spec
 from soupstock.artifacts.judges import Fit
 from soupstock.engine.stream import stream_rows
 from soupstock.engine.tally import Tally
-from soupstock.inference.call import Answering
-from soupstock.judging.canaries import FEWEST, PADDED, score_of, spoiled
+from soupstock.inference.call import AnswerSource
+from soupstock.judging.canaries import FEWEST, PADDED, canaries_of, score_of
 from soupstock.judging.sanity_check import LengthBias, SanityCheck, length_bias, sanity_check
-from soupstock.rows.rows import Row
+from soupstock.rows.row import Row
 from soupstock.rows.table import Table
-from soupstock.steps.judge import Judging, judge
+from soupstock.steps.judge import BoundJudge, judge
 from soupstock.steps.step import Stage, Step
 
 Scores = list[float | None]
@@ -59,7 +59,7 @@ class CanaryScores:
 class JudgeCheck:
     """The sanity check of one judge step: of the judge, or of a jury and each of its members."""
 
-    judging: Judging
+    judging: BoundJudge
     originals: Sequence[Row]
     """The rows that are corrupted."""
     tally: Tally
@@ -89,14 +89,14 @@ class JudgeCheck:
             return f"{self.judging.label}: {self.sentence()}"
         return None
 
-    async def ask(self, client: Answering) -> None:
+    async def ask(self, client: AnswerSource) -> None:
         """Ask about each row, corrupted in each way; the tally grows with the answers."""
         if len(self.originals) < FEWEST:
             count = len(self.originals)
             rows = "1 row" if count == 1 else f"{count} rows"
             self.problem = f"the judge scored {rows}, and at least {FEWEST} are needed"
             return
-        canaries = spoiled(self.judging.rubric, self.originals)
+        canaries = canaries_of(self.judging.rubric, self.originals)
         verdicts = await self._verdicts(canaries, client)
         if not any(verdicts.values()):
             stopped = client.stopped
@@ -107,7 +107,7 @@ class JudgeCheck:
         self.members = {role: self._scores(canaries, verdicts, role) for role in roles}
 
     async def _verdicts(
-        self, canaries: Mapping[str, Sequence[Row | None]], client: Answering
+        self, canaries: Mapping[str, Sequence[Row | None]], client: AnswerSource
     ) -> dict[str, Any]:
         """Return the verdicts by the corrupted rows' ids."""
         # Rules are not tested: their scores would hide that the judge notices nothing.
@@ -154,7 +154,7 @@ class JudgeCheck:
 def check_of(step: Step, table: Table) -> JudgeCheck | None:
     """Prepare the sanity check of a judge step; None if the step has none."""
     judging, given = step.bound, step.spec
-    if not (isinstance(judging, Judging) and isinstance(given, spec.Judge)):
+    if not (isinstance(judging, BoundJudge) and isinstance(given, spec.Judge)):
         return None
     if not (given.canaries and judging.members):
         return None
@@ -163,7 +163,7 @@ def check_of(step: Step, table: Table) -> JudgeCheck | None:
     return JudgeCheck(judging, rows, tally, stops_run=given.on_unfit == "stop")
 
 
-def _sample(judging: Judging, table: Table, most: int, reads: Sequence[str]) -> list[Row]:
+def _sample(judging: BoundJudge, table: Table, most: int, reads: Sequence[str]) -> list[Row]:
     """Choose rows that the judge has scored: those with the lowest ids.
 
     Ids are hashes, so every run chooses the same rows, whatever their order.

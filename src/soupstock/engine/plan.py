@@ -12,11 +12,11 @@ from soupstock.artifacts.manifest import ModelRecord, PartRecord
 from soupstock.artifacts.terms import terms_of
 from soupstock.errors import MistakeError, Place, UnknownNameError, quoted
 from soupstock.inference.servers.model import Model
-from soupstock.inference.servers.vllm import crowding
+from soupstock.inference.servers.vllm import memory_conflict
 from soupstock.project.project import Project, name_of
 from soupstock.rows import sources
 from soupstock.rows.documents import read_documents
-from soupstock.rows.rows import AFTER, BEFORE, Columns
+from soupstock.rows.row import FIRST_COLUMNS, LAST_COLUMNS, Columns
 from soupstock.spec.loader import load
 from soupstock.steps import VERBS
 from soupstock.steps.step import At, Context, Places, Step, models_of
@@ -46,9 +46,9 @@ class Plan:
         }
         return tuple(found[file] for file in sorted(found))
 
-    def crowding(self) -> str | None:
+    def memory_conflict(self) -> str | None:
         """Return a warning if the models that a run serves need more GPU memory than there is."""
-        return crowding([launch for step in self.steps for launch in step.launches])
+        return memory_conflict([launch for step in self.steps for launch in step.launches])
 
     def model_records(self) -> tuple[ModelRecord, ...]:
         """Return the models as the manifest names them, without secrets."""
@@ -71,7 +71,7 @@ def plan_file(
     """Plan a pipeline by its name; `models` and `rows` override what its file says."""
     models = models or {}
     loaded = load(project.pipeline(name), spec.Pipeline)
-    pipeline = changed(loaded.value, models, rows)
+    pipeline = override(loaded.value, models, rows)
 
     def places(*keys: str | int) -> Place | None:
         is_flag = keys[0] == "models" and keys[1] in models
@@ -80,7 +80,7 @@ def plan_file(
     return plan(pipeline, project, name=name_of(name), places=places)
 
 
-def changed(pipeline: spec.Pipeline, models: Mapping[str, str], rows: int | None) -> spec.Pipeline:
+def override(pipeline: spec.Pipeline, models: Mapping[str, str], rows: int | None) -> spec.Pipeline:
     """Override a pipeline's models (by role) and its number of rows; raises MistakeError."""
     for role in models:
         if role not in pipeline.models:
@@ -123,7 +123,7 @@ def plan(
         rows=source.rows,
         steps=steps,
         models=models,
-        columns={**BEFORE, **columns, **AFTER},
+        columns={**FIRST_COLUMNS, **columns, **LAST_COLUMNS},
         fingerprint=_fingerprint(pipeline, source, steps),
     )
 
@@ -164,7 +164,7 @@ def _source(pipeline: spec.Pipeline, project: Project, places: Places) -> source
             if source.rows is None and pipeline.target is None:
                 problem = "a sample source needs `rows`, or the pipeline a `target`"
                 raise MistakeError(problem, places("source"))
-            return sources.sampled(source, pipeline.seed)
+            return sources.sample_rows(source, pipeline.seed)
         case spec.FileSource():
             root = _root_of(source.file, project)
             return sources.read_file(source, root, places("source", "file"))
@@ -180,8 +180,8 @@ def _source(pipeline: spec.Pipeline, project: Project, places: Places) -> source
 def _root_of(path: str, project: Project) -> Path:
     """Return the folder that a relative path starts in: standard pipelines bring their files."""
     is_standard = (
-        sources.resolved(path, project.root) is None
-        and sources.resolved(path, project.standard) is not None
+        sources.find_path(path, project.root) is None
+        and sources.find_path(path, project.standard) is not None
     )
     return project.standard if is_standard else project.root
 

@@ -20,8 +20,8 @@ import polars as pl
 from soupstock.engine.flights import Flight, Flights, Indexed, SetAside, ask
 from soupstock.engine.garbage_collection import infrequent_collection
 from soupstock.engine.tally import Tally
-from soupstock.inference.call import Answering
-from soupstock.rows.rows import Row, is_kept
+from soupstock.inference.call import AnswerSource
+from soupstock.rows.row import Row, is_kept
 from soupstock.steps.step import Stage
 
 WINDOW = 4096
@@ -79,7 +79,7 @@ class Stream:
     def __init__(  # noqa: PLR0913 - each connects to one thing outside
         self,
         stages: Sequence[Stage],
-        client: Answering,
+        client: AnswerSource,
         done: Callable[[int, Row], None],
         tallies: Sequence[Tally],
         *,
@@ -254,7 +254,7 @@ class Stream:
 
 
 async def stream_rows(
-    stage: Stage, rows: Sequence[Row], client: Answering, tally: Tally
+    stage: Stage, rows: Sequence[Row], client: AnswerSource, tally: Tally
 ) -> dict[str, Row]:
     """Take a few rows through one stage. Returns those that were taken, by id."""
     ended: dict[str, Row] = {}

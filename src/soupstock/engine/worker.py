@@ -23,10 +23,10 @@ from soupstock.engine.plan import Plan, plan
 from soupstock.engine.stream import Stream
 from soupstock.engine.tally import Spent, Tally
 from soupstock.engine.workers import Block, BlockFolder, BlockResult, WorkerSetup
+from soupstock.inference.cache import Reader
 from soupstock.inference.call import Answer, Call, Failure, Reply, decode, look_up
-from soupstock.inference.store import Reader
 from soupstock.project.project import Project
-from soupstock.rows.rows import Row, frame, is_kept
+from soupstock.rows.row import Row, frame, is_kept
 from soupstock.steps.step import Step
 
 
@@ -37,7 +37,7 @@ def main(place: Path) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     folder = BlockFolder(place)
     planned = _plan(folder.read_setup())
-    cache = run_folder.runs_folder(planned.project.root) / run_folder.STORE
+    cache = run_folder.runs_folder(planned.project.root) / run_folder.CACHE
     with out, closing(Reader(cache)) as reader, asyncio.Runner() as runner, infrequent_collection():
         _say(out, "ready")
         for line in sys.stdin:

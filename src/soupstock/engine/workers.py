@@ -24,9 +24,9 @@ from soupstock.engine.flights import Indexed
 from soupstock.engine.plan import Plan
 from soupstock.engine.stream import Advanced
 from soupstock.engine.tally import Spent, Tally
-from soupstock.rows.rows import Row
+from soupstock.rows.row import Row
 from soupstock.rows.sources import Source
-from soupstock.rows.table import Gatherer
+from soupstock.rows.table import ReorderBuffer
 from soupstock.spec.pipeline import Pipeline
 
 MOST = 8
@@ -239,7 +239,7 @@ class WorkerShortcut:
     """The way through some of a plan's steps by workers; rows end where all others do."""
 
     workers: Workers
-    gatherer: Gatherer
+    gatherer: ReorderBuffer
     first: int
     last: int
     is_end: bool

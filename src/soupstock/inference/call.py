@@ -93,7 +93,7 @@ Reply = Answer | Failure
 T = TypeVar("T")
 
 
-def taken(reply: Reply, read: Callable[[Answer], T | str]) -> T | Failure:
+def read_reply(reply: Reply, read: Callable[[Answer], T | str]) -> T | Failure:
     """Read an answer; if it cannot be read, `read` returns a sentence that says why."""
     if not isinstance(reply, Answer):
         return reply
@@ -108,7 +108,7 @@ Ask = Callable[[Sequence[Call]], Awaitable[list[Reply]]]
 """Asks several calls at once; the replies come in the calls' order."""
 
 
-class Answering(Protocol):
+class AnswerSource(Protocol):
     """A source of answers: the client, or the cache alone."""
 
     @property
@@ -136,7 +136,7 @@ RETRY_TEMPERATURE = 0.7
 
 
 @dataclass(frozen=True)
-class Form:
+class CallForm:
     """How one step asks one model: all of a request but its messages and seed."""
 
     model: Model
@@ -238,7 +238,7 @@ class Form:
     def _seed(self, purpose: str, sample: int, attempt: int) -> int:
         if self.is_greedy:
             return _greedy_seed(self.seed, sample, attempt)
-        return seed_of(self.seed, purpose, sample, attempt)
+        return derive_seed(self.seed, purpose, sample, attempt)
 
     def identity(self) -> bytes:
         """Say in bytes everything that the form adds to a question.
@@ -300,10 +300,10 @@ def look_up(
 
 @lru_cache(maxsize=1024)
 def _greedy_seed(start: int, sample: int, attempt: int) -> int:
-    return seed_of(start, "", sample, attempt)
+    return derive_seed(start, "", sample, attempt)
 
 
-def seed_of(start: int, purpose: str, sample: int = 0, attempt: int = 0) -> int:
+def derive_seed(start: int, purpose: str, sample: int = 0, attempt: int = 0) -> int:
     """Derive a call's seed from what it is for: 31 bits, the same in every run."""
     name = f"{start}\0{purpose}\0{sample}\0{attempt}".encode()
     return int.from_bytes(blake2b(name, digest_size=4).digest()) >> 1

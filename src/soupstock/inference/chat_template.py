@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 
-class Framing(NamedTuple):
+class ChatTemplate(NamedTuple):
     """What a template puts before and after a turn."""
 
     head: str
@@ -26,11 +26,11 @@ class Framing(NamedTuple):
         return self.head.replace("{role}", role)
 
 
-_CHATML = Framing("<|im_start|>{role}\n", "<|im_end|>\n")
+_CHATML = ChatTemplate("<|im_start|>{role}\n", "<|im_end|>\n")
 
-FRAMINGS: Mapping[str, Framing] = {
+CHAT_TEMPLATES: Mapping[str, ChatTemplate] = {
     "chatml": _CHATML,
     "qwen2": _CHATML,
-    "llama3": Framing("<|start_header_id|>{role}<|end_header_id|>\n\n", "<|eot_id|>"),
+    "llama3": ChatTemplate("<|start_header_id|>{role}<|end_header_id|>\n\n", "<|eot_id|>"),
 }
 """The families, by name; `qwen2` is what distilabel calls ChatML."""

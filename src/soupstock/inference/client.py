@@ -11,6 +11,7 @@ from typing import Self
 from soupstock.inference.batch.batch_queue import BatchQueue
 from soupstock.inference.batch.ledger import Ledger
 from soupstock.inference.budget import Budget
+from soupstock.inference.cache import Cache
 from soupstock.inference.call import Answer, Call, Failure, Reply, decode, look_up
 from soupstock.inference.live_queue import LiveQueue
 from soupstock.inference.model_queue import (
@@ -24,7 +25,6 @@ from soupstock.inference.model_queue import (
 )
 from soupstock.inference.servers.model import Model
 from soupstock.inference.servers.pool import Servers
-from soupstock.inference.store import Store
 from soupstock.inference.transport import Transport
 
 
@@ -33,7 +33,7 @@ class Client:
 
     def __init__(
         self,
-        store: Store,
+        store: Cache,
         servers: Servers,
         budget: Budget | None = None,
         transport: Transport | None = None,

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from soupstock.inference.budget import Budget
+from soupstock.inference.cache import Cache, CachedAnswer, CacheError
 from soupstock.inference.call import Answer, Call, Failure, Reply, decode, encode
 from soupstock.inference.servers.endpoint import Mode
 from soupstock.inference.servers.model import Model
 from soupstock.inference.servers.pool import Servers
-from soupstock.inference.store import Entry, Store, StoreError
 from soupstock.inference.transport import Transport
 
 T = TypeVar("T")
@@ -201,7 +201,7 @@ class Shutdown:
 class Keeper:
     """Keeps answers: each is counted and committed to the cache before it is given out."""
 
-    def __init__(self, store: Store, shutdown: Shutdown) -> None:
+    def __init__(self, store: Cache, shutdown: Shutdown) -> None:
         self.store = store
         self._shutdown = shutdown
         self._now = asyncio.get_running_loop().time
@@ -214,11 +214,11 @@ class Keeper:
     async def keep(self, usage: Usage, model: Model, key: bytes, answer: Answer) -> Answer:
         """Count an answer and have it committed; returns the one that the cache holds."""
         usage.add(answer, self._now())
-        entry = Entry(key, model.name, encode(answer))
+        entry = CachedAnswer(key, model.name, encode(answer))
         committing = self._latest = self.store.put(entry)
         try:
             kept = await committing
-        except StoreError as error:
+        except CacheError as error:
             self._shutdown.fail(error)
             return answer
         # Another run may have had an answer first. With its own, this run could not be repeated.

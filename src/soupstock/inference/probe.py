@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import orjson
 
-from soupstock.inference.call import Answer, Call, Failure, Form, Reply, Way
+from soupstock.inference.call import Answer, Call, CallForm, Failure, Reply, Way
 from soupstock.inference.model_queue import Job, Shared
 from soupstock.inference.servers.endpoint import MODES, Mode
 from soupstock.inference.servers.model import Model
@@ -50,7 +50,7 @@ class Probe:
     def call(self) -> Call:
         """The next question."""
         # No temperature: some models take none.
-        form = Form(self._model, {"max_tokens": self._most}, _SCHEMA, "probe")
+        form = CallForm(self._model, {"max_tokens": self._most}, _SCHEMA, "probe")
         return form.call(_QUESTION, "", mode=self._asked)
 
     def note(self, reply: Reply) -> None:

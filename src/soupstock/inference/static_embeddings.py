@@ -13,7 +13,7 @@ import numpy as np
 
 from soupstock.artifacts.files import folder_hash
 from soupstock.errors import MistakeError, Place, quoted, shown
-from soupstock.rows.sources import resolved
+from soupstock.rows.sources import find_path
 from soupstock.similarity.cosine import Embedder, Vectors
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def find_embedder(name: str | None, root: Path, place: Place | None) -> StaticMo
             " [tool.soupstock] of pyproject.toml, to a folder of model2vec or an id on the Hub",
             place,
         )
-    path = resolved(name, root)
+    path = find_path(name, root)
     is_folder = path is not None and path.is_dir()
     if name.startswith((".", "/", "~")) and not is_folder:
         raise MistakeError(f"there is no folder {quoted(name)} in {shown(root)}", place)

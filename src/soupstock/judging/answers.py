@@ -111,12 +111,12 @@ def _even(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-class Finding(NamedTuple):
+class CheckResult(NamedTuple):
     """The result of checking an answer: what is wrong with it, if anything, and its output."""
 
     fault: str | None = None
     result: str | None = None
 
 
-Check = Callable[[Sequence[tuple[str, ...]]], Sequence[Finding]]
+Check = Callable[[Sequence[tuple[str, ...]]], Sequence[CheckResult]]
 """Checks answers, each given with what it is compared with."""

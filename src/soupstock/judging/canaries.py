@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from soupstock.judging.rubric import Rubric
-from soupstock.rows.rows import Row, flatten
+from soupstock.rows.row import Row, flatten
 
 FEWEST = 8
 """The fewest rows on which a judge can be tested."""
@@ -28,14 +28,14 @@ _SHORTEST_CUT = 40
 Corruption = Callable[[str], str | None]
 
 
-def copies(rubric: Rubric) -> int:
+def canaries_per_row(rubric: Rubric) -> int:
     """Return the largest number of corrupted copies that are made of one row."""
     if rubric.subject is None or not rubric.judged:
         return 0
     return 4 + 2 * (len(rubric.shown) > 1)
 
 
-def spoiled(rubric: Rubric, rows: Sequence[Row]) -> dict[str, list[Row | None]]:
+def canaries_of(rubric: Rubric, rows: Sequence[Row]) -> dict[str, list[Row | None]]:
     """Corrupt each row in each way; None where a row cannot be corrupted so.
 
     Only the judged column changes. The kinds "another" (another row's answer) and "echo" (the

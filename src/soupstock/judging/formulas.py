@@ -52,7 +52,7 @@ def version(place: Place | None) -> str:
     )
 
 
-def faults(asked: Sequence[tuple[str, ...]], limits: Limits) -> list[str | None]:
+def check_formulas(asked: Sequence[tuple[str, ...]], limits: Limits) -> list[str | None]:
     """Compare answers with the right ones; return what is wrong with each, or None.
 
     Plain numbers and words are compared directly; only formulas are computed in the sandbox.

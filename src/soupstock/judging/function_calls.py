@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from soupstock.errors import MistakeError, Place, shown
-from soupstock.judging.answers import Finding
+from soupstock.judging.answers import CheckResult
 from soupstock.judging.sandbox import Limits, run_all
 
 NEEDED = "`by: call` needs jsonschema: pip install 'soupstock[tools]'"
@@ -25,16 +25,16 @@ def check_installed(place: Place | None) -> None:
         raise MistakeError(NEEDED, place)
 
 
-def called(asked: Sequence[tuple[str, ...]], limits: Limits) -> list[Finding]:
+def check_calls(asked: Sequence[tuple[str, ...]], limits: Limits) -> list[CheckResult]:
     """Check answers against the functions that they may call, and run stubs where given."""
     read = [_read(answer, tools) for answer, tools, *_ in asked]
     sound = [place for place, one in enumerate(read) if not isinstance(one, str)]
-    found = [Finding(one) if isinstance(one, str) else Finding() for one in read]
+    found = [CheckResult(one) if isinstance(one, str) else CheckResult() for one in read]
     runs = [(place, stubs) for place in sound for stubs in asked[place][2:]]
     pairs = [(stubs, _script(read[place])) for place, stubs in runs]
     for (place, _), ended in zip(runs, run_all(pairs, limits), strict=True):
         fault = ended.fault and f"the call failed: {ended.fault}"
-        found[place] = Finding(fault, ended.result)
+        found[place] = CheckResult(fault, ended.result)
     return found
 
 

@@ -7,14 +7,14 @@ from hashlib import blake2b
 from typing import Any
 
 from soupstock.judging.rubric import Rubric
-from soupstock.rows.rows import Row, flatten
+from soupstock.rows.row import Row, flatten
 
-JUDGED = ("rubric", "shown", "context", "mark")
+JUDGE_VARIABLES = ("rubric", "shown", "context", "mark")
 """The variables of a judge's prompt: the rubric; the judged columns and their context, by name; and
 a mark for the tags that enclose them."""
 
 
-def exhibits(rubric: Rubric, row: Row) -> dict[str, Any]:
+def judge_input(rubric: Rubric, row: Row) -> dict[str, Any]:
     """Return the variables of a judge's prompt for a row."""
     shown, context = flatten(row, rubric.columns), flatten(row, rubric.context)
     return _marked({"rubric": rubric, "shown": shown, "context": context}, mark(shown, context))
@@ -30,11 +30,11 @@ def mark(*shown: Mapping[str, object]) -> str:
     return blake2b(text.encode(errors="surrogatepass"), digest_size=4).hexdigest()
 
 
-PAIRED = (*JUDGED, "first", "second")
+COMPARE_VARIABLES = (*JUDGE_VARIABLES, "first", "second")
 """The variables of a prompt that compares two answers; the answers are not in `shown`."""
 
 
-def compared(rubric: Rubric, row: Row, first: object, second: object) -> dict[str, Any]:
+def comparison_input(rubric: Rubric, row: Row, first: object, second: object) -> dict[str, Any]:
     """Return the variables of a judge's prompt for two answers to a row."""
     beside = [path for path in rubric.columns if path != rubric.subject]
     shown, context = flatten(row, beside), flatten(row, rubric.context)

@@ -12,7 +12,7 @@ Aggregate = Literal["mean", "median", "majority", "unanimity"]
 """How the members' scores for a criterion are combined: see `aggregated`."""
 
 
-def aggregated(
+def aggregate(
     rubric: Rubric, members: Mapping[str, Verdict | None], how: Aggregate
 ) -> Verdict | None:
     """Combine the members' verdicts; None where too few have one.

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from soupstock.judging.rubric import MAX_REASON, read_choice, record_of
+from soupstock.judging.rubric import MAX_REASON, object_schema, read_choice
 from soupstock.stats.ranking import both_orders, bradley_terry
 
-MOST_TO_MEET_ALL = 4
+MOST_FOR_ALL_PAIRS = 4
 """Up to this many answers, all pairs are compared; of more, each with the next two in a circle."""
 
 _SAID = {"first": 1, "second": -1, "tie": 0}
@@ -17,7 +17,7 @@ _ALIKE = 1e-9
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of a verdict on two answers: first a reason, then which is better."""
-    return record_of(
+    return object_schema(
         {
             "reason": {"type": "string", "maxLength": MAX_REASON},
             "better": {"type": "string", "enum": list(_SAID)},
@@ -27,7 +27,7 @@ def schema() -> dict[str, Any]:
 
 def pairs(answers: int) -> list[tuple[int, int]]:
     """Return which answers are compared, by their positions from 0: the same in every run."""
-    if answers <= MOST_TO_MEET_ALL:
+    if answers <= MOST_FOR_ALL_PAIRS:
         return [(a, b) for a in range(answers) for b in range(a + 1, answers)]
     met = {tuple(sorted((a, (a + by) % answers))) for a in range(answers) for by in (1, 2)}
     return [(a, b) for a, b in sorted(met)]
@@ -48,7 +48,7 @@ def read_preference(text: str) -> Preference | str:
 
 
 @dataclass(frozen=True)
-class Meeting:
+class PairVerdicts:
     """One judge's two verdicts on a pair of answers, with each answer shown first once."""
 
     judge: str
@@ -83,7 +83,7 @@ class Standing:
     """Comparisons won both times by the answer shown first, or second. They count as ties."""
 
 
-def standing(answers: int, meetings: Sequence[Meeting]) -> Standing | None:
+def standing(answers: int, meetings: Sequence[PairVerdicts]) -> Standing | None:
     """Rank answers by the comparisons that have verdicts; None if an answer has no verdict."""
     verdicts = [one.verdicts for one in meetings]
     orders = both_orders([ahead for ahead, _ in verdicts], [behind for _, behind in verdicts])

@@ -12,7 +12,7 @@ from pydantic import Discriminator, Field, StringConstraints, Tag, model_validat
 from soupstock.errors import quoted
 from soupstock.judging.logprobs import Numbers, entropy, token_probabilities
 from soupstock.spec.fields import ColumnPath, Name, Spec
-from soupstock.spec.pruning import Use
+from soupstock.spec.pruning import FilterEntry
 
 MAX_REASON = 200
 """The longest reason for one level, in characters."""
@@ -38,7 +38,7 @@ class Criterion(Spec):
 class Rule(Spec):
     """A criterion that a filter decides, without a model."""
 
-    rule: Use
+    rule: FilterEntry
     """A filter and its arguments: true scores 1 and false 0; a number from 0 to 1 is the score."""
 
     weight: Weight = 1
@@ -143,9 +143,9 @@ def verdict_schema(rubric: Rubric) -> dict[str, Any]:
 
     A model writes in the schema's order, so its level follows from its reason.
     """
-    return record_of(
+    return object_schema(
         {
-            name: record_of(
+            name: object_schema(
                 {
                     "reason": {"type": "string", "maxLength": MAX_REASON},
                     "level": {"type": "integer", "enum": list(range(1, len(one.levels) + 1))},
@@ -156,7 +156,7 @@ def verdict_schema(rubric: Rubric) -> dict[str, Any]:
     )
 
 
-def record_of(properties: dict[str, Any]) -> dict[str, Any]:
+def object_schema(properties: dict[str, Any]) -> dict[str, Any]:
     """Return the JSON Schema of an object with exactly these properties."""
     return {
         "type": "object",

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from soupstock.inference.call import Ask, Failure, Form, taken
+from soupstock.inference.call import Ask, CallForm, Failure, read_reply
 from soupstock.judging.judge_input import mark
-from soupstock.judging.rubric import MAX_REASON, read_choice, record_of
+from soupstock.judging.rubric import MAX_REASON, object_schema, read_choice
 from soupstock.spec.prompt import Prompt, PromptError
 
 COMPARED = ("item", "text", "mark")
@@ -30,7 +30,7 @@ class SameQuestion:
     """How a model is asked."""
 
     role: str
-    form: Form
+    form: CallForm
     prompt: Prompt
     into: str
     """The column that holds what it says."""
@@ -54,7 +54,7 @@ class SameQuestion:
         said: Sameness | Failure = Failure("Unreadable", "no verdict")
         for attempt in range(self.retries + 1):
             (reply,) = await ask([self.form.call(messages, purpose, attempt=attempt)])
-            said = taken(reply, lambda answer: read_sameness(answer.text))
+            said = read_reply(reply, lambda answer: read_sameness(answer.text))
             if isinstance(said, Sameness) or said.cause != "Unreadable":
                 break
         return said
@@ -62,7 +62,7 @@ class SameQuestion:
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of an answer: a reason, and only then whether it is the same."""
-    return record_of(
+    return object_schema(
         {
             "reason": {"type": "string", "maxLength": MAX_REASON},
             "same": {"type": "string", "enum": list(_SAID)},

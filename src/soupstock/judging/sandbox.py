@@ -147,7 +147,7 @@ class RunResult(NamedTuple):
     result: str | None = None
 
 
-def tested(asked: Sequence[tuple[str, ...]], limits: Limits) -> list[str | None]:
+def run_tests(asked: Sequence[tuple[str, ...]], limits: Limits) -> list[str | None]:
     """Run solutions with their tests, several at a time; return each one's fault, or None."""
     pairs = [(code_of(solution), tests) for solution, tests in asked]
     return [ended.fault for ended in run_all(pairs, limits)]

@@ -15,16 +15,16 @@ from soupstock.stats.intervals import (
     Floats,
     Interval,
     Values,
-    besides,
     complete,
+    counted,
+    missing_note,
     numbers,
     score_limits,
-    times,
     unknown,
     variance_ratio,
 )
 from soupstock.stats.proportions import net_share
-from soupstock.stats.roc import COIN, Separation, auc
+from soupstock.stats.roc import CHANCE, Separation, auc
 
 BAR = 0.75
 """How often a judge must score an original above a canary to pass."""
@@ -41,7 +41,7 @@ class CanaryKind(NamedTuple):
     @property
     def is_beyond_chance(self) -> bool:
         """Whether the judge beats chance, by either measure."""
-        return max(self.apart.auc.low, self.within.low) > COIN
+        return max(self.apart.auc.low, self.within.low) > CHANCE
 
     def is_blind(self, bar: float) -> bool:
         """Whether the judge is provably below the bar, by both measures."""
@@ -78,15 +78,15 @@ class SanityCheck(NamedTuple):
     def sentence(self) -> str:
         """Return the result in plain words; names of kinds are not escaped."""
         outcome = f"The judge {'passed' if self.is_passed else 'failed'} its sanity check"
-        canaries = times(self.overall.bad, "corrupted copy", "corrupted copies")
-        counts = f"{times(self.overall.good, 'original')} and {canaries}"
-        missing = besides(self.overall.missing)
+        canaries = counted(self.overall.bad, "corrupted copy", "corrupted copies")
+        counts = f"{counted(self.overall.good, 'original')} and {canaries}"
+        missing = missing_note(self.overall.missing)
         if not self.overall.auc.is_known:
             return f"{outcome}: it scored {counts}{missing}."
         found = self.overall.auc
         figures = (
             f"{outcome}: it ranked the original above the corrupted copy"
-            f" {found.estimate * 100:.0f} % of the time (chance {COIN * 100:.0f} %, required"
+            f" {found.estimate * 100:.0f} % of the time (chance {CHANCE * 100:.0f} %, required"
             f" {self.bar * 100:g} %; {found.level * 100:g} % interval {found.low * 100:.0f} to"
             f" {found.high * 100:.0f} %), over {counts}{missing}."
         )
@@ -114,7 +114,7 @@ class LengthBias(NamedTuple):
 
     def sentence(self) -> str:
         """Return the result in plain words."""
-        over = f"{times(self.rows, 'row')}{besides(self.missing)}"
+        over = f"{counted(self.rows, 'row')}{missing_note(self.missing)}"
         if not self.rows:
             return f"It is unknown whether padding raises the score: {over} compared."
         effect = "raises" if self.is_biased else "does not provably raise"

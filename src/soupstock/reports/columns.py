@@ -9,7 +9,7 @@ from soupstock import spec
 from soupstock.artifacts.manifest import Manifest
 from soupstock.judging.rubric import Rubric
 from soupstock.review.apply import original
-from soupstock.rows.rows import column
+from soupstock.rows.row import column
 from soupstock.steps import made_by
 from soupstock.steps.chapter import Repeat, read_rubric
 

@@ -20,9 +20,9 @@ from soupstock.errors import MistakeError, Place, quoted, shown
 from soupstock.project.project import Project, name_of
 from soupstock.reports.filter_figures import figures_of
 from soupstock.review.apply import original
-from soupstock.rows.filters import Bound, called
+from soupstock.rows.filters import BoundFilter, call_filter
 from soupstock.rows.references import is_reference
-from soupstock.rows.rows import Columns, Row
+from soupstock.rows.row import Columns, Row
 from soupstock.steps import VERBS, made_by
 from soupstock.steps.chapter import Chapter, Recorded, Repeat, RowStep
 from soupstock.steps.step import Context, models_of
@@ -196,10 +196,12 @@ def _figures(
     }
     uses = [use for step in steps.values() for use in step.filter]
     found = _filters(project, run, uses)
-    compared = iter(figures_of([one.expression for one in found if isinstance(one, Bound)], frame))
+    compared = iter(
+        figures_of([one.expression for one in found if isinstance(one, BoundFilter)], frame)
+    )
     figures = iter(
         (one.label, next(compared).summary(one.arguments))
-        if isinstance(one, Bound)
+        if isinstance(one, BoundFilter)
         else (use.name, one)
         for use, one in zip(uses, found, strict=True)
     )
@@ -208,7 +210,9 @@ def _figures(
     }
 
 
-def _filters(project: Project, run: Manifest, uses: Sequence[spec.Use]) -> list[Bound | str]:
+def _filters(
+    project: Project, run: Manifest, uses: Sequence[spec.FilterEntry]
+) -> list[BoundFilter | str]:
     """Call the filters that have not changed since the run; for the others, say why not."""
     if not uses:
         return []
@@ -219,6 +223,6 @@ def _filters(project: Project, run: Manifest, uses: Sequence[spec.Use]) -> list[
     except MistakeError as error:
         lacking = f"(it can no longer be applied: {error})"
     return [
-        called(use.name, found[use.name], use.arguments) if use.name in found else lacking
+        call_filter(use.name, found[use.name], use.arguments) if use.name in found else lacking
         for use in uses
     ]

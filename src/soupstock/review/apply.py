@@ -23,7 +23,7 @@ from soupstock.review.sampling import (
     sampling_weights,
     uncertainty_of,
 )
-from soupstock.rows.rows import column
+from soupstock.rows.row import column
 from soupstock.rows.table import Table
 from soupstock.text.measures import read_scores, read_texts
 

@@ -8,7 +8,7 @@ from soupstock.artifacts.judges import IntervalRecord
 from soupstock.artifacts.review import AgreementRecord, ShareRecord
 from soupstock.review.answers import KEEP, ReviewAnswer
 from soupstock.stats.agreement import Agreement, alpha, kappa
-from soupstock.stats.intervals import LEVEL, Floats, Interval, beta_quantile, times, unknown
+from soupstock.stats.intervals import LEVEL, Floats, Interval, beta_quantile, counted, unknown
 
 _DIGITS = 4
 
@@ -37,7 +37,7 @@ def share_record(what: str, is_so: Sequence[bool], chances: Sequence[float]) -> 
     if not is_so:
         return None
     found = weighted_share(is_so, chances)
-    sentence = f"{what}: {found.percent()}, from {times(len(is_so), 'answered row')}."
+    sentence = f"{what}: {found.percent()}, from {counted(len(is_so), 'answered row')}."
     return ShareRecord(rows=len(is_so), share=_written(found), sentence=sentence)
 
 

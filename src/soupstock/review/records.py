@@ -28,7 +28,7 @@ from soupstock.review.form import (
     printable,
     questions_of,
 )
-from soupstock.rows.rows import AFTER, Row, flatten
+from soupstock.rows.row import LAST_COLUMNS, Row, flatten
 
 CONVERSATION, REASONS = "conversation", "judge_reasons"
 _MOST_SHOWN = 100
@@ -227,7 +227,9 @@ def _conversations(pipeline: spec.Pipeline, project: Project) -> type[BaseModel]
 def _conversation(schema: type[BaseModel], row: Row, values: Mapping[str, Any]) -> Text:
     """Shape a row as in the dataset; a row that breaks the schema is shown column by column."""
     try:
-        shaped = schema.model_validate({**dict.fromkeys(AFTER), **row}).model_dump(mode="json")
+        shaped = schema.model_validate({**dict.fromkeys(LAST_COLUMNS), **row}).model_dump(
+            mode="json"
+        )
     except ValidationError:
         return [_turn(path, _plain(value)) for path, value in values.items()]
     return _text(shaped["messages"], "chat")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from soupstock.stats.apportionment import shared_out
+from soupstock.stats.apportionment import even_shares
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
@@ -96,7 +96,7 @@ def draw_stratified(numbers: Floats, wanted: int, strata: Sequence[str]) -> Samp
         codes = merged[codes]
         sizes = np.bincount(codes, minlength=most)
     parts = []
-    for code, quota in enumerate(shared_out(wanted, sizes.astype(np.int64))):
+    for code, quota in enumerate(even_shares(wanted, sizes.astype(np.int64))):
         own = np.flatnonzero(codes == code)
         found = draw_random(numbers[own], int(quota))
         parts.append(SampledRows(own[found.places].astype(np.int64), found.chances))

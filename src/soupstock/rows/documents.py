@@ -16,7 +16,7 @@ from typing import NamedTuple
 import polars as pl
 
 from soupstock.errors import MistakeError, Place, quoted, shown
-from soupstock.rows.sources import BLOCK, Block, Source, resolved
+from soupstock.rows.sources import BLOCK, Block, Source, find_path
 from soupstock.spec.source import DocumentSource
 
 SUFFIXES = (".txt", ".md", ".markdown", ".html", ".htm", ".pdf")
@@ -60,7 +60,7 @@ def read_documents(source: DocumentSource, roots: Sequence[Path], place: Place |
 
     A relative path starts at the first of `roots` that contains it.
     """
-    found = next((path for root in roots if (path := resolved(source.documents, root))), None)
+    found = next((path for root in roots if (path := find_path(source.documents, root))), None)
     if found is None:
         where = shown(roots[0])
         raise MistakeError(f"there is no file {quoted(source.documents)} in {where}", place)

@@ -15,7 +15,7 @@ from soupstock.text.measures import requires, roots
 
 
 @dataclass(frozen=True, eq=False)
-class Bound:
+class BoundFilter:
     """A filter with its arguments: an expression that is true for the rows that it keeps."""
 
     name: str
@@ -35,7 +35,7 @@ class Bound:
         return f"{self.name}({', '.join(map(str, inside))})"
 
 
-def bind(  # noqa: PLR0913 - a filter is bound to all of these
+def bind_filter(  # noqa: PLR0913 - a filter is bound to all of these
     name: str,
     function: Callable[..., object],
     arguments: Mapping[str, object],
@@ -43,7 +43,7 @@ def bind(  # noqa: PLR0913 - a filter is bound to all of these
     place: Place | None = None,
     *,
     is_score: bool = False,
-) -> Bound:
+) -> BoundFilter:
     """Call a filter's function with a pipeline's arguments, and check the expression it returns.
 
     This checks everything that can be known before the run: the arguments and their types, the
@@ -55,7 +55,7 @@ def bind(  # noqa: PLR0913 - a filter is bound to all of these
         UnknownNameError: The expression names a column that is not in `columns`.
         MistakeError: Anything else that is wrong with the arguments or the expression.
     """
-    bound = called(name, function, arguments, place)
+    bound = call_filter(name, function, arguments, place)
     try:
         check_shape(bound.expression)
         _check_columns(bound.expression, columns, place)
@@ -65,19 +65,19 @@ def bind(  # noqa: PLR0913 - a filter is bound to all of these
     return bound
 
 
-def called(
+def call_filter(
     name: str,
     function: Callable[..., object],
     arguments: Mapping[str, object],
     place: Place | None = None,
-) -> Bound:
+) -> BoundFilter:
     """Call a filter's function with a pipeline's arguments, without checking the expression.
 
     Raises:
         MistakeError: The arguments are wrong, or the function returns no expression.
     """
     try:
-        return Bound(name, arguments, _call(function, arguments))
+        return BoundFilter(name, arguments, _call(function, arguments))
     except FAULTS as error:
         raise MistakeError(f"filter {quoted(name)}: {first_paragraph(error)}", place) from error
 

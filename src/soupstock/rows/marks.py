@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from soupstock.rows.rows import KEPT
+from soupstock.rows.row import KEPT
 from soupstock.rows.table import Table
 
 # No column of a user has a name that cannot be printed.

@@ -9,10 +9,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from soupstock.spec.pruning import KINDS, Kind
+from soupstock.spec.pruning import KINDS, IdentifierKind
 from soupstock.text.pii import IDENTIFIERS
 
-NAMES: dict[Kind, str] = {
+KIND_NAMES: dict[IdentifierKind, str] = {
     "secrets": "secrets",
     "emails": "e-mail addresses",
     "ibans": "bank accounts",
@@ -24,9 +24,11 @@ NAMES: dict[Kind, str] = {
 _BATCH = 4096
 
 
-def count_identifiers(file: Path, kinds: Sequence[Kind] = KINDS) -> dict[Kind, int]:
+def count_identifiers(
+    file: Path, kinds: Sequence[IdentifierKind] = KINDS
+) -> dict[IdentifierKind, int]:
     """Count the identifiers of each kind in all texts of a Parquet file."""
-    found: Counter[Kind] = Counter()
+    found: Counter[IdentifierKind] = Counter()
     with ThreadPoolExecutor() as pool:
         for batch in pq.ParquetFile(file).iter_batches(batch_size=_BATCH):
             texts = [some for array in batch.columns for some in _texts(array)]
@@ -36,7 +38,7 @@ def count_identifiers(file: Path, kinds: Sequence[Kind] = KINDS) -> dict[Kind, i
     return {kind: found[kind] for kind in kinds}
 
 
-def _number(asked: tuple[Kind, pl.Series]) -> int:
+def _number(asked: tuple[IdentifierKind, pl.Series]) -> int:
     kind, texts = asked
     return int(IDENTIFIERS[kind].count(texts).sum() or 0)
 

@@ -16,15 +16,15 @@ from soupstock import spec
 from soupstock.artifacts import run_folder
 from soupstock.artifacts.files import folder_hash, sha256
 from soupstock.errors import MistakeError, Place, UnknownNameError, quoted, shown
-from soupstock.rows.rows import KEPT
-from soupstock.rows.sources import load_split, resolved, scanned
+from soupstock.rows.row import KEPT
+from soupstock.rows.sources import find_path, load_split, scan_file
 from soupstock.text.measures import read_texts
 
 _NUMBER = "\0number"
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
+class ReferenceTexts:
     """Texts to compare with, in order."""
 
     label: str
@@ -61,9 +61,9 @@ def is_reference(twin: str) -> bool:
     return " " in twin
 
 
-def find_there(
-    there: spec.There, own: str, root: Path, place: Place | None, pipeline: str | None = None
-) -> Reference:
+def find_reference(
+    there: spec.Reference, own: str, root: Path, place: Place | None, pipeline: str | None = None
+) -> ReferenceTexts:
     """Find the rows that a step compares with; raises MistakeError.
 
     `own` is the step's own column, `pipeline` the name of the step's pipeline.
@@ -71,17 +71,17 @@ def find_there(
     column = there.column or own
     try:
         match there:
-            case spec.FileThere(file=file):
+            case spec.FileReference(file=file):
                 label, content, frame = Path(file).name, *_file(file, root, place)
-            case spec.DatasetThere(dataset=name):
+            case spec.DatasetReference(dataset=name):
                 label, content, frame = name, *_dataset(there, root, place)
-            case spec.RunThere(run=run):
+            case spec.RunReference(run=run):
                 label, content, frame = _run(run, root, place, pipeline)
             case _:
                 assert_never(there)
         # Rows are numbered before a run's dropped rows are removed.
         frame = frame.with_row_index(_NUMBER, offset=1)
-        if isinstance(there, spec.RunThere):
+        if isinstance(there, spec.RunReference):
             frame = frame.filter(KEPT)
         rows = frame.select(pl.len()).collect().item()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
@@ -89,17 +89,19 @@ def find_there(
         raise MistakeError(f"{quoted(own)} has nothing to compare with: {reason}", place) from error
     if not rows:
         raise MistakeError(f"{quoted(label)} has no rows to compare with", place)
-    return Reference(label, column, content, rows, frame)
+    return ReferenceTexts(label, column, content, rows, frame)
 
 
 def _file(written: str, root: Path, place: Place | None) -> tuple[str, pl.LazyFrame]:
-    path = resolved(written, root)
+    path = find_path(written, root)
     if path is None or not path.is_file():
         raise MistakeError(f"there is no file {quoted(written)} in {shown(root)}", place)
-    return sha256(path), scanned(path, place)
+    return sha256(path), scan_file(path, place)
 
 
-def _dataset(there: spec.DatasetThere, root: Path, place: Place | None) -> tuple[str, pl.LazyFrame]:
+def _dataset(
+    there: spec.DatasetReference, root: Path, place: Place | None
+) -> tuple[str, pl.LazyFrame]:
     name = there.dataset
     if not name.startswith((".", "/", "~")):
         source = spec.DatasetSource(**there.model_dump(exclude={"column"}))
@@ -107,7 +109,7 @@ def _dataset(there: spec.DatasetThere, root: Path, place: Place | None) -> tuple
         # The library's own fingerprint depends on where the data is.
         frame = pl.DataFrame(data.with_format("arrow")[:])
         return _content(frame), frame.lazy()
-    path = resolved(name, root)
+    path = find_path(name, root)
     if path is None or not path.is_dir():
         raise MistakeError(f"there is no folder {quoted(name)} in {shown(root)}", place)
     files = sorted(path.rglob(f"{there.split}-*.parquet"))

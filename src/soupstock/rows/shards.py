@@ -17,8 +17,17 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from soupstock.errors import SoupstockError, shown
-from soupstock.rows.rows import AFTER, KEPT, Columns, Row
-from soupstock.rows.splits import TRAIN, Sides, Splits, Texts, divided, groups, source_of, texts_of
+from soupstock.rows.row import KEPT, LAST_COLUMNS, Columns, Row
+from soupstock.rows.splits import (
+    TRAIN,
+    Assignment,
+    Splits,
+    SplitTexts,
+    assign_splits,
+    groups,
+    source_key,
+    texts_of,
+)
 from soupstock.rows.table import PART_ROWS, Table
 
 SHARD_GROUPS = 24
@@ -50,7 +59,9 @@ class Shape:
         """
         if self.schema is None:
             return {column: row.get(column) for column in self.columns}
-        return self.schema.model_validate({**dict.fromkeys(AFTER), **row}).model_dump(mode="json")
+        return self.schema.model_validate({**dict.fromkeys(LAST_COLUMNS), **row}).model_dump(
+            mode="json"
+        )
 
 
 @dataclass(frozen=True)
@@ -81,7 +92,7 @@ class Written:
     """A dataset that was written."""
 
     configs: tuple[WrittenConfig, ...]
-    sides: Sides | None = None
+    sides: Assignment | None = None
     """Which split each row went to; None without splits."""
 
     @property
@@ -107,7 +118,7 @@ class _Assigned(NamedTuple):
 
     fits: Sequence[list[bool]]
     """For each shape, whether each row fits it."""
-    sides: Sides | None
+    sides: Assignment | None
 
 
 def write_shards(
@@ -144,14 +155,14 @@ def _assigned(shapes: Sequence[Shape], splits: Splits, table: Table, rows: int) 
     """Find which shapes each row fits, and which split it goes to."""
     if len(shapes) == 1 and not splits.shares:
         return _Assigned([[True] * rows], None)
-    texts: list[list[Texts | None]] = [[] for _ in shapes]
+    texts: list[list[SplitTexts | None]] = [[] for _ in shapes]
     ids: list[str] = []
     sources: list[bytes] = []
     strata: list[Any] = []
     for part in table.frames():
         for row in _kept(part.lazy()).collect().to_dicts():
             ids.append(row.get("id", str(len(ids))))
-            sources.append(source_of(row, splits.source))
+            sources.append(source_key(row, splits.source))
             strata.append(_value(row, splits.stratify))
             for shape, own in zip(shapes, texts, strict=True):
                 own.append(_texts(shape, row))
@@ -159,19 +170,19 @@ def _assigned(shapes: Sequence[Shape], splits: Splits, table: Table, rows: int) 
     if not splits.shares:
         return _Assigned(fits, None)
     group = groups(_grouped_by(shapes, texts), sources if splits.source else None)
-    sides = divided(splits, group, ids, strata if splits.stratify else None)
+    sides = assign_splits(splits, group, ids, strata if splits.stratify else None)
     return _Assigned(fits, sides)
 
 
 def _grouped_by(
-    shapes: Sequence[Shape], texts: Sequence[list[Texts | None]]
-) -> list[list[Texts | None]]:
+    shapes: Sequence[Shape], texts: Sequence[list[SplitTexts | None]]
+) -> list[list[SplitTexts | None]]:
     """Choose the texts by which rows are grouped: those of schemas, if there are any."""
     shaped = [some for shape, some in zip(shapes, texts, strict=True) if shape.schema]
     return shaped or list(texts)
 
 
-def _texts(shape: Shape, row: Row) -> Texts | None:
+def _texts(shape: Shape, row: Row) -> SplitTexts | None:
     try:
         return texts_of(shape.shaped(row))
     except ValidationError:

@@ -21,7 +21,7 @@ from polars.datatypes import DataTypeClass
 from soupstock.artifacts.files import folder_hash, sha256
 from soupstock.errors import MistakeError, Place, quoted, shown
 from soupstock.rows.line_checks import check_csv, check_jsonl
-from soupstock.rows.rows import Columns
+from soupstock.rows.row import Columns
 from soupstock.spec.fields import RESERVED, Scalar
 from soupstock.spec.source import DatasetSource, FileSource, SampleSource
 
@@ -84,7 +84,7 @@ class _Sampled:
         return [values[bisect(weights, chance)] for chance in chances]
 
 
-def sampled(source: SampleSource, seed: int) -> Source:
+def sample_rows(source: SampleSource, seed: int) -> Source:
     """Draw each column's values independently, with their weights."""
     values: dict[str, list[Scalar]] = {}
     weights: dict[str, list[float]] = {}
@@ -129,11 +129,11 @@ class _Scanned:
 
 def read_file(source: FileSource, root: Path, place: Place | None) -> Source:
     """Read a .jsonl, .csv or .parquet file; a mistake in it names its line."""
-    path = resolved(source.file, root)
+    path = find_path(source.file, root)
     if path is None or not path.is_file():
         raise MistakeError(f"there is no file {quoted(source.file)} in {shown(root)}", place)
     try:
-        frame = scanned(path, place)
+        frame = scan_file(path, place)
         columns = dict(frame.collect_schema())
         _check_columns(columns, Place(path))
         # Counting the values reads them all, so that errors are found now.
@@ -149,7 +149,7 @@ def read_file(source: FileSource, root: Path, place: Place | None) -> Source:
     return Source("file", columns, rows, digest, _Scanned(frame), digest)
 
 
-def resolved(written: str, root: Path) -> Path | None:
+def find_path(written: str, root: Path) -> Path | None:
     """Return the absolute path of an existing file or folder; None if there is none."""
     try:
         path = (root / Path(written).expanduser()).resolve()
@@ -158,7 +158,7 @@ def resolved(written: str, root: Path) -> Path | None:
         return None
 
 
-def scanned(path: Path, place: Place | None) -> pl.LazyFrame:
+def scan_file(path: Path, place: Place | None) -> pl.LazyFrame:
     """Scan a .jsonl, .csv or .parquet file; raises MistakeError for any other."""
     match path.suffix.lower():
         case ".jsonl" | ".ndjson":
@@ -189,7 +189,7 @@ def read_dataset(source: DatasetSource, root: Path, place: Place | None) -> Sour
     """Read a split with the `datasets` library: an id on the Hub, or a folder."""
     name, folder = source.dataset, None
     if name.startswith((".", "/", "~")):
-        folder = resolved(name, root)
+        folder = find_path(name, root)
         if folder is None or not folder.is_dir():
             raise MistakeError(f"there is no folder {quoted(name)} in {shown(root)}", place)
     data = load_split(source, str(folder or name), place)

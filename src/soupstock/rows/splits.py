@@ -16,9 +16,9 @@ import numpy.typing as npt
 import orjson
 import polars as pl
 
-from soupstock.rows.rows import Row
+from soupstock.rows.row import Row
 from soupstock.similarity.clusters import connected_components, near_duplicate_clusters
-from soupstock.similarity.minhash import Counts
+from soupstock.similarity.minhash import Integers
 
 TRAIN = "train"
 """The split of all rows that are in no other one."""
@@ -45,7 +45,7 @@ class Splits:
     """Columns that are equal in all rows from the same source row."""
 
 
-class Texts(NamedTuple):
+class SplitTexts(NamedTuple):
     """The texts of a row that must not be in two splits."""
 
     whole: str | None
@@ -55,7 +55,7 @@ class Texts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Sides:
+class Assignment:
     """The split of each row."""
 
     names: pl.Series
@@ -66,7 +66,7 @@ class Sides:
     """The number of rows in the largest group."""
 
 
-def texts_of(row: Row) -> Texts:
+def texts_of(row: Row) -> SplitTexts:
     """Return the texts of a row of a dataset, without roles and verdicts."""
     parts = list(_leaves(row))
     found = (row[name] for name in _QUESTIONS if row.get(name))
@@ -74,7 +74,7 @@ def texts_of(row: Row) -> Texts:
     asked = _asked(question)
     if asked is not None and isinstance(row.get("input"), str):
         asked = f"{asked}\n{row['input']}"
-    return Texts("\n".join(parts) or None, asked)
+    return SplitTexts("\n".join(parts) or None, asked)
 
 
 def _leaves(value: Any) -> Iterator[str]:
@@ -114,7 +114,9 @@ def _asked(question: Any) -> str | None:
             return None
 
 
-def groups(texts: Sequence[Sequence[Texts | None]], sources: Sequence[bytes] | None) -> Counts:
+def groups(
+    texts: Sequence[Sequence[SplitTexts | None]], sources: Sequence[bytes] | None
+) -> Integers:
     """Return for each row the index of the first row that it belongs together with.
 
     `texts` has the rows' texts for each configuration of the dataset, None if a row is not in it;
@@ -124,7 +126,7 @@ def groups(texts: Sequence[Sequence[Texts | None]], sources: Sequence[bytes] | N
     links = [
         near_duplicate_clusters(pl.Series([one and one[which] for one in some], dtype=pl.String))
         for some in texts
-        for which in range(len(Texts._fields))
+        for which in range(len(SplitTexts._fields))
     ]
     if sources is not None:
         first: dict[bytes, int] = {}
@@ -134,15 +136,15 @@ def groups(texts: Sequence[Sequence[Texts | None]], sources: Sequence[bytes] | N
     return connected_components(height, rows, np.concatenate(links))
 
 
-def source_of(row: Row, columns: Sequence[str]) -> bytes:
+def source_key(row: Row, columns: Sequence[str]) -> bytes:
     """Return a key for the source row of a row, from its content."""
     content = [row.get(column) for column in columns]
     return blake2b(orjson.dumps(content, default=str), digest_size=16).digest()
 
 
-def divided(
-    splits: Splits, group: Counts, ids: Sequence[str], strata: Sequence[Any] | None = None
-) -> Sides:
+def assign_splits(
+    splits: Splits, group: Integers, ids: Sequence[str], strata: Sequence[Any] | None = None
+) -> Assignment:
     """Assign each row to a split; `group` is the result of `groups`, `strata` a value for each row.
 
     Without strata, only the id of a group's first row decides on its split. With strata, that id
@@ -161,11 +163,11 @@ def divided(
         places[head] = allocator.draw(ids[head], int(sizes[head]), stratum)
     _fill(places, heads, sizes, allocator)
     names = pl.Series("split", places[group].tolist(), dtype=pl.String)
-    return Sides(names, len(heads), int(sizes.max(initial=0)))
+    return Assignment(names, len(heads), int(sizes.max(initial=0)))
 
 
 def _fill(
-    places: npt.NDArray[np.object_], heads: Counts, sizes: Counts, allocator: "_Allocator"
+    places: npt.NDArray[np.object_], heads: Integers, sizes: Integers, allocator: "_Allocator"
 ) -> None:
     """Give each empty split a group from a split with several.
 

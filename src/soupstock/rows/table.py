@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from soupstock.artifacts.files import written_whole
-from soupstock.rows.rows import Columns, Row, WriteError, frame
+from soupstock.rows.row import Columns, Row, WriteError, frame
 
 ROW_GROUP = 2048
 """How many rows of a file are compressed together: reading one row reads all of them."""
@@ -99,7 +99,7 @@ class _Part:
         return pl.concat([single, *self.frames])[places.arg_sort()]
 
 
-class Gatherer:
+class ReorderBuffer:
     """Puts rows that finish in any order back into source order, one part at a time."""
 
     def __init__(self, table: Table) -> None:

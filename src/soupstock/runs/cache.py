@@ -6,14 +6,14 @@ from pathlib import Path
 from soupstock.artifacts import manifest, run_folder
 from soupstock.engine.plan import Plan, plan, plan_file
 from soupstock.errors import MistakeError
-from soupstock.inference.store import Size, keys, remove, sizes
+from soupstock.inference.cache import Size, keys, remove, sizes
 from soupstock.project.project import Project
 from soupstock.runs.coverage import coverage_of
 
 
 def cache_path(project: Project) -> Path:
     """Find a project's cache; raises MistakeError if there is none."""
-    path = run_folder.runs_folder(project.root) / run_folder.STORE
+    path = run_folder.runs_folder(project.root) / run_folder.CACHE
     if not path.is_file():
         raise MistakeError(f"no model has been asked yet: {path} does not exist")
     return path

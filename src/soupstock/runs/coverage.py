@@ -13,8 +13,8 @@ from soupstock.artifacts import run_folder
 from soupstock.engine.flow import Flow
 from soupstock.engine.plan import Plan
 from soupstock.engine.tally import Tally
+from soupstock.inference.cache import Cache
 from soupstock.inference.call import Answer, Call, Failure, Reply, decode, look_up
-from soupstock.inference.store import Store
 from soupstock.runs.run import first_rows, next_rows
 
 NOT_ASKED = Failure("Unasked", "nothing was asked")
@@ -26,7 +26,7 @@ UNASKED = f"stopped: {NOT_ASKED.cause}"
 class CacheOnly:
     """Answers calls from the cache and from nowhere else; notes which answers it used."""
 
-    store: Store
+    store: Cache
     keys: set[bytes] = field(default_factory=set)
     """The keys of the answers that were used."""
     stopped: Failure | None = None
@@ -79,9 +79,9 @@ def coverage_of(plan: Plan) -> Coverage:
 
 
 async def _coverage_of(plan: Plan) -> Coverage:
-    path = run_folder.runs_folder(plan.project.root) / run_folder.STORE
+    path = run_folder.runs_folder(plan.project.root) / run_folder.CACHE
     rows = first_rows(plan)
-    async with Store(path) as store:
+    async with Cache(path) as store:
         cache = CacheOnly(store)
         while True:
             with tempfile.TemporaryDirectory(prefix="soupstock-") as place:

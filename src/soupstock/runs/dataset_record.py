@@ -12,12 +12,12 @@ from soupstock.artifacts.dataset import (
 from soupstock.rows import features
 from soupstock.rows.pii_scan import count_in_files
 from soupstock.rows.shards import Shard, Written, WrittenConfig
-from soupstock.steps.dataset import DatasetOutput
+from soupstock.steps.dataset import BoundDataset
 
 
 def record_of(
     written: Written,
-    bound: DatasetOutput,
+    bound: BoundDataset,
     place: Path,
     *,
     license: str | None,
@@ -66,7 +66,7 @@ def _split(name: str, shards: tuple[Shard, ...]) -> SplitRecord:
     )
 
 
-def _splitting(written: Written, bound: DatasetOutput) -> SplittingRecord | None:
+def _splitting(written: Written, bound: BoundDataset) -> SplittingRecord | None:
     if written.sides is None:
         return None
     return SplittingRecord(

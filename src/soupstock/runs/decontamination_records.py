@@ -15,9 +15,9 @@ from soupstock.artifacts.decontamination import (
 from soupstock.engine.decontamination_canaries import DecontaminationCheck
 from soupstock.judging.same_question import SameQuestion
 from soupstock.rows.table import Table
-from soupstock.stats.intervals import Interval, times
+from soupstock.stats.intervals import Interval, counted
 from soupstock.stats.proportions import proportion
-from soupstock.steps.decontaminate import Decontamination, Recall
+from soupstock.steps.decontaminate import BoundDecontaminate, Recall
 from soupstock.steps.step import Step
 
 _DIGITS = 4
@@ -26,17 +26,17 @@ _DIGITS = 4
 def decontamination_records(steps: Iterable[Step]) -> Iterator[DecontaminationRecord]:
     """Make the record of each decontaminate step, which searches for its canaries first."""
     for step in steps:
-        if isinstance(step.bound, Decontamination):
+        if isinstance(step.bound, BoundDecontaminate):
             yield decontamination_record(step.title, step.bound)
 
 
-def decontamination_record(title: str, bound: Decontamination) -> DecontaminationRecord:
+def decontamination_record(title: str, bound: BoundDecontaminate) -> DecontaminationRecord:
     """Record what rows were compared with, and how many canaries are found without a model."""
     return _record(title, bound, bound.recall)
 
 
 def decontamination_record_asked(
-    bound: Decontamination,
+    bound: BoundDecontaminate,
     question: SameQuestion,
     table: Table,
     check: DecontaminationCheck | None,
@@ -65,7 +65,9 @@ def decontamination_record_asked(
     return _record(bound.label, bound, recalls).model_copy(update={"question": record})
 
 
-def _record(title: str, bound: Decontamination, recalls: Sequence[Recall]) -> DecontaminationRecord:
+def _record(
+    title: str, bound: BoundDecontaminate, recalls: Sequence[Recall]
+) -> DecontaminationRecord:
     return DecontaminationRecord(
         step=title,
         column=bound.column,
@@ -121,7 +123,7 @@ def sentence(record: SameQuestionRecord) -> str:
     """Say in words what the model said, and how reliable it is."""
     revision = f", revision {record.revision}" if record.revision else ""
     asked = (
-        f"{record.model}{revision} ({record.role}) was asked about {times(record.asked, 'row')}"
+        f"{record.model}{revision} ({record.role}) was asked about {counted(record.asked, 'row')}"
         f" that resemble an item with a cosine of at least {record.ask_from:g}."
         f" {record.same:,} ask the same question, according to the model, and were dropped;"
         f" {record.different:,} ask another one and were kept."
@@ -130,16 +132,16 @@ def sentence(record: SameQuestionRecord) -> str:
     if record.unclear:
         parts.append(f"{record.unclear:,} were dropped because the reply was not readable.")
     if record.canaries:
-        canaries = times(record.canaries, "canary", "canaries")
+        canaries = counted(record.canaries, "canary", "canaries")
         parts.append(f"It missed {record.missed:,} of {canaries}.")
     if record.pairs and record.low is not None and record.high is not None:
         share = Interval(record.mistaken / record.pairs, record.low, record.high)
         parts.append(
-            f"It took {record.mistaken:,} of {times(record.pairs, 'pair')} of different items for"
+            f"It took {record.mistaken:,} of {counted(record.pairs, 'pair')} of different items for"
             f" the same question: {share.percent()}."
         )
     if record.untold:
-        parts.append(f"It gave no verdict on {times(record.untold, 'known case')}.")
+        parts.append(f"It gave no verdict on {counted(record.untold, 'known case')}.")
     if not record.is_proven:
         parts.append(
             "It is not proven that the model can tell the same question from another one: rows"

@@ -8,9 +8,9 @@ from soupstock.artifacts.dataset import DiversityRecord, TopicRecord
 from soupstock.engine.plan import Plan
 from soupstock.errors import MistakeError
 from soupstock.inference.static_embeddings import StaticModel
-from soupstock.rows.rows import KEPT
+from soupstock.rows.row import KEPT
 from soupstock.rows.table import Table
-from soupstock.similarity.diversity import Diversity, diversity, effective
+from soupstock.similarity.diversity import Diversity, diversity, effective_number
 from soupstock.similarity.duplicates import duplicates
 from soupstock.steps.columns import check_texts
 from soupstock.text.measures import read_texts
@@ -103,6 +103,6 @@ def topics(plan: Plan, table: Table) -> Iterator[TopicRecord]:
             yield TopicRecord(
                 column=name,
                 values=counts.height,
-                drawn=round(effective(counts["rows"].sort()), 2),
-                kept=round(effective(counts["kept"].sort()), 2),
+                drawn=round(effective_number(counts["rows"].sort()), 2),
+                kept=round(effective_number(counts["kept"].sort()), 2),
             )

@@ -21,12 +21,12 @@ from soupstock.engine.tally import Spent, Tally
 from soupstock.errors import MistakeError
 from soupstock.inference.budget import Budget
 from soupstock.inference.servers.model import Model
-from soupstock.judging.canaries import FEWEST, copies
+from soupstock.judging.canaries import FEWEST, canaries_per_row
 from soupstock.runs import run
 from soupstock.runs.coverage import UNASKED, Coverage, coverage_of
-from soupstock.steps.decontaminate import Decontamination
-from soupstock.steps.judge import Judging
-from soupstock.steps.select import Selection
+from soupstock.steps.decontaminate import BoundDecontaminate
+from soupstock.steps.judge import BoundJudge
+from soupstock.steps.select import BoundSelect
 from soupstock.steps.step import Step
 
 PROBE = 8
@@ -160,7 +160,7 @@ def _rows_to_come(plan: Plan, found: Coverage, passing: Sequence[Draws]) -> Draw
 
 def _asking(step: Step, tally: Tally, rows: Draws, draw: np.random.Generator) -> Draws:
     """Return how many of the rows a step asks about: a decontaminate step asks about few."""
-    if not isinstance(step.bound, Decontamination):
+    if not isinstance(step.bound, BoundDecontaminate):
         return rows
     waiting = tally.reasons[UNASKED]
     asked = min(tally.rows_in, waiting + tally.spent.answers)
@@ -172,12 +172,12 @@ def _asking(step: Step, tally: Tally, rows: Draws, draw: np.random.Generator) ->
 def _canaries(step: Step, tally: Tally, rows: Draws, found: Coverage) -> Draws:
     """Return how many canaries a step's model is still asked about."""
     given, judging = step.spec, step.bound
-    if isinstance(judging, Decontamination) and judging.question is not None:
+    if isinstance(judging, BoundDecontaminate) and judging.question is not None:
         return np.full(_DRAWS, float(_canaries_of(judging.question.into, found).reasons[UNASKED]))
-    if not (isinstance(judging, Judging) and isinstance(given, spec.Judge) and given.canaries):
+    if not (isinstance(judging, BoundJudge) and isinstance(given, spec.Judge) and given.canaries):
         return np.zeros(_DRAWS)
     judged = rows + tally.kept
-    spoiled = copies(judging.rubric) * np.minimum(judged, given.canaries)
+    spoiled = canaries_per_row(judging.rubric) * np.minimum(judged, given.canaries)
     answers = _canaries_of(judging.column, found).spent.answers
     done = answers / max(1, len(judging.members))
     return np.where(judged < FEWEST, 0.0, np.maximum(0.0, spoiled - done))
@@ -209,7 +209,7 @@ def _asks(step: Step, tally: Tally, rows: Draws, draw: np.random.Generator) -> I
 def _selected(step: Step, tally: Tally, rows: Draws) -> Draws:
     """Return how many rows pass at most: a select step has an upper limit."""
     match step.bound:
-        case Selection(rows=int(most)):
+        case BoundSelect(rows=int(most)):
             return np.minimum(rows, max(0, most - tally.kept))
         case _:
             return rows

@@ -23,8 +23,8 @@ from soupstock.judging.sanity_check import CanaryKind, LengthBias
 from soupstock.rows.table import Table
 from soupstock.stats.agreement import alpha
 from soupstock.stats.ranking import both_orders
-from soupstock.steps.compare import Comparing
-from soupstock.steps.judge import Judging
+from soupstock.steps.compare import BoundCompare
+from soupstock.steps.judge import BoundJudge
 
 
 def fitness_record(check: JudgeCheck, cost: float | None) -> FitnessRecord:
@@ -85,7 +85,7 @@ def _padding(found: LengthBias) -> PaddingRecord | None:
     )
 
 
-def order_record(step: Comparing, table: Table) -> OrderRecord:
+def order_record(step: BoundCompare, table: Table) -> OrderRecord:
     """Return how the order in which answers are shown changes a judge's verdicts."""
     better = pl.col("pairs").struct.field("better").list
     found = (
@@ -109,7 +109,7 @@ def order_record(step: Comparing, table: Table) -> OrderRecord:
     )
 
 
-def jury_record(step: Judging, table: Table, check: JudgeCheck | None) -> JuryRecord | None:
+def jury_record(step: BoundJudge, table: Table, check: JudgeCheck | None) -> JuryRecord | None:
     """Return how far a jury's members agree, each with the others."""
     if not step.is_jury:
         return None

@@ -35,7 +35,7 @@ from soupstock.engine.plan import Plan
 from soupstock.inference.model_queue import Account, ModelAccount
 from soupstock.inference.servers.weights import SMOLLM2
 from soupstock.judging.same_question import SameQuestion
-from soupstock.rows.rows import KEPT
+from soupstock.rows.row import KEPT
 from soupstock.rows.table import Table
 from soupstock.runs.decontamination_records import (
     decontamination_record,
@@ -44,9 +44,9 @@ from soupstock.runs.decontamination_records import (
 from soupstock.runs.diversity_records import diversities, topics
 from soupstock.runs.judge_records import fitness_record, jury_record, order_record
 from soupstock.runs.step_record import cost_at, cost_of, step_record
-from soupstock.steps.compare import Comparing
-from soupstock.steps.decontaminate import Decontamination
-from soupstock.steps.judge import Judging
+from soupstock.steps.compare import BoundCompare
+from soupstock.steps.decontaminate import BoundDecontaminate
+from soupstock.steps.judge import BoundJudge
 from soupstock.steps.step import Step
 
 PACKAGES = (
@@ -150,9 +150,9 @@ def _hashed(record: ModelRecord) -> ModelRecord:
 def _scores(step: Step, table: Table) -> Iterator[ScoreRecord]:
     """Record the distribution of a judge's scores."""
     match step.bound:
-        case Judging(column=column):
+        case BoundJudge(column=column):
             name, field = column, "score"
-        case Comparing(column=column):
+        case BoundCompare(column=column):
             name, field = f"{column}.margin", "margin"
         case _:
             return
@@ -173,13 +173,13 @@ def _judges(step: Step, checks: Mapping[str, CanaryCheck], table: Table) -> Iter
         return
     known: dict[str, Any] = {}
     match step.bound:
-        case Judging() as judging:
+        case BoundJudge() as judging:
             found = checks.get(judging.column)
             check = found if isinstance(found, JudgeCheck) else None
             if check is not None:
                 known["fitness"] = fitness_record(check, cost_of(step.models, check.tally))
             known["jury"] = jury_record(judging, table, check)
-        case Comparing() as comparing:
+        case BoundCompare() as comparing:
             known["orders"] = order_record(comparing, table)
         case _:
             pass
@@ -192,9 +192,9 @@ def _decontamination(flow: FlowAccount, table: Table) -> Iterator[Decontaminatio
     """Record for each decontaminate step what it found, and what its model said."""
     for step in flow.plan.steps:
         match step.bound:
-            case Decontamination(question=None) as bound:
+            case BoundDecontaminate(question=None) as bound:
                 yield decontamination_record(step.title, bound)
-            case Decontamination(question=SameQuestion() as question) as bound:
+            case BoundDecontaminate(question=SameQuestion() as question) as bound:
                 found = flow.checks.get(question.into)
                 check = found if isinstance(found, DecontaminationCheck) else None
                 cost = cost_of(step.models, check.tally) if check else None

@@ -21,8 +21,8 @@ from soupstock.engine.set_wise import run_set_wise
 from soupstock.engine.tally import Tally
 from soupstock.errors import MistakeError, Place, hint, quoted, shown
 from soupstock.project.project import Project, name_of
-from soupstock.rows.rows import AFTER, BEFORE, KEPT, Columns
-from soupstock.rows.sources import scanned
+from soupstock.rows.row import FIRST_COLUMNS, KEPT, LAST_COLUMNS, Columns
+from soupstock.rows.sources import scan_file
 from soupstock.rows.table import PART_ROWS, Table, save
 from soupstock.runs.decontamination_records import decontamination_records
 from soupstock.runs.prune_plan import plan_prune
@@ -31,7 +31,7 @@ from soupstock.spec.fields import RESERVED
 from soupstock.spec.loader import load
 from soupstock.steps.step import SetWise, Step
 
-_MARKS = {name: AFTER[name] for name in ("twin", "similarity", "dropped_by")}
+_MARKS = {name: LAST_COLUMNS[name] for name in ("twin", "similarity", "dropped_by")}
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class _Rows:
             )
         try:
             if len(files) == 1:
-                frame = scanned(files[0], None)
+                frame = scan_file(files[0], None)
             else:
                 frame = pl.scan_parquet(files, glob=False)
             schema = dict(frame.collect_schema())
@@ -159,7 +159,7 @@ class _Rows:
         self.count += part.height
         marks = [
             pl.Series(name, [[] if name in ("failures", "dropped_by") else None], dtype=dtype)
-            for name, dtype in AFTER.items()
+            for name, dtype in LAST_COLUMNS.items()
         ]
         return pl.DataFrame(
             [
@@ -189,7 +189,7 @@ def _names(found: Sequence[str], columns: Mapping[str, str], place: Place) -> di
 def _run_steps(rows: _Rows, steps: Sequence[Step], tallies: Sequence[Tally], work: Path) -> Table:
     """Take the rows through all steps: row-wise steps by the batch, set-wise ones as a whole."""
     made = {column: dtype for step in steps for column, dtype in step.adds.items()}
-    table = Table(work / "0", {**BEFORE, **rows.columns, **made, **AFTER})
+    table = Table(work / "0", {**FIRST_COLUMNS, **rows.columns, **made, **LAST_COLUMNS})
     pairs = list(zip(steps, tallies, strict=True))
     groups = [
         (is_whole, list(some))

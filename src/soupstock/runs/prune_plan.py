@@ -12,7 +12,7 @@ from soupstock import spec
 from soupstock.engine.plan import plan_pruning
 from soupstock.errors import MistakeError, Place, shown
 from soupstock.project.project import Project
-from soupstock.rows.rows import Columns
+from soupstock.rows.row import Columns
 from soupstock.spec.loader import Loaded
 from soupstock.steps import VERBS, made_by
 from soupstock.steps.step import Step

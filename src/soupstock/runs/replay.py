@@ -20,10 +20,10 @@ from soupstock.engine.flow import Flow
 from soupstock.engine.plan import Plan, plan
 from soupstock.engine.tally import Tally
 from soupstock.errors import SoupstockError
+from soupstock.inference.cache import Cache
 from soupstock.inference.call import Call, Failure, Reply
-from soupstock.inference.store import Store
 from soupstock.project.recorded import RecordedProject
-from soupstock.rows.rows import Row
+from soupstock.rows.row import Row
 from soupstock.rows.table import Table
 from soupstock.runs.coverage import UNASKED, CacheOnly
 from soupstock.runs.run import first_rows, next_rows
@@ -81,7 +81,7 @@ async def _replay(root: Path, run: Manifest, folder: Path, into: Path) -> Replay
         planned = plan(run.spec, project, name=run.name)
         if planned.fingerprint != run.fingerprint:
             return Replay(fingerprint=planned.fingerprint, source=planned.source.sha256)
-        async with Store(run_folder.runs_folder(root) / run_folder.STORE) as store:
+        async with Cache(run_folder.runs_folder(root) / run_folder.CACHE) as store:
             cache = CacheOnly(store)
             cache.failures = await _failures(planned, folder, cache)
             table, flow = await _run_to_target(planned, cache, Path(place) / "rows")

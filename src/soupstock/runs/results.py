@@ -17,7 +17,7 @@ from soupstock.rows.table import Table
 from soupstock.runs import calibration
 from soupstock.runs.manifest import manifest_of, review_of, waits
 from soupstock.runs.write_dataset import write_card, write_dataset
-from soupstock.steps.filter import Filtering
+from soupstock.steps.filter import BoundFilters
 
 
 def write_results(
@@ -47,14 +47,14 @@ def write_results(
     write_report(fresh, run, rows, list(filters_of(flow.plan)))
     run = run.model_copy(update={"files": run_folder.hashes(fresh)})
     manifest.write(fresh, run)
-    run_folder.replace(target, fresh)
+    run_folder.replace_files(target, fresh)
     return run
 
 
 def filters_of(plan: Plan) -> Iterator[tuple[spec.FilterUse, str, pl.Expr]]:
     """Yield the filters of a plan, each with its label and the expression that keeps rows."""
     for step in plan.steps:
-        if isinstance(step.spec, spec.Filter) and isinstance(step.bound, Filtering):
+        if isinstance(step.spec, spec.Filter) and isinstance(step.bound, BoundFilters):
             for use, (label, keep) in zip(step.spec.filter, step.bound.keeps, strict=True):
                 yield use, label, keep
 

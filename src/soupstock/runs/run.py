@@ -22,11 +22,11 @@ from soupstock.engine.tally import Tally
 from soupstock.engine.workers import Workers
 from soupstock.errors import SoupstockError
 from soupstock.inference.budget import Budget
+from soupstock.inference.cache import Cache
 from soupstock.inference.client import Client
 from soupstock.inference.servers.pool import Servers
-from soupstock.inference.store import Store
 from soupstock.reports.notebook import glance
-from soupstock.rows.rows import KEPT
+from soupstock.rows.row import KEPT
 from soupstock.rows.table import Table
 from soupstock.runs.results import write_results
 
@@ -155,9 +155,9 @@ async def _run(plan: Plan, options: _Options, into: Path | None = None) -> Run:
     root = plan.project.root
     target = into or folder.run_folder(root, plan.name, plan.fingerprint)
     progress = Progress(plan)
-    with options.watch(progress), folder.worked_in(target, progress.note) as work:
+    with options.watch(progress), folder.locked_folder(target, progress.note) as work:
         started, clock = datetime.now(UTC), time.monotonic()
-        async with Store(folder.runs_folder(root) / folder.STORE) as store:
+        async with Cache(folder.runs_folder(root) / folder.CACHE) as store:
             async with (
                 Servers(folder.runs_folder(root) / "logs", progress.note) as servers,
                 # A preview does not wait for a batch.
@@ -166,7 +166,7 @@ async def _run(plan: Plan, options: _Options, into: Path | None = None) -> Run:
             ):
                 progress.client = client
                 turn = _turn(servers, client) if options.one_model_at_a_time else None
-                if turn is None and (warning := plan.crowding()):
+                if turn is None and (warning := plan.memory_conflict()):
                     progress.note(warning)
 
                 def begin(rows: int | None) -> Flow:

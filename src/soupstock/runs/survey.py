@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from soupstock.errors import MistakeError, ModelError, hint, quoted
-from soupstock.inference.call import Answer, Call, Failure, Form, Reply
+from soupstock.inference.call import Answer, Call, CallForm, Failure, Reply
 from soupstock.inference.embeddings import EmbeddingForm
 from soupstock.inference.probe import Probe
 from soupstock.inference.retry import Trouble
@@ -27,7 +27,7 @@ _STARTED_BY_RUN = {"structured output": "json_schema", "log-probabilities": "yes
 
 
 @dataclass
-class Finding:
+class ModelSurvey:
     """What was found about one model."""
 
     reference: str
@@ -53,7 +53,7 @@ def survey(
     roles: Mapping[str, str] | None = None,
     *,
     is_probed: bool = True,
-) -> list[Finding]:
+) -> list[ModelSurvey]:
     """Look at a pipeline's models, or at all that the project declares and the embedded one.
 
     `roles` replace what the pipeline says. Raises MistakeError if a file cannot be read.
@@ -81,8 +81,8 @@ def _references(
     return found
 
 
-def _resolved(project: Project, reference: str, roles: tuple[str, ...]) -> Finding:
-    finding = Finding(reference, roles)
+def _resolved(project: Project, reference: str, roles: tuple[str, ...]) -> ModelSurvey:
+    finding = ModelSurvey(reference, roles)
     try:
         model = resolve(reference, project.endpoints(), root=project.root)
     except MistakeError as error:
@@ -97,7 +97,7 @@ def _resolved(project: Project, reference: str, roles: tuple[str, ...]) -> Findi
     return finding
 
 
-async def _look(findings: Sequence[Finding], *, is_probed: bool) -> None:
+async def _look(findings: Sequence[ModelSurvey], *, is_probed: bool) -> None:
     transport = Transport()
     try:
         await asyncio.gather(
@@ -112,7 +112,7 @@ async def _look(findings: Sequence[Finding], *, is_probed: bool) -> None:
 
 
 async def _look_at(
-    finding: Finding, model: Model, transport: Transport, *, is_probed: bool
+    finding: ModelSurvey, model: Model, transport: Transport, *, is_probed: bool
 ) -> None:
     """Look at a model's addresses, and ask at the first one that answers."""
     if model.mode == "batch_file" or model.missing:
@@ -167,7 +167,7 @@ class _Questions:
     """Small questions to one server."""
 
     def __init__(
-        self, finding: Finding, model: Model, transport: Transport, address: Address
+        self, finding: ModelSurvey, model: Model, transport: Transport, address: Address
     ) -> None:
         self._finding = finding
         self._model = model
@@ -200,7 +200,7 @@ class _Questions:
         return answer
 
     def _chat(self, most: int, words: str, purpose: str, top_logprobs: int = 0) -> Call:
-        form = Form(self._model, {"max_tokens": most}, top_logprobs=top_logprobs)
+        form = CallForm(self._model, {"max_tokens": most}, top_logprobs=top_logprobs)
         return form.call([{"role": "user", "content": words}], purpose)
 
     async def _structured(self) -> str:

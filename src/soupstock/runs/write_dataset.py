@@ -9,11 +9,11 @@ from soupstock.artifacts.dataset import DatasetRecord
 from soupstock.artifacts.manifest import Manifest
 from soupstock.engine.plan import Plan
 from soupstock.reports.card.card import render_card
-from soupstock.rows.rows import Row
+from soupstock.rows.row import Row
 from soupstock.rows.shards import write_shards
 from soupstock.rows.table import Table
 from soupstock.runs.dataset_record import record_of
-from soupstock.steps.dataset import DatasetOutput
+from soupstock.steps.dataset import BoundDataset
 
 
 def write_dataset(plan: Plan, table: Table, place: Path) -> DatasetRecord | None:
@@ -22,7 +22,7 @@ def write_dataset(plan: Plan, table: Table, place: Path) -> DatasetRecord | None
     Returns its record; None if the pipeline has no dataset, or no row was kept.
     """
     step, bound = plan.steps[-1].spec, plan.steps[-1].bound
-    if not (isinstance(step, spec.WriteDataset) and isinstance(bound, DatasetOutput)):
+    if not (isinstance(step, spec.WriteDataset) and isinstance(bound, BoundDataset)):
         return None
     written = write_shards(bound.shapes, bound.splits, table, place)
     if written is None:

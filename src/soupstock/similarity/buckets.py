@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from soupstock.similarity.minhash import Counts, Words, cut
+from soupstock.similarity.minhash import Hashes, Integers, size_ranges
 
 Similarities = npt.NDArray[np.float64]
-Compare = Callable[[Counts, Counts], Similarities]
+Compare = Callable[[Integers, Integers], Similarities]
 """Returns the similarity of each pair of rows; 0 if it is below the threshold."""
 
 CROWD = 32
@@ -28,25 +28,25 @@ _LEAST_SHARE = 1 / 64
 """If a round settles a smaller share of members, the rest is processed row by row instead."""
 
 
-class Members(NamedTuple):
+class BucketMembers(NamedTuple):
     """The rows in each bucket, ordered by bucket and then by row."""
 
-    buckets: Counts
-    rows: Counts
+    buckets: Integers
+    rows: Integers
 
 
-class Found(NamedTuple):
+class NearDuplicates(NamedTuple):
     """For each row the index of its twin (-1 if the row is kept), and their similarity."""
 
-    twin: Counts
+    twin: Integers
     similarity: Similarities
 
     @classmethod
-    def nothing(cls, height: int) -> "Found":
+    def nothing(cls, height: int) -> "NearDuplicates":
         """Return the result for `height` rows that are all kept."""
         return cls(np.full(height, -1, np.int64), np.zeros(height))
 
-    def note(self, twins: Counts, rows: Counts, similarity: Similarities) -> None:
+    def note(self, twins: Integers, rows: Integers, similarity: Similarities) -> None:
         """Set the twins of rows if the new one is more similar, or earlier, than the known one."""
         best = np.lexsort((twins, -similarity, rows))
         best = best[_begins(rows[best])]
@@ -56,14 +56,14 @@ class Found(NamedTuple):
         self.twin[row[better]] = twin[better]
         self.similarity[row[better]] = new[better]
 
-    def with_copies(self, rows: Counts, original: Counts, settled: int) -> "Found":
+    def with_copies(self, rows: Integers, original: Integers, settled: int) -> "NearDuplicates":
         """Extend the result for `rows`, which are distinct, to all rows.
 
         `original` is the first copy of each row: itself, or one of `rows`. If the original is kept,
         it is the twin of its copies; otherwise they share its twin. The first `settled` rows are
         always kept.
         """
-        found = Found.nothing(len(original))
+        found = NearDuplicates.nothing(len(original))
         dropped = self.twin >= 0
         found.twin[rows[dropped]] = rows[self.twin[dropped]]
         found.similarity[rows] = self.similarity
@@ -76,7 +76,7 @@ class Found(NamedTuple):
         return found
 
 
-def shared_buckets(keys: Words, rows: Counts) -> Members:
+def shared_buckets(keys: Hashes, rows: Integers) -> BucketMembers:
     """Return the bands (`keys`: bands by rows) that several rows share, numbered as buckets."""
     bits = np.uint64(max(1, len(rows).bit_length()))
     own = np.arange(len(rows), dtype=np.uint64)
@@ -91,13 +91,15 @@ def shared_buckets(keys: Words, rows: Counts) -> Members:
         buckets = np.cumsum(begins[shared]) + (used - 1)
         used += int(begins[shared].sum())
         parts.append((buckets, (order[shared] & ((np.uint64(1) << bits) - np.uint64(1)))))
-    return Members(
+    return BucketMembers(
         np.concatenate([buckets for buckets, _ in parts]).astype(np.int64),
         np.concatenate([members for _, members in parts]).astype(np.int64),
     )
 
 
-def first_of_each(members: Members, height: int, settled: int, compare: Compare) -> Found:
+def find_duplicates(
+    members: BucketMembers, height: int, settled: int, compare: Compare
+) -> NearDuplicates:
     """Find each row's twin among the rows before it: the most similar, then the earliest.
 
     The first `settled` rows are kept whatever they resemble. Of a bucket's kept rows, the first
@@ -115,17 +117,17 @@ def first_of_each(members: Members, height: int, settled: int, compare: Compare)
 
 @dataclass
 class _Search:
-    members: Members
+    members: BucketMembers
     height: int
     settled: int
     compare: Compare
-    found: Found = field(init=False)
+    found: NearDuplicates = field(init=False)
     stays: npt.NDArray[np.bool_] = field(init=False)
-    crowd: Counts = field(init=False)
+    crowd: Integers = field(init=False)
     """How many rows of each bucket were kept and compared with the others."""
 
     def __post_init__(self) -> None:
-        self.found = Found.nothing(self.height)
+        self.found = NearDuplicates.nothing(self.height)
         self.stays = np.arange(self.height) < self.settled
         buckets = self.members.buckets
         self.crowd = np.zeros(int(buckets[-1]) + 1 if buckets.size else 0, np.int64)
@@ -148,24 +150,24 @@ class _Search:
         self._compare_after(ready, ends)
         self._forget(next_, ready)
 
-    def _compare_after(self, places: Counts, ends: Counts) -> None:
+    def _compare_after(self, places: Integers, ends: Integers) -> None:
         """Compare the rows at these positions with those after them, up to the ends."""
         rows = self.members.rows
         sizes = ends - places - 1
-        for start, end in cut(sizes, _PAIRS):
+        for start, end in size_ranges(sizes, _PAIRS):
             size, first = sizes[start:end], places[start:end] + 1
             others = rows[np.arange(size.sum()) + np.repeat(first - np.cumsum(size) + size, size)]
             leaders = np.repeat(rows[places[start:end]], size)
             pairs = (leaders * self.height + others)[others >= self.settled]
             self._take(*np.divmod(np.unique(pairs), self.height))
 
-    def _take(self, leaders: Counts, others: Counts) -> None:
+    def _take(self, leaders: Integers, others: Integers) -> None:
         """Compare pairs, and set the twins of rows that are similar."""
         similarity = self.compare(leaders, others)
         alike = np.flatnonzero(similarity > 0)
         self.found.note(leaders[alike], others[alike], similarity[alike])
 
-    def _forget(self, next_: Counts, ready: Counts) -> None:
+    def _forget(self, next_: Integers, ready: Integers) -> None:
         """Remove compared rows from their buckets, and finished buckets."""
         buckets, rows = self.members
         self.crowd[buckets[ready]] += 1
@@ -176,7 +178,7 @@ class _Search:
         np.add.at(marks, start, 1)
         np.subtract.at(marks, end, 1)
         left = np.cumsum(marks[:-1], dtype=np.int8) > 0
-        self.members = Members(buckets[left], rows[left])
+        self.members = BucketMembers(buckets[left], rows[left])
 
     def finish(self) -> None:
         """Process the remaining rows one by one."""
@@ -201,6 +203,6 @@ class _Search:
             yield row, [bucket for _, bucket in group]
 
 
-def _begins(ascending: Counts) -> npt.NDArray[np.bool_]:
+def _begins(ascending: Integers) -> npt.NDArray[np.bool_]:
     """Return where a number differs from the one before."""
     return np.concatenate(([True], ascending[1:] != ascending[:-1]))[: len(ascending)]

@@ -8,17 +8,17 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from soupstock.similarity.buckets import Members
+from soupstock.similarity.buckets import BucketMembers
 from soupstock.similarity.minhash import (
-    Counts,
+    Integers,
     Shingles,
-    cut,
-    distinct,
-    folded,
-    identities,
+    concatenated,
     jaccard,
-    joined,
+    normalized,
+    set_hashes,
     shingles,
+    size_ranges,
+    sorted_sets,
 )
 
 SIMILAR = 0.7
@@ -31,7 +31,7 @@ _CHUNK_CHARACTERS = 1 << 19
 _ROUNDING = 1e-9
 
 
-def near_duplicate_clusters(texts: pl.Series) -> Counts:
+def near_duplicate_clusters(texts: pl.Series) -> Integers:
     """Return for each text the index of the first one in its cluster; a null is alone."""
     present = texts.is_not_null().arg_true().to_numpy().astype(np.int64)
     found = np.arange(len(texts))
@@ -40,7 +40,7 @@ def near_duplicate_clusters(texts: pl.Series) -> Counts:
     return found
 
 
-def connected_components(height: int, one: Counts, other: Counts) -> Counts:
+def connected_components(height: int, one: Integers, other: Integers) -> Integers:
     """Return for each of `height` nodes the least one that is connected with it by pairs."""
     root = np.arange(height)
     while True:
@@ -55,9 +55,9 @@ def connected_components(height: int, one: Counts, other: Counts) -> Counts:
         root = linked
 
 
-def _clusters(texts: pl.Series) -> Counts:
+def _clusters(texts: pl.Series) -> Integers:
     sets = shingle_sets(texts)
-    _, first, copies = np.unique(identities(sets), return_index=True, return_inverse=True)
+    _, first, copies = np.unique(set_hashes(sets), return_index=True, return_inverse=True)
     originals = np.sort(first)
     place = np.searchsorted(originals, first)
     sets = _selected(sets, originals)
@@ -65,7 +65,7 @@ def _clusters(texts: pl.Series) -> Counts:
     return originals[root[place[copies]]]
 
 
-def _candidates(sets: Shingles) -> Members:
+def _candidates(sets: Shingles) -> BucketMembers:
     """Find the texts that share one of their rarest shingles, as near-duplicates must.
 
     If the Jaccard similarity of two sets is at least t, each shares at least t·n of its n elements
@@ -83,10 +83,10 @@ def _candidates(sets: Shingles) -> Members:
     wanted = (ranks < prefix[owners]) & (counts[names] > 1)
     names, owners = names[wanted], owners[wanted]
     by_name = np.lexsort((owners, names))
-    return Members(names[by_name], owners[by_name])
+    return BucketMembers(names[by_name], owners[by_name])
 
 
-def _selected(sets: Shingles, rows: Counts) -> Shingles:
+def _selected(sets: Shingles, rows: Integers) -> Shingles:
     """Return the shingles of some of the texts."""
     sizes = sets.sizes[rows]
     starts = np.concatenate(([0], np.cumsum(sizes)))
@@ -94,7 +94,7 @@ def _selected(sets: Shingles, rows: Counts) -> Shingles:
     return Shingles(sets.flat[places], starts)
 
 
-def _connected(members: Members, sets: Shingles) -> Counts:
+def _connected(members: BucketMembers, sets: Shingles) -> Integers:
     """Compare the pairs of each bucket, except those that are already connected."""
     height, buckets, rows = len(sets.sizes), members.buckets, members.rows
     is_crowded = np.bincount(buckets)[buckets] > CROWD if buckets.size else np.empty(0, bool)
@@ -117,7 +117,7 @@ def _connected(members: Members, sets: Shingles) -> Counts:
     return root
 
 
-def _are_alike(sets: Shingles, one: Counts, other: Counts) -> npt.NDArray[np.bool_]:
+def _are_alike(sets: Shingles, one: Integers, other: Integers) -> npt.NDArray[np.bool_]:
     sizes = sets.sizes
     small, large = np.minimum(sizes[one], sizes[other]), np.maximum(sizes[one], sizes[other])
     near = np.flatnonzero(small >= SIMILAR * large)
@@ -130,7 +130,7 @@ def shingle_sets(texts: pl.Series) -> Shingles:
     """Return the hashes of each text's shingles, sorted and without repetition."""
     sizes = texts.str.len_chars().to_numpy().astype(np.int64) + 1
     parts = [
-        distinct(shingles([folded(text) for text in texts[start:end].to_list()]))
-        for start, end in cut(sizes, _CHUNK_CHARACTERS)
+        sorted_sets(shingles([normalized(text) for text in texts[start:end].to_list()]))
+        for start, end in size_ranges(sizes, _CHUNK_CHARACTERS)
     ]
-    return joined(parts)
+    return concatenated(parts)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from soupstock.similarity.cosine import Vectors
-from soupstock.similarity.minhash import Shingles, digest, folded, ngrams, word_hashes
+from soupstock.similarity.minhash import Shingles, digest, ngrams, normalized, word_hashes
 from soupstock.similarity.tfidf import (
     FeatureCounts,
     Weights,
@@ -103,9 +103,10 @@ class Detector:
         self._overlap, self._threshold = overlap, threshold
         self._exact: dict[bytes, int] = {}
         self._firsts = [
-            self._exact.setdefault(digest(folded(item)), place) for place, item in enumerate(items)
+            self._exact.setdefault(digest(normalized(item)), place)
+            for place, item in enumerate(items)
         ]
-        hashed = word_hashes([folded(item) for item in items])
+        hashed = word_hashes([normalized(item) for item in items])
         self._eight, self._thirteen = _NgramIndex(hashed, 8), _NgramIndex(hashed, 13)
         self._features = count_features(character_ngrams(items))
         self._known, self._seen = np.unique(self._features.flat, return_counts=True)
@@ -117,7 +118,7 @@ class Detector:
         """Return for each text the item found in it, if any."""
         found: list[dict[str, tuple[float, int]]] = [{} for _ in texts]
         for text, content in enumerate(texts):
-            if (item := self._exact.get(digest(folded(content)))) is not None:
+            if (item := self._exact.get(digest(normalized(content)))) is not None:
                 found[text]["exact"] = (1.0, item)
         for text, item, stage, share in self._quoted(texts):
             _note(found[text], stage, share, item)
@@ -132,7 +133,7 @@ class Detector:
         """
         if not items:
             return []
-        own = [self._exact[digest(folded(item))] for item in items]
+        own = [self._exact[digest(normalized(item))] for item in items]
         texts = _WeightedTexts.of(items, self._weigh)
         products = self._rounded(texts.features, texts.weights) @ self._vectors.T
         products[np.array(own)[:, None] == np.array(self._firsts)[None, :]] = -np.inf
@@ -147,7 +148,7 @@ class Detector:
 
     def _quoted(self, texts: Sequence[str]) -> Iterator[tuple[int, int, str, float]]:
         """Yield texts and items that share runs of words, with the stage that found them."""
-        hashed = word_hashes([folded(text) for text in texts])
+        hashed = word_hashes([normalized(text) for text in texts])
         for grams_, least in ((self._thirteen, 0.0), (self._eight, self._overlap)):
             for text, item, share in grams_.shares(hashed):
                 if share >= least:

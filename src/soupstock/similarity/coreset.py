@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from soupstock.similarity.buckets import Similarities
 from soupstock.similarity.cosine import UNIT, Vectors
-from soupstock.similarity.minhash import Counts
-from soupstock.stats.apportionment import shared_out
+from soupstock.similarity.minhash import Integers
+from soupstock.stats.apportionment import even_shares
 
 Flags = npt.NDArray[np.bool_]
 
@@ -24,42 +24,44 @@ _BLOCK = 512
 _SAMPLE = 20_000
 
 
-class Chosen(NamedTuple):
+class Coreset(NamedTuple):
     """The selected rows; and for each other row the selected one that it is similar to."""
 
     is_taken: Flags
-    twin: Counts
+    twin: Integers
     """-1 if there is none."""
     similarity: Similarities
 
     @classmethod
-    def of(cls, is_taken: Flags) -> "Chosen":
+    def of(cls, is_taken: Flags) -> "Coreset":
         """Return a selection without twins."""
         height = len(is_taken)
         return cls(is_taken, np.full(height, -1, np.int64), np.zeros(height))
 
 
-def differing(near: Vectors, threshold: float, groups: Counts, caps: Counts, wanted: int) -> Chosen:
+def select_diverse(
+    near: Vectors, threshold: float, groups: Integers, caps: Integers, wanted: int
+) -> Coreset:
     """Process rows in order, and select each one that is not similar to a selected one.
 
     Each group gets its share of `wanted`, and at most its cap. If a group cannot fill its share,
     because its rows are similar to selected ones, the other groups get the rest in another round.
     """
-    found = Chosen.of(np.zeros(len(near), bool))
+    found = Coreset.of(np.zeros(len(near), bool))
     room = caps.copy()
     while True:
         taken = np.bincount(groups[found.is_taken], minlength=len(caps))
         short = wanted - int(taken.sum())
         is_open = ~found.is_taken & (found.twin < 0)
         room = np.minimum(caps - taken, np.bincount(groups[is_open], minlength=len(caps)))
-        quotas = shared_out(short, room)
+        quotas = even_shares(short, room)
         if not quotas.any():
             return found
         _take_round(near, threshold, groups, quotas, found)
 
 
 def _take_round(
-    near: Vectors, threshold: float, groups: Counts, quotas: Counts, found: Chosen
+    near: Vectors, threshold: float, groups: Integers, quotas: Integers, found: Coreset
 ) -> None:
     left = quotas.copy()
     least = np.float32(threshold * UNIT)
@@ -84,7 +86,7 @@ def _take_round(
             _note(found, rows[later], np.full(len(later), row), among[place, later])
 
 
-def _nearest(rows: Vectors, others: Vectors) -> tuple[Vectors, Counts]:
+def _nearest(rows: Vectors, others: Vectors) -> tuple[Vectors, Integers]:
     """Return for each row the product with the nearest of the others, and the index of that one."""
     best = np.full(len(rows), -np.inf, np.float32)
     twin = np.zeros(len(rows), np.int64)
@@ -97,12 +99,12 @@ def _nearest(rows: Vectors, others: Vectors) -> tuple[Vectors, Counts]:
     return best, twin
 
 
-def _note(found: Chosen, rows: Counts, twins: Counts, products: Vectors) -> None:
+def _note(found: Coreset, rows: Integers, twins: Integers, products: Vectors) -> None:
     found.twin[rows] = twins
     found.similarity[rows] = np.minimum(products / UNIT, 1.0)
 
 
-def farthest(near: Vectors, groups: Counts, quotas: Counts) -> Chosen:
+def farthest_first(near: Vectors, groups: Integers, quotas: Integers) -> Coreset:
     """Select the first row, and then always the row farthest from the selected ones.
 
     Ties go to the first row. Rows of zeros, which have no direction, come last.
@@ -117,17 +119,17 @@ def farthest(near: Vectors, groups: Counts, quotas: Counts) -> Chosen:
         is_taken[row] = True
         left[groups[row]] -= 1
         np.maximum(nearest, near @ near[row], out=nearest)
-    return Chosen.of(is_taken)
+    return Coreset.of(is_taken)
 
 
-def clustered(near: Vectors, number: int) -> Counts:
+def k_means(near: Vectors, number: int) -> Integers:
     """Cluster rows by spherical k-means; return the cluster of each row.
 
     The first centres are rows that are far from each other, among the first 20,000.
     """
     some = near[:_SAMPLE]
     quotas = np.array([min(number, len(some))], np.int64)
-    centres = some[farthest(some, np.zeros(len(some), np.int64), quotas).is_taken]
+    centres = some[farthest_first(some, np.zeros(len(some), np.int64), quotas).is_taken]
     names = np.zeros(len(near), np.int64)
     for _ in range(ROUNDS):
         before, names = names, _assigned(near, centres)
@@ -137,13 +139,13 @@ def clustered(near: Vectors, number: int) -> Counts:
     return names
 
 
-def _assigned(near: Vectors, centres: Vectors) -> Counts:
+def _assigned(near: Vectors, centres: Vectors) -> Integers:
     blocks = range(0, len(near), _BLOCK)
     found = [(near[start : start + _BLOCK] @ centres.T).argmax(axis=1) for start in blocks]
     return np.concatenate([*found, np.empty(0, np.int64)])
 
 
-def _centres(near: Vectors, names: Counts, before: Vectors) -> Vectors:
+def _centres(near: Vectors, names: Integers, before: Vectors) -> Vectors:
     """Return the rounded mean direction of each cluster; an empty cluster keeps its centre."""
     order = np.argsort(names, kind="stable")
     bounds = np.searchsorted(names[order], np.arange(len(before) + 1))

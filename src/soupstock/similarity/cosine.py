@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from soupstock.similarity.buckets import Found, Similarities
-from soupstock.similarity.minhash import Counts, Words, mix_bits
+from soupstock.similarity.buckets import NearDuplicates, Similarities
+from soupstock.similarity.minhash import Hashes, Integers, mix_bits
 
 Vectors = npt.NDArray[np.float32]
 Mean = npt.NDArray[np.float64]
@@ -50,24 +50,24 @@ class Embedder:
 class _Cells(NamedTuple):
     """The rows grouped by their nearest pivot."""
 
-    order: Counts
+    order: Integers
     """The rows by cell, and in order within a cell."""
 
-    starts: Counts
+    starts: Integers
     """The start of each cell in `order`, and the end of the last one."""
 
-    probes: Counts
+    probes: Integers
     """For each row the cells to search: rows by probes."""
 
 
-def similar(
+def cosine_duplicates(
     vectors: Vectors,
     threshold: float,
     settled: int = 0,
     mean: Mean | None = None,
     *,
     is_settled_only: bool = False,
-) -> Found:
+) -> NearDuplicates:
     """Process rows in order, and find each one's twin among the kept rows before it.
 
     `vectors` is rows by dimensions, `threshold` a cosine. The first `settled` rows are kept
@@ -108,7 +108,7 @@ def directions(vectors: Vectors) -> Vectors:
     return rounded
 
 
-def _identity(vectors: Vectors) -> Words:
+def _identity(vectors: Vectors) -> Hashes:
     """Hash each vector's bits."""
     weights = mix_bits(np.arange(1, vectors.shape[1] + 1, dtype=np.uint64)) | np.uint64(1)
     identity = np.empty(len(vectors), np.uint64)
@@ -118,7 +118,7 @@ def _identity(vectors: Vectors) -> Words:
     return mix_bits(identity)
 
 
-def _firsts(identity: Words) -> Counts:
+def _firsts(identity: Hashes) -> Integers:
     """Return for each row the first row that equals it."""
     _, first, same = np.unique(identity, return_index=True, return_inverse=True)
     return first[same].astype(np.int64)
@@ -147,14 +147,14 @@ class _CentredVectors:
     """Vectors relative to their mean."""
 
     vectors: Vectors
-    rows: Counts
+    rows: Integers
     mean: Mean
     lengths: Mean
     rounded: Vectors
     """The directions, as integers: rows by dimensions."""
 
     @classmethod
-    def around(cls, vectors: Vectors, rows: Counts, mean: Mean) -> "_CentredVectors":
+    def around(cls, vectors: Vectors, rows: Integers, mean: Mean) -> "_CentredVectors":
         """Return the vectors of `rows` relative to `mean`."""
         lengths = np.empty(len(rows))
         rounded = np.empty((len(rows), vectors.shape[1]), np.float32)
@@ -165,7 +165,7 @@ class _CentredVectors:
             rounded[start:end] = np.rint(centred / size * _LENGTH)
         return cls(vectors, rows, mean, lengths, rounded)
 
-    def cosine(self, one: Counts, other: Counts) -> Similarities:
+    def cosine(self, one: Integers, other: Integers) -> Similarities:
         """Return the cosines of pairs in float64."""
         cosine = np.zeros(len(one))
         for start in range(0, len(one), _PAIRS):
@@ -182,7 +182,7 @@ class _CentredVectors:
         return float((threshold - 2 * off - off**2) * _LENGTH**2)
 
 
-def _cells(rounded: Vectors, identity: Words) -> _Cells:
+def _cells(rounded: Vectors, identity: Hashes) -> _Cells:
     height = len(rounded)
     if height <= EXHAUSTIVE:
         everything = np.zeros((height, 1), np.int64)
@@ -235,11 +235,11 @@ class _Search:
         self._centred, self._cells = centred, cells
         self._settled, self._threshold = settled, threshold
         self._least = centred.least(threshold)
-        self._found = Found.nothing(len(centred.rows))
+        self._found = NearDuplicates.nothing(len(centred.rows))
         # The rows of each cell are contiguous.
         self._by_cell = centred.rounded[cells.order]
 
-    def run(self) -> Found:
+    def run(self) -> NearDuplicates:
         """Find each row's twin."""
         whole = len(self._centred.rows) <= EXHAUSTIVE
         with nullcontext() if whole else _one_thread():
@@ -249,7 +249,7 @@ class _Search:
                 self._settle(*self._candidates((start, end), (start, end)))
         return self._found
 
-    def _candidates(self, block: Span, among: Span) -> tuple[Counts, Counts]:
+    def _candidates(self, block: Span, among: Span) -> tuple[Integers, Integers]:
         """Return candidate pairs: rows of a block, and close earlier ones that may be kept."""
         probes = self._cells.probes[slice(*block)]
         order = np.argsort(probes, axis=None, kind="stable")
@@ -261,7 +261,9 @@ class _Search:
             found += self._in_cell(cell, among, asking[bounds[cell] : bounds[cell + 1]])
         return np.concatenate([pair[0] for pair in found]), np.concatenate([p[1] for p in found])
 
-    def _in_cell(self, cell: int, among: Span, rows: Counts) -> Iterator[tuple[Counts, Counts]]:
+    def _in_cell(
+        self, cell: int, among: Span, rows: Integers
+    ) -> Iterator[tuple[Integers, Integers]]:
         """Yield candidate pairs: rows, and earlier ones in a cell."""
         order, starts = self._cells.order, self._cells.starts
         own = order[starts[cell] : starts[cell + 1]]
@@ -276,7 +278,7 @@ class _Search:
             later, earlier = np.divmod(np.flatnonzero(near), len(others))
             yield others[earlier], rows[later]
 
-    def _settle(self, earlier: Counts, later: Counts) -> None:
+    def _settle(self, earlier: Integers, later: Integers) -> None:
         """Decide on the rows of a block in order: a kept row drops the similar ones."""
         order = np.lexsort((later, earlier))
         earlier, later = earlier[order], later[order]
@@ -285,7 +287,7 @@ class _Search:
             if self._found.twin[earlier[start]] < 0:
                 self._take(earlier[start:end], later[start:end])
 
-    def _take(self, twins: Counts, rows: Counts) -> None:
+    def _take(self, twins: Integers, rows: Integers) -> None:
         cosine = self._centred.cosine(twins, rows)
         alike = cosine >= self._threshold
         self._found.note(twins[alike], rows[alike], cosine[alike])

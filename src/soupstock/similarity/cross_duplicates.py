@@ -10,19 +10,19 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from soupstock.similarity.buckets import Members, Similarities, shared_buckets
+from soupstock.similarity.buckets import BucketMembers, Similarities, shared_buckets
 from soupstock.similarity.clusters import shingle_sets
-from soupstock.similarity.cosine import Vectors, similar
+from soupstock.similarity.cosine import Vectors, cosine_duplicates
 from soupstock.similarity.minhash import (
     Bands,
-    Counts,
+    Hashes,
+    Integers,
     Shingles,
-    Words,
     band_keys,
-    cut,
-    folded,
     jaccard,
+    normalized,
     shingles,
+    size_ranges,
 )
 
 Flags = npt.NDArray[np.bool_]
@@ -38,7 +38,7 @@ _PAIRS = 1 << 18
 class CrossMatches(NamedTuple):
     """For each text and set the index of a near-duplicate in that set, -1 if there is none."""
 
-    twin: Counts
+    twin: Integers
     similarity: Similarities
 
     @classmethod
@@ -46,7 +46,7 @@ class CrossMatches(NamedTuple):
         """Return the result for this many texts and sets without any matches."""
         return cls(np.full(shape, -1, np.int64), np.zeros(shape))
 
-    def note(self, which: int, texts: Counts, twins: Counts, similarity: Similarities) -> None:
+    def note(self, which: int, texts: Integers, twins: Integers, similarity: Similarities) -> None:
         """Set the matches of some texts in one set."""
         self.twin[texts, which], self.similarity[texts, which] = twins, similarity
 
@@ -65,7 +65,7 @@ def minhash_matches(texts: pl.Series, member: Flags, threshold: float) -> CrossM
         members = _across(shared_buckets(_keys(texts, threshold), np.arange(len(texts))), member)
         candidates = np.unique(members.rows)
         sets = shingle_sets(texts.gather(candidates))
-        members = Members(members.buckets, np.searchsorted(candidates, members.rows))
+        members = BucketMembers(members.buckets, np.searchsorted(candidates, members.rows))
         for which in range(member.shape[1]):
             near = _near(members, sets, member[candidates, which], threshold)
             matched = np.flatnonzero(near.twin[:, 0] >= 0)
@@ -74,17 +74,17 @@ def minhash_matches(texts: pl.Series, member: Flags, threshold: float) -> CrossM
     return found
 
 
-def _keys(texts: pl.Series, threshold: float) -> Words:
+def _keys(texts: pl.Series, threshold: float) -> Hashes:
     bands = Bands.finding(threshold)
     keys = np.empty((bands.number, len(texts)), np.uint64)
     sizes = texts.str.len_chars().to_numpy().astype(np.int64) + 1
-    for start, end in cut(sizes, _CHUNK_CHARACTERS):
-        some = [folded(text) for text in texts[start:end].to_list()]
+    for start, end in size_ranges(sizes, _CHUNK_CHARACTERS):
+        some = [normalized(text) for text in texts[start:end].to_list()]
         keys[:, start:end] = band_keys(shingles(some), bands)
     return keys
 
 
-def _across(members: Members, member: Flags) -> Members:
+def _across(members: BucketMembers, member: Flags) -> BucketMembers:
     """Remove the buckets whose texts are all in the same sets, and so have no matches."""
     buckets, rows = members
     if not buckets.size:
@@ -95,14 +95,14 @@ def _across(members: Members, member: Flags) -> Members:
     every = np.logical_and.reduceat(member[rows], begins)
     differs: Flags = np.any(some & ~every, axis=1)
     wanted = differs[np.cumsum(is_first) - 1]
-    return Members(buckets[wanted], rows[wanted])
+    return BucketMembers(buckets[wanted], rows[wanted])
 
 
-def _near(members: Members, sets: Shingles, is_in: Flags, threshold: float) -> CrossMatches:
+def _near(members: BucketMembers, sets: Shingles, is_in: Flags, threshold: float) -> CrossMatches:
     """Compare texts outside a set with the texts of the set that share a bucket with them."""
     found = CrossMatches.nothing((len(is_in), 1))
     is_member = is_in[members.rows]
-    inside = Members(members.buckets[is_member], members.rows[is_member])
+    inside = BucketMembers(members.buckets[is_member], members.rows[is_member])
     buckets, rows = members.buckets[~is_member], members.rows[~is_member]
     first = np.searchsorted(inside.buckets, buckets)
     number = np.searchsorted(inside.buckets, buckets, side="right") - first
@@ -114,7 +114,7 @@ def _near(members: Members, sets: Shingles, is_in: Flags, threshold: float) -> C
     return found
 
 
-def _compare(pairs: Counts, sets: Shingles, threshold: float, found: CrossMatches) -> None:
+def _compare(pairs: Integers, sets: Shingles, threshold: float, found: CrossMatches) -> None:
     sizes = sets.sizes
     texts, twins = pairs[:, 0], pairs[:, 1]
     small = np.minimum(sizes[texts], sizes[twins])
@@ -134,7 +134,7 @@ def cosine_matches(vectors: Vectors, member: Flags, threshold: float) -> CrossMa
     for which in range(member.shape[1]):
         own, others = np.flatnonzero(member[:, which]), np.flatnonzero(~member[:, which])
         order = np.concatenate((own, others))
-        near = similar(vectors[order], threshold, len(own), is_settled_only=True)
+        near = cosine_duplicates(vectors[order], threshold, len(own), is_settled_only=True)
         twins = near.twin[len(own) :]
         # A twin outside the set is an equal vector, which has no match in the set either.
         matched = np.flatnonzero((twins >= 0) & (twins < len(own)))

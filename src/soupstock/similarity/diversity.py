@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from soupstock.similarity.cosine import UNIT, Vectors, directions
-from soupstock.similarity.minhash import folded, ngrams, word_hashes
-from soupstock.similarity.tfidf import sketched
+from soupstock.similarity.minhash import ngrams, normalized, word_hashes
+from soupstock.similarity.tfidf import tfidf_vectors
 
 OPENING = 3
 """The number of words in an opening."""
@@ -63,7 +63,7 @@ class Diversity(NamedTuple):
         found = []
         if self.opening.share >= _OPENING_SHARE:
             found.append(f"{self.opening.share:.0%} of the texts begin with “{self.opening.words}”")
-        is_new = not folded(self.phrase.words).startswith(self.opening.words)
+        is_new = not normalized(self.phrase.words).startswith(self.opening.words)
         if self.phrase.share >= _PHRASE_SHARE and is_new:
             found.append(f"{self.phrase.share:.0%} of the texts contain “{self.phrase.words}”")
         if self.repeats >= _REPEAT_SHARE:
@@ -97,7 +97,7 @@ def diversity(
         texts=len(texts),
         distinct=(distinct(texts, 1), distinct(texts, 2), distinct(texts, 3)),
         compression=compression(ordered),
-        vendi=vendi(sketched(texts) if vectors is None else vectors),
+        vendi=vendi(tfidf_vectors(texts) if vectors is None else vectors),
         opening=commonest(map(_opening, texts), len(texts)),
         phrase=_commonest_phrase(ordered),
         repeats=repeats,
@@ -111,7 +111,7 @@ def _draw(text: str) -> bytes:
 
 def distinct(texts: Sequence[str], size: int) -> float:
     """Return the number of distinct runs of `size` words as a share of all; 1 if there are none."""
-    runs = ngrams(word_hashes([folded(text) for text in texts]), size).flat
+    runs = ngrams(word_hashes([normalized(text) for text in texts]), size).flat
     return len(np.unique(runs)) / len(runs) if len(runs) else 1.0
 
 
@@ -143,7 +143,7 @@ def vendi(vectors: Vectors) -> float:
     return float(np.exp(-(values * np.log(values)).sum()))
 
 
-def effective(counts: Iterable[int]) -> float:
+def effective_number(counts: Iterable[int]) -> float:
     """Return the number of equally frequent values that are as diverse (Hill 1973, order 1)."""
     present = [count for count in counts if count]
     total = sum(present)
@@ -162,7 +162,7 @@ def commonest(phrases: Iterable[str], of: int) -> CommonPhrase:
 
 
 def _split(text: str) -> list[str]:
-    return folded(text).split()
+    return normalized(text).split()
 
 
 def _opening(text: str) -> str:
@@ -172,7 +172,7 @@ def _opening(text: str) -> str:
 
 def _commonest_phrase(texts: Sequence[str]) -> CommonPhrase:
     """Return the run of words that most texts have; each text counts once."""
-    hashed = ngrams(word_hashes([folded(text) for text in texts]), PHRASE)
+    hashed = ngrams(word_hashes([normalized(text) for text in texts]), PHRASE)
     owner = np.repeat(np.arange(len(texts)), hashed.sizes)
     order = np.lexsort((owner, hashed.flat))
     runs, owners = hashed.flat[order], owner[order]
@@ -189,7 +189,7 @@ def _commonest_phrase(texts: Sequence[str]) -> CommonPhrase:
 
 def _words_at(text: str, place: int) -> str:
     """Return the words of a run, as far as spaces separate words."""
-    ends = np.cumsum(word_hashes([folded(part) for part in text.split()]).sizes)
+    ends = np.cumsum(word_hashes([normalized(part) for part in text.split()]).sizes)
     parts = text.split()
     first = int(np.searchsorted(ends, place, side="right"))
     last = int(np.searchsorted(ends, place + PHRASE - 1, side="right"))

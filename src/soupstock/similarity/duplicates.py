@@ -10,28 +10,28 @@ import polars as pl
 
 from soupstock.errors import MistakeError
 from soupstock.similarity.buckets import (
+    BucketMembers,
     Compare,
-    Found,
-    Members,
+    NearDuplicates,
     Similarities,
-    first_of_each,
+    find_duplicates,
     shared_buckets,
 )
-from soupstock.similarity.cosine import Embedder, similar
+from soupstock.similarity.cosine import Embedder, cosine_duplicates
 from soupstock.similarity.minhash import (
     Bands,
-    Counts,
+    Hashes,
+    Integers,
     Shingles,
-    Words,
     band_keys,
-    cut,
+    concatenated,
     digest,
-    distinct,
-    folded,
-    identities,
     jaccard,
-    joined,
+    normalized,
+    set_hashes,
     shingles,
+    size_ranges,
+    sorted_sets,
 )
 
 Method = Literal["exact", "minhash", "semantic"]
@@ -107,11 +107,11 @@ def _strings(texts: pl.Series) -> pl.Series:
     return texts.cast(pl.String).rename("")
 
 
-def _not_null(texts: pl.Series) -> Counts:
+def _not_null(texts: pl.Series) -> Integers:
     return texts.is_not_null().arg_true().to_numpy().astype(np.int64)
 
 
-def _order(texts: pl.Series, scores: pl.Series | None) -> Counts:
+def _order(texts: pl.Series, scores: pl.Series | None) -> Integers:
     """Return the indices of the texts that are not null, in the order in which they are kept."""
     present = _not_null(texts)
     if scores is None:
@@ -120,7 +120,9 @@ def _order(texts: pl.Series, scores: pl.Series | None) -> Counts:
     return present[np.argsort(-keys, kind="stable")]
 
 
-def _by_index(found: Found, earlier: Counts, order: Counts, height: int) -> TextDuplicates:
+def _by_index(
+    found: NearDuplicates, earlier: Integers, order: Integers, height: int
+) -> TextDuplicates:
     """Return what was found in the indices of the texts, and of those of `against`."""
     settled = len(earlier)
     own, similarity = found.twin[settled:], found.similarity[settled:]
@@ -138,25 +140,25 @@ def _by_index(found: Found, earlier: Counts, order: Counts, height: int) -> Text
     return TextDuplicates(**made)
 
 
-def _exact(texts: pl.Series, settled: int) -> Found:
+def _exact(texts: pl.Series, settled: int) -> NearDuplicates:
     first: dict[bytes, int] = {}
     stays = []
-    for start, end in cut(_sizes(texts), _CHUNK_CHARACTERS):
-        digests = map(digest, map(folded, texts[start:end].to_list()))
+    for start, end in size_ranges(_sizes(texts), _CHUNK_CHARACTERS):
+        digests = map(digest, map(normalized, texts[start:end].to_list()))
         stays += [first.setdefault(own, row) for row, own in enumerate(digests, start)]
     twin = np.array(stays, np.int64)
     twin[twin == np.arange(len(twin))] = -1
     twin[:settled] = -1
-    return Found(twin, (twin >= 0).astype(np.float64))
+    return NearDuplicates(twin, (twin >= 0).astype(np.float64))
 
 
-def _sizes(texts: pl.Series) -> Counts:
+def _sizes(texts: pl.Series) -> Integers:
     return texts.str.len_chars().to_numpy().astype(np.int64) + 1
 
 
-def _near(texts: pl.Series, settled: int, threshold: float) -> Found:
+def _near(texts: pl.Series, settled: int, threshold: float) -> NearDuplicates:
     if texts.is_empty():
-        return Found.nothing(0)
+        return NearDuplicates.nothing(0)
     keys, identity = _hashed(texts, Bands.finding(threshold))
     # Copies are found without a comparison, however many there are.
     _, first, copies = np.unique(identity, return_index=True, return_inverse=True)
@@ -167,14 +169,16 @@ def _near(texts: pl.Series, settled: int, threshold: float) -> Found:
     shares = np.zeros(len(originals), bool)
     shares[members.rows] = True
     candidates = originals[shares]
-    members = Members(members.buckets, (np.cumsum(shares) - 1)[members.rows])
+    members = BucketMembers(members.buckets, (np.cumsum(shares) - 1)[members.rows])
     compare = _comparison(_sets(texts.gather(candidates)), threshold)
     known = int(np.searchsorted(candidates, settled))
-    among = first_of_each(members, len(candidates), known, compare)
+    among = find_duplicates(members, len(candidates), known, compare)
     return among.with_copies(candidates, first[copies], settled)
 
 
-def _semantic(texts: pl.Series, settled: int, threshold: float, embedder: Embedder | None) -> Found:
+def _semantic(
+    texts: pl.Series, settled: int, threshold: float, embedder: Embedder | None
+) -> NearDuplicates:
     if embedder is None:
         raise ValueError("semantic dedup needs an embedder")
     rows = pl.DataFrame({"text": texts}).with_row_index()
@@ -185,35 +189,35 @@ def _semantic(texts: pl.Series, settled: int, threshold: float, embedder: Embedd
     if vectors.shape[:-1] != (len(asked),):
         raise ValueError(f"{len(asked)} texts got embeddings of the shape {vectors.shape}")
     known = int(np.searchsorted(originals, settled))
-    among = similar(vectors, threshold, known, embedder.mean)
+    among = cosine_duplicates(vectors, threshold, known, embedder.mean)
     return among.with_copies(originals, first, settled)
 
 
-def _hashed(texts: pl.Series, bands: Bands) -> tuple[Words, Words]:
+def _hashed(texts: pl.Series, bands: Bands) -> tuple[Hashes, Hashes]:
     """Hash each text's bands, and all its shingles together."""
     keys = np.empty((bands.number, len(texts)), np.uint64)
     identity = np.empty(len(texts), np.uint64)
-    for start, end in cut(_sizes(texts), _CHUNK_CHARACTERS):
+    for start, end in size_ranges(_sizes(texts), _CHUNK_CHARACTERS):
         sets = _shingles(texts, start, end)
         keys[:, start:end] = band_keys(sets, bands)
-        identity[start:end] = identities(sets)
+        identity[start:end] = set_hashes(sets)
     return keys, identity
 
 
 def _sets(texts: pl.Series) -> Shingles:
     """Hash each text's shingles, sorted and each once."""
-    chunks = cut(_sizes(texts), _CHUNK_CHARACTERS)
-    return joined([distinct(_shingles(texts, start, end)) for start, end in chunks])
+    chunks = size_ranges(_sizes(texts), _CHUNK_CHARACTERS)
+    return concatenated([sorted_sets(_shingles(texts, start, end)) for start, end in chunks])
 
 
 def _shingles(texts: pl.Series, start: int, end: int) -> Shingles:
-    return shingles([folded(text) for text in texts[start:end].to_list()])
+    return shingles([normalized(text) for text in texts[start:end].to_list()])
 
 
 def _comparison(sets: Shingles, threshold: float) -> Compare:
     sizes = sets.sizes
 
-    def compare(one: Counts, other: Counts) -> Similarities:
+    def compare(one: Integers, other: Integers) -> Similarities:
         similarity = np.zeros(len(one))
         small, large = np.minimum(sizes[one], sizes[other]), np.maximum(sizes[one], sizes[other])
         # A set that is much smaller than the other cannot reach the threshold.

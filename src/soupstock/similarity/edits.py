@@ -107,14 +107,14 @@ def planted(items: Sequence[str], most: int = MAX_ITEMS) -> dict[str, list[str]]
 
     The choice of items depends on their content, not on their order.
     """
-    some = chosen(items, most)
+    some = choose_items(items, most)
     return {
         name: [edited for item in some if (edited := edit(item)) != item]
         for name, edit in EDITS.items()
     }
 
 
-def chosen(items: Sequence[str], most: int) -> list[str]:
+def choose_items(items: Sequence[str], most: int) -> list[str]:
     """Choose items that are long enough, each once: by content, not by order."""
     return sorted({item for item in items if len(item.split()) >= MIN_WORDS}, key=_draw)[:most]
 

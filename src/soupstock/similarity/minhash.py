@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Words = npt.NDArray[np.uint64]
-Counts = npt.NDArray[np.int64]
+Hashes = npt.NDArray[np.uint64]
+Integers = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.uint8] | npt.NDArray[np.uint32]
 
 GRAM = 3
@@ -49,11 +49,11 @@ _UNSPACED = (
 class Shingles(NamedTuple):
     """Each text's shingles, hashed: `flat[starts[i]:starts[i + 1]]`."""
 
-    flat: Words
-    starts: Counts
+    flat: Hashes
+    starts: Integers
 
     @property
-    def sizes(self) -> Counts:
+    def sizes(self) -> Integers:
         """The number of shingles of each text."""
         return np.diff(self.starts)
 
@@ -75,7 +75,7 @@ class Bands:
         return cls(PERMUTATIONS, 1)
 
 
-def folded(text: str) -> str:
+def normalized(text: str) -> str:
     """Normalise a text for comparison: compatibility forms and case."""
     return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
 
@@ -85,7 +85,7 @@ def digest(text: str, size: int = 16) -> bytes:
     return blake2b(" ".join(text.split()).encode(), digest_size=size).digest()
 
 
-def mix_bits(x: Words) -> Words:
+def mix_bits(x: Hashes) -> Hashes:
     """Spread every bit over the whole 64 bits, by xorshift and multiplication."""
     for _ in range(2):
         x = (x ^ (x >> _HALF)) * _MIX
@@ -93,13 +93,13 @@ def mix_bits(x: Words) -> Words:
 
 
 @cache
-def _odd(purpose: int, number: int) -> Words:
+def _odd(purpose: int, number: int) -> Hashes:
     """Return pseudo-random odd factors, different ones for each purpose."""
     seeds = np.arange(1, number + 1, dtype=np.uint64) + np.uint64(purpose << 32)
     return mix_bits(seeds) | np.uint64(1)
 
 
-def cut(sizes: Counts, most: int) -> Iterator[tuple[int, int]]:
+def size_ranges(sizes: Integers, most: int) -> Iterator[tuple[int, int]]:
     """Yield ranges of items whose sizes add up to at most `most`; a larger item is alone."""
     ends = np.cumsum(sizes)
     start = 0
@@ -117,17 +117,19 @@ def shingles(texts: Sequence[str]) -> Shingles:
     none. In scripts without spaces, each letter is a word.
     """
     lengths = np.fromiter(map(len, texts), np.int64, len(texts)) + 1
-    return joined([_shingles(texts[start:end]) for start, end in cut(lengths, _PIECE)])
+    return concatenated(
+        [_shingles(texts[start:end]) for start, end in size_ranges(lengths, _PIECE)]
+    )
 
 
 def word_hashes(texts: Sequence[str]) -> Shingles:
     """Hash each folded text's words, in order; a text may have none."""
     lengths = np.fromiter(map(len, texts), np.int64, len(texts)) + 1
-    parts = [_hashed_words(texts[start:end]) for start, end in cut(lengths, _PIECE)]
-    return joined([Shingles(found, np.concatenate(([0], ends))) for found, ends in parts])
+    parts = [_hashed_words(texts[start:end]) for start, end in size_ranges(lengths, _PIECE)]
+    return concatenated([Shingles(found, np.concatenate(([0], ends))) for found, ends in parts])
 
 
-def joined(parts: Sequence[Shingles]) -> Shingles:
+def concatenated(parts: Sequence[Shingles]) -> Shingles:
     """Concatenate the shingles of several lists of texts."""
     starts = np.concatenate(([0], *(part.sizes for part in parts))).cumsum()
     return Shingles(
@@ -142,7 +144,7 @@ def code_points(text: str) -> Codes:
     return np.frombuffer(text.encode("utf-32-le"), np.uint32)
 
 
-def _hashed_words(texts: Sequence[str]) -> tuple[Words, Counts]:
+def _hashed_words(texts: Sequence[str]) -> tuple[Hashes, Integers]:
     """Hash the words of texts; return also the end of each text's words."""
     lengths = np.fromiter(map(len, texts), np.int64, len(texts)) + 1
     hashes, first = _words(code_points("\n".join([*texts, ""])))
@@ -172,7 +174,7 @@ def ngrams(sets: Shingles, size: int) -> Shingles:
     return Shingles(mix_bits(hashes[inside]), np.concatenate(([0], np.cumsum(counts))))
 
 
-def _grams(words: Words, ends: Counts) -> tuple[Words, Counts]:
+def _grams(words: Hashes, ends: Integers) -> tuple[Hashes, Integers]:
     """Hash every run of words within a text (`ends`: one past each text's last word)."""
     counts = np.diff(ends, prepend=0)
     number = max(0, len(words) - GRAM + 1)
@@ -192,7 +194,7 @@ def _grams(words: Words, ends: Counts) -> tuple[Words, Counts]:
     return hashes, np.where(counts < GRAM, counts, counts - GRAM + 1)
 
 
-def _words(codes: Codes) -> tuple[Words, Counts]:
+def _words(codes: Codes) -> tuple[Hashes, Integers]:
     """Hash every word, by a polynomial over its letters; return also where it begins."""
     first, last = _spans(codes)
     powers, inverses = _powers(1 << max(10, len(codes).bit_length()))
@@ -205,7 +207,7 @@ def _words(codes: Codes) -> tuple[Words, Counts]:
     return (sums.take(last) - sums.take(first)) * inverses.take(first), first
 
 
-def _spans(codes: Codes) -> tuple[Counts, Counts]:
+def _spans(codes: Codes) -> tuple[Integers, Integers]:
     """Return where words begin, and one past their ends. The last code is between words."""
     kinds = _kinds(codes)
     if kinds.max() < _WHOLE:
@@ -222,7 +224,7 @@ def _spans(codes: Codes) -> tuple[Counts, Counts]:
 
 
 @lru_cache(maxsize=4)
-def _powers(size: int) -> tuple[Words, Words]:
+def _powers(size: int) -> tuple[Hashes, Hashes]:
     bases = (_BASE, pow(_BASE, -1, 1 << 64))
     up, down = (np.cumprod(np.full(size, base, np.uint64), dtype=np.uint64) for base in bases)
     return up, down
@@ -251,7 +253,7 @@ def _kind(code: int) -> int:
     return _WHOLE if any(low <= code <= high for low, high in _UNSPACED) else _PART
 
 
-def band_keys(sets: Shingles, bands: Bands) -> Words:
+def band_keys(sets: Shingles, bands: Bands) -> Hashes:
     """Hash each text's MinHash bands (Broder 1997): an array of bands by texts."""
     factors = _odd(2, bands.number * bands.rows).astype(np.uint32).reshape(bands.number, -1)
     weights = _odd(3, bands.rows)
@@ -266,12 +268,12 @@ def band_keys(sets: Shingles, bands: Bands) -> Words:
     return mix_bits(keys)
 
 
-def identities(sets: Shingles) -> Words:
+def set_hashes(sets: Shingles) -> Hashes:
     """Hash each text's set of shingles: texts with the same shingles have the same hash."""
     return np.add.reduceat(sets.flat, sets.starts[:-1])
 
 
-def distinct(sets: Shingles) -> Shingles:
+def sorted_sets(sets: Shingles) -> Shingles:
     """Reduce shingles to 48 bits; sort those of each text, without repetition."""
     flat = sets.flat >> _TEXT_BITS
     for start, end in pairwise(sets.starts.tolist()):
@@ -282,17 +284,17 @@ def distinct(sets: Shingles) -> Shingles:
     return Shingles(flat[first], starts)
 
 
-def jaccard(sets: Shingles, one: Counts, other: Counts) -> npt.NDArray[np.float64]:
+def jaccard(sets: Shingles, one: Integers, other: Integers) -> npt.NDArray[np.float64]:
     """Return the Jaccard similarity of pairs of texts, from their distinct shingles."""
     sizes = sets.sizes
     shared = np.empty(len(one), np.int64)
     both = sizes[one] + sizes[other]
-    for start, end in cut(both, _PIECE):
+    for start, end in size_ranges(both, _PIECE):
         shared[start:end] = _shared(sets, one[start:end], other[start:end])
     return shared / (both - shared)
 
 
-def _shared(sets: Shingles, one: Counts, other: Counts) -> Counts:
+def _shared(sets: Shingles, one: Integers, other: Integers) -> Integers:
     """Count the shingles that the two texts of each pair share."""
     texts = np.stack((one, other), axis=1).ravel()
     starts = sets.starts[texts]

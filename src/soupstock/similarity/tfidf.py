@@ -13,15 +13,15 @@ import numpy.typing as npt
 
 from soupstock.similarity.cosine import Vectors
 from soupstock.similarity.minhash import (
-    Counts,
+    Hashes,
+    Integers,
     Shingles,
-    Words,
     code_points,
-    cut,
-    folded,
-    joined,
+    concatenated,
     mix_bits,
     ngrams,
+    normalized,
+    size_ranges,
     word_hashes,
 )
 
@@ -41,13 +41,13 @@ _BUCKETS = 18
 class FeatureCounts(NamedTuple):
     """Each text's features, sorted and without repetition: `flat[starts[i]:starts[i + 1]]`."""
 
-    flat: Words
-    counts: Counts
+    flat: Hashes
+    counts: Integers
     """How often each occurs in its text."""
-    starts: Counts
+    starts: Integers
 
     @property
-    def texts(self) -> Counts:
+    def texts(self) -> Integers:
         """The text of each feature."""
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
@@ -68,9 +68,9 @@ def count_features(features: Shingles) -> FeatureCounts:
 
 def character_ngrams(texts: Sequence[str]) -> Shingles:
     """Hash each text's runs of 3 to 5 characters, with normalised case and spaces."""
-    even = [f" {' '.join(folded(text).split())} " for text in texts]
+    even = [f" {' '.join(normalized(text).split())} " for text in texts]
     lengths = np.fromiter(map(len, even), np.int64, len(even))
-    return joined([_letters(even[start:end]) for start, end in cut(lengths, _CHUNK)])
+    return concatenated([_letters(even[start:end]) for start, end in size_ranges(lengths, _CHUNK)])
 
 
 def _letters(texts: Sequence[str]) -> Shingles:
@@ -92,13 +92,13 @@ def _together(parts: Sequence[Shingles]) -> Shingles:
     return Shingles(flat, starts)
 
 
-def sketched(texts: Sequence[str], width: int = WIDTH) -> Vectors:
+def tfidf_vectors(texts: Sequence[str], width: int = WIDTH) -> Vectors:
     """Turn texts into vectors of their words and pairs of words, by TF-IDF (texts by `width`).
 
     Features share dimensions, each with its own sign (Weinberger et al. 2009), so cosines are
     accurate to about 1/√width. A text without words is a vector of zeros.
     """
-    chunks = list(cut(np.fromiter(map(len, texts), np.int64, len(texts)) + 1, _CHUNK))
+    chunks = list(size_ranges(np.fromiter(map(len, texts), np.int64, len(texts)) + 1, _CHUNK))
     seen = np.zeros(1 << _BUCKETS, np.int64)
     for start, end in chunks:
         seen += np.bincount(_bucket(_word_features(texts[start:end]).flat), minlength=len(seen))
@@ -112,11 +112,11 @@ def sketched(texts: Sequence[str], width: int = WIDTH) -> Vectors:
 
 
 def _word_features(texts: Sequence[str]) -> FeatureCounts:
-    found = word_hashes([folded(text) for text in texts])
+    found = word_hashes([normalized(text) for text in texts])
     return count_features(_together([found, ngrams(found, 2)]))
 
 
-def _bucket(features: Words) -> Counts:
+def _bucket(features: Hashes) -> Integers:
     return (mix_bits(features) >> np.uint64(64 - _BUCKETS)).astype(np.int64)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from soupstock.similarity.minhash import Counts, cut, folded, mix_bits, word_hashes
+from soupstock.similarity.minhash import Integers, mix_bits, normalized, size_ranges, word_hashes
 
 _BITS = 20
 """The number of buckets (as a power of two) in which words are counted."""
@@ -22,12 +22,12 @@ _CHUNK_CHARACTERS = 1 << 19
 class Vocabulary(NamedTuple):
     """The counts of words in the two halves of the texts: halves by buckets."""
 
-    halves: Counts
+    halves: Integers
 
     @property
-    def whole(self) -> Counts:
+    def whole(self) -> Integers:
         """The counts in all texts."""
-        total: Counts = self.halves.sum(axis=0)
+        total: Integers = self.halves.sum(axis=0)
         return total
 
     @property
@@ -40,20 +40,20 @@ def vocabulary(texts: pl.Series, is_second: npt.NDArray[np.bool_]) -> Vocabulary
     """Count the words of texts that are not null; `is_second` assigns each to a half."""
     halves = np.zeros((2, 1 << _BITS), np.int64)
     sizes = texts.str.len_chars().to_numpy().astype(np.int64) + 1
-    for start, end in cut(sizes, _CHUNK_CHARACTERS):
+    for start, end in size_ranges(sizes, _CHUNK_CHARACTERS):
         _count(halves, texts[start:end].to_list(), is_second[start:end])
     return Vocabulary(halves)
 
 
-def _count(halves: Counts, texts: Sequence[str], is_second: npt.NDArray[np.bool_]) -> None:
-    found = word_hashes([folded(text) for text in texts])
+def _count(halves: Integers, texts: Sequence[str], is_second: npt.NDArray[np.bool_]) -> None:
+    found = word_hashes([normalized(text) for text in texts])
     buckets = (mix_bits(found.flat) >> np.uint64(64 - _BITS)).astype(np.int64)
     half = np.repeat(is_second, found.sizes)
     for number in (0, 1):
         halves[number] += np.bincount(buckets[half == bool(number)], minlength=1 << _BITS)
 
 
-def divergence(one: Counts, other: Counts) -> float | None:
+def divergence(one: Integers, other: Integers) -> float | None:
     """Return the Jensen-Shannon divergence of two distributions of words, in bits (Lin 1991).
 
     It is 0 if every word is equally frequent in both, 1 if they have no word in common, and None if

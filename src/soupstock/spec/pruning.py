@@ -17,7 +17,7 @@ from soupstock.spec.fields import (
     Spec,
     TextPath,
 )
-from soupstock.spec.source import There
+from soupstock.spec.source import Reference
 
 
 class FilterUse(Spec):
@@ -47,14 +47,14 @@ def _filter_use(value: object) -> object:
     )
 
 
-Use = Annotated[FilterUse, BeforeValidator(_filter_use)]
+FilterEntry = Annotated[FilterUse, BeforeValidator(_filter_use)]
 """A filter as YAML writes it: `not_refusal` or `length: {column: response}`."""
 
 
 class Filter(Spec):
     """Drop the rows that do not pass a filter."""
 
-    filter: Annotated[tuple[Use, ...], Field(min_length=1)]
+    filter: Annotated[tuple[FilterEntry, ...], Field(min_length=1)]
     """The filters, each defined in filters/*.py. All of them see every row, so a dropped row has
     all its reasons."""
 
@@ -66,10 +66,10 @@ class Best(Spec):
     """The column to compare rows by: numbers, or a judge's scores."""
 
 
-Kind = Literal["secrets", "emails", "ibans", "cards", "phones", "ips"]
+IdentifierKind = Literal["secrets", "emails", "ibans", "cards", "phones", "ips"]
 
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[IdentifierKind, ...] = get_args(IdentifierKind)
 """What can be masked, in the order of the search."""
 
 
@@ -96,7 +96,7 @@ class Dedup(Spec):
     """Which of several near-duplicates to keep: the first, or the best by a column:
     `{best: quality}`. Default: first."""
 
-    against: tuple[There, ...] = ()
+    against: tuple[Reference, ...] = ()
     """Existing rows to compare with as well: a row that repeats one of them is dropped."""
 
     embedder: str | None = None
@@ -118,7 +118,7 @@ class Mask(Spec):
     into: Column
     """The column to make."""
 
-    kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = KINDS
+    kinds: Annotated[tuple[IdentifierKind, ...], Field(min_length=1)] = KINDS
     """What to mask: an e-mail address becomes `[email]`, and so on. Default: all kinds."""
 
 
@@ -128,7 +128,7 @@ class Decontaminate(Spec):
     decontaminate: TextPath
     """The column whose texts to compare."""
 
-    against: Annotated[tuple[There, ...], Field(min_length=1)]
+    against: Annotated[tuple[Reference, ...], Field(min_length=1)]
     """The evaluation sets, each with the column that holds its questions."""
 
     overlap: Share = 0.5

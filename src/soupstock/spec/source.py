@@ -87,21 +87,21 @@ Source = Annotated[
 ]
 
 
-class _There(Spec):
+class _Reference(Spec):
     """Existing rows that a step compares its rows with."""
 
     column: TextPath | None = None
     """Which of its columns to compare. Default: the column of the same name."""
 
 
-class FileThere(_There):
+class FileReference(_Reference):
     """The rows of a file."""
 
     file: str
     """A .jsonl, .csv or .parquet file. A relative path starts at the project's folder."""
 
 
-class DatasetThere(_There):
+class DatasetReference(_Reference):
     """The rows of a dataset."""
 
     dataset: str
@@ -118,7 +118,7 @@ class DatasetThere(_There):
     latest."""
 
 
-class RunThere(_There):
+class RunReference(_Reference):
     """The rows that a run kept."""
 
     run: Name
@@ -126,12 +126,12 @@ class RunThere(_There):
     name: `chat/3f2a1b`."""
 
 
-THERE = ("file", "dataset", "run")
+REFERENCES = ("file", "dataset", "run")
 
 
-There = Annotated[
-    Annotated[FileThere, Tag("file")]
-    | Annotated[DatasetThere, Tag("dataset")]
-    | Annotated[RunThere, Tag("run")],
-    discriminated_by_key(*THERE),
+Reference = Annotated[
+    Annotated[FileReference, Tag("file")]
+    | Annotated[DatasetReference, Tag("dataset")]
+    | Annotated[RunReference, Tag("run")],
+    discriminated_by_key(*REFERENCES),
 ]

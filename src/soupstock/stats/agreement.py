@@ -15,13 +15,13 @@ from soupstock.stats.intervals import (
     Floats,
     Interval,
     Values,
-    besides,
     binomial_cdf,
     complete,
+    counted,
+    missing_note,
     numbers,
     score_limits,
     student_quantile,
-    times,
     unknown,
     variance_ratio,
 )
@@ -56,7 +56,7 @@ class Agreement(NamedTuple):
 
     def sentence(self) -> str:
         """Say it for a card or a summary."""
-        over = f"over {times(self.rows, 'row')}{besides(self.missing)}"
+        over = f"over {counted(self.rows, 'row')}{missing_note(self.missing)}"
         if not self.interval.is_known:
             return f"Agreement cannot be told {over}: nobody's levels vary."
         figure = f"Agreement beyond chance ({self.statistic}) is {self.interval} {over}"
@@ -83,7 +83,7 @@ class Accuracy(NamedTuple):
 
     def sentence(self) -> str:
         """Say it for a card or a summary."""
-        over = f"over {times(self.rows, 'row')}{besides(self.missing)}"
+        over = f"over {counted(self.rows, 'row')}{missing_note(self.missing)}"
         if not self.right.is_known:
             return f"How often the judge is right cannot be told {over}."
         better = "better" if self.is_better_than_constant else "not provably better"

@@ -10,7 +10,7 @@ import numpy.typing as npt
 Counts = npt.NDArray[np.int64]
 
 
-def shared_out(wanted: int, room: Counts) -> Counts:
+def even_shares(wanted: int, room: Counts) -> Counts:
     """Give each group the same number, up to its room; the first groups get the remainder."""
     wanted = min(wanted, int(room.sum()))
     low, high = 0, int(room.max(initial=0))
@@ -23,7 +23,7 @@ def shared_out(wanted: int, room: Counts) -> Counts:
     return given
 
 
-def apportioned(rows: int, shares: Sequence[Fraction]) -> list[int]:
+def largest_remainder(rows: int, shares: Sequence[Fraction]) -> list[int]:
     """Divide rows by shares that add up to 1, by the largest remainder; ties go to the first."""
     exact = [rows * share for share in shares]
     parts = [math.floor(part) for part in exact]

@@ -95,12 +95,12 @@ def binary(values: Floats, what: str) -> Floats:
     return values
 
 
-def times(count: int, one: str, many: str | None = None) -> str:
+def counted(count: int, one: str, many: str | None = None) -> str:
     """Return a count with its noun: `1 row`, `1,200 rows`."""
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
-def besides(missing: int, what: str = "score") -> str:
+def missing_note(missing: int, what: str = "score") -> str:
     """Return a note on how many more did not count; empty if there are none."""
     return f" ({missing:,} more without a {what})" if missing else ""
 

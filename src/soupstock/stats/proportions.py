@@ -14,14 +14,14 @@ from soupstock.stats.intervals import (
     Floats,
     Interval,
     Values,
-    besides,
     beta_quantile,
     binary,
     complete,
+    counted,
+    missing_note,
     normal_quantile,
     numbers,
     student_quantile,
-    times,
     unknown,
 )
 
@@ -45,15 +45,15 @@ class PassRate(NamedTuple):
 
     def sentence(self) -> str:
         """Say it for a card or a summary."""
-        seen = f"{times(self.labels, 'row')} that people looked at"
+        seen = f"{counted(self.labels, 'row')} that people looked at"
         if not self.rate.is_known:
             return (
                 f"How many rows pass cannot be told from {seen}: the judge's verdicts say nothing"
                 " of theirs."
             )
-        none = f"; it gave no verdict on {times(self.missing, 'row')}" if self.missing else ""
+        none = f"; it gave no verdict on {counted(self.missing, 'row')}" if self.missing else ""
         return (
-            f"{self.rate.percent()} of {times(self.rows, 'row')} pass, corrected by {seen}"
+            f"{self.rate.percent()} of {counted(self.rows, 'row')} pass, corrected by {seen}"
             f" ({self.method}); the judge alone says {self.by_judge * 100:.0f} %{none}."
         )
 
@@ -72,9 +72,9 @@ class JudgeErrors(NamedTuple):
     def sentence(self) -> str:
         """Say it for a card or a summary."""
         return (
-            f"The judge passes {self.passes_good.percent()} of {times(self.good, 'good row')} and"
-            f" fails {self.fails_bad.percent()} of {times(self.bad, 'bad one')}"
-            f"{besides(self.missing, 'verdict')}."
+            f"The judge passes {self.passes_good.percent()} of {counted(self.good, 'good row')} and"
+            f" fails {self.fails_bad.percent()} of {counted(self.bad, 'bad one')}"
+            f"{missing_note(self.missing, 'verdict')}."
         )
 
 

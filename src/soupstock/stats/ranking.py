@@ -15,11 +15,11 @@ from soupstock.stats.intervals import (
     Floats,
     Interval,
     Values,
-    besides,
     complete,
+    counted,
+    missing_note,
     normal_quantile,
     numbers,
-    times,
 )
 from soupstock.stats.proportions import net_share, proportion
 
@@ -54,10 +54,12 @@ class Orders(NamedTuple):
 
     def sentence(self) -> str:
         """Say it for a card or a summary."""
-        over = f"{times(self.pairs, 'pair')}{besides(self.missing, 'verdict')}"
+        over = f"{counted(self.pairs, 'pair')}{missing_note(self.missing, 'verdict')}"
         if not self.pairs:
             return f"Whether the order matters is unknown: {over}."
-        flips = f"{times(self.flips, 'flip')} and {times(self.wavers, 'half flip')} count as ties"
+        flips = (
+            f"{counted(self.flips, 'flip')} and {counted(self.wavers, 'half flip')} count as ties"
+        )
         side = "first" if self.bias.estimate > 0 else "second"
         bias = f"it favours the answer shown {side}" if self.is_biased else "no side is favoured"
         return (
@@ -90,8 +92,8 @@ class Ranking(NamedTuple):
 
     def sentence(self) -> str:
         """Say it for a card or a summary; escape it there, because names of items are as given."""
-        rest = besides(self.missing, "verdict")
-        over = f"{times(self.comparisons, 'comparison')}, {times(self.ties, 'tie')}{rest}"
+        rest = missing_note(self.missing, "verdict")
+        over = f"{counted(self.comparisons, 'comparison')}, {counted(self.ties, 'tie')}{rest}"
         if len(self.items) < 2:  # noqa: PLR2004 - a single item has no rank
             return f"There is nothing to rank ({over})."
         chance = self.beats(self.items[0], self.items[1])

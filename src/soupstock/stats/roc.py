@@ -13,11 +13,11 @@ from soupstock.stats.intervals import (
     Floats,
     Interval,
     Values,
-    besides,
     binary,
     complete,
+    counted,
+    missing_note,
     score_limits,
-    times,
     unknown,
     variance_ratio,
 )
@@ -25,7 +25,7 @@ from soupstock.stats.intervals import (
 Groups = Sequence[Any] | npt.NDArray[Any]
 """The group of each score, by any names."""
 
-COIN = 0.5
+CHANCE = 0.5
 """The area if good and bad rows have the same scores."""
 
 _FEWEST_GROUPS = 2
@@ -45,12 +45,12 @@ class Separation(NamedTuple):
     @property
     def is_beyond_chance(self) -> bool:
         """Whether the area is above that of chance."""
-        return self.auc.low > COIN
+        return self.auc.low > CHANCE
 
     def sentence(self) -> str:
         """Say it for a card or a summary."""
-        rows = f"{times(self.good, 'good row')} and {times(self.bad, 'bad one')}"
-        rest = besides(self.missing)
+        rows = f"{counted(self.good, 'good row')} and {counted(self.bad, 'bad one')}"
+        rest = missing_note(self.missing)
         if not self.auc.is_known:
             return f"Scores of good and bad rows cannot be compared: {rows}{rest}."
         return (

@@ -13,12 +13,12 @@ from soupstock.stats.intervals import (
     Floats,
     Interval,
     Values,
-    besides,
     beta_quantile,
     binary,
     binomial_cdf,
     complete,
-    times,
+    counted,
+    missing_note,
 )
 from soupstock.stats.proportions import proportion
 
@@ -53,7 +53,7 @@ class Promise(NamedTuple):
     def sentence(self) -> str:
         """Say it for a card or a summary."""
         promise = f"at most {self.bad * 100:g} % bad rows at {self.confidence * 100:g} % confidence"
-        labels = f"{times(self.labels, 'label')}{besides(self.missing)}"
+        labels = f"{counted(self.labels, 'label')}{missing_note(self.missing)}"
         if self.threshold is not None:
             return (
                 f"Keeping scores from {self.threshold:g} up leaves {promise}; it keeps"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from soupstock.artifacts.manifest import Manifest, PartRecord
 from soupstock.errors import MistakeError
 from soupstock.judging.rubric import Rubric
-from soupstock.rows.rows import Columns, Row
+from soupstock.rows.row import Columns, Row
 from soupstock.spec.loader import parse_yaml, validate
 from soupstock.spec.prompt import Prompt, PromptError, parse_prompt
 from soupstock.steps.step import Context
@@ -30,7 +30,7 @@ class Round(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Finding:
+class CriterionResult:
     """A judge's verdict on one criterion."""
 
     criterion: str
@@ -50,7 +50,7 @@ class Opinion:
 
     role: str
     score: float
-    findings: Sequence[Finding]
+    findings: Sequence[CriterionResult]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Chapter:
     passages: Mapping[str, Any] = field(default_factory=dict)
     """What people read of it, by label: texts, lists of texts, conversations, fields."""
     score: float | None = None
-    findings: Sequence[Finding] = ()
+    findings: Sequence[CriterionResult] = ()
     opinions: Sequence[Opinion] = ()
     """Each judge's verdict, if there are several."""
     pairs: Sequence[Pair] = ()

@@ -9,8 +9,8 @@ from soupstock import spec
 from soupstock.errors import MistakeError, Place, hint, quoted, shown
 from soupstock.judging.rubric import Rubric
 from soupstock.project.project import Part, Project
-from soupstock.rows.references import Reference, find_there
-from soupstock.rows.rows import Columns
+from soupstock.rows.references import ReferenceTexts, find_reference
+from soupstock.rows.row import Columns
 from soupstock.spec.prompt import Prompt
 from soupstock.text import conversations
 
@@ -54,7 +54,7 @@ def check_texts(path: str, columns: Columns, place: Place | None, why: str = "")
     dtype = type_at(name, columns, place, why)
     values = pl.Series(name, dtype=dtype)
     try:
-        conversations.said(role, values) if role else conversations.text(values)
+        conversations.said_by(role, values) if role else conversations.text(values)
     except ValueError as error:
         texts = [name for name, dtype in columns.items() if dtype == pl.String()]
         raise MistakeError(f"{quoted(name)} is no text{why}{hint('', texts)}", place) from error
@@ -117,14 +117,14 @@ def _verdict(criteria: Iterable[str]) -> pl.Struct:
 
 
 def reference_to(
-    reference: spec.There,
+    reference: spec.Reference,
     own: str,
     project: Project,
     place: Place | None,
     pipeline: str | None = None,
-) -> Reference:
+) -> ReferenceTexts:
     """Find a dataset that rows are compared with, and check its column; raises MistakeError."""
-    found = find_there(reference, own, project.root, place, pipeline)
+    found = find_reference(reference, own, project.root, place, pipeline)
     columns = dict(found.frame.collect_schema())
     check_texts(found.column, columns, place, f" (in {shown(found.label)})")
     return found

@@ -8,12 +8,12 @@ import polars as pl
 
 from soupstock import spec
 from soupstock.errors import MistakeError
-from soupstock.inference.call import Ask, Call, Failure, Form, Reply, taken
+from soupstock.inference.call import Ask, Call, CallForm, Failure, Reply, read_reply
 from soupstock.inference.servers.model import Model
-from soupstock.judging.judge_input import PAIRED, compared
+from soupstock.judging.judge_input import COMPARE_VARIABLES, comparison_input
 from soupstock.judging.pairs import (
-    MOST_TO_MEET_ALL,
-    Meeting,
+    MOST_FOR_ALL_PAIRS,
+    PairVerdicts,
     Preference,
     Standing,
     pairs,
@@ -22,7 +22,7 @@ from soupstock.judging.pairs import (
 )
 from soupstock.judging.pairs import schema as preference_schema
 from soupstock.judging.rubric import Rubric
-from soupstock.rows.rows import Columns, Row, failed, flatten, instance
+from soupstock.rows.row import Columns, Row, failed, flatten, instance
 from soupstock.spec.prompt import Prompt, PromptError
 from soupstock.steps.chapter import Chapter, Pair
 from soupstock.steps.columns import check_variables, comparison_type, type_at
@@ -32,14 +32,14 @@ _OUTCOMES = {1: "the first is better", -1: "the second is better", 0: "neither i
 
 
 @dataclass(frozen=True)
-class Comparing(RowWise):
+class BoundCompare(RowWise):
     """A judge step that compares, bound."""
 
     is_stateless: ClassVar[bool] = True
     column: str
     of: str
     """The column of answers to compare."""
-    members: tuple[tuple[str, Form], ...]
+    members: tuple[tuple[str, CallForm], ...]
     """The judges' roles, and how each is asked."""
     prompt: Prompt
     rubric: Rubric
@@ -61,7 +61,7 @@ class Comparing(RowWise):
 
     def messages(self, row: Row, first: Any, second: Any) -> list[dict[str, str]]:
         """Render the messages that a judge is asked with about two answers; raises PromptError."""
-        return self.prompt.messages(compared(self.rubric, row, first, second))
+        return self.prompt.messages(comparison_input(self.rubric, row, first, second))
 
 
 def bind(step: spec.Judge, of: str, columns: Columns, at: At, context: Context) -> Step:
@@ -78,8 +78,8 @@ def bind(step: spec.Judge, of: str, columns: Columns, at: At, context: Context) 
     for path in beside:
         type_at(path, columns, at("rubric"), f" (the rubric {step.rubric} shows it)")
     prompt = context.project.prompt(rubric.value.compare_prompt, at("rubric"))
-    check_variables(prompt, PAIRED, at("rubric"))
-    bound = Comparing(
+    check_variables(prompt, COMPARE_VARIABLES, at("rubric"))
+    bound = BoundCompare(
         step.judge,
         of,
         tuple(
@@ -106,7 +106,7 @@ def bind(step: spec.Judge, of: str, columns: Columns, at: At, context: Context) 
 def _answers(of: str, pipeline: spec.Pipeline) -> int:
     """Return how many answers of a row are compared."""
     steps = (step for step in pipeline.steps if isinstance(step, spec.Generate))
-    return {step.generate: step.n for step in steps}.get(of, MOST_TO_MEET_ALL)
+    return {step.generate: step.n for step in steps}.get(of, MOST_FOR_ALL_PAIRS)
 
 
 def find_judges(
@@ -127,9 +127,9 @@ def find_judges(
 
 def verdict_form(
     step: spec.Judge, model: Model, schema: Mapping[str, Any], context: Context, logprobs: int = 0
-) -> Form:
+) -> CallForm:
     """Return how a judge is asked."""
-    return Form(
+    return CallForm(
         model,
         {"temperature": step.temperature, "max_tokens": step.max_tokens},
         schema,
@@ -139,7 +139,7 @@ def verdict_form(
     )
 
 
-async def compare(step: Comparing, row: Row, ask: Ask) -> Row:
+async def compare(step: BoundCompare, row: Row, ask: Ask) -> Row:
     """Add the column: the best answer and the worst, the margin between them, and all ranks.
 
     Without verdicts to rank by it is null, and the row's failures say why.
@@ -165,7 +165,7 @@ class _Question:
     """Two answers in one order, shown to one judge."""
 
     role: str
-    form: Form
+    form: CallForm
     pair: tuple[int, int]
     messages: Sequence[Mapping[str, str]]
     purpose: str
@@ -177,14 +177,14 @@ class _Question:
 
     def read(self, reply: Reply, retries: int) -> bool:
         """Read a reply; return whether to ask again."""
-        self.reply = taken(reply, lambda answer: read_preference(answer.text))
+        self.reply = read_reply(reply, lambda answer: read_preference(answer.text))
         if isinstance(self.reply, Preference) or self.reply.cause != "Unreadable":
             return False
         self.attempt += 1
         return self.attempt <= retries
 
 
-def _questions(step: Comparing, row: Row, answers: Sequence[Any]) -> list[_Question]:
+def _questions(step: BoundCompare, row: Row, answers: Sequence[Any]) -> list[_Question]:
     """Return a question for each pair, judge and order; the two orders follow each other."""
     return [
         _Question(
@@ -200,7 +200,7 @@ def _questions(step: Comparing, row: Row, answers: Sequence[Any]) -> list[_Quest
     ]
 
 
-async def _ask_all(step: Comparing, asked: Sequence[_Question], ask: Ask) -> None:
+async def _ask_all(step: BoundCompare, asked: Sequence[_Question], ask: Ask) -> None:
     waiting = list(asked)
     while waiting:
         replies = await ask([question.call() for question in waiting])
@@ -211,16 +211,18 @@ async def _ask_all(step: Comparing, asked: Sequence[_Question], ask: Ask) -> Non
         ]
 
 
-def _meetings(asked: Sequence[_Question]) -> list[Meeting]:
+def _meetings(asked: Sequence[_Question]) -> list[PairVerdicts]:
     """Join the verdicts on the two orders of each pair."""
     replies = [one.reply if isinstance(one.reply, Preference) else None for one in asked]
     return [
-        Meeting(asked[n].role, *asked[n].pair, replies[n], replies[n + 1])
+        PairVerdicts(asked[n].role, *asked[n].pair, replies[n], replies[n + 1])
         for n in range(0, len(asked), 2)
     ]
 
 
-def _cell(answers: Sequence[Any], found: Standing, meetings: Sequence[Meeting]) -> dict[str, Any]:
+def _cell(
+    answers: Sequence[Any], found: Standing, meetings: Sequence[PairVerdicts]
+) -> dict[str, Any]:
     met = [
         {
             "judge": one.judge,

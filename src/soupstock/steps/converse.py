@@ -8,8 +8,8 @@ import polars as pl
 
 from soupstock import spec
 from soupstock.artifacts.manifest import Manifest, StepRecord
-from soupstock.inference.call import Answer, Ask, Failure, Form
-from soupstock.rows.rows import Columns, Row, dropped, failed
+from soupstock.inference.call import Answer, Ask, CallForm, Failure
+from soupstock.rows.row import Columns, Row, dropped, failed
 from soupstock.spec.prompt import Prompt, PromptError
 from soupstock.steps.chapter import Chapter, Round, RowStep
 from soupstock.steps.columns import check_new, check_variables
@@ -32,12 +32,12 @@ class Speaker:
 
     role: str
     """`user` or `assistant`."""
-    form: Form
+    form: CallForm
     prompt: Prompt
 
 
 @dataclass(frozen=True)
-class Conversing(RowWise):
+class BoundConverse(RowWise):
     """A converse step, bound."""
 
     is_stateless: ClassVar[bool] = True
@@ -70,11 +70,11 @@ def bind(step: spec.Converse, columns: Columns, at: At, context: Context) -> Ste
         model = context.model(side.model, at(name, "model"))
         prompt = context.project.prompt(side.prompt, at(name, "prompt"))
         check_variables(prompt, [*columns, *CONVERSATION_VARIABLES], at(name, "prompt"))
-        form = Form(model, sampling(side), seed=context.seed)
+        form = CallForm(model, sampling(side), seed=context.seed)
         speakers.append(Speaker(name, form, prompt.value))
         parts.append(("prompt", prompt.record))
         reads |= prompt.value.variables.keys() - {*CONVERSATION_VARIABLES}
-    bound = Conversing(step.converse, tuple(speakers), step.turns, step.retries)
+    bound = BoundConverse(step.converse, tuple(speakers), step.turns, step.retries)
     roles = dict.fromkeys((step.user.model, step.assistant.model))
     return Step(
         step,
@@ -97,7 +97,7 @@ def render(prompt: Prompt, role: str, row: Row, conversation: Messages) -> Messa
     return [*asked[:-1], *conversation[:-1], asked[-1]] if role == "assistant" else asked
 
 
-async def converse(step: Conversing, row: Row, ask: Ask) -> Row:
+async def converse(step: BoundConverse, row: Row, ask: Ask) -> Row:
     """Add the column. Drop a row whose conversation breaks off."""
     conversation: Messages = []
     for turn in range(step.turns):
@@ -110,7 +110,7 @@ async def converse(step: Conversing, row: Row, ask: Ask) -> Row:
 
 
 async def _next_message(  # noqa: PLR0913, PLR0917 - a message depends on all of these
-    step: Conversing, speaker: Speaker, row: Row, conversation: Messages, turn: int, ask: Ask
+    step: BoundConverse, speaker: Speaker, row: Row, conversation: Messages, turn: int, ask: Ask
 ) -> str | Failure:
     try:
         messages = render(speaker.prompt, speaker.role, row, conversation)

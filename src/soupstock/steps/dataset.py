@@ -10,7 +10,7 @@ from soupstock import spec
 from soupstock.artifacts.manifest import Manifest, PartRecord, StepRecord
 from soupstock.errors import MistakeError
 from soupstock.rows import schema_types
-from soupstock.rows.rows import BEFORE, Columns, Row, dropped, failed
+from soupstock.rows.row import FIRST_COLUMNS, Columns, Row, dropped, failed
 from soupstock.rows.shards import CONFIG, Shape
 from soupstock.rows.splits import Splits
 from soupstock.steps.chapter import Chapter, RowStep
@@ -22,7 +22,7 @@ from soupstock.text.markdown import Markdown, code, joined
 
 
 @dataclass(frozen=True)
-class DatasetOutput(RowWise):
+class BoundDataset(RowWise):
     """A dataset step, bound."""
 
     is_stateless: ClassVar[bool] = True
@@ -67,7 +67,7 @@ def bind(step: spec.WriteDataset, columns: Columns, at: At, context: Context) ->
         if not step.splits:
             raise MistakeError("`stratify` needs `splits`", at("stratify"))
     shapes, parts = _shapes(step, published, at, context)
-    bound = DatasetOutput(
+    bound = BoundDataset(
         step.dataset,
         shapes[0].columns,
         shapes[0].schema,
@@ -85,7 +85,7 @@ def _shapes(
     parts: dict[str, PartRecord] = {}
     shapes = []
     for name, output in configs.items():
-        shape = Shape(name, {**BEFORE, **published} if step.configs else published)
+        shape = Shape(name, {**FIRST_COLUMNS, **published} if step.configs else published)
         if output.output_schema:
             place = at("configs", name, "schema") if step.configs else at("schema")
             found = context.project.schema(output.output_schema, place)
@@ -96,13 +96,13 @@ def _shapes(
     return tuple(shapes), tuple(("schema", part) for part in parts.values())
 
 
-def check(step: DatasetOutput, rows: list[Row]) -> list[Row]:
+def check(step: BoundDataset, rows: list[Row]) -> list[Row]:
     """Drop the rows that fit no schema; their failures say why."""
     schemas = [shape for shape in step.shapes if shape.schema]
     return [_checked(step, schemas, row) for row in rows] if schemas else rows
 
 
-def _checked(step: DatasetOutput, schemas: Sequence[Shape], row: Row) -> Row:
+def _checked(step: BoundDataset, schemas: Sequence[Shape], row: Row) -> Row:
     errors = []
     for shape in schemas:
         try:

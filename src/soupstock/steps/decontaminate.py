@@ -10,11 +10,11 @@ import polars as pl
 from soupstock import spec
 from soupstock.artifacts.manifest import Manifest, PartRecord, StepRecord
 from soupstock.errors import MistakeError
-from soupstock.inference.call import Ask, Failure, Form
+from soupstock.inference.call import Ask, CallForm, Failure
 from soupstock.judging.same_question import COMPARED, SameQuestion, Verdict, schema
 from soupstock.project.project import Project
-from soupstock.rows.references import Reference, locate
-from soupstock.rows.rows import Columns, Row, dropped, failed, frame
+from soupstock.rows.references import ReferenceTexts, locate
+from soupstock.rows.row import Columns, Row, dropped, failed, frame
 from soupstock.similarity.contamination import STAGES, Contamination, Detector, surest
 from soupstock.similarity.edits import planted
 from soupstock.stats.intervals import Interval
@@ -69,7 +69,7 @@ class Recall:
         return proportion(self.found, self.planted)
 
 
-class Candidate(NamedTuple):
+class UnsureMatch(NamedTuple):
     """A text that a model is asked about, and what it resembles."""
 
     text: str
@@ -77,12 +77,12 @@ class Candidate(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Decontamination(RowWise):
+class BoundDecontaminate(RowWise):
     """A decontaminate step, bound."""
 
     column: str
     """The column of texts to compare."""
-    against: tuple[Reference, ...]
+    against: tuple[ReferenceTexts, ...]
     """The evaluation sets."""
     overlap: float = 0.5
     """The share of an item's runs of 8 words from which a text contains it."""
@@ -154,7 +154,7 @@ class Decontamination(RowWise):
         """Drop a row whose text contains an item, or leave it for the model to decide."""
         if self.question is not None:
             if text is not None and found.stages == ("rephrased",):
-                return row | {self.question.into: Candidate(text, found)}
+                return row | {self.question.into: UnsureMatch(text, found)}
             # Only the model says that a text is rephrased, and it is not asked about sure matches.
             sure = tuple(stage for stage in found.stages if stage != "rephrased")
             row = row | {self.question.into: self._cell("not asked", found)}
@@ -164,7 +164,7 @@ class Decontamination(RowWise):
     async def ask_model(self, row: Row, ask: Ask) -> Row:
         """Ask about a row that is left for the model; drop it if the question is the same."""
         question = self.question
-        if question is None or not isinstance(row[question.into], Candidate):
+        if question is None or not isinstance(row[question.into], UnsureMatch):
             return row
         text, found = row[question.into]
         purpose = f"{row['id']}/{question.into}"
@@ -196,7 +196,7 @@ def bind(step: spec.Decontaminate, columns: Columns, at: At, context: Context) -
         reference_to(one, step.decontaminate, context.project, at("against", number))
         for number, one in enumerate(step.against)
     )
-    bound = Decontamination(step.decontaminate, against, step.overlap, step.threshold)
+    bound = BoundDecontaminate(step.decontaminate, against, step.overlap, step.threshold)
     if step.model is None:
         _check_unasked(step, at)
     found = Step(
@@ -238,7 +238,7 @@ def _same_question(
     check_new(step.into, columns, at("into") or at("decontaminate"))
     prompt = context.project.prompt(step.prompt, at("prompt"))
     check_variables(prompt, COMPARED, at("prompt") or at("model"))
-    form = Form(
+    form = CallForm(
         model,
         {"temperature": step.temperature, "max_tokens": step.max_tokens},
         schema(),
@@ -249,13 +249,13 @@ def _same_question(
     return question, prompt.record
 
 
-def find_items(step: Decontamination, rows: pl.DataFrame) -> Iterator[Contamination]:
+def find_items(step: BoundDecontaminate, rows: pl.DataFrame) -> Iterator[Contamination]:
     """Yield for each row of a frame what it contains of the items; for null, nothing."""
     return (found for _, found in _compared(step, rows))
 
 
 def _compared(
-    step: Decontamination, rows: pl.DataFrame
+    step: BoundDecontaminate, rows: pl.DataFrame
 ) -> Iterator[tuple[str | None, Contamination]]:
     """Yield for each row the text with the surest match, and what it contains of the item.
 
@@ -287,7 +287,7 @@ def reasons_of(found: Contamination) -> list[str]:
     return [f"decontaminate: {stage}" for stage in found.stages]
 
 
-def decontaminate(step: Decontamination, rows: Sequence[Row], columns: Columns) -> list[Row]:
+def decontaminate(step: BoundDecontaminate, rows: Sequence[Row], columns: Columns) -> list[Row]:
     """Drop rows; `columns` are the ones that the step reads, with their types.
 
     If a model is asked, `ask_model` decides the rows that are left for it.

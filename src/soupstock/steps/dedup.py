@@ -13,8 +13,8 @@ from soupstock.inference.embeddings import EmbeddingForm
 from soupstock.inference.static_embeddings import StaticModel
 from soupstock.project.project import Project
 from soupstock.rows.marks import INDEX, MARKS, mark, read_kept, reasons_of
-from soupstock.rows.references import Reference, is_reference, locate
-from soupstock.rows.rows import Columns
+from soupstock.rows.references import ReferenceTexts, is_reference, locate
+from soupstock.rows.row import Columns
 from soupstock.rows.table import Table
 from soupstock.similarity.cosine import Embedder
 from soupstock.similarity.duplicates import Method, TextDuplicates, duplicates
@@ -28,7 +28,7 @@ from soupstock.text.measures import read_scores, read_texts
 
 
 @dataclass(frozen=True)
-class Deduplication(SetWise):
+class BoundDedup(SetWise):
     """A dedup step, bound."""
 
     column: str
@@ -37,7 +37,7 @@ class Deduplication(SetWise):
     threshold: float = 0.7
     best: str | None = None
     """The column that decides which duplicate is kept; None keeps the first."""
-    against: tuple[Reference, ...] = ()
+    against: tuple[ReferenceTexts, ...] = ()
     """Earlier datasets, whose texts rows must not repeat."""
     embedder: StaticModel | EmbeddingForm | None = None
     """The embedder, for `semantic`."""
@@ -93,7 +93,7 @@ def bind(step: spec.Dedup, columns: Columns, at: At, context: Context) -> Step:
         embedder = context.embedder(step.embedder, at("embedder"))
     elif step.embedder is not None:
         raise MistakeError("`embedder` is for `method: semantic` alone", at("embedder"))
-    bound = Deduplication(step.dedup, step.method, step.similar, best, against, embedder)
+    bound = BoundDedup(step.dedup, step.method, step.similar, best, against, embedder)
     return Step(
         step,
         bound,
@@ -105,7 +105,7 @@ def bind(step: spec.Dedup, columns: Columns, at: At, context: Context) -> Step:
     )
 
 
-def _repeats(step: Deduplication, rows: pl.DataFrame, embedder: Embedder | None) -> pl.DataFrame:
+def _repeats(step: BoundDedup, rows: pl.DataFrame, embedder: Embedder | None) -> pl.DataFrame:
     """Mark the rows that repeat another one."""
     earlier = [reference.texts() for reference in step.against]
     found = duplicates(
@@ -130,7 +130,7 @@ def _repeats(step: Deduplication, rows: pl.DataFrame, embedder: Embedder | None)
 
 
 def _with_references(
-    step: Deduplication, earlier: Sequence[pl.DataFrame], found: TextDuplicates, marks: pl.DataFrame
+    step: BoundDedup, earlier: Sequence[pl.DataFrame], found: TextDuplicates, marks: pl.DataFrame
 ) -> pl.DataFrame:
     """Name the twins that are in another dataset, and name that dataset in the reason."""
     rows = found.against.is_not_null().arg_true()

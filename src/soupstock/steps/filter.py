@@ -12,9 +12,8 @@ from soupstock.artifacts.manifest import Manifest, StepRecord
 from soupstock.errors import MistakeError, quoted
 from soupstock.project.project import Project
 from soupstock.rows.expressions import FAULTS, evaluate, first_paragraph
-from soupstock.rows.filters import Bound, called
-from soupstock.rows.filters import bind as bind_filter
-from soupstock.rows.rows import Columns, Row, dropped, frame
+from soupstock.rows.filters import BoundFilter, bind_filter, call_filter
+from soupstock.rows.row import Columns, Row, dropped, frame
 from soupstock.steps.chapter import Chapter, RowStep
 from soupstock.steps.step import Account, At, Context, Pruned, RowWise, Stage, Step, typed
 from soupstock.steps.verb import Made, Verb
@@ -33,14 +32,14 @@ def _numbered(labels: Iterable[str]) -> list[str]:
 
 
 @dataclass(frozen=True, eq=False)
-class Filtering(RowWise):
+class BoundFilters(RowWise):
     """A filter step, bound: each filter's label, and the expression that keeps a row."""
 
     is_stateless: ClassVar[bool] = True
     keeps: tuple[tuple[str, pl.Expr], ...]
 
     @classmethod
-    def of(cls, filters: Sequence[Bound]) -> "Filtering":
+    def of(cls, filters: Sequence[BoundFilter]) -> "BoundFilters":
         """Give each filter a label of its own."""
         labels = [bound.label for bound in filters]
         if repeated := {label for label, n in Counter(labels).items() if n > 1}:
@@ -80,7 +79,7 @@ def bind(step: spec.Filter, columns: Columns, at: At, context: Context) -> Step:
         found = context.project.filter(use.name, place)
         bounds.append(bind_filter(use.name, found.value, use.arguments, columns, place))
         parts.append(("filter", found.record))
-    bound = Filtering.of(bounds)
+    bound = BoundFilters.of(bounds)
     reads = tuple(sorted(requires(keep for _, keep in bound.keeps)))
     return Step(
         step,
@@ -92,7 +91,7 @@ def bind(step: spec.Filter, columns: Columns, at: At, context: Context) -> Step:
     )
 
 
-def filter_rows(step: Filtering, rows: pl.DataFrame) -> list[list[str]]:
+def filter_rows(step: BoundFilters, rows: pl.DataFrame) -> list[list[str]]:
     """Return for each row the labels of the filters that do not keep it, in the filters' order.
 
     Every filter is applied to every row. A filter that returns null does not keep the row. A row's
@@ -113,7 +112,7 @@ def filter_rows(step: Filtering, rows: pl.DataFrame) -> list[list[str]]:
     return reasons
 
 
-def _evaluate(step: Filtering, rows: pl.DataFrame) -> list[pl.Series]:
+def _evaluate(step: BoundFilters, rows: pl.DataFrame) -> list[pl.Series]:
     try:
         return evaluate([keep for _, keep in step.keeps], rows)
     except FAULTS as error:
@@ -135,7 +134,7 @@ def makes(step: spec.Filter) -> Made:  # noqa: ARG001 - a filter makes no column
 def needs(step: spec.Filter, project: Project) -> Iterator[frozenset[str]]:
     """Name the columns that each filter reads."""
     for use in step.filter:
-        bound = called(use.name, project.filter(use.name).value, use.arguments)
+        bound = call_filter(use.name, project.filter(use.name).value, use.arguments)
         yield requires([bound.expression])
 
 

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ValidationError
 from soupstock import spec
 from soupstock.artifacts.manifest import Manifest, StepRecord
 from soupstock.errors import MistakeError
-from soupstock.inference.call import Answer, Ask, Call, Failure, Form, Reply
-from soupstock.inference.chat_template import FRAMINGS, Framing
+from soupstock.inference.call import Answer, Ask, Call, CallForm, Failure, Reply
+from soupstock.inference.chat_template import CHAT_TEMPLATES, ChatTemplate
 from soupstock.rows import schema_types
-from soupstock.rows.rows import Columns, Row, dropped, failed
+from soupstock.rows.row import Columns, Row, dropped, failed
 from soupstock.spec.prompt import Prompt, PromptError
 from soupstock.steps.chapter import Chapter, Round, RowStep
 from soupstock.steps.columns import check_new, check_variables
@@ -36,12 +36,12 @@ class Sample(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Generation(RowWise):
+class BoundGenerate(RowWise):
     """A generate step, bound."""
 
     is_stateless: ClassVar[bool] = True
     column: str
-    form: Form
+    form: CallForm
     prompt: Prompt
     n: int = 1
     retries: int = 2
@@ -51,7 +51,7 @@ class Generation(RowWise):
     """The column for the model's reasoning before the answer."""
     tokens: str | None = None
     """The column for the number of tokens of the answer."""
-    framing: Framing | None = None
+    framing: ChatTemplate | None = None
     """The chat template after whose opening the model writes a user's turn; None to ask with
     messages."""
 
@@ -88,16 +88,16 @@ def bind(step: spec.Generate, columns: Columns, at: At, context: Context) -> Ste
         dtype = located(at("schema"), schema_types.struct_of, schema)
         parts.append(("schema", found.record))
     name = step.output_schema or "answer"
-    bound = Generation(
+    bound = BoundGenerate(
         step.generate,
-        Form(model, sampling(step), json_schema, name, seed=context.seed),
+        CallForm(model, sampling(step), json_schema, name, seed=context.seed),
         prompt.value,
         step.n,
         step.retries,
         schema,
         step.reasoning,
         step.tokens,
-        FRAMINGS[step.pre_query] if step.pre_query else None,
+        CHAT_TEMPLATES[step.pre_query] if step.pre_query else None,
     )
     return Step(
         step,
@@ -128,7 +128,7 @@ def _fields(step: spec.Generate, dtype: pl.DataType) -> list[str]:
     return [field.name for field in dtype.fields]
 
 
-async def generate(step: Generation, row: Row, ask: Ask) -> Row:
+async def generate(step: BoundGenerate, row: Row, ask: Ask) -> Row:
     """Add the column: a text, a list of `n`, or typed fields. Drop a row without an answer."""
     try:
         messages = step.prompt.messages(row)
@@ -146,7 +146,7 @@ async def generate(step: Generation, row: Row, ask: Ask) -> Row:
 
 
 async def _samples(
-    step: Generation, row_id: str, messages: list[dict[str, str]], ask: Ask
+    step: BoundGenerate, row_id: str, messages: list[dict[str, str]], ask: Ask
 ) -> list[Sample] | Failure:
     """Ask for all samples at once, and again for those whose answers are unusable."""
     purpose = f"{row_id}/{step.column}"
@@ -169,7 +169,7 @@ async def _samples(
 
 
 def _call(
-    step: Generation, messages: list[dict[str, str]], purpose: str, sample: int, attempt: int
+    step: BoundGenerate, messages: list[dict[str, str]], purpose: str, sample: int, attempt: int
 ) -> Call:
     if step.framing is None:
         return step.form.call(messages, purpose, sample, attempt)
@@ -178,7 +178,7 @@ def _call(
     return step.form.completion(prompt, purpose, sample, attempt, end)
 
 
-def _read(step: Generation, reply: Reply) -> Sample | Failure:
+def _read(step: BoundGenerate, reply: Reply) -> Sample | Failure:
     """Turn a reply into the column's value, or return why it is unusable."""
     if not isinstance(reply, Answer):
         return reply
@@ -234,7 +234,7 @@ def _completed(step: spec.Generate, asked: Round) -> Round:
     if step.pre_query is None:
         return asked
     system = [{"role": "system", "content": asked.messages[-1]["content"]}]
-    text = FRAMINGS[step.pre_query].opened(system)
+    text = CHAT_TEMPLATES[step.pre_query].opened(system)
     return Round([{"role": "text to complete", "content": text}])
 
 

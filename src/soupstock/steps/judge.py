@@ -12,17 +12,17 @@ import polars as pl
 from soupstock import spec
 from soupstock.artifacts.manifest import Manifest, PartRecord, StepRecord
 from soupstock.errors import MistakeError
-from soupstock.inference.call import Ask, Call, Failure, Form, Reply, taken
+from soupstock.inference.call import Ask, Call, CallForm, Failure, Reply, read_reply
 from soupstock.inference.servers.model import Model
-from soupstock.judging.judge_input import JUDGED, compared, exhibits
-from soupstock.judging.jury import Aggregate, aggregated, disagreement
+from soupstock.judging.judge_input import JUDGE_VARIABLES, comparison_input, judge_input
+from soupstock.judging.jury import Aggregate, aggregate, disagreement
 from soupstock.judging.rubric import Rubric, Verdict, read_verdict, verdict_schema, weighted
 from soupstock.judging.rules import BoundRule, Ruled, apply
 from soupstock.project.project import Part
-from soupstock.rows.filters import bind as bind_filter
-from soupstock.rows.rows import Columns, Row, failed, flatten, frame
+from soupstock.rows.filters import bind_filter
+from soupstock.rows.row import Columns, Row, failed, flatten, frame
 from soupstock.spec.prompt import Prompt, PromptError
-from soupstock.steps.chapter import Chapter, Finding, Opinion, Round, RowStep
+from soupstock.steps.chapter import Chapter, CriterionResult, Opinion, Round, RowStep
 from soupstock.steps.columns import check_new, check_variables, type_at, verdict_type
 from soupstock.steps.compare import bind as bind_compare
 from soupstock.steps.compare import chapter as compared_chapter
@@ -45,12 +45,12 @@ class Member:
     """A judge of the step."""
 
     role: str
-    form: Form
+    form: CallForm
     """How it is asked."""
 
 
 @dataclass(frozen=True)
-class Judging(RowWise):
+class BoundJudge(RowWise):
     """A judge step, bound."""
 
     is_stateless: ClassVar[bool] = True
@@ -79,7 +79,7 @@ class Judging(RowWise):
         """Render the messages that the judges are asked with; raises PromptError."""
         if self.prompt is None:
             raise ValueError("rules alone ask no model")
-        return self.prompt.messages(exhibits(self.rubric, row))
+        return self.prompt.messages(judge_input(self.rubric, row))
 
     def identity(self) -> Iterable[bytes]:
         """Yield how each judge is asked, and what the rules compute."""
@@ -110,7 +110,7 @@ def bind(step: spec.Judge, columns: Columns, at: At, context: Context) -> Step:
         type_at(path, columns, at("rubric"), f" (the rubric {step.rubric} shows it)")
     prompt = _prompt(rubric.value, at, context) if judges else None
     rules, filters = _rules(step.rubric, rubric.value, columns, at, context)
-    bound = Judging(
+    bound = BoundJudge(
         step.judge,
         tuple(Member(role, _form(step, rubric.value, model, context)) for role, model in judges),
         prompt.value.given({"rubric": rubric.value}) if prompt else None,
@@ -137,11 +137,11 @@ def bind(step: spec.Judge, columns: Columns, at: At, context: Context) -> Step:
 
 def _prompt(rubric: Rubric, at: At, context: Context) -> Part[Prompt]:
     prompt = context.project.prompt(rubric.prompt, at("rubric"))
-    check_variables(prompt, JUDGED, at("rubric"))
+    check_variables(prompt, JUDGE_VARIABLES, at("rubric"))
     return prompt
 
 
-def _form(step: spec.Judge, rubric: Rubric, model: Model, context: Context) -> Form:
+def _form(step: spec.Judge, rubric: Rubric, model: Model, context: Context) -> CallForm:
     levels = max(len(one.levels) for one in rubric.judged.values())
     # Each level can be two tokens: with a space before it, and without.
     alternatives = min(MOST_LOGPROBS, 2 * levels) if step.logprobs else 0
@@ -165,7 +165,7 @@ def _rules(
     return tuple(rules), parts
 
 
-def rule(step: Judging, rows: list[Row], values: pl.DataFrame) -> list[Row]:
+def rule(step: BoundJudge, rows: list[Row], values: pl.DataFrame) -> list[Row]:
     """Apply the rules to a block of rows, and keep their verdicts in the column for `judge`.
 
     If the rubric has rules alone, the column is complete then.
@@ -176,7 +176,7 @@ def rule(step: Judging, rows: list[Row], values: pl.DataFrame) -> list[Row]:
     return [_with_verdict(step, row, one, {}) for row, one in zip(rows, found, strict=True)]
 
 
-async def judge(step: Judging, row: Row, ask: Ask) -> Row:
+async def judge(step: BoundJudge, row: Row, ask: Ask) -> Row:
     """Add the column: a score from 0 to 1, and each criterion's level, score and reason.
 
     Without a verdict it is null, and the row's failures say why.
@@ -195,16 +195,16 @@ async def judge(step: Judging, row: Row, ask: Ask) -> Row:
 class _Request:
     """A judge that is asked until it gives a verdict or has no attempts left."""
 
-    form: Form
+    form: CallForm
     attempt: int = 0
     reply: Verdict | Failure = _NO_VERDICT
 
     def call(self, messages: Sequence[Mapping[str, str]], purpose: str) -> Call:
         return self.form.call(messages, purpose, attempt=self.attempt)
 
-    def read(self, step: Judging, reply: Reply) -> bool:
+    def read(self, step: BoundJudge, reply: Reply) -> bool:
         """Read a reply; return whether to ask again."""
-        self.reply = taken(reply, lambda one: read_verdict(step.rubric, one.text, one.numbers))
+        self.reply = read_reply(reply, lambda one: read_verdict(step.rubric, one.text, one.numbers))
         if isinstance(self.reply, Verdict) or self.reply.cause != "Unreadable":
             return False
         self.attempt += 1
@@ -212,7 +212,7 @@ class _Request:
 
 
 async def _verdicts(
-    step: Judging, row_id: str, messages: Sequence[Mapping[str, str]], ask: Ask
+    step: BoundJudge, row_id: str, messages: Sequence[Mapping[str, str]], ask: Ask
 ) -> dict[str, Verdict | Failure]:
     """Ask all judges at once, and again those whose verdict is unreadable."""
     purpose = f"{row_id}/{step.column}"
@@ -226,7 +226,7 @@ async def _verdicts(
 
 
 def _with_verdict(
-    step: Judging, row: Row, ruled: Ruled, found: Mapping[str, Verdict | Failure]
+    step: BoundJudge, row: Row, ruled: Ruled, found: Mapping[str, Verdict | Failure]
 ) -> Row:
     """Combine rules and judges in the column, and record why a verdict is missing."""
     if isinstance(ruled, Failure):
@@ -246,12 +246,12 @@ def _with_verdict(
     return row | {step.column: cell}
 
 
-def _combined(step: Judging, members: Mapping[str, Verdict | None]) -> Verdict | None:
+def _combined(step: BoundJudge, members: Mapping[str, Verdict | None]) -> Verdict | None:
     """Combine the judges' verdicts; an empty verdict if the rubric has rules alone."""
     if not members:
         return Verdict(0.0, {})
     if step.is_jury:
-        return aggregated(step.rubric, members, step.aggregate)
+        return aggregate(step.rubric, members, step.aggregate)
     (verdict,) = members.values()
     return verdict
 
@@ -313,16 +313,16 @@ def _rounds(step: spec.Judge, rubric: Rubric | None, row_step: RowStep) -> Itera
     if rubric is None or not rubric.judged:
         return
     if step.compare is None:
-        yield from row_step.asked(rubric.prompt, exhibits(rubric, row_step.row))
+        yield from row_step.asked(rubric.prompt, judge_input(rubric, row_step.row))
         return
     answers = flatten(row_step.row, [step.compare])[step.compare] or []
     if len(answers) > 1:
         yield from row_step.asked(
-            rubric.compare_prompt, compared(rubric, row_step.row, *answers[:2])
+            rubric.compare_prompt, comparison_input(rubric, row_step.row, *answers[:2])
         )
 
 
-def _findings(rubric: Rubric | None, verdict: Mapping[str, Any]) -> list[Finding]:
+def _findings(rubric: Rubric | None, verdict: Mapping[str, Any]) -> list[CriterionResult]:
     """Return each criterion's verdict, with the words of its level."""
     findings = []
     for criterion, found in verdict["criteria"].items():
@@ -331,7 +331,9 @@ def _findings(rubric: Rubric | None, verdict: Mapping[str, Any]) -> list[Finding
         level = found["level"]
         words = levels[level - 1] if level and 0 < level <= len(levels) else ""
         reason = found["reason"] or ""
-        findings.append(Finding(criterion, found["score"], level, len(levels), words, reason))
+        findings.append(
+            CriterionResult(criterion, found["score"], level, len(levels), words, reason)
+        )
     return findings
 
 

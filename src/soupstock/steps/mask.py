@@ -10,8 +10,8 @@ import polars as pl
 from soupstock import spec
 from soupstock.artifacts.manifest import Manifest, StepRecord
 from soupstock.project.project import Project
-from soupstock.rows.rows import Columns, Row, column, frame
-from soupstock.spec.pruning import KINDS, Kind
+from soupstock.rows.row import Columns, Row, column, frame
+from soupstock.spec.pruning import KINDS, IdentifierKind
 from soupstock.steps.chapter import Chapter, RowStep
 from soupstock.steps.columns import check_new, check_texts, type_at
 from soupstock.steps.step import (
@@ -32,7 +32,7 @@ from soupstock.text.masking import mask
 
 
 @dataclass(frozen=True)
-class Masking(RowWise):
+class BoundMask(RowWise):
     """A mask step, bound."""
 
     is_stateless: ClassVar[bool] = True
@@ -42,7 +42,7 @@ class Masking(RowWise):
     """The new column."""
     dtype: pl.DataType
     """The type of both columns."""
-    kinds: tuple[Kind, ...] = KINDS
+    kinds: tuple[IdentifierKind, ...] = KINDS
 
     def identity(self) -> Iterable[bytes]:
         """Yield nothing: the pipeline's words say it all."""
@@ -68,7 +68,7 @@ def bind(step: spec.Mask, columns: Columns, at: At, context: Context) -> Step:  
     check_texts(step.mask, columns, at("mask"))
     check_new(step.into, columns, at("into"))
     dtype: Any = type_at(step.mask.partition("::")[0], columns, at("mask"))
-    bound = Masking(step.mask, step.into, dtype, step.kinds)
+    bound = BoundMask(step.mask, step.into, dtype, step.kinds)
     return Step(
         step,
         bound,
@@ -82,7 +82,7 @@ def bind(step: spec.Mask, columns: Columns, at: At, context: Context) -> Step:  
     )
 
 
-def mask_frame(step: Masking, rows: pl.DataFrame, counts: Counter[str]) -> pl.Series:
+def mask_frame(step: BoundMask, rows: pl.DataFrame, counts: Counter[str]) -> pl.Series:
     """Return the new column, and count the identifiers by kind."""
     path, _, role = step.column.partition("::")
     found = mask(rows.select(column(path).alias("")).to_series(), step.kinds, role)
@@ -91,7 +91,7 @@ def mask_frame(step: Masking, rows: pl.DataFrame, counts: Counter[str]) -> pl.Se
 
 
 def mask_rows(
-    step: Masking, rows: Sequence[Row], columns: Columns, counts: Counter[str]
+    step: BoundMask, rows: Sequence[Row], columns: Columns, counts: Counter[str]
 ) -> list[Row]:
     """Add the column to rows; `columns` are the ones that the step reads, with their types."""
     made = mask_frame(step, frame(rows, columns), counts).to_list()

@@ -13,7 +13,7 @@ from soupstock.errors import MistakeError, Place, quoted
 from soupstock.judging.rubric import Rubric
 from soupstock.review.answers import KEEP, read_answers
 from soupstock.review.apply import COLUMN, REVIEW, Reviewing, original, passing, review
-from soupstock.rows.rows import Columns, Row
+from soupstock.rows.row import Columns, Row
 from soupstock.rows.table import Table
 from soupstock.similarity.cosine import Embedder
 from soupstock.steps.chapter import Chapter, RowStep
@@ -24,7 +24,7 @@ from soupstock.text.markdown import Markdown, code, joined
 
 
 @dataclass(frozen=True)
-class Review(SetWise):
+class BoundReview(SetWise):
     """A review step, bound."""
 
     reviewing: Reviewing
@@ -78,7 +78,7 @@ def bind(step: spec.Review, columns: Columns, at: At, context: Context) -> Step:
     adds = _adds(corrected, columns, at)
     return Step(
         step,
-        Review(reviewing),
+        BoundReview(reviewing),
         title=reviewing.label,
         reads=tuple(dict.fromkeys((*shown, *filter(None, (judge,)), *kinds))),
         adds=adds,

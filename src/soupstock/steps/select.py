@@ -16,13 +16,13 @@ from soupstock.inference.embeddings import EmbeddingForm
 from soupstock.inference.static_embeddings import StaticModel
 from soupstock.project.project import Project
 from soupstock.rows.marks import INDEX, MARKS, mark, read_kept, reasons_of
-from soupstock.rows.rows import Columns, column
+from soupstock.rows.row import Columns, column
 from soupstock.rows.table import Table
-from soupstock.similarity.coreset import Chosen, clustered, differing, farthest
+from soupstock.similarity.coreset import Coreset, farthest_first, k_means, select_diverse
 from soupstock.similarity.cosine import Embedder, Vectors, directions
-from soupstock.similarity.minhash import Counts
-from soupstock.similarity.tfidf import sketched
-from soupstock.stats.apportionment import shared_out
+from soupstock.similarity.minhash import Integers
+from soupstock.similarity.tfidf import tfidf_vectors
+from soupstock.stats.apportionment import even_shares
 from soupstock.steps.chapter import Chapter, RowStep, likeness
 from soupstock.steps.columns import check_quality, check_texts, type_at
 from soupstock.steps.step import Account, At, Context, SetWise, Step, ToEmbed, Whole, column_of
@@ -38,7 +38,7 @@ ENOUGH, ALIKE = "select: enough", "select: alike"
 
 
 @dataclass(frozen=True)
-class Selection(SetWise):
+class BoundSelect(SetWise):
     """A select step, bound."""
 
     rows: int | None = None
@@ -101,7 +101,7 @@ def bind(step: spec.Select, columns: Columns, at: At, context: Context) -> Step:
     if step.per is not None and not _is_groupable(type_at(step.per, columns, at("per"))):
         raise MistakeError("`per` takes a column of texts, whole numbers or booleans", at("per"))
     has_rows = isinstance(step.select, int)
-    bound = Selection(
+    bound = BoundSelect(
         rows=int(step.select) if has_rows else None,
         share=1.0 if has_rows or step.select == "all" else float(str(step.select)[:-1]) / 100,
         by=step.by,
@@ -164,7 +164,7 @@ class Selected(NamedTuple):
     """What the user should know: that fewer rows are selected than wanted."""
 
 
-def select(step: Selection, rows: pl.DataFrame, embedder: Embedder | None = None) -> Selected:
+def select(step: BoundSelect, rows: pl.DataFrame, embedder: Embedder | None = None) -> Selected:
     """Select rows of a frame with the columns `id` and those that the step reads.
 
     Rows are ordered by quality, the best first. Null and NaN come last, and ties are ordered by
@@ -193,14 +193,14 @@ def select(step: Selection, rows: pl.DataFrame, embedder: Embedder | None = None
     return _by_index(step, rows, order, found, wanted)
 
 
-def _vectors(step: Selection, rows: pl.DataFrame, embedder: Embedder | None) -> Vectors | None:
+def _vectors(step: BoundSelect, rows: pl.DataFrame, embedder: Embedder | None) -> Vectors | None:
     if not step.compares or step.column is None:
         return None
     texts = read_texts(rows, step.column).fill_null("").to_list()
-    return sketched(texts) if embedder is None else embedder.embed(texts)
+    return tfidf_vectors(texts) if embedder is None else embedder.embed(texts)
 
 
-def _order(step: Selection, rows: pl.DataFrame) -> Counts:
+def _order(step: BoundSelect, rows: pl.DataFrame) -> Integers:
     """Return the rows' indices, the best first."""
     # Row numbers, which replace ids in a file without them, are ordered as numbers.
     ids = rows["id"]
@@ -217,10 +217,12 @@ def _order(step: Selection, rows: pl.DataFrame) -> Counts:
     )
 
 
-def _groups(step: Selection, rows: pl.DataFrame, order: Counts, near: Vectors | None) -> Counts:
+def _groups(
+    step: BoundSelect, rows: pl.DataFrame, order: Integers, near: Vectors | None
+) -> Integers:
     """Return the group of each row, in order; groups are numbered by their best rows."""
     if step.clusters is not None and near is not None:
-        names = clustered(near, step.clusters)
+        names = k_means(near, step.clusters)
     elif step.per is not None:
         values = rows.select(column(step.per)).to_series()
         names = values.rank("dense").fill_null(0).to_numpy().astype(np.int64)[order]
@@ -231,25 +233,25 @@ def _groups(step: Selection, rows: pl.DataFrame, order: Counts, near: Vectors | 
 
 
 def _chosen(
-    step: Selection, groups: Counts, caps: Counts, wanted: int, near: Vectors | None
-) -> Chosen:
+    step: BoundSelect, groups: Integers, caps: Integers, wanted: int, near: Vectors | None
+) -> Coreset:
     """Select among the ordered rows, each group up to its quota."""
     if step.method == "best" or near is None:
-        quotas = shared_out(wanted, caps)
+        quotas = even_shares(wanted, caps)
         places = np.empty(len(groups), np.int64)
         by_group = np.argsort(groups, kind="stable")
         starts = np.cumsum(np.bincount(groups, minlength=len(caps))) - np.bincount(
             groups, minlength=len(caps)
         )
         places[by_group] = np.arange(len(groups)) - starts[groups[by_group]]
-        return Chosen.of(places < quotas[groups])
+        return Coreset.of(places < quotas[groups])
     if step.method == "deita":
-        return differing(near, step.threshold, groups, caps, wanted)
-    return farthest(near, groups, shared_out(wanted, caps))
+        return select_diverse(near, step.threshold, groups, caps, wanted)
+    return farthest_first(near, groups, even_shares(wanted, caps))
 
 
 def _by_index(
-    step: Selection, rows: pl.DataFrame, order: Counts, found: Chosen, wanted: int
+    step: BoundSelect, rows: pl.DataFrame, order: Integers, found: Coreset, wanted: int
 ) -> Selected:
     """Return what was selected in the indices of the frame's rows."""
     height = rows.height
@@ -278,7 +280,7 @@ def _by_index(
 
 
 def _unselected(
-    step: Selection, rows: pl.DataFrame, account: Account, embedder: Embedder | None
+    step: BoundSelect, rows: pl.DataFrame, account: Account, embedder: Embedder | None
 ) -> pl.DataFrame:
     """Mark the rows that are not selected."""
     found = select(step, rows, embedder)

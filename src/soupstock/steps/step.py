@@ -19,8 +19,8 @@ from soupstock.inference.servers.model import Model, resolve_all
 from soupstock.inference.servers.vllm import Launch
 from soupstock.inference.static_embeddings import StaticModel, find_embedder
 from soupstock.project.project import Project
-from soupstock.rows.references import Reference
-from soupstock.rows.rows import BEFORE, Columns, Row
+from soupstock.rows.references import ReferenceTexts
+from soupstock.rows.row import FIRST_COLUMNS, Columns, Row
 from soupstock.rows.table import Table
 from soupstock.similarity.cosine import Embedder
 
@@ -103,7 +103,7 @@ class ToEmbed(NamedTuple):
 
     form: EmbeddingForm
     column: str
-    against: Sequence[Reference] = ()
+    against: Sequence[ReferenceTexts] = ()
     """The datasets that rows are compared with."""
 
 
@@ -229,7 +229,7 @@ def models_of(
 
 def typed(names: Iterable[str], columns: Columns) -> Columns:
     """Return columns with their types; at least `id`, for a frame without columns has no rows."""
-    return {name: columns[name] for name in names} or {"id": BEFORE["id"]}
+    return {name: columns[name] for name in names} or {"id": FIRST_COLUMNS["id"]}
 
 
 def column_of(path: str) -> str:

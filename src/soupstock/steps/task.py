@@ -17,9 +17,9 @@ from soupstock import spec
 from soupstock.artifacts import run_folder
 from soupstock.artifacts.manifest import Manifest, StepRecord
 from soupstock.errors import SoupstockError
-from soupstock.inference import store
-from soupstock.inference.call import Answer, Ask, Call, Failure, Form, seed_of
-from soupstock.rows.rows import Columns, Row, dropped, failed, flatten
+from soupstock.inference import cache
+from soupstock.inference.call import Answer, Ask, Call, CallForm, Failure, derive_seed
+from soupstock.rows.row import Columns, Row, dropped, failed, flatten
 from soupstock.steps.chapter import Chapter, Round, RowStep
 from soupstock.steps.distilabel.binding import bind_task
 from soupstock.steps.distilabel.recording_ask import RecordingAsk, run_to_end
@@ -31,11 +31,11 @@ from soupstock.text.markdown import code, joined
 
 
 @dataclass(frozen=True)
-class Tasking(RowWise):
+class BoundTask(RowWise):
     """A task step, bound."""
 
     task: str
-    form: Form
+    form: CallForm
     inputs: Mapping[str, str]
     """The task's inputs, and the column that each is read from."""
     outputs: Mapping[str, str]
@@ -66,9 +66,9 @@ def bind(step: spec.Task, columns: Columns, at: At, context: Context) -> Step:
     """Find a step's model and its task, and check its columns; raises MistakeError."""
     model = context.model(step.model, at("model"))
     task = bind_task(step, columns, context.seed, at)
-    bound = Tasking(
+    bound = BoundTask(
         step.task,
-        Form(model, sampling(step), task.schema, step.task, seed=context.seed),
+        CallForm(model, sampling(step), task.schema, step.task, seed=context.seed),
         task.inputs,
         task.outputs,
         task.dtypes,
@@ -88,7 +88,7 @@ def bind(step: spec.Task, columns: Columns, at: At, context: Context) -> Step:
     )
 
 
-async def perform(step: Tasking, row: Row, ask: Ask) -> Row:
+async def perform(step: BoundTask, row: Row, ask: Ask) -> Row:
     """Add the columns that the task makes. Drop a row for which it makes nothing."""
     values = flatten(row, list(dict.fromkeys(step.inputs.values())))
     inputs = {name: values[path] for name, path in step.inputs.items()}
@@ -103,13 +103,13 @@ async def perform(step: Tasking, row: Row, ask: Ask) -> Row:
 
 
 async def _perform_once(
-    step: Tasking, inputs: Mapping[str, Any], row_id: str, attempt: int, ask: Ask
+    step: BoundTask, inputs: Mapping[str, Any], row_id: str, attempt: int, ask: Ask
 ) -> dict[str, Any] | Failure:
     """Ask a task's questions until it has its outputs."""
     purpose = f"{row_id}/{step.label}"
     answers: list[Sequence[str]] = []
     while True:
-        state = step.resume(inputs, answers, seed_of(step.form.seed, purpose))
+        state = step.resume(inputs, answers, derive_seed(step.form.seed, purpose))
         if isinstance(state, Failure):
             return state
         if isinstance(state, Done):
@@ -129,7 +129,7 @@ async def _perform_once(
             answers.append(texts)
 
 
-def _calls(form: Form, question: Question, purpose: str, attempt: int) -> list[Call]:
+def _calls(form: CallForm, question: Question, purpose: str, attempt: int) -> list[Call]:
     if question.schema is not None:
         form = replace(form, schema=question.schema)
     return [
@@ -140,7 +140,7 @@ def _calls(form: Form, question: Question, purpose: str, attempt: int) -> list[C
     ]
 
 
-def _columns(step: Tasking, outputs: Mapping[str, Any]) -> dict[str, Any] | Failure:
+def _columns(step: BoundTask, outputs: Mapping[str, Any]) -> dict[str, Any] | Failure:
     kept = {column: outputs.get(name) for name, column in step.outputs.items()}
     if not any(_has_content(value) for value in kept.values()):
         return Failure("Unreadable", "the task could read nothing in the answer")
@@ -210,14 +210,14 @@ def _rounds(step: spec.Task, row_step: RowStep) -> Sequence[Round]:
     """Carry the task out again on the cached answers: the manifest does not hold its prompts."""
     if row_step.context is None:
         return ()
-    place = run_folder.runs_folder(row_step.context.project.root) / run_folder.STORE
+    place = run_folder.runs_folder(row_step.context.project.root) / run_folder.CACHE
     if not place.is_file():
         return ()
     before = {name: kind for name, kind in row_step.columns.items() if name not in makes(step).main}
-    recording = RecordingAsk(partial(store.read, place))
+    recording = RecordingAsk(partial(cache.read, place))
     try:
         bound = bind(step, before, At(lambda *_: None, 0), row_step.context).bound
-        if isinstance(bound, Tasking):
+        if isinstance(bound, BoundTask):
             run_to_end(perform(bound, row_step.row, recording))
     except SoupstockError:
         return ()

@@ -9,7 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from soupstock.artifacts.manifest import Manifest, StepRecord
 from soupstock.project.project import Project
-from soupstock.rows.rows import Columns
+from soupstock.rows.row import Columns
 from soupstock.spec.fields import Spec
 from soupstock.steps.chapter import Chapter, RowStep
 from soupstock.steps.step import At, Context, Step

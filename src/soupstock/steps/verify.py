@@ -10,8 +10,8 @@ from soupstock import spec
 from soupstock.artifacts.manifest import Manifest, SavingRecord, StepRecord
 from soupstock.errors import MistakeError, Place, quoted
 from soupstock.judging import formulas, function_calls
-from soupstock.judging.answers import Check, Finding, same_line, same_value
-from soupstock.judging.sandbox import Limits, tested
+from soupstock.judging.answers import Check, CheckResult, same_line, same_value
+from soupstock.judging.sandbox import Limits, run_tests
 from soupstock.judging.shorter_answers import (
     Saving,
     SizedText,
@@ -19,7 +19,7 @@ from soupstock.judging.shorter_answers import (
     savings_of,
     sentences,
 )
-from soupstock.rows.rows import Columns, Row, flatten
+from soupstock.rows.row import Columns, Row, flatten
 from soupstock.steps.chapter import Chapter, RowStep
 from soupstock.steps.columns import check_new, type_at
 from soupstock.steps.step import Account, At, Context, RowWise, Stage, Step
@@ -52,7 +52,7 @@ _RUN = ("math", "tests", "stubs")
 
 
 @dataclass(frozen=True)
-class Verification(RowWise):
+class BoundVerify(RowWise):
     """A verify step, bound."""
 
     column: str
@@ -124,7 +124,7 @@ def bind(step: spec.Verify, columns: Columns, at: At, context: Context) -> Step:
     limits = Limits(step.seconds, step.megabytes)
     if run and (lacking := limits.lacking()) is not None:
         raise MistakeError(f"`{run}` cannot be run here: {lacking}", at(run) or at("by"))
-    bound = Verification(
+    bound = BoundVerify(
         step.verify,
         step.column,
         tuple(getattr(step, one) for one in keys),
@@ -184,26 +184,27 @@ def _check(step: spec.Verify, limits: Limits, at: At) -> Check:
         case "number":
             return _compared(same_value)
         case "math":
-            return lambda asked: list(map(Finding, formulas.faults(asked, limits)))
+            return lambda asked: list(map(CheckResult, formulas.check_formulas(asked, limits)))
         case "exact":
             return _compared(same_line)
         case "tests":
-            return lambda asked: list(map(Finding, tested(asked, limits)))
+            return lambda asked: list(map(CheckResult, run_tests(asked, limits)))
         case "call":
             function_calls.check_installed(at("by"))
-            return lambda asked: function_calls.called(asked, limits)
+            return lambda asked: function_calls.check_calls(asked, limits)
 
 
 def _compared(is_same: Callable[[str, str], bool]) -> Check:
-    def check(asked: Sequence[tuple[str, ...]]) -> Sequence[Finding]:
+    def check(asked: Sequence[tuple[str, ...]]) -> Sequence[CheckResult]:
         return [
-            Finding(None if is_same(answer, right) else formulas.ANOTHER) for answer, right in asked
+            CheckResult(None if is_same(answer, right) else formulas.ANOTHER)
+            for answer, right in asked
         ]
 
     return check
 
 
-def verify_rows(step: Verification, rows: Sequence[Row]) -> list[Row]:
+def verify_rows(step: BoundVerify, rows: Sequence[Row]) -> list[Row]:
     """Add the column to a block of rows."""
     read = [flatten(row, step.reads) for row in rows]
     answers = [_texts(step, values) for values in read]
@@ -220,7 +221,7 @@ def verify_rows(step: Verification, rows: Sequence[Row]) -> list[Row]:
     return made
 
 
-def _texts(step: Verification, values: Mapping[str, Any]) -> list[SizedText]:
+def _texts(step: BoundVerify, values: Mapping[str, Any]) -> list[SizedText]:
     value, counts = values[step.answers], values[step.tokens] if step.tokens else None
     texts = value if isinstance(value, list) else [value]
     counts = counts if isinstance(counts, list) else [counts] * len(texts)
@@ -232,7 +233,7 @@ def _texts(step: Verification, values: Mapping[str, Any]) -> list[SizedText]:
     return [SizedText(text, count) for text, count in pairs if isinstance(text, str)]
 
 
-def _longer(step: Verification, values: Mapping[str, Any]) -> SizedText | None:
+def _longer(step: BoundVerify, values: Mapping[str, Any]) -> SizedText | None:
     if step.than is None:
         return None
     return SizedText(
@@ -241,9 +242,9 @@ def _longer(step: Verification, values: Mapping[str, Any]) -> SizedText | None:
 
 
 def _found(
-    step: Verification,
+    step: BoundVerify,
     texts: Sequence[SizedText],
-    findings: Sequence[Finding],
+    findings: Sequence[CheckResult],
     than: SizedText | None,
 ) -> Mapping[str, Any] | None:
     if not texts:
@@ -270,7 +271,7 @@ def _found(
     }
 
 
-def saving_of(step: Verification, row: Row) -> Saving | None:
+def saving_of(step: BoundVerify, row: Row) -> Saving | None:
     """Return what the shorter answer of a verified row saves; None if there is none."""
     found = row[step.column]
     than = _longer(step, flatten(row, step.reads))

@@ -53,14 +53,14 @@ def argument(value: Any) -> str:
             return str(value)
 
 
-def references(against: Iterable[spec.There]) -> Markdown:
+def references(against: Iterable[spec.Reference]) -> Markdown:
     """Name the datasets that rows are compared with."""
     names = []
     for reference in against:
         match reference:
-            case spec.FileThere(file=name) | spec.DatasetThere(dataset=name):
+            case spec.FileReference(file=name) | spec.DatasetReference(dataset=name):
                 name = public_path(name)
-            case spec.RunThere(run=name):
+            case spec.RunReference(run=name):
                 pass
             case _:
                 assert_never(reference)

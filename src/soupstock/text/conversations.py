@@ -30,14 +30,14 @@ def turns(values: pl.Series) -> pl.Series:
             texts = values.cast(pl.List(pl.String)).list.drop_nulls()
             return _known(texts, texts.list.len() > 0)
         if _is_conversation(values.dtype):
-            return said("assistant", values)
+            return said_by("assistant", values)
     raise ValueError(
         f"{values.name} is {values.dtype}, not a text, a list of texts or a"
         " conversation (a list of role and content)"
     )
 
 
-def said(role: str, values: pl.Series) -> pl.Series:
+def said_by(role: str, values: pl.Series) -> pl.Series:
     """Return one role's messages in each conversation, as a list; null if there are none."""
     if values.dtype == pl.Null:
         return values.cast(pl.List(pl.String))

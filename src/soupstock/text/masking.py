@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from soupstock.spec.pruning import KINDS, Kind
+from soupstock.spec.pruning import KINDS, IdentifierKind
 from soupstock.text.pii import IDENTIFIERS, iban_length
 
-PLACEHOLDERS: dict[Kind, str] = {
+PLACEHOLDERS: dict[IdentifierKind, str] = {
     "secrets": "[secret]",
     "emails": "[email]",
     "ibans": "[iban]",
@@ -38,7 +38,7 @@ class Masked(NamedTuple):
     counts: Counter[str]
 
 
-def mask(values: pl.Series, kinds: Iterable[Kind] = KINDS, role: str = "") -> Masked:
+def mask(values: pl.Series, kinds: Iterable[IdentifierKind] = KINDS, role: str = "") -> Masked:
     """Mask texts, lists of texts or conversations; null stays null.
 
     In conversations, the messages of `role` are masked, or of all roles if it is empty.
@@ -77,7 +77,7 @@ def _rewritten(row: Sequence[Any] | None, role: str, texts: Any) -> list[Any] | 
     ]
 
 
-def _mask_texts(texts: pl.Series, kinds: Sequence[Kind]) -> Masked:
+def _mask_texts(texts: pl.Series, kinds: Sequence[IdentifierKind]) -> Masked:
     counts: Counter[str] = Counter()
     for kind in kinds:
         matching = (IDENTIFIERS[kind].count(texts) > 0).arg_true()
@@ -92,7 +92,7 @@ def _mask_texts(texts: pl.Series, kinds: Sequence[Kind]) -> Masked:
     return Masked(texts, counts)
 
 
-def _mask_one(kind: Kind, text: str) -> tuple[str, int]:
+def _mask_one(kind: IdentifierKind, text: str) -> tuple[str, int]:
     number = 0
     if kind == "secrets":
         text, number = _PRIVATE_KEY.subn(PLACEHOLDERS[kind], text)

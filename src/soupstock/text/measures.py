@@ -207,7 +207,7 @@ def _broken_json(texts: list[str]) -> list[int]:
 MEASURES: Mapping[str, Measure] = {
     "text": conversations.text,
     "turns": conversations.turns,
-    **{role: partial(conversations.said, role) for role in conversations.ROLES},
+    **{role: partial(conversations.said_by, role) for role in conversations.ROLES},
     "language": _of_texts(_language, pl.String()),
     "repetition": _of_texts(_repetition, pl.Struct(dict.fromkeys(repetition.NAMES, pl.Float64()))),
     "json": _json,

@@ -11,7 +11,7 @@ import pytest
 
 from conftest import Folder
 from soupstock.errors import MistakeError, ModelError, Place
-from soupstock.inference.call import Form
+from soupstock.inference.call import CallForm
 from soupstock.inference.servers import embedded
 from soupstock.inference.servers.endpoint import Endpoint
 from soupstock.inference.servers.model import Model, resolve, resolve_all
@@ -87,7 +87,7 @@ def test_openai_and_others_name_the_length_of_an_answer_differently(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def asked(model: Model) -> dict[str, object]:
-        call = Form(model, {"max_tokens": 7}).call([], "")
+        call = CallForm(model, {"max_tokens": 7}).call([], "")
         body: dict[str, object] = json.loads(call.body)
         assert call.max_tokens == 7
         return {name: body[name] for name in body if name.startswith("max_")}
@@ -98,7 +98,7 @@ def test_openai_and_others_name_the_length_of_an_answer_differently(
     assert asked(resolve("local", ENDPOINTS)) == {"max_tokens": 7}
     told = {"local": Endpoint(base_url="http://a/v1", length_field="max_completion_tokens")}
     assert asked(resolve("local", told)) == {"max_completion_tokens": 7}
-    completed = Form(at_openai, {"max_tokens": 7}).completion("Once", "")
+    completed = CallForm(at_openai, {"max_tokens": 7}).completion("Once", "")
     assert json.loads(completed.body)["max_tokens"] == 7
 
 

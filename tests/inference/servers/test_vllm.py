@@ -10,7 +10,7 @@ import pytest
 from conftest import Folder
 from soupstock.errors import ModelError
 from soupstock.inference.servers.model import Model, resolve
-from soupstock.inference.servers.vllm import Vllm, crowding, launch_of
+from soupstock.inference.servers.vllm import Vllm, launch_of, memory_conflict
 from soupstock.inference.servers.vllm_log import STAGES, Reason, last_line, reason, stage
 
 
@@ -156,9 +156,9 @@ def test_servers_on_gpus_of_their_own_do_not_crowd_each_other(tmp_path: Path) ->
         return Vllm(vllm=name, env={"CUDA_VISIBLE_DEVICES": gpus})
 
     apart = [launch_of(launch(name, gpus), tmp_path) for name, gpus in (("a", "0"), ("b", "1"))]
-    assert crowding(apart) is None
-    assert crowding([apart[0], apart[0]]) is None
-    assert crowding([*apart, launch_of(launch("c", "1"), tmp_path)]) == (
+    assert memory_conflict(apart) is None
+    assert memory_conflict([apart[0], apart[0]]) is None
+    assert memory_conflict([*apart, launch_of(launch("c", "1"), tmp_path)]) == (
         "the models need more memory than the same GPUs have (b 0.9 and c 0.9): set "
         "gpu_memory_utilization of each in [tool.soupstock.models], together below 1, "
         "or run with --one-model-at-a-time"

@@ -135,15 +135,15 @@ def test_models_that_want_too_much_of_the_same_gpus_are_named_in_time(project: F
     declare(project)
     words = "the models need more memory than the same GPUs have (org/first 0.9 and org/second 0.9)"
     assert ran(project)[1][0].startswith(words)
-    assert (project.plan().crowding() or "").endswith("or run with --one-model-at-a-time")
+    assert (project.plan().memory_conflict() or "").endswith("or run with --one-model-at-a-time")
     declare(project, gpu_memory_utilization=0.45)
-    assert project.plan().crowding() is None
+    assert project.plan().memory_conflict() is None
     declare(project, args=["--gpu-memory-utilization=0.4"])
-    assert project.plan().crowding() is None
+    assert project.plan().memory_conflict() is None
     declare(project)
     project.replace("pyproject.toml", "env = {TRICK", "env = {CUDA_VISIBLE_DEVICES = '1', TRICK")
     project.replace("pyproject.toml", "'1', TRICK = ''", "'0', TRICK = ''")
-    assert project.plan().crowding() is not None
+    assert project.plan().memory_conflict() is not None
 
 
 def test_a_key_is_in_no_file_of_a_run_and_in_no_line(project: Folder) -> None:
@@ -198,7 +198,7 @@ def test_the_models_of_a_jury_take_their_turn_together(project: Folder) -> None:
     start = PIPELINE.index("  - {generate: answer")
     project.write("pipelines/mine.yaml", PIPELINE[:start] + jury + "  - {dataset: me/mine}\n")
     project.write("prompts/rubrics/plain.yaml", RUBRIC.replace("[question, answer]", "[draft]"))
-    assert "org/first 0.9 and org/second 0.9" in (project.plan().crowding() or "")
+    assert "org/first 0.9 and org/second 0.9" in (project.plan().memory_conflict() or "")
     run, notes = ran(project, one_model_at_a_time=True)
     assert (run.manifest.outcome, run.manifest.paid.calls) == ("complete", 36)
     starts = [note.partition(":")[0] for note in notes if "starting vLLM" in note]

@@ -13,10 +13,10 @@ from soupstock.spec.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from soupstock.artifacts.judges import CriterionRecord
-    from soupstock.inference.store import Size
+    from soupstock.inference.cache import Size
     from soupstock.review.exchange import Exchanged
     from soupstock.runs.calibration import Calibrated
-    from soupstock.steps.distilabel.catalogue import Entry
+    from soupstock.steps.distilabel.catalogue import TaskEntry
 
 
 def show_cache(sizes: "Sequence[Size]") -> None:
@@ -42,7 +42,7 @@ def show_pipelines(project: Project) -> None:
     new_console().print(table)
 
 
-def show_tasks(entries: "Iterable[Entry]") -> None:
+def show_tasks(entries: "Iterable[TaskEntry]") -> None:
     """Print the tasks that a task step can carry out: inputs, outputs and paper of each."""
     table = new_table("task", "inputs", "outputs", "paper")
     for entry in entries:

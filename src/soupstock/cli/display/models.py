@@ -7,10 +7,10 @@ from rich.text import Text
 from soupstock.cli.display.terminal import new_console
 from soupstock.errors import shown
 from soupstock.inference.servers.model import Model
-from soupstock.runs.survey import Finding
+from soupstock.runs.survey import ModelSurvey
 
 
-def show_models(findings: Sequence[Finding], *, is_probed: bool) -> None:
+def show_models(findings: Sequence[ModelSurvey], *, is_probed: bool) -> None:
     """Print each model with its server, price, abilities and what is missing."""
     console = new_console()
     for finding in findings:
@@ -27,7 +27,7 @@ def show_models(findings: Sequence[Finding], *, is_probed: bool) -> None:
     console.print(f"{usable:,} of {len(findings):,} models can be used{took}")
 
 
-def _lines(finding: Finding) -> Iterator[tuple[str, str]]:
+def _lines(finding: ModelSurvey) -> Iterator[tuple[str, str]]:
     model = finding.model
     if finding.started:
         yield "starts", f"a run starts {finding.started} for it when it is first needed"

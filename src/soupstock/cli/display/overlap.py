@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from soupstock.artifacts.overlap import CorpusRecord, Crossing, Overlap
+from soupstock.artifacts.overlap import CorpusRecord, OverlapRecord, SharedRowsRecord
 from soupstock.cli.display.terminal import new_console, new_table
 from soupstock.errors import shown
 
@@ -13,7 +13,7 @@ _EXCERPT = 160
 _WAYS = {"same": "the same", "near": "nearly the same", "meaning": "alike in meaning"}
 
 
-def show_overlap(found: Overlap) -> None:
+def show_overlap(found: OverlapRecord) -> None:
     """Print what datasets share, and what speaks against merging their fine-tunes."""
     console = new_console()
     console.print(_datasets(found))
@@ -30,7 +30,7 @@ def show_overlap(found: Overlap) -> None:
         console.print("nothing here speaks against merging the models trained on them")
 
 
-def _datasets(found: Overlap) -> Table:
+def _datasets(found: OverlapRecord) -> Table:
     right = ("rows", "anchor", "others")
     table = new_table("dataset", *right, right=right)
     for one in found.datasets:
@@ -39,7 +39,7 @@ def _datasets(found: Overlap) -> Table:
     return table
 
 
-def _formats(found: Overlap) -> Iterator[str]:
+def _formats(found: OverlapRecord) -> Iterator[str]:
     """Say system prompt and shape: once, if they are the same in all datasets."""
     systems = {one.name: _system(one) for one in found.datasets}
     shapes = {one.name: " and ".join(one.shapes) for one in found.datasets}
@@ -58,7 +58,7 @@ def _system(one: CorpusRecord) -> str:
     return text[:_EXCERPT] + ("…" if len(text) > _EXCERPT else "")
 
 
-def _anchor(found: Overlap) -> str:
+def _anchor(found: OverlapRecord) -> str:
     if found.anchor is None:
         return (
             "anchor: none; rows that three or more datasets all have are one, or name it: --anchor"
@@ -66,7 +66,7 @@ def _anchor(found: Overlap) -> str:
     return f"anchor: {found.anchor}, {found.anchor_rows:,} different rows"
 
 
-def _crossings(found: Overlap) -> Table:
+def _crossings(found: OverlapRecord) -> Table:
     right = ("same", "near", "meaning", "prompts", "overlap", "words")
     table = new_table("rows of", "in", *right, right=right)
     words = {(pair.one, pair.other): pair.words for pair in found.apart}
@@ -85,20 +85,20 @@ def _crossings(found: Overlap) -> Table:
     return table
 
 
-def _examples(found: Overlap) -> Iterator[str]:
+def _examples(found: OverlapRecord) -> Iterator[str]:
     for one in found.crossings[::2]:
         if one.examples:
             yield _example(one)
 
 
-def _example(one: Crossing) -> str:
+def _example(one: SharedRowsRecord) -> str:
     first = one.examples[0]
     alike = _WAYS[first.kind] + (f", {first.similarity:.2f}" if first.kind != "same" else "")
     text = " ".join(first.text.split())
     return f"row {first.row:,} of {one.of}, row {first.twin:,} of {one.within} ({alike}): {text}"
 
 
-def _notes(found: Overlap) -> Iterator[str]:
+def _notes(found: OverlapRecord) -> Iterator[str]:
     halves = [one.within for one in found.datasets if one.within is not None]
     if halves:
         yield (

@@ -14,12 +14,12 @@ from soupstock.errors import shown
 from soupstock.inference.embeddings import EmbeddingForm
 from soupstock.inference.servers.model import Model
 from soupstock.inference.static_embeddings import StaticModel
-from soupstock.judging.canaries import FEWEST, copies
+from soupstock.judging.canaries import FEWEST, canaries_per_row
 from soupstock.similarity.edits import EDITS
 from soupstock.spec.judging import Judge
 from soupstock.spec.pruning import Decontaminate, Dedup, Select
-from soupstock.steps.decontaminate import Decontamination
-from soupstock.steps.judge import Judging
+from soupstock.steps.decontaminate import BoundDecontaminate
+from soupstock.steps.judge import BoundJudge
 from soupstock.steps.step import Step
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def show_plan(plan: Plan) -> None:
     console.print()
     for role, model in plan.models.items():
         _show_model(console, role, model)
-    if crowding := plan.crowding():
+    if crowding := plan.memory_conflict():
         console.print(cell(crowding), style="yellow", soft_wrap=True)
     for line in _calls(plan):
         console.print(line)
@@ -82,15 +82,15 @@ def _canary_calls(step: Step) -> int:
 
 def canary_rows(step: Step, rows: float = math.inf) -> float:
     """Say about how many canaries a judge of this many rows is asked at most."""
-    if not (isinstance(step.bound, Judging) and isinstance(step.spec, Judge) and step.models):
+    if not (isinstance(step.bound, BoundJudge) and isinstance(step.spec, Judge) and step.models):
         return 0
     taken = min(rows, step.spec.canaries or 0)
-    return copies(step.bound.rubric) * taken if taken >= FEWEST else 0
+    return canaries_per_row(step.bound.rubric) * taken if taken >= FEWEST else 0
 
 
 def _case_calls(step: Step) -> int:
     """Say how many calls it takes at most to test the model that compares questions."""
-    if not (isinstance(step.bound, Decontamination) and isinstance(step.spec, Decontaminate)):
+    if not (isinstance(step.bound, BoundDecontaminate) and isinstance(step.spec, Decontaminate)):
         return 0
     items = sum(reference.rows for reference in step.bound.against)
     # Each item is edited in each way, and compared with another item.

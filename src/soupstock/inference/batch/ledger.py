@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import orjson
 
+from soupstock.inference.cache import CacheError, connect
 from soupstock.inference.call import Call
-from soupstock.inference.store import StoreError, connect
 
 MOST_LINES = 50_000
 """How many calls a batch may hold: OpenAI's limit."""
@@ -108,7 +108,7 @@ class Ledger:
                 db.execute(_TABLE)
                 yield db
             except sqlite3.Error as error:
-                raise StoreError(f"the cache {self.path} cannot be used: {error}") from error
+                raise CacheError(f"the cache {self.path} cannot be used: {error}") from error
 
 
 def _cut(keys: bytes) -> Iterator[bytes]:

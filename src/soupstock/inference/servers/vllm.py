@@ -265,7 +265,7 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def crowding(launches: Collection[Launch]) -> str | None:
+def memory_conflict(launches: Collection[Launch]) -> str | None:
     """Return a warning if servers want more memory of the same GPUs than there is."""
     by_gpus: dict[str | None, list[Launch]] = {}
     for launch in dict.fromkeys(launches):

@@ -26,8 +26,8 @@ from soupstock.reports.card.licences import licence_terms, unique
 from soupstock.reports.card.narrative import source_sentence, step_list
 from soupstock.reports.card.splits import splits_in_brief, splits_section
 from soupstock.reports.card.tables import cell
-from soupstock.rows.pii_scan import NAMES
-from soupstock.rows.rows import Row
+from soupstock.rows.pii_scan import KIND_NAMES
+from soupstock.rows.row import Row
 from soupstock.spec.loader import parse_yaml, validate
 from soupstock.steps.wording import filter_named, public_path
 from soupstock.text.markdown import (
@@ -206,7 +206,7 @@ def _personal(dataset: DatasetRecord) -> Markdown:
     """Make the table of personal data and secrets in the published texts."""
     if dataset.personal is None:
         return Markdown()
-    found = {NAMES[kind]: dataset.personal.get(kind, 0) for kind in NAMES}
+    found = {KIND_NAMES[kind]: dataset.personal.get(kind, 0) for kind in KIND_NAMES}
     rows = [(Markdown(name), tables.count(count)) for name, count in found.items()]
     return table(("kind", "found"), rows, right=("found",))
 

@@ -9,7 +9,7 @@ from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import LiteralScalarString
 
-from soupstock.rows.rows import Row
+from soupstock.rows.row import Row
 
 WIDTH = 88
 """The width at which lines are folded, in characters."""

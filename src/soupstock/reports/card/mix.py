@@ -11,7 +11,7 @@ from soupstock.reports.card.front_matter import mix_front_matter
 from soupstock.reports.card.licences import licence_terms
 from soupstock.reports.card.splits import splits_in_brief, splits_section
 from soupstock.reports.card.tables import cell, count
-from soupstock.rows.rows import Row
+from soupstock.rows.row import Row
 from soupstock.text.markdown import Markdown, fenced, one_line, prose, table
 
 _LONGEST_NAME = 120

@@ -15,7 +15,7 @@ from soupstock.reports.columns import ColumnRoles, Twins
 from soupstock.reports.filter_figures import figures_of
 from soupstock.reports.life import RunRow, chapters, last_step
 from soupstock.rows.expressions import FAULTS
-from soupstock.rows.rows import Row
+from soupstock.rows.row import Row
 from soupstock.steps.chapter import ASKED, Chapter, Recorded, Repeat
 
 KEPT = ""

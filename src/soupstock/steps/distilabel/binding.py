@@ -9,7 +9,7 @@ import polars as pl
 
 from soupstock import spec
 from soupstock.errors import MistakeError, Place, UnknownNameError, quoted, shown
-from soupstock.rows.rows import Columns
+from soupstock.rows.row import Columns
 from soupstock.steps.columns import check_new, type_at
 from soupstock.steps.distilabel.catalogue import (
     find_task,

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 from pydantic import ValidationError
 
 from soupstock.errors import MistakeError, Place, UnknownNameError, shown
-from soupstock.inference.chat_template import FRAMINGS
+from soupstock.inference.chat_template import CHAT_TEMPLATES
 from soupstock.steps.distilabel.library import load_library, quiet
 from soupstock.steps.distilabel.resumable_task import model_class
 
@@ -46,7 +46,7 @@ _TEMPLATE = "magpie_pre_query_template"
 """The parameter of Magpie's tasks that distilabel has in the model: its chat template."""
 
 
-class Entry(NamedTuple):
+class TaskEntry(NamedTuple):
     """A task in the list of tasks."""
 
     name: str
@@ -57,12 +57,12 @@ class Entry(NamedTuple):
     """The title and URL of its paper."""
 
 
-def entries() -> Iterator[Entry]:
+def entries() -> Iterator[TaskEntry]:
     """Yield the supported tasks, by name; raises MistakeError without distilabel."""
     for name, kind in sorted(catalogue().items()):
         task = _example(kind)
         inputs, outputs = dict(task.get_inputs()), outputs_of(kind, task)
-        yield Entry(name, inputs, tuple(outputs), _paper(kind))
+        yield TaskEntry(name, inputs, tuple(outputs), _paper(kind))
 
 
 @cache
@@ -100,10 +100,10 @@ def make_task(kind: Any, parameters: Mapping[str, Any], at: Any) -> Any:
         if name not in known:
             what = f"parameter of {kind.__name__}"
             raise UnknownNameError(what, name, known, at("with", name) or at("with"))
-    if _TEMPLATE in known and parameters.get(_TEMPLATE) not in FRAMINGS:
+    if _TEMPLATE in known and parameters.get(_TEMPLATE) not in CHAT_TEMPLATES:
         given = str(parameters.get(_TEMPLATE, ""))
         place = at("with", _TEMPLATE) or at("with") or at("task")
-        raise UnknownNameError(_TEMPLATE, given, FRAMINGS, place)
+        raise UnknownNameError(_TEMPLATE, given, CHAT_TEMPLATES, place)
     try:
         return _loaded(kind, parameters)
     except ValidationError as error:
@@ -122,7 +122,7 @@ def make_task(kind: Any, parameters: Mapping[str, Any], at: Any) -> Any:
 def _loaded(kind: Any, parameters: Mapping[str, Any]) -> Any:
     parameters, framing = dict(parameters), None
     if (family := parameters.pop(_TEMPLATE, None)) is not None:
-        framing = FRAMINGS[family]
+        framing = CHAT_TEMPLATES[family]
     # The template itself may be any text: the text to complete is made from `framing`.
     model = model_class()(magpie_pre_query_template=family, framing=framing)
     fixed: dict[str, Any] = {"llm": model, "add_raw_output": False, "add_raw_input": False}

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from soupstock.inference.call import Call, Failure, Reply, decode, look_up
-from soupstock.rows.rows import Row
+from soupstock.rows.row import Row
 from soupstock.steps.chapter import Round
 
 

@@ -30,11 +30,11 @@ _TABLE = """CREATE TABLE IF NOT EXISTS calls (
 ) STRICT"""
 
 
-class StoreError(SoupstockError):
+class CacheError(SoupstockError):
     """The cache cannot be read or written."""
 
 
-class Entry(NamedTuple):
+class CachedAnswer(NamedTuple):
     """An answer to keep: the key of what was asked, the model's name, the answer as bytes."""
 
     key: bytes
@@ -51,7 +51,7 @@ class Size(NamedTuple):
 
 
 class _Put(NamedTuple):
-    entry: Entry
+    entry: CachedAnswer
     done: asyncio.Future[bytes]
 
 
@@ -70,7 +70,7 @@ def connect(path: Path) -> sqlite3.Connection:
             db.execute(_TABLE)
             stack.pop_all()
     except sqlite3.Error as error:
-        raise StoreError(f"the cache {path} cannot be opened: {error}") from error
+        raise CacheError(f"the cache {path} cannot be opened: {error}") from error
     return db
 
 
@@ -89,7 +89,7 @@ class Reader:
             for start in range(0, len(keys), _STATEMENT):
                 found.update(_select(self._db, keys[start : start + _STATEMENT]))
         except sqlite3.Error as error:
-            raise StoreError(f"the cache {self.path} cannot be read: {error}") from error
+            raise CacheError(f"the cache {self.path} cannot be read: {error}") from error
         return found
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class Reader:
         self._db.close()
 
 
-class Store:
+class Cache:
     """The answers of all runs. Opened in a running event loop; `close` waits for what is queued."""
 
     def __init__(self, path: Path) -> None:
@@ -120,7 +120,7 @@ class Store:
         """Return those answers that are cached, by key."""
         return self._reader.get(keys)
 
-    def put(self, entry: Entry) -> asyncio.Future[bytes]:
+    def put(self, entry: CachedAnswer) -> asyncio.Future[bytes]:
         """Queue an answer; the future fails with a StoreError, or is done when it is committed.
 
         Its result is the answer that is kept: an earlier one, if another run was first.
@@ -160,26 +160,26 @@ class Store:
             yield group
 
     def _commit(
-        self, db: sqlite3.Connection, entries: Sequence[Entry]
-    ) -> dict[bytes, bytes] | StoreError:
+        self, db: sqlite3.Connection, entries: Sequence[CachedAnswer]
+    ) -> dict[bytes, bytes] | CacheError:
         """Commit answers; returns those that others had committed before, by key."""
         try:
             return _insert(db, entries)
         except sqlite3.Error as error:
             if error.sqlite_errorcode not in _NO_ROOM:
-                return StoreError(f"the cache {self.path} cannot be written: {error}")
+                return CacheError(f"the cache {self.path} cannot be written: {error}")
             return self._commit_at_last(db, entries, error)
 
     def _commit_at_last(
-        self, db: sqlite3.Connection, entries: Sequence[Entry], why: sqlite3.Error
-    ) -> StoreError:
+        self, db: sqlite3.Connection, entries: Sequence[CachedAnswer], why: sqlite3.Error
+    ) -> CacheError:
         """Give up the ballast to keep what was answered."""
         try:
             self._ballast.unlink(missing_ok=True)
             _insert(db, entries)
         except (OSError, sqlite3.Error):
-            return StoreError(f"the cache {self.path} cannot be written: {why}")
-        return StoreError(
+            return CacheError(f"the cache {self.path} cannot be written: {why}")
+        return CacheError(
             f"the cache {self.path} is out of room ({why}): free some space and run again; "
             "all answers so far are kept, and nothing more is asked"
         )
@@ -193,7 +193,7 @@ class Store:
             with contextlib.suppress(OSError):
                 self._ballast.unlink(missing_ok=True)
             reason = error.strerror or error
-            raise StoreError(f"the cache {self.path} cannot be kept: {reason}") from error
+            raise CacheError(f"the cache {self.path} cannot be kept: {reason}") from error
 
 
 def sizes(path: Path) -> list[Size]:
@@ -232,10 +232,10 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         try:
             yield db
         except sqlite3.Error as error:
-            raise StoreError(f"the cache {path} cannot be used: {error}") from error
+            raise CacheError(f"the cache {path} cannot be used: {error}") from error
 
 
-def _insert(db: sqlite3.Connection, entries: Sequence[Entry]) -> dict[bytes, bytes]:
+def _insert(db: sqlite3.Connection, entries: Sequence[CachedAnswer]) -> dict[bytes, bytes]:
     """Insert and commit answers; returns those that others had committed before, by key.
 
     As few statements as can be, each its own transaction: after each the thread has to wait until
@@ -264,11 +264,11 @@ def _select(db: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]
     return dict(db.execute(query, keys).fetchall())
 
 
-def _settle(group: list[_Put], kept: dict[bytes, bytes] | StoreError) -> None:
+def _settle(group: list[_Put], kept: dict[bytes, bytes] | CacheError) -> None:
     for put in group:
         if put.done.cancelled():
             continue
-        if isinstance(kept, StoreError):
+        if isinstance(kept, CacheError):
             put.done.set_exception(kept)
         else:
             put.done.set_result(kept.get(put.entry.key, put.entry.answer))

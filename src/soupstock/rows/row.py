@@ -28,11 +28,11 @@ FAILURE = pl.Struct({"step": pl.String, "cause": pl.String, "message": pl.String
 """A failed call: the step's label, the kind of failure, and the message."""
 
 
-BEFORE: Mapping[str, pl.DataType] = {"id": pl.String()}
+FIRST_COLUMNS: Mapping[str, pl.DataType] = {"id": pl.String()}
 """The engine's columns before all others."""
 
 
-AFTER: Mapping[str, pl.DataType] = {
+LAST_COLUMNS: Mapping[str, pl.DataType] = {
     "twin": pl.String(),
     "similarity": pl.Float64(),
     "failures": pl.List(FAILURE),
