@@ -1,6 +1,6 @@
 """Measure how well the engine keeps servers busy, and its overhead: figures of docs/benchmarks.md.
 
-Run `python bench/engine.py` for all figures, or name some: `python bench/engine.py latency store`.
+Run `python bench/engine.py` for all figures, or name some: `python bench/engine.py latency cached`.
 The model server is a process of its own on loopback, and the peers run in the same minutes: trust
 the ratios, not the absolute figures.
 """
@@ -184,9 +184,9 @@ def capacity(options: Options) -> Iterator[Figure]:
 
         async def answered() -> int:
             async with (
-                Cache(Path(place) / "calls.sqlite") as store,
+                Cache(Path(place) / "calls.sqlite") as cache,
                 Servers(Path(place), print) as servers,
-                Client(store, servers) as client,
+                Client(cache, servers) as client,
             ):
                 _keep_asking(client, server.base_url)
                 for held in CAPACITIES:
@@ -223,7 +223,7 @@ def _keep_asking(client: Client, base_url: str, waiting: int = 2048) -> None:
         ask()
 
 
-def store(options: Options) -> Iterator[Figure]:
+def cached(options: Options) -> Iterator[Figure]:
     """Everything is in the cache: the speed of a run without calls."""
     with tempfile.TemporaryDirectory() as place:
         plan = Folder(
@@ -238,7 +238,7 @@ def store(options: Options) -> Iterator[Figure]:
             assert done.manifest.paid.found == 2 * options.stored
             rates.append(options.stored / took)
     yield Figure(
-        f"everything in the store: {options.stored:,} rows x 2 calls run again, rows/s",
+        f"everything in the cache: {options.stored:,} rows x 2 calls run again, rows/s",
         "≥ 20,000",
         _spread(rates, ",.0f"),
     )
@@ -307,7 +307,7 @@ def memory(options: Options) -> Iterator[Figure]:
 
 MEASURES: dict[str, Callable[[Options], Iterator[Figure]]] = {
     measure.__name__: measure
-    for measure in (latency, overhead, overlap, capacity, store, faults, kills, budget, memory)
+    for measure in (latency, overhead, overlap, capacity, cached, faults, kills, budget, memory)
 }
 
 
@@ -317,7 +317,7 @@ def main() -> None:
     parser.add_argument("figures", nargs="*", metavar="FIGURE", help=", ".join(MEASURES))
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--times", type=int, default=3, help="how often to measure times")
-    parser.add_argument("--stored", type=int, default=100_000, help="rows for `store`")
+    parser.add_argument("--stored", type=int, default=100_000, help="rows for `cached`")
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--runs", type=int, default=1000, help="runs for `budget`")
     parser.add_argument("--phase", type=float, default=60.0, help="seconds for `capacity`")

@@ -118,9 +118,9 @@ async def _run(seed: int, folder: Path) -> Outcome:
     limits, books = _limits(draw), Books(draw, price)
     budget = Budget(**limits)
     async with (
-        Cache(folder / f"{seed}.sqlite") as store,
+        Cache(folder / f"{seed}.sqlite") as cache,
         Servers(folder, lambda _: None) as servers,
-        Client(store, servers, budget, books) as client,
+        Client(cache, servers, budget, books) as client,
     ):
         replies: list[Reply] = []
         calls = [form.call([{"role": "user", "content": "x" * 40}], str(n)) for n in range(CALLS)]

@@ -92,9 +92,9 @@ async def streamed(
 ) -> Streamed:
     done = Streamed([Tally(stage.label) for stage in stages])
     async with (
-        Cache(folder / "calls.sqlite") as store,
+        Cache(folder / "calls.sqlite") as cache,
         Servers(folder, lambda _: None) as servers,
-        Client(store, servers, budget) as client,
+        Client(cache, servers, budget) as client,
     ):
         await Stream(stages, client, done.take, done.tallies, **options).run(rows)
         done.stopped, done.asked = client.stopped, client.usage.calls

@@ -83,9 +83,9 @@ class Flowed:
 async def flowed(plan: Plan, place: Path, most: int = 0, *, kills: bool = False) -> Flowed:
     """Take a plan's rows through, with workers that are there from the beginning."""
     async with (
-        Cache(plan.project.root / "runs" / "calls.sqlite") as store,
+        Cache(plan.project.root / "runs" / "calls.sqlite") as cache,
         Servers(place, lambda _: None) as servers,
-        Client(store, servers) as client,
+        Client(cache, servers) as client,
         Workers(plan, place / "workers", most) as workers,
     ):
         if most:

@@ -29,7 +29,7 @@ def batched(folder: Folder) -> Iterator[Server]:
 
 
 def live(folder: Folder, server: Server) -> Run:
-    """Run as if there were no batches, and no store."""
+    """Run as if there were no batches, and no cache."""
     folder.point_at(server.base_url)
     (folder.root / "runs" / "calls.sqlite").unlink()
     return folder.run()

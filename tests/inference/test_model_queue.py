@@ -75,7 +75,7 @@ def shattered() -> Trouble:
 
 
 class Selector(ledger._Selector):
-    """Lets time jump, but not while the store, which lives in real time, has work to do."""
+    """Lets time jump, but not while the cache, which lives in real time, has work to do."""
 
     pending = 0
 
@@ -92,7 +92,7 @@ class Loop(ledger.VirtualLoop):
 
 
 class Watched(Cache):
-    """A store that tells the loop when it is at work."""
+    """A cache that tells the loop when it is at work."""
 
     def put(self, entry: CachedAnswer) -> "asyncio.Future[bytes]":
         loop = self._loop
@@ -116,9 +116,9 @@ def asked(
         servers = cluster()
         urls = [f"http://{name}/v1" for name in servers.seconds]
         async with (
-            Watched(folder / "calls.sqlite") as store,
+            Watched(folder / "calls.sqlite") as cache,
             Servers(folder, lambda _: None) as none,
-            Client(store, none, transport=servers) as client,
+            Client(cache, none, transport=servers) as client,
         ):
             replies = await ask(client, calls_to(model_at(urls, **settings), count))
             assert client.broken is None or isinstance(client.broken, ModelError)

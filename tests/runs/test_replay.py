@@ -137,11 +137,11 @@ def test_numbers_and_texts_in_the_manifest_are_verified_too(folder: Folder, run:
 
 
 def test_answers_that_the_cache_lacks_are_named_by_step_and_row(folder: Folder, run: Run) -> None:
-    with sqlite3.connect(folder.root / "runs" / "calls.sqlite") as store:
-        (table,) = store.execute("select name from sqlite_master where type = 'table'").fetchone()
-        before = store.execute(f"select count(*) from {table}").fetchone()[0]  # noqa: S608
-        store.execute(f"delete from {table} where rowid in (select rowid from {table} limit 3)")  # noqa: S608
-        after = store.execute(f"select count(*) from {table}").fetchone()[0]  # noqa: S608
+    with sqlite3.connect(folder.root / "runs" / "calls.sqlite") as cache:
+        (table,) = cache.execute("select name from sqlite_master where type = 'table'").fetchone()
+        before = cache.execute(f"select count(*) from {table}").fetchone()[0]  # noqa: S608
+        cache.execute(f"delete from {table} where rowid in (select rowid from {table} limit 3)")  # noqa: S608
+        after = cache.execute(f"select count(*) from {table}").fetchone()[0]  # noqa: S608
     assert before - after == 3
     told = problems(folder)
     assert told

@@ -32,9 +32,9 @@ async def opened(
     servers: Servers | None = None,
 ) -> AsyncIterator[Client]:
     async with (
-        Cache(folder / "calls.sqlite") as store,
+        Cache(folder / "calls.sqlite") as cache,
         servers or Servers(folder, lambda _: None) as servers_,
-        Client(store, servers_, budget, transport) as client,
+        Client(cache, servers_, budget, transport) as client,
     ):
         yield client
 

@@ -107,7 +107,7 @@ class Cache:
         self._reader, self._db = Reader(path), connect(path)
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_Put | None] = queue.SimpleQueue()
-        self._writer = threading.Thread(target=self._write, name="store", daemon=True)
+        self._writer = threading.Thread(target=self._write, name="cache", daemon=True)
         self._writer.start()
 
     async def __aenter__(self) -> Self:

@@ -33,7 +33,7 @@ class Client:
 
     def __init__(
         self,
-        store: Cache,
+        cache: Cache,
         servers: Servers,
         budget: Budget | None = None,
         transport: Transport | None = None,
@@ -41,12 +41,12 @@ class Client:
         is_live: bool = False,
     ) -> None:
         """Open a client; with `is_live` no call is left to a provider's batch API."""
-        self._store = store
+        self._cache = cache
         self._servers = servers
         self._transport = transport or Transport()
         self._is_live = is_live
         self._loop = asyncio.get_running_loop()
-        self._ledger = Ledger(store.path)
+        self._ledger = Ledger(cache.path)
         self._jobs: dict[bytes, Job] = {}
         self._queues: dict[Model, ModelQueue] = {}
         self._is_resting = False
@@ -56,7 +56,7 @@ class Client:
             servers,
             self._transport,
             budget or Budget(),
-            Keeper(store, self._shutdown),
+            Keeper(cache, self._shutdown),
             self._shutdown,
             self._finish,
             self._hand_in,
@@ -95,7 +95,7 @@ class Client:
 
     def found(self, calls: Sequence[Call]) -> dict[bytes, Answer]:
         """Return those answers that the cache has, by the call's key."""
-        cached = look_up(self._store.get, calls)
+        cached = look_up(self._cache.get, calls)
         return {key: decode(one.answer) for key, one in cached.items()}
 
     def ask(self, call: Call, rank: int, done: Callable[[Reply], None]) -> None:

@@ -201,8 +201,8 @@ class Shutdown:
 class Keeper:
     """Keeps answers: each is counted and committed to the cache before it is given out."""
 
-    def __init__(self, store: Cache, shutdown: Shutdown) -> None:
-        self.store = store
+    def __init__(self, cache: Cache, shutdown: Shutdown) -> None:
+        self.cache = cache
         self._shutdown = shutdown
         self._now = asyncio.get_running_loop().time
         self._latest: asyncio.Future[bytes] | None = None
@@ -215,7 +215,7 @@ class Keeper:
         """Count an answer and have it committed; returns the one that the cache holds."""
         usage.add(answer, self._now())
         entry = CachedAnswer(key, model.name, encode(answer))
-        committing = self._latest = self.store.put(entry)
+        committing = self._latest = self.cache.put(entry)
         try:
             kept = await committing
         except CacheError as error:

@@ -26,7 +26,7 @@ UNASKED = f"stopped: {NOT_ASKED.cause}"
 class CacheOnly:
     """Answers calls from the cache and from nowhere else; notes which answers it used."""
 
-    store: Cache
+    cache: Cache
     keys: set[bytes] = field(default_factory=set)
     """The keys of the answers that were used."""
     stopped: Failure | None = None
@@ -35,7 +35,7 @@ class CacheOnly:
 
     def found(self, calls: Sequence[Call]) -> dict[bytes, Answer]:
         """Return the answers that the cache has."""
-        cached = look_up(self.store.get, calls)
+        cached = look_up(self.cache.get, calls)
         self.keys.update(one.key for one in cached.values())
         return {key: decode(one.answer) for key, one in cached.items()}
 
@@ -81,14 +81,14 @@ def coverage_of(plan: Plan) -> Coverage:
 async def _coverage_of(plan: Plan) -> Coverage:
     path = run_folder.runs_folder(plan.project.root) / run_folder.CACHE
     rows = first_rows(plan)
-    async with Cache(path) as store:
-        cache = CacheOnly(store)
+    async with Cache(path) as cache:
+        answers = CacheOnly(cache)
         while True:
             with tempfile.TemporaryDirectory(prefix="soupstock-") as place:
-                flow = Flow(plan, cache, Path(place), rows)
+                flow = Flow(plan, answers, Path(place), rows)
                 await flow.run()
             canaries = {column: check.tally for column, check in flow.checks.items()}
-            covered = Coverage(frozenset(cache.keys), flow.tallies, flow.source_rows, canaries)
+            covered = Coverage(frozenset(answers.keys), flow.tallies, flow.source_rows, canaries)
             more = next_rows(flow) if covered.is_complete else None
             if more is None:
                 return covered

@@ -81,10 +81,10 @@ async def _replay(root: Path, run: Manifest, folder: Path, into: Path) -> Replay
         planned = plan(run.spec, project, name=run.name)
         if planned.fingerprint != run.fingerprint:
             return Replay(fingerprint=planned.fingerprint, source=planned.source.sha256)
-        async with Cache(run_folder.runs_folder(root) / run_folder.CACHE) as store:
-            cache = CacheOnly(store)
-            cache.failures = await _failures(planned, folder, cache)
-            table, flow = await _run_to_target(planned, cache, Path(place) / "rows")
+        async with Cache(run_folder.runs_folder(root) / run_folder.CACHE) as cache:
+            answers = CacheOnly(cache)
+            answers.failures = await _failures(planned, folder, answers)
+            table, flow = await _run_to_target(planned, answers, Path(place) / "rows")
             table.save(into / run_folder.ROWS)
             _write_dataset(planned, run, table, into / run_folder.DATASET)
             return Replay(
@@ -98,12 +98,12 @@ async def _replay(root: Path, run: Manifest, folder: Path, into: Path) -> Replay
             )
 
 
-async def _run_to_target(planned: Plan, cache: CacheOnly, work: Path) -> tuple[Table, Flow]:
+async def _run_to_target(planned: Plan, answers: CacheOnly, work: Path) -> tuple[Table, Flow]:
     """Take the rows through the steps, in as many rounds as the run needed for its target."""
     rows, wanted = first_rows(planned), planned.pipeline.target
     while True:
         shutil.rmtree(work, ignore_errors=True)
-        flow = Flow(planned, cache, work, rows, window=WINDOW)
+        flow = Flow(planned, answers, work, rows, window=WINDOW)
         table = await flow.run()
         more = next_rows(flow)
         if more is None:
@@ -111,7 +111,7 @@ async def _run_to_target(planned: Plan, cache: CacheOnly, work: Path) -> tuple[T
         rows = more
 
 
-async def _failures(planned: Plan, folder: Path, cache: CacheOnly) -> dict[bytes, Failure]:
+async def _failures(planned: Plan, folder: Path, answers: CacheOnly) -> dict[bytes, Failure]:
     """Find which calls failed in the run, by letting each failed row's step ask again."""
     found: dict[bytes, Failure] = {}
     if not (folder / run_folder.ROWS).is_file():
@@ -125,7 +125,7 @@ async def _failures(planned: Plan, folder: Path, cache: CacheOnly) -> dict[bytes
                 if failure["step"] == step.title
             ]
             if any(failure.cause not in _FROM_ANSWERS for failure in recorded):
-                blanks = _Blanks(cache)
+                blanks = _Blanks(answers)
                 ended = await _ask_again(step, _before(row, step), blanks)
                 found.update(blanks.fill(ended, recorded))
     return found
@@ -155,7 +155,7 @@ class _Blanks:
     The place of that failure, the blank, among the row's failures tells which call failed how.
     """
 
-    def __init__(self, cache: CacheOnly) -> None:
+    def __init__(self, answers: CacheOnly) -> None:
         self._cache = cache
         self._blanks: dict[str, bytes] = {}
         """The keys of calls that have no answer, by the causes of their blanks."""

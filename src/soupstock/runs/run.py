@@ -157,11 +157,11 @@ async def _run(plan: Plan, options: _Options, into: Path | None = None) -> Run:
     progress = Progress(plan)
     with options.watch(progress), folder.locked_folder(target, progress.note) as work:
         started, clock = datetime.now(UTC), time.monotonic()
-        async with Cache(folder.runs_folder(root) / folder.CACHE) as store:
+        async with Cache(folder.runs_folder(root) / folder.CACHE) as cache:
             async with (
                 Servers(folder.runs_folder(root) / "logs", progress.note) as servers,
                 # A preview does not wait for a batch.
-                Client(store, servers, options.budget, is_live=into is not None) as client,
+                Client(cache, servers, options.budget, is_live=into is not None) as client,
                 Workers(plan, work / "workers") as workers,
             ):
                 progress.client = client
@@ -177,7 +177,7 @@ async def _run(plan: Plan, options: _Options, into: Path | None = None) -> Run:
                     table, flow = await _run_to_target(progress, begin)
                 _raise_broken(client, flow)
             # The cache's file is tidied up while results are written.
-            store.finish()
+            cache.finish()
             timing = TimingRecord(
                 started=started.isoformat(timespec="seconds"),
                 seconds=round(time.monotonic() - clock, 3),

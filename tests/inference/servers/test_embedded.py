@@ -95,7 +95,7 @@ def is_gone(pid: int) -> bool:
 
 
 def is_answering(folder: Folder) -> bool:
-    """Tell whether a run's store has an answer."""
+    """Tell whether a run's cache has an answer."""
     path = folder.root / "runs" / "calls.sqlite"
     if not path.is_file():
         return False

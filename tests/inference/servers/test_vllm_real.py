@@ -76,7 +76,7 @@ def declare(folder: Folder, place: Path, model: str | Path, more: str = ON_THE_C
 
 
 def answers(folder: Folder) -> int:
-    """Count the answers in a run's store."""
+    """Count the answers in a run's cache."""
     path = folder.root / "runs" / "calls.sqlite"
     if not path.is_file():
         return 0

@@ -1,4 +1,4 @@
-"""The store keeps what was answered, whatever happens to the process that asked."""
+"""The cache keeps what was answered, whatever happens to the process that asked."""
 
 import asyncio
 import multiprocessing
@@ -20,24 +20,24 @@ def entries(count: int, start: int = 0) -> list[CachedAnswer]:
     ]
 
 
-async def put_all(store: Cache, answers: Sequence[CachedAnswer]) -> None:
-    await asyncio.gather(*(store.put(entry) for entry in answers))
+async def put_all(cache: Cache, answers: Sequence[CachedAnswer]) -> None:
+    await asyncio.gather(*(cache.put(entry) for entry in answers))
 
 
 async def test_an_answer_is_found_by_its_key_in_the_next_run(tmp_path: Path) -> None:
     wanted = entries(3000)
-    async with Cache(tmp_path / "calls.sqlite") as store:
-        await put_all(store, wanted)
-    async with Cache(tmp_path / "calls.sqlite") as store:
-        found = store.get([*(entry.key for entry in wanted), b"x" * 20])
+    async with Cache(tmp_path / "calls.sqlite") as cache:
+        await put_all(cache, wanted)
+    async with Cache(tmp_path / "calls.sqlite") as cache:
+        found = cache.get([*(entry.key for entry in wanted), b"x" * 20])
     assert found == {entry.key: entry.answer for entry in wanted}
 
 
 async def test_the_first_answer_to_a_question_stays(tmp_path: Path) -> None:
-    async with Cache(tmp_path / "calls.sqlite") as store:
-        await store.put(CachedAnswer(b"key", "model", b"first"))
-        await store.put(CachedAnswer(b"key", "model", b"second"))
-        assert store.get([b"key"]) == {b"key": b"first"}
+    async with Cache(tmp_path / "calls.sqlite") as cache:
+        await cache.put(CachedAnswer(b"key", "model", b"first"))
+        await cache.put(CachedAnswer(b"key", "model", b"second"))
+        assert cache.get([b"key"]) == {b"key": b"first"}
 
 
 async def test_whoever_comes_second_is_given_the_first_answer(tmp_path: Path) -> None:
@@ -52,9 +52,9 @@ async def test_whoever_comes_second_is_given_the_first_answer(tmp_path: Path) ->
 
 
 async def test_what_is_queued_is_committed_when_the_store_closes(tmp_path: Path) -> None:
-    store = Cache(tmp_path / "calls.sqlite")
-    futures = [store.put(entry) for entry in entries(100)]
-    await store.close()
+    cache = Cache(tmp_path / "calls.sqlite")
+    futures = [cache.put(entry) for entry in entries(100)]
+    await cache.close()
     await asyncio.gather(*futures)
     async with Cache(tmp_path / "calls.sqlite") as again:
         assert len(again.get([entry.key for entry in entries(100)])) == 100
@@ -70,9 +70,9 @@ async def test_two_runs_share_one_store(tmp_path: Path) -> None:
 
 def write_until_killed(path: Path, pipe: int) -> None:
     async def forever() -> None:
-        async with Cache(path) as store:
+        async with Cache(path) as cache:
             for start in range(0, 1 << 40, 10):
-                await put_all(store, entries(10, start))
+                await put_all(cache, entries(10, start))
                 os.write(pipe, (start + 10).to_bytes(8))
 
     asyncio.run(forever())
@@ -98,8 +98,8 @@ def test_what_was_reported_as_kept_survives_a_killed_process(tmp_path: Path, aft
     os.close(reading)
 
     async def kept() -> int:
-        async with Cache(path) as store:
-            return len(store.get([entry.key for entry in entries(reported)]))
+        async with Cache(path) as cache:
+            return len(cache.get([entry.key for entry in entries(reported)]))
 
     assert reported > 0
     assert asyncio.run(kept()) == reported
@@ -107,18 +107,18 @@ def test_what_was_reported_as_kept_survives_a_killed_process(tmp_path: Path, aft
 
 async def test_a_torn_write_ahead_log_loses_the_torn_answers_only(tmp_path: Path) -> None:
     path, log = tmp_path / "calls.sqlite", tmp_path / "calls.sqlite-wal"
-    async with Cache(path) as store:
+    async with Cache(path) as cache:
         for entry in entries(50):
-            await store.put(entry)
+            await cache.put(entry)
         copy = tmp_path / "torn.sqlite"
         copy.write_bytes(path.read_bytes())
         whole = log.read_bytes()
     copy.with_name("torn.sqlite-wal").write_bytes(whole[: len(whole) - 1000])
-    async with Cache(copy) as store:
-        found = store.get([entry.key for entry in entries(50)])
+    async with Cache(copy) as cache:
+        found = cache.get([entry.key for entry in entries(50)])
         assert 40 <= len(found) < 50
-        await put_all(store, entries(50))
-        assert len(store.get([entry.key for entry in entries(50)])) == 50
+        await put_all(cache, entries(50))
+        assert len(cache.get([entry.key for entry in entries(50)])) == 50
 
 
 async def test_a_folder_that_is_a_file_is_named_in_one_line(tmp_path: Path) -> None:
@@ -152,20 +152,20 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 async def test_a_full_disk_keeps_the_answers_in_flight_and_asks_no_more(small_disk: Path) -> None:
     path = small_disk / "calls.sqlite"
-    store = Cache(path)
+    cache = Cache(path)
     answers = [CachedAnswer(n.to_bytes(20), "model", os.urandom(50_000)) for n in range(200)]
     kept: list[CachedAnswer] = []
 
     async def put_all() -> None:
         for entry in answers:
             kept.append(entry)
-            await store.put(entry)
+            await cache.put(entry)
 
     with pytest.raises(CacheError, match="free some space and run again"):
         await put_all()
     assert 10 < len(kept) < 200
-    assert len(store.get([entry.key for entry in kept])) == len(kept)
-    await store.close()
+    assert len(cache.get([entry.key for entry in kept])) == len(kept)
+    await cache.close()
 
 
 async def test_a_disk_that_is_full_from_the_start_is_named_in_one_line(small_disk: Path) -> None:
