@@ -156,7 +156,7 @@ class _Blanks:
     """
 
     def __init__(self, answers: CacheOnly) -> None:
-        self._cache = cache
+        self._answers = cache
         self._blanks: dict[str, bytes] = {}
         """The keys of calls that have no answer, by the causes of their blanks."""
 
