@@ -394,7 +394,7 @@ def test_an_unfit_judge_that_was_to_stop_the_run_stops_the_push(made: Folder, hu
 def test_nothing_kept_and_nothing_run_are_said_so(made: Folder, hub: Hub) -> None:
     made.replace("pipelines/pushed.yaml", "min: 1", "min: 1000")
     made.run("pushed")
-    assert_unfit(made, hub, "pushed has nothing to dataset: no row was kept")
+    assert_unfit(made, hub, "pushed has nothing to publish: no row was kept")
     shutil.rmtree(made.root / "runs")
     assert_unfit(made, hub, "no run and no folder is called 'pushed'")
 

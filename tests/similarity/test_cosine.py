@@ -164,7 +164,7 @@ def test_neither_threads_nor_processes_make_a_difference() -> None:
         "draw = np.random.default_rng(1)\n"
         "vectors = np.repeat(draw.normal(size=(1500, 96)), 2, axis=0)\n"
         "vectors += draw.normal(size=vectors.shape) * 0.3\n"
-        "found = semantic.similar(vectors.astype(np.float32), 0.9)\n"
+        "found = semantic.cosine_duplicates(vectors.astype(np.float32), 0.9)\n"
         "print(sum((found.twin >= 0).tolist()), found.twin.tolist(), found.similarity.tolist())\n"
     )
     answers = [

@@ -156,12 +156,12 @@ class _Blanks:
     """
 
     def __init__(self, answers: CacheOnly) -> None:
-        self._answers = cache
+        self._answers = answers
         self._blanks: dict[str, bytes] = {}
         """The keys of calls that have no answer, by the causes of their blanks."""
 
     async def __call__(self, calls: Sequence[Call]) -> list[Reply]:
-        answers = self._cache.found(calls)
+        answers = self._answers.found(calls)
         return [answers.get(call.key) or self._blank(call) for call in calls]
 
     def _blank(self, call: Call) -> Failure:
