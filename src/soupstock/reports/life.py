@@ -6,7 +6,7 @@ files have changed since. A task's prompts come from its catalogue, if that is i
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ from soupstock.reports.filter_figures import figures_of
 from soupstock.review.apply import original
 from soupstock.rows.filters import BoundFilter, call_filter
 from soupstock.rows.references import is_reference
-from soupstock.rows.row import Columns, Row
+from soupstock.rows.row import Row
 from soupstock.steps import VERBS, made_by
-from soupstock.steps.chapter import Chapter, Recorded, Repeat, RowStep
+from soupstock.steps.chapter import Chapter, Recorded, RowStep
 from soupstock.steps.step import Context, models_of
 
 
@@ -67,18 +67,18 @@ def explain(project: Project, name: str, row_id: str) -> Life:
         raise MistakeError(problem, Place(place / manifest.MANIFEST)) from error
     frame = find_row(place / run_folder.ROWS, row_id)
     row: Row = frame.row(0, named=True)
-    last = last_step(row, run)
-    known = RunRow(
+    figures = _figures(project, run, frame, last_step(row, run))
+    row_step = RowStep(
         row,
         Recorded(run),
-        figures=_figures(project, run, frame, last),
         columns=frame.schema,
         context=_context(project, pipeline),
+        has_questions=True,
     )
     twin = None
     if row["twin"] and not is_reference(row["twin"]):
         twin = find_row(place / run_folder.ROWS, row["twin"]).row(0, named=True)
-    return Life(row, _source(row, pipeline), list(chapters(known)), twin)
+    return Life(row, _source(row, pipeline), list(chapters(row_step, figures)), twin)
 
 
 def _last_run(project: Project, name: str) -> Path:
@@ -108,38 +108,22 @@ def _source(row: Row, pipeline: spec.Pipeline) -> Mapping[str, Any]:
     return {name: value for name, value in row.items() if name not in made}
 
 
-@dataclass(frozen=True)
-class RunRow:
-    """A row of a run, and what its chapters are made from."""
+def chapters(
+    row_step: RowStep, figures: Mapping[int, Mapping[str, str]] | None = None
+) -> Iterator[Chapter]:
+    """Yield a chapter for each step, up to the one that dropped the row.
 
-    row: Row
-    recorded: Recorded
-    figures: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
-    """What filters compared, by label, for each filter step by its place."""
-    twin: Callable[[str], Repeat | None] = lambda _: None
-    columns: Columns = field(default_factory=dict)
-    context: Context | None = None
-
-
-def chapters(known: RunRow) -> Iterator[Chapter]:
-    """Yield a chapter for each step, up to the one that dropped the row."""
-    run, row = known.recorded.manifest, known.row
+    `row_step` has what is the same for all steps; `figures` has what filters compared, by label,
+    for each filter step by its place.
+    """
+    run, row = row_step.recorded.manifest, row_step.row
     steps, last = run.spec.steps, last_step(row, run)
     for place, record in enumerate(run.steps[: last + 1]):
         reasons = row["dropped_by"] if place == last else []
         found = Chapter()
         if place < len(steps):
-            step = steps[place]
-            at = RowStep(
-                row,
-                known.recorded,
-                reasons,
-                known.figures.get(place, {}),
-                known.twin,
-                known.columns,
-                known.context,
-            )
-            found = VERBS[type(step)].chapter(step, at)
+            at = replace(row_step, reasons=reasons, figures=(figures or {}).get(place, {}))
+            found = VERBS[type(steps[place])].chapter(steps[place], at)
         yield replace(
             found,
             title=record.label,

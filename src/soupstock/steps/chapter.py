@@ -165,6 +165,8 @@ class RowStep:
     """The columns of the table, with their types."""
     context: Context | None = None
     """What the step can be bound in again, from the project as it is now."""
+    has_questions: bool = False
+    """Whether the questions that no text answers are told too: those to judges."""
 
     def asked(self, prompt: str, given: Row | None = None) -> Iterator[Round]:
         """Render a prompt for the row; yields nothing if it cannot be rendered."""

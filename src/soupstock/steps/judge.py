@@ -310,7 +310,7 @@ def chapter(step: spec.Judge, row_step: RowStep) -> Chapter:
 
 def _rounds(step: spec.Judge, rubric: Rubric | None, row_step: RowStep) -> Iterator[Round]:
     """Yield what the judges were asked; for a comparison, the first question."""
-    if rubric is None or not rubric.judged:
+    if rubric is None or not rubric.judged or not row_step.has_questions:
         return
     if step.compare is None:
         yield from row_step.asked(rubric.prompt, judge_input(rubric, row_step.row))

@@ -13,10 +13,10 @@ from soupstock import spec
 from soupstock.artifacts.manifest import Manifest
 from soupstock.reports.columns import ColumnRoles, Twins
 from soupstock.reports.filter_figures import figures_of
-from soupstock.reports.life import RunRow, chapters, last_step
+from soupstock.reports.life import chapters, last_step
 from soupstock.rows.expressions import FAULTS
 from soupstock.rows.row import Row
-from soupstock.steps.chapter import ASKED, Chapter, Recorded, Repeat
+from soupstock.steps.chapter import ASKED, Chapter, Recorded, Repeat, RowStep
 
 KEPT = ""
 """The reason of a row that was kept."""
@@ -129,12 +129,8 @@ class SampleReader:
 
     def _sampled(self, row: Row, frame: pl.DataFrame, number: int, twins: "Twins") -> SampledRow:
         figures = dict(_figures(self._filters, frame, row))
-        known = RunRow(
-            row,
-            self._recorded,
-            figures={last_step(row, self._recorded.manifest): figures},
-            twin=partial(_twin, twins, row),
-        )
+        row_step = RowStep(row, self._recorded, twin=partial(_twin, twins, row))
+        last = last_step(row, self._recorded.manifest)
         judged = (row[name] for name in self._columns.judged)
         scores = [verdict["score"] for verdict in judged if verdict and "score" in verdict]
         return SampledRow(
@@ -143,7 +139,10 @@ class SampleReader:
             excerpt=self._excerpt(row),
             score=scores[0] if scores else None,
             reasons=row["dropped_by"],
-            chapters=[Chapter("source", passages=self._source(row)), *chapters(known)],
+            chapters=[
+                Chapter("source", passages=self._source(row)),
+                *chapters(row_step, {last: figures}),
+            ],
         )
 
     def _source(self, row: Row) -> Mapping[str, Any]:
