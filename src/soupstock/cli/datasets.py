@@ -165,7 +165,7 @@ def mix(context: click.Context, /, parts: tuple[str, ...], **choices: Any) -> No
     The mix is written into runs/NAME/latest, with a card that says where its rows are from.
     """
     from soupstock.artifacts.mix import Mixture
-    from soupstock.cli.display.mix import show_mixed
+    from soupstock.cli.display.overlap import show_mixed
     from soupstock.dataset import mix as mixing
 
     shares = dict(map(_part, parts))

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
+from soupstock.artifacts.decontamination import UNASKED
 from soupstock.artifacts.overlap import CorpusRecord, OverlapRecord, SharedRowsRecord
-from soupstock.cli.display.terminal import new_console, new_table
+from soupstock.cli.display.terminal import cell, new_console, new_table
+from soupstock.dataset.mix import Mixed
 from soupstock.errors import shown
 
 _EXCERPT = 160
@@ -111,3 +113,15 @@ def _notes(found: OverlapRecord) -> Iterator[str]:
     for pair in found.apart:
         if pair.sources is not None:
             yield f"source rows of both {pair.one} and {pair.other}: {pair.sources:,}"
+
+
+def show_mixed(done: Mixed) -> None:
+    """Print how many rows each run gave, and where the mix is."""
+    console, record = new_console(), done.record
+    for one in record.ingredients:
+        counts = f"{one.repeats:,} repeats, {one.contaminated:,} contaminated"
+        line = f"{one.name}: {one.taken:,} of {one.rows:,} rows ({counts})"
+        console.print(cell(line), soft_wrap=True)
+    if any(one.is_unasked for one in record.decontamination):
+        console.print(f"decontaminate: {UNASKED}", soft_wrap=True)
+    console.print(cell(f"{record.dataset.rows:,} rows in {done.folder}"), soft_wrap=True)
