@@ -7,7 +7,7 @@ the project now; the plan's fingerprint shows whether they have changed.
 import functools
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,6 +99,11 @@ def rubric(manifest: Manifest, name: str | None) -> Rubric | None:
     """Read a rubric of a run from its manifest; None where the run used none of that name."""
     part = next((part for part in manifest.rubrics if part.name == name), None)
     return None if part is None else _parsed(part)
+
+
+def rubrics(manifest: Manifest) -> Iterator[Rubric]:
+    """Read all rubrics of a run from its manifest."""
+    return map(_parsed, manifest.rubrics)
 
 
 def _parsed(part: PartRecord) -> Rubric:

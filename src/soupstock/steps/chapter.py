@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from soupstock.artifacts.manifest import Manifest, PartRecord
 from soupstock.errors import MistakeError
 from soupstock.judging.rubric import Rubric
+from soupstock.project import recorded
 from soupstock.rows.row import Columns, Row
-from soupstock.spec.loader import parse_yaml, validate
 from soupstock.spec.prompt import Prompt, PromptError, parse_prompt
 from soupstock.steps.step import Context
 
@@ -136,11 +136,8 @@ class Recorded:
 
 def read_rubric(manifest: Manifest, name: str) -> Rubric | None:
     """Read a rubric from a manifest; None if it cannot be read any more."""
-    part = _named(manifest.rubrics, name)
-    if part is None:
-        return None
     try:
-        return validate(parse_yaml(part.text, Path(part.file)), Rubric).value
+        return recorded.rubric(manifest, name)
     except MistakeError:
         return None
 

@@ -9,7 +9,6 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
@@ -17,7 +16,7 @@ from soupstock import spec
 from soupstock.artifacts.dataset import DatasetRecord
 from soupstock.artifacts.manifest import WRITING, Manifest, ModelRecord
 from soupstock.inference.servers.weights import SMOLLM2
-from soupstock.judging.rubric import Rubric
+from soupstock.project import recorded
 from soupstock.reports.card import tables
 from soupstock.reports.card.excerpts import excerpt, to_yaml
 from soupstock.reports.card.front_matter import front_matter
@@ -28,7 +27,6 @@ from soupstock.reports.card.splits import splits_in_brief, splits_section
 from soupstock.reports.card.tables import cell
 from soupstock.rows.pii_scan import KIND_NAMES
 from soupstock.rows.row import Row
-from soupstock.spec.loader import parse_yaml, validate
 from soupstock.steps.wording import filter_named, public_path
 from soupstock.text.markdown import (
     Markdown,
@@ -150,8 +148,7 @@ def loading(dataset: DatasetRecord) -> Markdown:
 
 def _criteria(manifest: Manifest) -> Iterator[Markdown]:
     """Yield the judges' criteria."""
-    for part in manifest.rubrics:
-        rubric = validate(parse_yaml(part.text, Path(part.file)), Rubric).value
+    for rubric in recorded.rubrics(manifest):
         for name, criterion in rubric.judged.items():
             yield Markdown(f"{cell(name)}: {prose(criterion.question, _LONGEST_DESCRIPTION)}")
         for name, rule in rubric.rules.items():

@@ -13,6 +13,7 @@ from soupstock import spec
 from soupstock.judging.rubric import Rubric
 from soupstock.reports.columns import ColumnRoles, Twins, fields_of
 from soupstock.reports.page.uncertain import UncertainRows, uncertain_rows
+from soupstock.rows.row import KEPT
 from soupstock.steps.chapter import Repeat
 from soupstock.text.measures import derive
 
@@ -25,7 +26,6 @@ _MOST_COLUMNS = 12
 _SHOWN_CLUSTERS = 10
 _SHOWN_REPEATS = 3
 _COUNTABLE = (pl.String, pl.Boolean, pl.Categorical, pl.Enum)
-_KEPT = pl.col("dropped_by").list.len() == 0
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _kinds(rows: pl.LazyFrame, columns: ColumnRoles) -> tuple[list[str], list[st
 
 
 def _shares(rows: pl.LazyFrame, columns: ColumnRoles, name: str) -> Shares:
-    values = rows.select(value=columns.refer(name).cast(pl.String), kept=_KEPT)
+    values = rows.select(value=columns.refer(name).cast(pl.String), kept=KEPT)
     return _count_values(name, values.collect())
 
 
@@ -190,7 +190,7 @@ def _judge_figures(rows: pl.LazyFrame, columns: ColumnRoles, name: str) -> Itera
     levels = [one.field("level").alias(f"{n}") for n, one in enumerate(inner)]
     scored = [one.field("score").alias(f"score {n}") for n, one in enumerate(inner)]
     found = (
-        rows.select(verdict.field("score").alias("value"), _KEPT.alias("kept"), *levels, *scored)
+        rows.select(verdict.field("score").alias("value"), KEPT.alias("kept"), *levels, *scored)
         .drop_nulls("value")
         .collect()
     )
@@ -217,7 +217,7 @@ def _comparison_figures(
 ) -> Iterator[JudgeFigures]:
     """Yield the distribution of the margins between the best and the worst answers."""
     margin = columns.refer(name).struct.field("margin").alias("value")
-    found = rows.select(margin, _KEPT.alias("kept")).drop_nulls("value").collect()
+    found = rows.select(margin, KEPT.alias("kept")).drop_nulls("value").collect()
     if not found.is_empty():
         edges = [n / _MOST_BINS for n in range(_MOST_BINS)]
         limits = _limits(columns, "number", f"{name}.margin")
@@ -264,7 +264,7 @@ def _languages(rows: pl.LazyFrame, columns: ColumnRoles, path: str) -> Iterator[
 
 def _texts(rows: pl.LazyFrame, columns: ColumnRoles, path: str) -> pl.LazyFrame:
     """Return a column's texts one by one, without nulls."""
-    texts = rows.select(text=columns.refer(path), kept=_KEPT)
+    texts = rows.select(text=columns.refer(path), kept=KEPT)
     if columns.is_list(path):
         texts = texts.explode("text")
     return texts.drop_nulls("text")
