@@ -110,6 +110,13 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
         swap("generate: question", "generat: question"),
         "pipelines/mine.yaml:8: step 1 has no verb, but 'generat'; did you mean 'generate'?",
     ),
+    "an unknown verb that is like no other": (
+        swap("generate: question", "publish: question"),
+        (
+            "pipelines/mine.yaml:8: step 1 has no verb, but 'publish'; there are: converse, dataset,"
+            " decontaminate, dedup, filter, generate, judge, mask, review, select, task, verify"
+        ),
+    ),
     "two verbs in a step": (
         swap("generate: question", "generate: question\n    judge: quality"),
         (
@@ -629,7 +636,10 @@ FLAGS = {
         "--max-cost needs the prices of test (writer): "
         "set input_price and output_price in [tool.soupstock.models]"
     ),
-    ("paln", "mine"): "No such command 'paln'. Did you mean 'plan'?",
+    ("paln", "mine"): "no command is called 'paln'; did you mean 'plan'?",
+    ("verify", "mine"): "no command is called 'verify'; there are: cache, calibrate, diff, explain,"
+    " init, list, mix, models, overlap, plan, preview, prune, publish, reproduce, review, run,"
+    " tasks",
     ("plan",): "Missing argument 'NAME'.",
     ("plan", "mine", "yours"): "Got unexpected extra argument (yours)",
     ("explain", "mnie", "0123"): "no pipeline is called 'mnie'; did you mean 'mine'?",

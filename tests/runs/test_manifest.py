@@ -8,11 +8,13 @@ from typing import Any
 
 import polars as pl
 import pytest
+from click.testing import CliRunner
 
 from conftest import Folder
 from soupstock import __version__, testing
 from soupstock.artifacts import manifest
 from soupstock.artifacts.manifest import SpreadRecord
+from soupstock.cli.main import main
 from soupstock.inference.servers.weights import SMOLLM2
 from soupstock.runs import manifest as manifest_module
 from soupstock.runs.run import Run
@@ -154,3 +156,43 @@ def test_keys_of_headers_and_environment_are_in_no_file(
     assert run.manifest.steps[0].failures[0].example == "500: no: [key], [key]"
     assert b"planted" not in everything(run)
     assert b"InternalServerError" in everything(run)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("explain", "mine", "0"),
+        ("review", "mine"),
+        ("calibrate", "mine"),
+        ("reproduce", "mine"),
+        ("publish", "mine", "--dry-run"),
+        ("mix", "mine:1", "-o", "soup"),
+    ],
+    ids=lambda command: command[0],
+)
+@pytest.mark.parametrize("is_damaged", [False, True], ids=["another version's", "damaged"])
+def test_a_manifest_that_cannot_be_read_is_a_mistake_in_one_line(
+    folder: Folder,
+    server: Server,  # noqa: ARG001 - it must be up
+    command: tuple[str, ...],
+    *,
+    is_damaged: bool,
+) -> None:
+    path = folder.run().folder / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    last = manifest["pipeline"]["steps"][-1]
+    last["publish"] = last.pop("dataset")
+    path.write_text("garbage" if is_damaged else json.dumps(manifest), encoding="utf-8")
+    ended = CliRunner().invoke(main, ["--project", str(folder.root), *command])
+    assert ended.exit_code == 2
+    assert ended.output.count("\n") == 1
+    assert "manifest.json: it was not made by this version of soupstock; run the" in ended.output
+
+
+def test_pruning_the_cache_names_runs_whose_answers_are_unknown(
+    folder: Folder,
+    server: Server,  # noqa: ARG001 - it must be up
+) -> None:
+    (folder.run().folder / "manifest.json").write_text("garbage", encoding="utf-8")
+    ended = CliRunner().invoke(main, ["--project", str(folder.root), "cache", "--prune"])
+    assert "1 past run cannot be read by this version: their answers count as" in ended.output

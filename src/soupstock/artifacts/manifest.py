@@ -5,12 +5,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from soupstock.artifacts.dataset import DatasetRecord, DiversityRecord, TopicRecord
 from soupstock.artifacts.decontamination import DecontaminationRecord
 from soupstock.artifacts.files import written_whole
 from soupstock.artifacts.judges import JudgeRecord
 from soupstock.artifacts.review import ReviewRecord
 from soupstock.artifacts.terms import TermsRecord
+from soupstock.errors import MistakeError, Place
 from soupstock.spec.fields import Record
 from soupstock.spec.pipeline import Pipeline
 
@@ -271,8 +274,16 @@ class Manifest(Record):
 
 
 def read(folder: Path) -> Manifest:
-    """Read a run's manifest."""
-    return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+    """Read a run's manifest; raises MistakeError if it is damaged, or another version's."""
+    path = folder / MANIFEST
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+        # What the pipeline says may have another form in another version.
+        _ = manifest.spec
+    except (OSError, ValidationError) as error:
+        problem = "it was not made by this version of soupstock; run the pipeline again"
+        raise MistakeError(problem, Place(path)) from error
+    return manifest
 
 
 def write(folder: Path, manifest: Manifest) -> None:

@@ -13,7 +13,7 @@ import click
 
 from soupstock import __version__
 from soupstock.engine.garbage_collection import infrequent_collection
-from soupstock.errors import SoupstockError, shown
+from soupstock.errors import MistakeError, SoupstockError, hint, quoted, shown
 
 COMMANDS = {
     "init": "project:init",
@@ -64,6 +64,14 @@ class _Group(click.Group):
         module, _, name = COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(import_module(f"soupstock.cli.{module}"), name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            raise MistakeError(f"no command is called {quoted(name)}{hint(name, COMMANDS)}")
+        return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         try:

@@ -88,7 +88,7 @@ def cache(context: click.Context, /, *, is_pruned: bool, yes: bool) -> None:
     An answer is used if a pipeline, as it is now or as it was in an earlier run, would look it up.
     """
     from soupstock.cli.display.listing import show_cache
-    from soupstock.runs.cache import contents, remove_answers, unused
+    from soupstock.runs.cache import contents, remove_answers, unreadable_runs, unused
 
     project = project_of(context)
     show_cache(contents(project))
@@ -96,6 +96,9 @@ def cache(context: click.Context, /, *, is_pruned: bool, yes: bool) -> None:
         return
     unwanted = unused(project)
     click.echo(f"{len(unwanted):,} cached answers are unused by any pipeline or past run")
+    if unreadable := unreadable_runs(project):
+        runs = "1 past run" if unreadable == 1 else f"{unreadable:,} past runs"
+        click.echo(f"{runs} cannot be read by this version: their answers count as unused")
     if unwanted and (yes or click.confirm("Remove them?")):
         remove_answers(project, unwanted)
         click.echo("removed")

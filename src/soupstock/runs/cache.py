@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from soupstock.artifacts import manifest, run_folder
+from soupstock.artifacts.manifest import Manifest
 from soupstock.engine.plan import Plan, plan, plan_file
 from soupstock.errors import MistakeError
 from soupstock.inference.cache import Size, keys, remove, sizes
@@ -43,6 +44,23 @@ def remove_answers(project: Project, unwanted: frozenset[bytes]) -> None:
     remove(cache_path(project), sorted(unwanted))
 
 
+def unreadable_runs(project: Project) -> int:
+    """Count the past runs whose manifests cannot be read: which answers they use is unknown."""
+    return sum(_read(folder) is None for folder in _run_folders(project))
+
+
+def _run_folders(project: Project) -> list[Path]:
+    files = run_folder.runs_folder(project.root).glob(f"*/*/{manifest.MANIFEST}")
+    return sorted(file.parent for file in files if not file.parent.is_symlink())
+
+
+def _read(folder: Path) -> Manifest | None:
+    try:
+        return manifest.read(folder)
+    except MistakeError:
+        return None
+
+
 def _plans(project: Project) -> Iterator[Plan]:
     """Yield the plans of all pipelines, and of runs that had other models or rows."""
     seen = set()
@@ -50,11 +68,9 @@ def _plans(project: Project) -> Iterator[Plan]:
         planned = plan_file(name, project)
         seen.add(planned.fingerprint)
         yield planned
-    for file in sorted(run_folder.runs_folder(project.root).glob(f"*/*/{manifest.MANIFEST}")):
-        run = manifest.read(file.parent)
+    for run in filter(None, map(_read, _run_folders(project))):
         try:
-            pipeline = run.spec
-            planned = plan(pipeline, project, name=run.name)
+            planned = plan(run.spec, project, name=run.name)
         except (MistakeError, ValueError):
             # A run that can no longer be planned uses no answers.
             continue

@@ -238,13 +238,21 @@ def _unknown_key(finding: _Finding) -> str:
     )
 
 
+def _keys_of(kind: Any) -> Iterable[str]:
+    """Return the keys that a model may have."""
+    fields = getattr(kind, "model_fields", {})
+    return [key for name, field in fields.items() for key in (name, field.alias) if key]
+
+
 def _no_verb(finding: _Finding, label: str) -> str:
     known = _tags(_cases(finding.here))
     what = "verb" if known == spec.VERBS else "kind"
     value = finding.error["input"]
     if not isinstance(value, dict):
         return f"{label} should be a mapping (`{known[0]}: …`), not {_said(value)}"
-    written = next((key for key in value if difflib.get_close_matches(key, known)), "")
+    close = (key for key in value if difflib.get_close_matches(key, known))
+    fields = {name for case in _cases(finding.here) for name in _keys_of(_bare(case))}
+    written = next(close, "") or next((key for key in value if key not in fields), "")
     but = f", but {quoted(written)}" if written else ""
     return f"{label} has no {what}{but}" + hint(written, known)
 

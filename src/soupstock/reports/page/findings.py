@@ -297,7 +297,7 @@ def _distribution(
         Bin(low, high, at.get((n, True), 0), at.get((n, False), 0))
         for n, (low, high) in enumerate(zip(edges, ends, strict=True))
     ]
-    tenth, median, ninth = (float(values.quantile(q, "nearest") or 0) for q in (0.1, 0.5, 0.9))
+    tenth, median, ninth = (float(values.quantile(q, "linear") or 0) for q in (0.1, 0.5, 0.9))
     mean = math.fsum(values) / values.len()
     return Distribution(name, bins, values.len(), mean, tenth, median, ninth, limits)
 
