@@ -101,7 +101,7 @@ def _variable(name: str) -> str:
 def _headers(headers: dict[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if not re.fullmatch(r"[A-Za-z0-9-]+", name):
-            raise ValueError(f"{quoted(name)} is no header's name")
+            raise ValueError(f"{quoted(name)} is not a header's name")
         if not value.isprintable():
             raise ValueError(f"the header {quoted(name)} should be one line of plain characters")
     return headers
