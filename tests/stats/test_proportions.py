@@ -132,7 +132,7 @@ def test_without_labels_the_pass_rate_is_unknown() -> None:
     found = prediction_powered([None, None], [1, 0])
     assert not found.rate.is_known
     assert found.by_judge == pytest.approx(0.5)
-    assert "cannot be told from 0 rows that people looked at" in found.sentence()
+    assert "is unknown from 0 rows that people looked at" in found.sentence()
 
 
 def test_labels_and_verdicts_are_1_or_0_and_as_many() -> None:

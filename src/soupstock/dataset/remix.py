@@ -22,7 +22,7 @@ class Remix(Spec):
     """The result of mixing again."""
 
     problems: tuple[str, ...] = ()
-    """Why the mix cannot be made again; none if it was."""
+    """Why the mix cannot be reproduced; none if it was."""
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -140,9 +140,9 @@ def _made(module: str, project: Project, place: Path, into: Path) -> bytes:
 
 
 def _obstacles(record: Manifest, replay: Replay) -> Iterator[str]:
-    """Say why a run cannot be made again."""
+    """Say why a run cannot be reproduced."""
     if replay.error is not None:
-        yield f"it cannot be made again: {replay.error}"
+        yield f"it cannot be reproduced: {replay.error}"
     elif replay.fingerprint != record.fingerprint:
         yield _changed_inputs(record, replay)
     for one in replay.missing:

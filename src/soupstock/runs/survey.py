@@ -222,7 +222,7 @@ class _Questions:
         replies = [await self._reply(call) for call in calls]
         texts = [reply.text for reply in replies if isinstance(reply, Answer)]
         if len(texts) < len(calls):
-            return "not known"
+            return "unknown"
         if texts[0] != texts[1]:
             return "no"
         return "yes" if texts[0] != texts[2] else "unknown: its answers are always the same"

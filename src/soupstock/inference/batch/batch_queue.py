@@ -148,7 +148,8 @@ class BatchQueue:
             self._ledger.note(batch)
             self._shared.servers.notify(
                 f"{shown(self._model.reference)}: handed in a batch of {len(keys):,} calls "
-                f"({shown(batch.batch)}); if you stop this run now, the next run fetches the answers"
+                f"({shown(batch.batch)}); if you stop this run now, the next run fetches the"
+                " answers"
             )
             batches.append(batch)
         return batches

@@ -73,7 +73,7 @@ def rows(manifest: Manifest) -> str:
 
 
 def scores(records: Sequence[ScoreRecord]) -> str:
-    """Draw how the scores of the dataset's rows are spread: lowest, quartiles, median and highest."""
+    """Draw the spread of the scores of the dataset's rows: lowest, quartiles, median, highest."""
     pieces = [
         piece
         for place, record in enumerate(records)
