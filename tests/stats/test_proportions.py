@@ -163,7 +163,7 @@ def test_labels_of_another_kind_of_rows_mislead_one_correction_and_not_the_other
 def test_a_judge_that_is_no_better_than_chance_corrects_nothing() -> None:
     found = rogan_gladen([1, 1, 0, 0], [1, 0, 1, 0], [1] * 10)
     assert not found.rate.is_known
-    assert "the judge's verdicts say nothing of theirs" in found.sentence()
+    assert "the judge's verdicts do not predict the labels" in found.sentence()
 
 
 @pytest.mark.parametrize("labels", [20, 40, 100])

@@ -101,8 +101,8 @@ def test_shares_lie_between_0_and_1() -> None:
 
 def test_a_promise_says_itself_in_a_sentence() -> None:
     assert promise([1] * 60 + [0] * 20, [0.7] * 60 + [0.1] * 20).sentence() == (
-        "Keeping scores of at least 0.7 leaves at most 5 % bad rows at 95 % confidence; it keeps 75 %"
-        " of the rows (80 labels)."
+        "Keeping scores of at least 0.7 leaves at most 5 % bad rows at 95 % confidence; it keeps"
+        " 75 % of the rows (80 labels)."
     )
     assert promise([1] * 40, [0.7] * 40, bad=0.1, confidence=0.99).sentence() == (
         "Not proven with 40 labels: at most 10 % bad rows at 99 % confidence; about 26 more are"
