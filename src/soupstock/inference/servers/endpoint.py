@@ -159,7 +159,7 @@ class Endpoint(Spec):
     """Seconds between two looks at a batch that is under way. Default: 60."""
 
     concurrency: Annotated[int, Field(gt=0)] | None = None
-    """How many requests to send at once to each address. Default: found by trying."""
+    """How many requests to send at once to each address. Default: found by trial."""
 
     requests_per_minute: Annotated[int, Field(gt=0)] | None = None
     """How many requests to send in any minute, to all addresses together. Default: no limit."""

@@ -121,7 +121,7 @@ class Vllm(Spec):
     """The model's licence, for the card."""
 
     concurrency: Annotated[int, Field(gt=0)] | None = None
-    """How many requests to send at once. Default: found by trying."""
+    """How many requests to send at once. Default: found by trial."""
 
     timeout: Annotated[float, Field(gt=0)] = 600.0
     """How long one request may take, in seconds. Default: 600."""
