@@ -49,7 +49,7 @@ check: $(READY) ## check a pipeline, or all of them
 	@for name in $(or $(NAME),$$($(SOUPSTOCK) list --names)); do \
 	  $(SOUPSTOCK) plan $$name $(ARGS) > /dev/null && echo "$$name is fine"; done
 
-explain: $(READY) ## show one row's life: make explain NAME=chat ROW=0123abcd
+explain: $(READY) ## show one row's history: make explain NAME=chat ROW=0123abcd
 	$(named)
 	@test -n "$(ROW)" || { echo "which row? make explain NAME=$(NAME) ROW=0123abcd" >&2; exit 2; }
 	@$(SOUPSTOCK) explain $(NAME) $(ROW) $(ARGS)
@@ -108,14 +108,14 @@ test-all: $(READY_DEV) ## run the slow tests, those in a browser, against vLLM a
 	@.ci/argilla > /dev/null
 	@$(BIN)/python -m pytest -m "slow or browser or vllm or argilla" $(ARGS)
 
-lint: $(READY_DEV) ## check style, and name what has grown large
+lint: $(READY_DEV) ## check style, and list large modules
 	@$(BIN)/ruff check && $(BIN)/ruff format --check
 	@find src -name '*.py' -exec wc -l {} + | sort -rn \
 	  | awk '$$1 > 350 && $$2 != "total" { print "reminder: " $$2 " has " $$1 " lines (more than 350)" }'
 	@find src -name '*.py' ! -name '__init__.py' | sed 's|/[^/]*$$||' | sort | uniq -c \
 	  | awk '$$1 > 16 { print "reminder: " $$2 " has " $$1 " modules (more than 16)" }'
 
-format: $(READY_DEV) ## put the code in shape
+format: $(READY_DEV) ## format the code
 	@$(BIN)/ruff check --fix; $(BIN)/ruff format
 
 types: $(READY_DEV) ## check types
@@ -125,7 +125,7 @@ bench: $(READY_DEV) ## measure: make bench NAME=engine
 	$(named)
 	@$(BIN)/python bench/$(NAME).py $(ARGS)
 
-lock: ## pin all dependencies anew, and weigh them (needs uv)
+lock: ## update the lock files and their download sizes (needs uv)
 	@$(PYTHON) .ci/lock.py $(ARGS)
 
 clean: ## remove the environment and caches; runs/ stays

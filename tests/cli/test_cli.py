@@ -237,7 +237,10 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     ),
     "dedup of a column that is no text": (
         swap("  - dataset", "  - dedup: quality\n  - dataset"),
-        "pipelines/mine.yaml:20: 'quality' is no text; there are: answer, question, style, topic",
+        (
+            "pipelines/mine.yaml:20: 'quality' is not a text; there are: answer, question, style,"
+            " topic"
+        ),
     ),
     "dedup of a field that is not there": (
         swap("  - dataset", "  - dedup: quality.scor\n  - dataset"),

@@ -272,10 +272,10 @@ def test_an_evaluation_set_that_changed_and_a_record_of_old_are_told(folder: Fol
     assert problems(folder) == []
     folder.write("bench.jsonl", json.dumps({"question": texts(8, 1)[0]}) + "\n")
     assert problems(folder) == [
-        "it cannot be made again: an evaluation set that rows were compared with has changed since"
+        "it cannot be reproduced: an evaluation set that rows were compared with has changed since"
     ]
     record = json.loads((done.folder / "mix.json").read_text())
     del record["mixture"]
     (done.folder / "mix.json").write_text(json.dumps(record))
     (old,) = problems(folder)
-    assert old.startswith("it cannot be made again: an earlier version made it")
+    assert old.startswith("it cannot be reproduced: an earlier version made it")

@@ -168,7 +168,7 @@ def test_files_that_are_not_there_any_more_are_removed_in_the_same_commit(
 
 def test_what_soupstock_did_not_make_is_replaced_only_by_force(made: Folder, hub: Hub) -> None:
     repository = hub.make("me/pushed", {"data.csv": b"1", "README.md": b"mine"})
-    with pytest.raises(MistakeError, match=r"did not make \(README.md, data.csv\); say --force"):
+    with pytest.raises(MistakeError, match=r"did not make \(README.md, data.csv\); pass --force"):
         pushed(made, hub)
     assert len(repository.commits) == 1
     pushed(made, hub, Choices(force=True))
@@ -180,7 +180,7 @@ def test_a_public_repository_takes_nothing_that_was_not_said_to_be_public(
     made: Folder, hub: Hub
 ) -> None:
     repository = hub.make("me/pushed", {}, private=False)
-    with pytest.raises(MistakeError, match="is public on the Hub; say --public"):
+    with pytest.raises(MistakeError, match="is public on the Hub; pass --public"):
         pushed(made, hub)
     pushed(made, hub, Choices(public=True))
     assert not repository.private
@@ -449,7 +449,7 @@ def test_a_hub_that_is_not_there_is_one_line(made: Folder, hub: Hub) -> None:
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({}, "the Hub was not asked: there is no token. Not known: whether me/pushed exists"),
+        ({}, "the Hub was not asked: there is no token. Unknown: whether me/pushed exists"),
         ({"HF_TOKEN": TOKEN, "HF_ENDPOINT": "http://127.0.0.1:9"}, "refused"),
         ({"HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "1"}, "offline"),
     ],
@@ -483,10 +483,7 @@ def test_models_whose_licence_nobody_told_are_named_before_the_push(
     folder.point_at(server.base_url)
     run = folder.run()
     done = command(folder, hub, "--dry-run", name="mine")
-    assert (
-        "check before publishing: it is not known what tester allows with its answers"
-        in done.stdout
-    )
+    assert "check before publishing: what tester allows with its answers is unknown" in done.stdout
     folder.point_at(server.base_url, license="apache-2.0")
     folder.run()
     again = command(folder, hub, "--dry-run", name="mine")

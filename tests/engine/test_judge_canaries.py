@@ -1,4 +1,4 @@
-"""Every judge is tried on known cases made from its own rows, and what that shows is said."""
+"""Every judge is asked about canaries made from its own rows, and the result is reported."""
 
 import io
 import json

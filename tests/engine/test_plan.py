@@ -103,7 +103,7 @@ def test_a_field_of_a_column_may_be_compared_for_repeats(project: Folder) -> Non
     project.replace(PIPELINE, "  - dataset", "  - dedup: question.text\n  - dataset")
     assert project.plan().steps[-2].reads == ("question.text",)
     project.replace(PIPELINE, "question.text", "question.year")
-    with pytest.raises(MistakeError, match=r"'question\.year' is no text; there are: answer"):
+    with pytest.raises(MistakeError, match=r"'question\.year' is not a text; there are: answer"):
         project.plan()
 
 

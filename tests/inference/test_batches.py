@@ -58,7 +58,7 @@ def test_a_run_that_was_left_is_picked_up_and_nothing_is_handed_in_twice(
         until(lambda: batched.batches.looks > 0, process)
         process.send_signal(signal.SIGINT)
         told = process.communicate()[1]
-    assert "the next one takes it over" in told
+    assert "the next run fetches the answers" in told
     assert batched.count == 0
     batched.batches.release()
     run = folder.run()

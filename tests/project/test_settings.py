@@ -108,7 +108,7 @@ MODEL = "[tool.soupstock.models.a]\n"
         (MODEL + "timeout = inf\n", ":2: timeout should be a number, not inf"),
         (MODEL + "concurrency = 0\n", ":2: concurrency should be more than 0, not 0"),
         (MODEL + "headers = { a = 1 }\n", ":2: a should be text, not 1"),
-        (MODEL + "headers = { 'a b' = '1' }\n", ":2: 'a b' is no header's name"),
+        (MODEL + "headers = { 'a b' = '1' }\n", ":2: 'a b' is not a header's name"),
         (MODEL + 'headers = { a = "b\\nc" }\n', ":2: the header 'a' should be one line of plain"),
         (MODEL + "extra = { seed = 1 }\n", ":2: extra holds 'seed', which soupstock itself writes"),
         (MODEL + "extra = { a = nan }\n", ":2: extra holds a number that is not finite"),
@@ -141,7 +141,10 @@ MODEL = "[tool.soupstock.models.a]\n"
             MODEL + "vllm = 'm'\nargs = ['--api_key=sk-planted']\n",
             ":3: args holds '--api-key', which soupstock itself sets",
         ),
-        (MODEL + "vllm = 'm'\nenv = {'A B' = ''}\n", ":3: 'A B' is no environment variable's name"),
+        (
+            MODEL + "vllm = 'm'\nenv = {'A B' = ''}\n",
+            ":3: 'A B' is not an environment variable's name",
+        ),
         (MODEL + "vllm = 'm'\nenv = {A = 1}\n", ":3: A should be text, not 1"),
         (
             MODEL + "vllm = 'm'\nenv = {VLLM_API_KEY = 'sk-planted'}\n",

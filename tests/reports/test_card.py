@@ -220,7 +220,7 @@ def test_what_a_table_says_is_what_the_manifest_says(manifest: Manifest) -> None
     assert score is not None
     assert any(
         line.startswith(
-            f"| `quality` | published rows | {score.rows} | {round(score.lowest, 2):g} |"
+            f"| `quality` | rows of the dataset | {score.rows} | {round(score.lowest, 2):g} |"
         )
         for line in lines
     )

@@ -68,5 +68,5 @@ def test_hostile_labels_are_texts_and_nothing_else(manifest: Manifest) -> None:
 def test_a_card_shows_them_under_their_headings(manifest: Manifest) -> None:
     card = "# mine\n\n## How the judge scored it\n\ntable\n"
     shown = add_images(card, images(manifest))
-    assert "## How the judge scored it\n\n![Scores of the published rows, from 0 to 1: " in shown
+    assert "## How the judge scored it\n\n![Scores of the dataset's rows, from 0 to 1: " in shown
     assert "rows.svg" not in shown

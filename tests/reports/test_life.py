@@ -1,4 +1,4 @@
-"""One row's life is read from its run alone, even if files have changed since."""
+"""One row's history is read from its run alone, even if files have changed since."""
 
 import json
 

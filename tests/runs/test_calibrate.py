@@ -133,7 +133,7 @@ def test_levels_of_several_people_are_compared_criterion_by_criterion(
     assert not found["kind"].is_beyond_chance
     assert kept(folder).annotators == 2
     assert kept(folder).accuracy is None
-    assert "ignored, for they hold no labels: answer" in ended.output
+    assert "ignored, because they hold no labels: answer" in ended.output
 
 
 def test_people_who_disagree_are_compared_too(folder: Folder, judged: Run) -> None:
@@ -152,7 +152,7 @@ def test_people_who_disagree_are_compared_too(folder: Folder, judged: Run) -> No
 def test_what_few_labels_do_not_prove_is_said(folder: Folder, judged: Run) -> None:
     path = labels(folder, truths(judged, 40))
     ended = command(folder, "calibrate", "mine", "--labels", str(path))
-    assert "Not provable with 40 labels: at most 5 % bad rows" in " ".join(ended.output.split())
+    assert "Not proven with 40 labels: at most 5 % bad rows" in " ".join(ended.output.split())
     promise = kept(folder).promise
     assert promise is not None
     assert promise.threshold is None

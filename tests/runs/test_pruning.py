@@ -144,7 +144,7 @@ def test_texts_of_one_meaning_are_twins_by_a_static_model(folder: Folder) -> Non
         ("dedup: text\n    keep: {best: text}", "line 4: 'text' holds neither numbers nor scores"),
         ("dedup: text\n    keep: {best: start}", "line 4: no column is called 'start'"),
         ("dedup: text\n    keep: last", "keep should be 'first'"),
-        ("dedup: n", "'n' is no text; there are: text"),
+        ("dedup: n", "'n' is not a text; there are: text"),
         ("dedup: text\n    against: [{file: no.jsonl}]", "line 4: there is no file 'no.jsonl'"),
         (
             "dedup: text\n    against: [{file: rows.jsonl, column: tex}]",

@@ -133,7 +133,9 @@ def test_numbers_and_texts_in_the_manifest_are_verified_too(folder: Folder, run:
     path.write_text(json.dumps(said))
     (text, cause) = problems(folder)
     assert text == "prompts/ask.md: its text in the manifest was changed"
-    assert cause.startswith("it cannot be made again: its pipeline in the manifest")
+    assert cause.startswith(
+        "it cannot be reproduced: the pipeline, a model's settings or a reference dataset has"
+    )
 
 
 def test_answers_that_the_cache_lacks_are_named_by_step_and_row(folder: Folder, run: Run) -> None:

@@ -58,11 +58,11 @@ def test_a_model_that_answers_is_shown_with_all_that_it_can(folder: Folder, serv
         (
             {"refuses": ["response_format", "structured_outputs"]},
             "structured output",
-            "no, by the prompt",
+            "no, only by the prompt",
         ),
         ({"ignores": ["logprobs"]}, "log-probabilities", "no"),
         ({"refuses": ["logprobs"]}, "log-probabilities", "no"),
-        ({"ignores": ["seed"]}, "seed", "not known: it always says the same"),
+        ({"ignores": ["seed"]}, "seed", "unknown: its answers are always the same"),
     ],
 )
 def test_what_a_server_ignores_or_refuses_it_cannot(
@@ -200,7 +200,7 @@ def test_what_is_missing_ends_the_command_with_1_where_that_is_asked_for(folder:
 
 
 def test_prices_are_told_and_what_they_are_missing_for(folder: Folder, server: Server) -> None:
-    assert "not known: set input_price and output_price" in models("mine", "--no-probe").output
+    assert "unknown: set input_price and output_price" in models("mine", "--no-probe").output
     folder.point_at(server.base_url, input_price=0.25, output_price=2.0)
     shown = models("mine", "--no-probe").output
     assert "$0.25 (prompt) and $2 (answer) per million tokens" in shown

@@ -91,7 +91,7 @@ def test_where_nobody_varies_agreement_is_unknown_and_neither_0_nor_1() -> None:
     found = kappa([1, 1, 1, None], [1, 1, 1, 1])
     assert not found.interval.is_known
     assert not found.is_beyond_chance
-    assert "cannot be told over 3 rows (1 more without a score)" in found.sentence()
+    assert "Agreement is unknown over 3 rows (1 more without a score)" in found.sentence()
     assert not kappa([], []).interval.is_known
     assert not alpha([[1, 1, 1], [1, 1, 1]]).interval.is_known
 
@@ -195,4 +195,4 @@ def test_without_rows_accuracy_is_unknown() -> None:
     found = accuracy([None], [1])
     assert not found.right.is_known
     assert not found.is_better_than_constant
-    assert "cannot be told over 0 rows (1 more without a score)" in found.sentence()
+    assert "accuracy is unknown over 0 rows (1 more without a score)" in found.sentence()

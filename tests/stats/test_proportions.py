@@ -132,7 +132,7 @@ def test_without_labels_the_pass_rate_is_unknown() -> None:
     found = prediction_powered([None, None], [1, 0])
     assert not found.rate.is_known
     assert found.by_judge == pytest.approx(0.5)
-    assert "cannot be told from 0 rows that people looked at" in found.sentence()
+    assert "is unknown from 0 rows that people looked at" in found.sentence()
 
 
 def test_labels_and_verdicts_are_1_or_0_and_as_many() -> None:
@@ -163,7 +163,7 @@ def test_labels_of_another_kind_of_rows_mislead_one_correction_and_not_the_other
 def test_a_judge_that_is_no_better_than_chance_corrects_nothing() -> None:
     found = rogan_gladen([1, 1, 0, 0], [1, 0, 1, 0], [1] * 10)
     assert not found.rate.is_known
-    assert "the judge's verdicts say nothing of theirs" in found.sentence()
+    assert "the judge's verdicts do not predict the labels" in found.sentence()
 
 
 @pytest.mark.parametrize("labels", [20, 40, 100])

@@ -112,5 +112,5 @@ def test_separation_says_itself_in_a_sentence() -> None:
     found = auc([1] * 20 + [0] * 21, [*range(40, 0, -1), None])
     assert found.sentence() == (
         "A good row has a higher score than a bad one in 100 % (95 % interval 90 to 100 %) of"
-        " cases, where a coin has 50 %: 20 good rows and 20 bad ones (1 more without a score)."
+        " cases (chance: 50 %): 20 good rows and 20 bad ones (1 more without a score)."
     )

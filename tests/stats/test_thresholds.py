@@ -47,7 +47,7 @@ def test_a_judge_that_likes_bad_rows_best_proves_nothing() -> None:
     found = promise([0] * 100 + [1] * 200, [0.9] * 100 + [0.5] * 200)
     assert found.threshold is None
     assert found.needed is None
-    assert "even among the rows that the judge likes best 100 % (" in found.sentence()
+    assert "among the rows with the highest scores, 100 % (" in found.sentence()
 
 
 @pytest.mark.parametrize("limit", [0.05, 0.1])
@@ -101,10 +101,10 @@ def test_shares_lie_between_0_and_1() -> None:
 
 def test_a_promise_says_itself_in_a_sentence() -> None:
     assert promise([1] * 60 + [0] * 20, [0.7] * 60 + [0.1] * 20).sentence() == (
-        "Keeping scores from 0.7 up leaves at most 5 % bad rows at 95 % confidence; it keeps 75 %"
-        " of the rows (80 labels)."
+        "Keeping scores of at least 0.7 leaves at most 5 % bad rows at 95 % confidence; it keeps"
+        " 75 % of the rows (80 labels)."
     )
     assert promise([1] * 40, [0.7] * 40, bad=0.1, confidence=0.99).sentence() == (
-        "Not provable with 40 labels: at most 10 % bad rows at 99 % confidence; about 26 more are"
+        "Not proven with 40 labels: at most 10 % bad rows at 99 % confidence; about 26 more are"
         " needed."
     )

@@ -222,7 +222,7 @@ def test_a_row_is_explained_by_what_was_asked_of_its_answers(folder: Folder) -> 
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("compare: answers", "compare: question", "question is no column of several answers"),
+        ("compare: answers", "compare: question", "question is not a column of several answers"),
         ("compare: answers", "compare: anwsers", "no column is called 'anwsers'; did you mean"),
         ("    model: judge\n", "", "the key 'model' is missing"),
     ],

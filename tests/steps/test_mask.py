@@ -123,7 +123,7 @@ def test_the_masked_column_is_there_for_the_steps_after_it(folder: Folder) -> No
     ("step", "said"),
     [
         ("mask: text", "the key 'into' is missing"),
-        ("mask: n\n    into: clean", "'n' is no text"),
+        ("mask: n\n    into: clean", "'n' is not a text"),
         ("mask: text\n    into: n", "there is a column 'n' already"),
         ("mask: text\n    into: id", "the column 'id' is reserved by soupstock"),
         ("mask: text\n    into: clean\n    kinds: [names]", "item 1 of kinds should be 'secrets'"),

@@ -18,7 +18,7 @@ from soupstock.steps.review import BoundReview
         ("review: file\n    column: topic", "'topic' is not among the columns that people read"),
         (
             "review: file\n    columns: [answer, quality]\n    column: quality",
-            "'quality' is no column of texts",
+            "'quality' is not a column of texts",
         ),
         ("review: file\n    rubric: plane", "did you mean 'plain'?"),
         ("review: file\n    strategy: {stratified: topik}", "did you mean 'topic'?"),

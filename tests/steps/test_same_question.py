@@ -411,7 +411,7 @@ def test_a_file_that_is_pruned_asks_nobody_and_says_so(folder: Folder, server: S
     told = CliRunner().invoke(
         main, [*arguments, "--pipeline", "mine", "-o", str(folder.root / "out.parquet")]
     )
-    assert "no model was asked here" in told.output
+    assert "no model was asked whether a row and" in told.output
     assert server.count == 0
 
 
@@ -421,7 +421,7 @@ def test_a_mix_asks_nobody_and_says_so(folder: Folder, server: Server) -> None:
     mixed = mix(Mixture({"mine": 1.0}, name="both"), Project(folder.root))
     assert [one.is_unasked for one in mixed.record.decontamination] == [True]
     card = (mixed.folder / "dataset" / "README.md").read_text(encoding="utf-8")
-    assert "no model was asked here" in card
+    assert "no model was asked whether a row and" in card
     assert server.count == count
 
 
@@ -429,7 +429,7 @@ def test_a_mix_asks_nobody_and_says_so(folder: Folder, server: Server) -> None:
     ("old", "new", "said"),
     [
         ("model: judge", "model: jugde", "mine.yaml:6: no model is called 'jugde'"),
-        ("    model: judge\n", "", "mine.yaml:6: `canaries` is for asking a model"),
+        ("    model: judge\n", "", "mine.yaml:6: `canaries` needs a model: set `model:`"),
         ("canaries: false", "into: text", "mine.yaml:7: there is a column 'text' already"),
         ("canaries: false", "canaries: 3", "mine.yaml:7"),
         ("canaries: false", "prompt: nothing", "mine.yaml:7: no prompt is called 'nothing'"),

@@ -64,8 +64,8 @@ class SameQuestionRecord(Record):
 
 
 UNASKED = (
-    "no model was asked here whether a row and the item that it resembles are the same question:"
-    " the row was dropped"
+    "no model was asked whether a row and the item that it resembles are the same question:"
+    " such rows were dropped"
 )
 """The note of a command that drops such rows, where a run would ask a model."""
 

@@ -54,7 +54,7 @@ def review(context: click.Context, /, name: str) -> None:
     "--chosen",
     "are_chosen",
     is_flag=True,
-    help="The labelled rows were chosen, not drawn at random: promise nothing from them.",
+    help="The labelled rows were chosen, not drawn at random: compute no guarantees from them.",
 )
 @click.pass_context
 def calibrate(context: click.Context, /, name: str, labels: Path | None, **choices: Any) -> None:

@@ -42,7 +42,7 @@ First steps:
   soupstock plan chat                     show what a run would do, without asking a model
   soupstock preview chat                  make three rows and show them here
   soupstock run chat                      make the dataset; run it again to continue
-  soupstock explain chat ROW              show one row's life
+  soupstock explain chat ROW              show one row's history
   soupstock review chat                   send a sample to people, and fetch their answers
 \b
 Another model, without touching the pipeline:
@@ -51,7 +51,7 @@ Another model, without touching the pipeline:
 
 
 class _Group(click.Group):
-    """Imports a command on use, and ends every error that a person can mend in one line."""
+    """Imports a command on use, and ends every error that a user can fix in one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx

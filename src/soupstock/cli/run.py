@@ -118,7 +118,7 @@ def run(
 @click.argument("row")
 @click.pass_context
 def explain(context: click.Context, /, name: str, row: str) -> None:
-    """Show the life of one row in the last run of pipeline NAME.
+    """Show the history of one row in the last run of pipeline NAME.
 
     ROW is the id of the row, or its beginning.
     """

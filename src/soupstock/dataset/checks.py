@@ -28,7 +28,7 @@ from soupstock.text.pii import IDENTIFIERS
 
 
 def faults(release: Release, project: Project, allowed: Sequence[str] = ()) -> list[str]:
-    """Say what forbids to publish a dataset; the `allowed` kinds of personal data do not."""
+    """List the reasons not to publish a dataset; `allowed` kinds of personal data are none."""
     tampered = list(_tampered(release))
     if tampered:
         # The further checks would be about other files than the run wrote.

@@ -1,6 +1,6 @@
-"""Speak to the Hugging Face Hub: what a repository holds, and versions to compare with.
+"""Read from the Hugging Face Hub: the files of a repository, and versions to compare with.
 
-Tokens come from the environment or a login, and are in no message.
+Tokens come from the environment or a login, and never appear in a message.
 """
 
 import json

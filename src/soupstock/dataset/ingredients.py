@@ -54,7 +54,7 @@ def _ingredient(name: str, place: Path, share: Fraction) -> Ingredient:
     if not (place / manifest.MANIFEST).is_file():
         raise MistakeError(f"{shown(name)} is not a run: there is no {place / manifest.MANIFEST}")
     if not (place / run_folder.DATASET).is_dir():
-        raise MistakeError(f"{shown(name)} has no dataset to mix: no row was kept or published")
+        raise MistakeError(f"{shown(name)} has no dataset to mix: no row was kept or written")
     files = [path for _, path in split_files(place / run_folder.DATASET)]
     rows = pl.concat([pl.read_parquet(path, glob=False) for path in files])
     hashes = {path.relative_to(place).as_posix(): file_hash(path) for path in files}
@@ -70,5 +70,5 @@ def _check_columns(ingredients: Sequence[Ingredient]) -> None:
             one, two = (", ".join(map(shown, i.rows.columns)) for i in (first, other))
             raise MistakeError(
                 f"{shown(first.name)} ({one}) and {shown(other.name)} ({two}) do not have the same"
-                " columns of the same types; publish both by one schema"
+                " columns of the same types; write both with one schema"
             )

@@ -1,4 +1,4 @@
-"""Warn of what in an overlap speaks against merging the models trained on the datasets."""
+"""Give the reasons in an overlap not to merge the models trained on the datasets."""
 
 from collections.abc import Iterator
 

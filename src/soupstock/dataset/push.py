@@ -137,7 +137,7 @@ def _first(release: Release, choices: Choices, unreached: str | None = None) -> 
 def _onto(release: Release, choices: Choices, there: Repository) -> Prepared:
     """Prepare to push to a repository that exists."""
     if not there.private and not choices.public:
-        raise MistakeError(f"{there.name} is public on the Hub; say --public to push to it")
+        raise MistakeError(f"{there.name} is public on the Hub; pass --public to push to it")
     lock = there.lock()
     if not choices.force:
         _require_ours(there, lock or {})
@@ -171,7 +171,7 @@ def _require_ours(there: Repository, lock: Mapping[str, Any]) -> None:
         more = ", …" if len(foreign) > _LISTED else ""
         names = ", ".join(map(shown, foreign[:_LISTED])) + more
         raise MistakeError(
-            f"{there.name} has files that soupstock did not make ({names}); say --force to replace"
+            f"{there.name} has files that soupstock did not make ({names}); pass --force to replace"
             " them"
         )
 

@@ -22,7 +22,7 @@ class Remix(Spec):
     """The result of mixing again."""
 
     problems: tuple[str, ...] = ()
-    """Why the mix cannot be made again; none if it was."""
+    """Why the mix cannot be reproduced; none if it was."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -40,7 +40,7 @@ def _mix_again(root: Path, record: MixRecord, into: Path) -> Iterator[str]:
         try:
             mix_again(record, Project(root), places, into)
         except SoupstockError as error:
-            yield f"it cannot be made again: {error}"
+            yield f"it cannot be reproduced: {error}"
 
 
 def _place(root: Path, one: IngredientRecord) -> Path:

@@ -97,8 +97,8 @@ def _record_problems(record: MixRecord, again: MixRecord) -> Iterator[str]:
 def _notes(record: Manifest) -> Iterator[str]:
     if record.outcome != "complete":
         yield (
-            "the run is partial: where it stopped depends on time, so its files were compared with"
-            " their hashes, and not made again"
+            "the run is partial: where it stopped depends on time, so its files were only compared"
+            " with their hashes"
         )
     yield from _versions(record.versions)
 
@@ -140,9 +140,9 @@ def _made(module: str, project: Project, place: Path, into: Path) -> bytes:
 
 
 def _obstacles(record: Manifest, replay: Replay) -> Iterator[str]:
-    """Say why a run cannot be made again."""
+    """Say why a run cannot be reproduced."""
     if replay.error is not None:
-        yield f"it cannot be made again: {replay.error}"
+        yield f"it cannot be reproduced: {replay.error}"
     elif replay.fingerprint != record.fingerprint:
         yield _changed_inputs(record, replay)
     for one in replay.missing:
@@ -154,8 +154,8 @@ def _changed_inputs(record: Manifest, replay: Replay) -> str:
     if replay.source != record.source.sha256:
         return "its source has changed since: it would have other rows"
     return (
-        "it cannot be made again: its pipeline in the manifest, a model's settings or what its rows"
-        " were compared with has changed since"
+        "it cannot be reproduced: the pipeline, a model's settings or a reference dataset has"
+        " changed since the run"
     )
 
 

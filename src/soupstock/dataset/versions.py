@@ -69,7 +69,7 @@ def read_published(project: Project, name: str) -> Version:
     """Read the rows of a version as its dataset has them; raises MistakeError."""
     place = find_folder(project, name)
     if (place / run_folder.ROWS).is_file() and not (place / run_folder.DATASET).is_dir():
-        raise MistakeError(f"{quoted(name)} has no dataset: no row was kept or published")
+        raise MistakeError(f"{quoted(name)} has no dataset: no row was kept or written")
     with _readable(name):
         return _published(place)
 

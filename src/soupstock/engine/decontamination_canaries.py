@@ -1,4 +1,4 @@
-"""Ask a decontaminate step's model about known cases: what the step finds, and what it mistakes.
+"""Ask a decontaminate step's model about canaries: what the step finds, and what it mistakes.
 
 Edited items of the evaluation sets ask the same question; two different items ask different ones.
 """
@@ -22,7 +22,7 @@ _PAIRS = "pairs"
 
 
 class CaseCounts(NamedTuple):
-    """What the step did with known cases of one kind."""
+    """What the step did with canaries of one kind."""
 
     total: int = 0
     asked: int = 0
@@ -41,7 +41,7 @@ class CaseCounts(NamedTuple):
 
 @dataclass
 class DecontaminationCheck:
-    """Takes known cases through one decontaminate step, and keeps the result."""
+    """Takes canaries through one decontaminate step, and keeps the result."""
 
     step: BoundDecontaminate
     question: SameQuestion
@@ -72,7 +72,7 @@ class DecontaminationCheck:
         self.canaries = counts
 
     def _cases(self) -> dict[str, list[Row]]:
-        """Make the rows of each kind of known case."""
+        """Make the rows of each kind of canary."""
         step, find = self.step, self.step.detector.find
         cases = {
             kind: [

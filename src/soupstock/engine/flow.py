@@ -83,7 +83,7 @@ class Flow:
 
     @property
     def canary_tallies(self) -> list[Tally]:
-        """The tally of each step's canaries, for whoever shows progress."""
+        """The tally of each step's canaries, for the progress display."""
         # Progress is shown from another thread.
         return [check.tally for check in list(self.checks.values())]
 

@@ -39,7 +39,7 @@ class Spent:
 
 @dataclass
 class Tally:
-    """What one step did so far, for whoever shows progress and for the manifest."""
+    """What one step did so far, for the progress display and for the manifest."""
 
     label: str
     rows_in: int = 0

@@ -282,5 +282,5 @@ async def _end(process: Process) -> None:
 
 
 def _untouched(block: Block) -> Advanced:
-    """Return the result of a block of which no row was moved."""
+    """Return the result of a block whose rows all stayed where they were."""
     return Advanced((), pl.DataFrame(), [(place, row, 0) for place, row in block.rows])

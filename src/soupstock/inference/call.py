@@ -23,7 +23,7 @@ CHAT, COMPLETIONS, EMBEDDINGS = "chat/completions", "completions", "embeddings"
 
 
 class Way(NamedTuple):
-    """How a question is put that may be put in several ways."""
+    """One of the ways in which a question can be asked."""
 
     mode: Mode
     """How its server is held to the schema."""
@@ -43,11 +43,11 @@ class Call(NamedTuple):
     messages: int
     """How many messages the body holds."""
     path: str = CHAT
-    """What is asked for, as the address under the server's base URL."""
+    """The endpoint: the path below the server's base URL."""
     ways: tuple[Way, ...] = (Way(MODES[0]),)
-    """How it is put, then how else it may be put, in the order in which answers are looked up."""
+    """How it is asked, then the other ways, in the order in which answers are looked up."""
     otherwise: Callable[[Way], "Call"] | None = None
-    """Puts the same question in another way; None if there is only one."""
+    """Asks the same question in another way; None if there is only one."""
 
     @property
     def has_logprobs(self) -> bool:
@@ -55,7 +55,7 @@ class Call(NamedTuple):
         return self.ways[0].has_logprobs
 
     def put(self, way: Way) -> "Call":
-        """Put the question in a way; it can be put in others still."""
+        """Ask the question in a way; the other ways stay possible."""
         if way == self.ways[0] or self.otherwise is None:
             return self
         return self.otherwise(way)._replace(otherwise=self.otherwise)
@@ -277,7 +277,7 @@ class CachedAnswer(NamedTuple):
 def look_up(
     get: Callable[[Sequence[bytes]], Mapping[bytes, bytes]], calls: Sequence[Call]
 ) -> dict[bytes, CachedAnswer]:
-    """Find answers in the cache, by the key of each call, in whatever way each was asked.
+    """Find answers in the cache, by the key of each call, whichever way it was asked.
 
     So a run finds its answers again without knowing what its server takes. The ways have an
     order, so it always finds the same answers.

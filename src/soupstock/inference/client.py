@@ -88,7 +88,7 @@ class Client:
         """Say what was done so far, and is done now; complete when all servers have stopped."""
         models = [
             queue.account()._replace(prefix_hits=self._servers.prefix_hits(model))
-            # Whoever shows progress asks from another thread.
+            # The progress display asks from another thread.
             for model, queue in list(self._queues.items())
         ]
         return Account(models, self.usage, self.stopped)

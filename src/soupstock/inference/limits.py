@@ -1,4 +1,4 @@
-"""How many requests one server may have in flight: found by trying, as no server says it.
+"""How many requests one server may have in flight: found by trial, because servers do not say.
 
 Knows no clock, no loop and no requests: times are passed in, so that it can be simulated
 (bench/limits.py). It climbs until one of two things stands in the way, and remembers where:

@@ -24,8 +24,8 @@ T = TypeVar("T")
 class PriorityQueue(Generic[T]):
     """Items with ranks, in the order they came.
 
-    The highest rank goes first: rows leave before more come in. When few are left it is the other
-    way round, for the lowest have the longest way to go, and all wait for the last one.
+    The highest rank goes first: rows leave before more come in. When few are left, the lowest rank
+    goes first: those rows have the most steps ahead, and the run waits for the last row.
     """
 
     def __init__(self) -> None:
@@ -122,7 +122,7 @@ class Usage:
 
     @classmethod
     def total(cls, usages: Iterable["Usage"]) -> "Usage":
-        """Add up what calls to several models took; when that was is left out."""
+        """Add up what calls to several models took, without the times."""
         total = cls()
         for usage in usages:
             total.calls += usage.calls

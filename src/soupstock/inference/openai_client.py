@@ -18,7 +18,7 @@ from soupstock.inference.retry import Trouble
 from soupstock.inference.transport import CONNECT_SECONDS, Address, status_trouble, unreachable
 
 MISSHAPEN = "APIResponseValidationError"
-"""The cause of a failure where a reply is of no known form."""
+"""The cause of a failure if a reply has no known form."""
 
 
 class _Client(AsyncOpenAI):
@@ -91,9 +91,9 @@ def troubles(address: Address) -> Iterator[None]:
 
 
 async def model_names(address: Address) -> list[str] | None:
-    """Return the names of the models that a server lists; None where it does so in no known way.
+    """Return the names of the models that a server lists; None if the list has no known form.
 
-    Raises Trouble where it lists none, or the key is refused.
+    Raises Trouble if it lists none or refuses the key.
     """
     async with client(address) as opened:
         try:
@@ -106,7 +106,7 @@ async def model_names(address: Address) -> list[str] | None:
 
 
 def field(address: Address, value: object, name: str) -> str:
-    """Return a field of a reply that must be there; raises Trouble where it is not.
+    """Return a required field of a reply; raises Trouble if it is missing.
 
     The client takes whatever JSON a server sends, whether it has the form that it should have.
     """

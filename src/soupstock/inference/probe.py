@@ -14,10 +14,10 @@ from soupstock.inference.servers.endpoint import MODES, Mode
 from soupstock.inference.servers.model import Model
 
 VALUE = "soup-4711"
-"""What only a server that heeds the schema answers."""
+"""The answer that only a server that enforces the schema gives."""
 
 SHORT, LONG = 256, 4096
-"""How long an answer may be, in tokens: at first, and where the model thinks for longer."""
+"""How long an answer may be, in tokens: at first, and if the model needs more for its reasoning."""
 
 UNSUPPORTED = frozenset(
     {"APIStatusError", "BadRequestError", "InternalServerError", "UnprocessableEntityError"}

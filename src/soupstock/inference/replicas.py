@@ -36,7 +36,7 @@ class Replica:
     troubles: int = 0
     """Troubles since the last answer."""
     outs: int = 0
-    """How often it was left out since the last answer; 0 where it is not."""
+    """How often it was left out since the last answer; 0 if it is in use."""
     out_until: float = 0.0
 
     @property
@@ -93,7 +93,7 @@ class Replicas:
         return sum(well) or sum(replica.limit.allowed for replica in self.all)
 
     def free(self, now: float) -> Replica | None:
-        """Return where the next call goes; None where nothing has room just now."""
+        """Return where the next call goes; None if no replica has room now."""
         if len(self.all) == 1:
             return self.all[0] if self.all[0].has_room(now) else None
         is_any_well = any(replica.is_well for replica in self.all)
@@ -105,7 +105,7 @@ class Replicas:
         return min(free, key=lambda replica: (replica.active, replica.sent), default=None)
 
     def resumes_at(self, now: float) -> float | None:
-        """Return when the first pause ends; None where nothing pauses."""
+        """Return when the first pause ends; None if no replica pauses."""
         pauses = [max(one.limit.resume_at, one.out_until) for one in self.all]
         return min((until for until in pauses if until > now), default=None)
 

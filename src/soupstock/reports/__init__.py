@@ -1,1 +1,1 @@
-"""Explains a run from what it left: a row's life, the report, the card. Knows no engine."""
+"""Explains a run from what it left: a row's history, the report, the card. Knows no engine."""

@@ -1,4 +1,4 @@
-"""One row's life: its source, what each step asked and added, and what dropped it and why.
+"""One row's history: its source, what each step asked and added, and what dropped it and why.
 
 It is read from the run's folder alone: prompts and rubrics are those in the manifest, even if their
 files have changed since. A task's prompts come from its catalogue, if that is installed.
@@ -29,7 +29,7 @@ from soupstock.steps.step import Context, models_of
 
 @dataclass(frozen=True)
 class Life:
-    """A row's life in chapters, one a step; the step that dropped it is the last."""
+    """A row's history in chapters, one a step; the step that dropped it is the last."""
 
     row: Row
     source: Mapping[str, Any]
@@ -56,7 +56,7 @@ def find_row(path: Path, row_id: str) -> pl.DataFrame:
 
 
 def explain(project: Project, name: str, row_id: str) -> Life:
-    """Return the life of a row of a pipeline's last run; raises MistakeError."""
+    """Return the history of a row of a pipeline's last run; raises MistakeError."""
     place = _last_run(project, name)
     run = manifest.read(place)
     pipeline = run.spec

@@ -44,7 +44,7 @@ def decontamination_record_asked(
 ) -> DecontaminationRecord:
     """Record the same for a step that asked a model, and what the model said.
 
-    `check` has the known cases and `cost` is what they cost; None if there were none.
+    `check` has the canaries and `cost` is what they cost; None if there were none.
     """
     canaries = check.canaries if check else {}
     recalls = [Recall(kind, cases.clear, cases.dropped) for kind, cases in canaries.items()]
@@ -99,7 +99,7 @@ def _verdicts(table: Table, column: str) -> Counter[str]:
 
 
 def _figures(check: DecontaminationCheck, cost: float | None) -> dict[str, Any]:
-    """Return what the model said about known cases, as fields of the record."""
+    """Return what the model said about canaries, as fields of the record."""
     canaries, pairs = check.canaries.values(), check.pairs
     count = sum(one.asked - one.unclear for one in canaries)
     missed = sum(one.missed for one in canaries)
@@ -137,11 +137,11 @@ def sentence(record: SameQuestionRecord) -> str:
     if record.pairs and record.low is not None and record.high is not None:
         share = Interval(record.mistaken / record.pairs, record.low, record.high)
         parts.append(
-            f"It took {record.mistaken:,} of {counted(record.pairs, 'pair')} of different items for"
+            f"It called {record.mistaken:,} of {counted(record.pairs, 'pair')} of different items"
             f" the same question: {share.percent()}."
         )
     if record.untold:
-        parts.append(f"It gave no verdict on {counted(record.untold, 'known case')}.")
+        parts.append(f"It gave no verdict on {counted(record.untold, 'canary', 'canaries')}.")
     if not record.is_proven:
         parts.append(
             "It is not proven that the model can tell the same question from another one: rows"

@@ -96,7 +96,7 @@ def _lacking(missing: Mapping[str, Place], columns: Columns, name: str) -> Mista
     return MistakeError(
         f"{shown(name)} needs {what} {', '.join(map(shown, missing))}; the file"
         f" has: {', '.join(shown(column.rstrip()) for column in columns)}. Name the file's column"
-        f" with --column {shown(first)}=…, or leave out what needs it with --without"
+        f" with --column {shown(first)}=…, or skip the steps that need it with --without"
         f" {shown(first)}",
         place,
     )

@@ -209,7 +209,7 @@ class _Questions:
         probe = Probe(self._model)
         while probe.mode is None and probe.failure is None:
             probe.note(await self._reply(probe.call))
-        return "no, by the prompt" if probe.mode == "prompt" else probe.mode or "not known"
+        return "no, only by the prompt" if probe.mode == "prompt" else probe.mode or "unknown"
 
     async def _logprobs(self) -> str:
         reply = await self._reply(self._chat(8, "Reply with the number 7.", "logprobs", 5))
@@ -222,7 +222,7 @@ class _Questions:
         replies = [await self._reply(call) for call in calls]
         texts = [reply.text for reply in replies if isinstance(reply, Answer)]
         if len(texts) < len(calls):
-            return "not known"
+            return "unknown"
         if texts[0] != texts[1]:
             return "no"
-        return "yes" if texts[0] != texts[2] else "not known: it always says the same"
+        return "yes" if texts[0] != texts[2] else "unknown: its answers are always the same"

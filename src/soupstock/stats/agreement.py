@@ -58,7 +58,7 @@ class Agreement(NamedTuple):
         """Say it for a card or a summary."""
         over = f"over {counted(self.rows, 'row')}{missing_note(self.missing)}"
         if not self.interval.is_known:
-            return f"Agreement cannot be told {over}: nobody's levels vary."
+            return f"Agreement is unknown {over}: all levels are the same."
         figure = f"Agreement beyond chance ({self.statistic}) is {self.interval} {over}"
         return (
             f"{figure}." if self.is_beyond_chance else f"{figure}: not provably better than chance."
@@ -85,7 +85,7 @@ class Accuracy(NamedTuple):
         """Say it for a card or a summary."""
         over = f"over {counted(self.rows, 'row')}{missing_note(self.missing)}"
         if not self.right.is_known:
-            return f"How often the judge is right cannot be told {over}."
+            return f"The judge's accuracy is unknown {over}."
         better = "better" if self.is_better_than_constant else "not provably better"
         return (
             f"The judge is right in {self.right.percent()} of cases {over}; always giving the most"

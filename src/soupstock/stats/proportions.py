@@ -48,8 +48,8 @@ class PassRate(NamedTuple):
         seen = f"{counted(self.labels, 'row')} that people looked at"
         if not self.rate.is_known:
             return (
-                f"How many rows pass cannot be told from {seen}: the judge's verdicts say nothing"
-                " of theirs."
+                f"The pass rate is unknown from {seen}: the judge's verdicts do not predict the"
+                " labels."
             )
         none = f"; it gave no verdict on {counted(self.missing, 'row')}" if self.missing else ""
         return (

@@ -54,8 +54,8 @@ class Separation(NamedTuple):
         if not self.auc.is_known:
             return f"Scores of good and bad rows cannot be compared: {rows}{rest}."
         return (
-            f"A good row has a higher score than a bad one in {self.auc.percent()} of cases, where"
-            f" a coin has 50 %: {rows}{rest}."
+            f"A good row has a higher score than a bad one in {self.auc.percent()} of cases"
+            f" (chance: 50 %): {rows}{rest}."
         )
 
 

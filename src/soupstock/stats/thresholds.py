@@ -56,13 +56,13 @@ class Promise(NamedTuple):
         labels = f"{counted(self.labels, 'label')}{missing_note(self.missing)}"
         if self.threshold is not None:
             return (
-                f"Keeping scores from {self.threshold:g} up leaves {promise}; it keeps"
+                f"Keeping scores of at least {self.threshold:g} leaves {promise}; it keeps"
                 f" {self.kept.estimate * 100:.0f} % of the rows ({labels})."
             )
         if self.needed is not None:
-            return f"Not provable with {labels}: {promise}; about {self.needed:,} more are needed."
+            return f"Not proven with {labels}: {promise}; about {self.needed:,} more are needed."
         return (
-            f"Not provable with {labels}: {promise}; even among the rows that the judge likes best"
+            f"Not proven with {labels}: {promise}; among the rows with the highest scores,"
             f" {self.found.percent()} are bad."
         )
 

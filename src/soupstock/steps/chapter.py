@@ -163,7 +163,7 @@ class RowStep:
     context: Context | None = None
     """What the step can be bound in again, from the project as it is now."""
     has_questions: bool = False
-    """Whether the questions that no text answers are told too: those to judges."""
+    """Whether questions to judges are shown too, which no text answers."""
 
     def asked(self, prompt: str, given: Row | None = None) -> Iterator[Round]:
         """Render a prompt for the row; yields nothing if it cannot be rendered."""

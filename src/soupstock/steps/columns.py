@@ -57,7 +57,7 @@ def check_texts(path: str, columns: Columns, place: Place | None, why: str = "")
         conversations.said_by(role, values) if role else conversations.text(values)
     except ValueError as error:
         texts = [name for name, dtype in columns.items() if dtype == pl.String()]
-        raise MistakeError(f"{quoted(name)} is no text{why}{hint('', texts)}", place) from error
+        raise MistakeError(f"{quoted(name)} is not a text{why}{hint('', texts)}", place) from error
 
 
 def check_quality(path: str, columns: Columns, place: Place | None) -> None:

@@ -68,7 +68,7 @@ def bind(step: spec.Judge, of: str, columns: Columns, at: At, context: Context) 
     """Find a step's rubric, prompt and judges, and check its columns; raises MistakeError."""
     answers = type_at(of, columns, at("compare"))
     if not isinstance(answers, pl.List):
-        problem = f"{of} is no column of several answers: `n` of a generate step makes one"
+        problem = f"{of} is not a column of several answers: `n` of a generate step makes one"
         raise MistakeError(problem, at("compare"))
     rubric = context.project.rubric(step.rubric, at("rubric"))
     judges = find_judges(step, rubric.value, at, context)

@@ -227,7 +227,7 @@ def _check_unasked(step: spec.Decontaminate, at: At) -> None:
     fields = spec.Decontaminate.model_fields
     for key in _ASKING:
         if getattr(step, key) != fields[key].default:
-            problem = f"`{key}` is for asking a model: name one with `model:`"
+            problem = f"`{key}` needs a model: set `model:`"
             raise MistakeError(problem, at(key))
 
 

@@ -140,7 +140,7 @@ def _corrected(step: spec.Review, subject: str, columns: Columns, at: At) -> str
     """Find the column that people can correct; raises MistakeError."""
     is_text = subject in columns and columns[subject] == pl.String()
     if step.column is not None and not is_text:
-        raise MistakeError(f"{quoted(subject)} is no column of texts", at("column"))
+        raise MistakeError(f"{quoted(subject)} is not a column of texts", at("column"))
     return subject if is_text and "correction" in step.questions else None
 
 

@@ -64,9 +64,9 @@ def show_calibration(found: "Calibrated") -> None:
         unscored = f"{record.unscored:,} labelled rows have no score in the last run"
         console.print(cell(unscored), style="yellow")
     if found.ignored:
-        ignored = f"ignored, for they hold no labels: {', '.join(found.ignored)}"
+        ignored = f"ignored, because they hold no labels: {', '.join(found.ignored)}"
         console.print(cell(ignored), style="yellow")
-    kept = f"written to {found.path}; run the pipeline again to have it in card and report"
+    kept = f"written to {found.path}; to show it in the card and the report, run the pipeline again"
     console.print(cell(kept), soft_wrap=True)
 
 

@@ -51,7 +51,7 @@ def _settings(model: Model) -> Iterator[tuple[str, str]]:
     if model.api_key_env:
         yield "key", f"{model.api_key_env} is {'set' if model.api_key else 'not set'}"
     if not model.price.is_known:
-        yield "price", "not known: set input_price and output_price"
+        yield "price", "unknown: set input_price and output_price"
     elif model.input_price or model.output_price:
         prices = f"${model.input_price:g} (prompt) and ${model.output_price:g} (answer)"
         yield "price", f"{prices} per million tokens"

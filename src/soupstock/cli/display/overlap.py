@@ -63,7 +63,7 @@ def _system(one: CorpusRecord) -> str:
 def _anchor(found: OverlapRecord) -> str:
     if found.anchor is None:
         return (
-            "anchor: none; rows that three or more datasets all have are one, or name it: --anchor"
+            "anchor: none; name one with --anchor, or give three or more datasets that share rows"
         )
     return f"anchor: {found.anchor}, {found.anchor_rows:,} different rows"
 

@@ -72,7 +72,7 @@ def _calls(plan: Plan) -> Iterator[str]:
     if canaries := sum(map(_canary_calls, plan.steps)):
         yield f"calls about canaries, for the sanity check of the judge: at most {canaries:,}"
     if cases := sum(map(_case_calls, plan.steps)):
-        yield f"calls about known cases, to measure what decontaminate finds: at most {cases:,}"
+        yield f"calls about canaries, to measure what decontaminate finds: at most {cases:,}"
 
 
 def _canary_calls(step: Step) -> int:

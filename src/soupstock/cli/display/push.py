@@ -23,7 +23,7 @@ def show_prepared(prepared: Prepared) -> None:
         _say(f"the split {one.split}{f' of {one.config}' if one.config else ''} has no row")
     for model in models_without_terms(release.models):
         terms = f"the licence of {model.model} ({model.license})" if model.license else model.model
-        _say(f"check before publishing: it is not known what {terms} allows with its answers")
+        _say(f"check before publishing: what {terms} allows with its answers is unknown")
 
 
 def show_files(prepared: Prepared) -> None:
@@ -34,7 +34,7 @@ def show_files(prepared: Prepared) -> None:
         _say(f"  {file} (removed)")
     if prepared.unreached:
         _say(
-            f"the Hub was not asked: {prepared.unreached}. Not known: whether {prepared.repository}"
+            f"the Hub was not asked: {prepared.unreached}. Unknown: whether {prepared.repository}"
             " exists and what is in it, its next version and what changed since the last, and"
             " whether you may write to it"
         )

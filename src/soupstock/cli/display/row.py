@@ -1,4 +1,4 @@
-"""Show rows: a preview of a few, and the life of one."""
+"""Show rows: a preview of a few, and the history of one."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,7 @@ def show_preview(plan: Plan, run: "Run") -> None:
 
 
 def show_life(life: "Life") -> None:
-    """Print a row's life, chapter by chapter."""
+    """Print a row's history, chapter by chapter."""
     console = new_console()
     reasons = ", ".join(life.row["dropped_by"])
     ending = f"dropped by {reasons}" if reasons else "kept"

@@ -164,6 +164,6 @@ def _servers(manifest: Manifest) -> Iterator[str]:
             yield f"{server.model}: {', '.join(shares)}"
         if server.structured_output == "prompt":
             yield (
-                f"{server.model}: its server enforces no JSON Schema; the prompt asked for it"
-                " instead, and answers that broke it were asked for again"
+                f"{server.model}: its server does not enforce a JSON Schema; the prompt asked"
+                " for it instead, and calls whose answers broke it were retried"
             )

@@ -41,7 +41,7 @@ class BatchQueue:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing comes of it before `rest` is called."""
+        """Whether nothing more happens until `rest` is called."""
         return self._live.is_idle
 
     def rest(self) -> None:
@@ -148,7 +148,8 @@ class BatchQueue:
             self._ledger.note(batch)
             self._shared.servers.notify(
                 f"{shown(self._model.reference)}: handed in a batch of {len(keys):,} calls "
-                f"({shown(batch.batch)}); if this run is left now, the next one takes it over"
+                f"({shown(batch.batch)}); if you stop this run now, the next run fetches the"
+                " answers"
             )
             batches.append(batch)
         return batches

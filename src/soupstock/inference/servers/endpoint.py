@@ -101,7 +101,7 @@ def _variable(name: str) -> str:
 def _headers(headers: dict[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if not re.fullmatch(r"[A-Za-z0-9-]+", name):
-            raise ValueError(f"{quoted(name)} is no header's name")
+            raise ValueError(f"{quoted(name)} is not a header's name")
         if not value.isprintable():
             raise ValueError(f"the header {quoted(name)} should be one line of plain characters")
     return headers
@@ -159,7 +159,7 @@ class Endpoint(Spec):
     """Seconds between two looks at a batch that is under way. Default: 60."""
 
     concurrency: Annotated[int, Field(gt=0)] | None = None
-    """How many requests to send at once to each address. Default: found by trying."""
+    """How many requests to send at once to each address. Default: found by trial."""
 
     requests_per_minute: Annotated[int, Field(gt=0)] | None = None
     """How many requests to send in any minute, to all addresses together. Default: no limit."""

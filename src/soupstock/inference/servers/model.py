@@ -58,7 +58,7 @@ class Model:
     length_field: str = "max_tokens"
     """Which field of a request says how long an answer may be."""
     missing: str | None = None
-    """What to mend before it can be asked, in words."""
+    """What the user must fix before it can be asked, in words."""
     mode: Literal["live", "batch", "batch_file"] = "live"
     """Whether calls are sent one by one or handed in together."""
     poll: float = 60.0

@@ -30,7 +30,7 @@ _FIELDS = (
     "gpu_memory_utilization",
 )
 _SHARE = 0.9
-"""Which share of a GPU's memory vLLM takes where it is not entry, about."""
+"""The share of a GPU's memory that vLLM takes by default, roughly."""
 
 _SHARE_ARGUMENT = re.compile(r"--gpu[-_]memory[-_]utilization[= ](\d*\.?\d+)")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -59,7 +59,7 @@ def _arguments(arguments: tuple[str, ...]) -> tuple[str, ...]:
 def _environment(variables: dict[str, str]) -> dict[str, str]:
     for name, value in variables.items():
         if not _VARIABLE.fullmatch(name):
-            raise ValueError(f"{quoted(name)} is no environment variable's name")
+            raise ValueError(f"{quoted(name)} is not an environment variable's name")
         if name == _KEY:
             raise ValueError(f"env holds {_KEY}, which soupstock itself sets")
         if "\0" in value:
@@ -121,7 +121,7 @@ class Vllm(Spec):
     """The model's licence, for the card."""
 
     concurrency: Annotated[int, Field(gt=0)] | None = None
-    """How many requests to send at once. Default: found by trying."""
+    """How many requests to send at once. Default: found by trial."""
 
     timeout: Annotated[float, Field(gt=0)] = 600.0
     """How long one request may take, in seconds. Default: 600."""
@@ -222,7 +222,7 @@ def name_of(entry: Vllm, root: Path) -> str:
 
 
 def missing(entry: Vllm, root: Path) -> str | None:
-    """Say what must be mended before the model can be served, in words."""
+    """Say what the user must fix before the model can be served, in words."""
     if entry.vllm.startswith((".", "/", "~")) and folder_of(entry, root) is None:
         return f"there is no folder {shown(entry.vllm)}"
     if _executable(entry, root) is None:

@@ -200,7 +200,7 @@ def _command(manifest: Manifest) -> Markdown:
 
 
 def _personal(dataset: DatasetRecord) -> Markdown:
-    """Make the table of personal data and secrets in the published texts."""
+    """Make the table of personal data and secrets in the dataset's texts."""
     if dataset.personal is None:
         return Markdown()
     found = {KIND_NAMES[kind]: dataset.personal.get(kind, 0) for kind in KIND_NAMES}

@@ -42,7 +42,7 @@ _HEADINGS = {
 _WORDS = {
     "images/rows.svg": "Rows after each step",
     "images/scores.svg": (
-        "Scores of the published rows, from 0 to 1: lowest, quartiles, median, highest"
+        "Scores of the dataset's rows, from 0 to 1: lowest, quartiles, median, highest"
     ),
 }
 
@@ -73,14 +73,14 @@ def rows(manifest: Manifest) -> str:
 
 
 def scores(records: Sequence[ScoreRecord]) -> str:
-    """Draw how the published rows' scores are spread: lowest, quartiles, median and highest."""
+    """Draw the spread of the scores of the dataset's rows: lowest, quartiles, median, highest."""
     pieces = [
         piece
         for place, record in enumerate(records)
         if record.kept is not None
         for piece in _spread(record.column, record.kept, _TOP + place * _ROW)
     ]
-    return _image(pieces, len(records), "Scores of the published rows, from 0 to 1")
+    return _image(pieces, len(records), "Scores of the dataset's rows, from 0 to 1")
 
 
 def _spread(label: str, spread: SpreadRecord, y: int) -> Iterator[Markup]:

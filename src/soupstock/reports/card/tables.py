@@ -209,7 +209,10 @@ def scores(manifest: Manifest) -> Markdown:
     rows = [
         (cell(score.column), Markdown(which), count(spread.rows), *_spread(spread))
         for score in manifest.scores
-        for which, spread in (("all judged rows", score.judged), ("published rows", score.kept))
+        for which, spread in (
+            ("all judged rows", score.judged),
+            ("rows of the dataset", score.kept),
+        )
         if spread is not None
     ]
     return table(("score", "of", "rows", *names), rows, right=("rows", *names))
