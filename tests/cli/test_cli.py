@@ -113,8 +113,9 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     "an unknown verb that is like no other": (
         swap("generate: question", "publish: question"),
         (
-            "pipelines/mine.yaml:8: step 1 has no verb, but 'publish'; there are: converse, dataset,"
-            " decontaminate, dedup, filter, generate, judge, mask, review, select, task, verify"
+            "pipelines/mine.yaml:8: step 1 has no verb, but 'publish'; there are: converse,"
+            " dataset, decontaminate, dedup, filter, generate, judge, mask, review, select, task,"
+            " verify"
         ),
     ),
     "two verbs in a step": (
