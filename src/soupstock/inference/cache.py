@@ -78,12 +78,12 @@ class Reader:
     """The answers of all runs, to be read by one thread."""
 
     def __init__(self, path: Path) -> None:
-        """Open the cache's file, making it if it is missing; raises StoreError."""
+        """Open the cache's file, making it if it is missing; raises CacheError."""
         self.path = path
         self._db = connect(path)
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Return those answers that are cached, by key; raises StoreError."""
+        """Return those answers that are cached, by key; raises CacheError."""
         found: dict[bytes, bytes] = {}
         try:
             for start in range(0, len(keys), _STATEMENT):
@@ -121,7 +121,7 @@ class Cache:
         return self._reader.get(keys)
 
     def put(self, entry: CachedAnswer) -> asyncio.Future[bytes]:
-        """Queue an answer; the future fails with a StoreError, or is done when it is committed.
+        """Queue an answer; the future fails with a CacheError, or is done when it is committed.
 
         Its result is the answer that is kept: an earlier one, if another run was first.
         """

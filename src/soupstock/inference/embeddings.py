@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 Vectors = NDArray[np.float32]
 
-_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
