@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 Vectors = NDArray[np.float32]
 
 
-
 @dataclass(frozen=True)
 class EmbeddingForm:
     """How a model is asked for a text's vector."""
