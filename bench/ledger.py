@@ -16,7 +16,7 @@ from soupstock.inference.budget import Amount, Budget
 from soupstock.inference.cache import Cache
 from soupstock.inference.call import Answer, Call, CallForm, Failure, Reply
 from soupstock.inference.client import Client
-from soupstock.inference.retry import Trouble
+from soupstock.inference.retry import RequestError
 from soupstock.inference.servers.endpoint import Price
 from soupstock.inference.servers.model import Model
 from soupstock.inference.servers.pool import Servers
@@ -71,17 +71,17 @@ class Books(Transport):
     async def _answer(self, body: bytes) -> Answer:
         fate = self.draw.choices(["answer", "429", "500", "silence", "lost"], [80, 8, 4, 4, 4])[0]
         if fate == "429":
-            raise Trouble(Failure("RateLimitError", "429: slower"), status=429)
+            raise RequestError(Failure("RateLimitError", "429: slower"), status=429)
         if fate == "500":
-            raise Trouble(Failure("InternalServerError", "500: broken"), status=500)
+            raise RequestError(Failure("InternalServerError", "500: broken"), status=500)
         asked, answered = self.draw.randint(1, len(body)), self.draw.randint(0, 64)
         cost = self.price.cost(asked, answered)
         self.billed = self.billed.plus(Amount(1, asked, answered, cost))
         await asyncio.sleep(self.draw.expovariate(5))
         if fate == "silence":
-            raise Trouble(Failure("APITimeoutError", "no answer in time"))
+            raise RequestError(Failure("APITimeoutError", "no answer in time"))
         if fate == "lost":
-            raise Trouble(Failure("APIConnectionError", "connection lost"))
+            raise RequestError(Failure("APIConnectionError", "connection lost"))
         return Answer("text", "stop", asked, answered)
 
 

@@ -210,7 +210,7 @@ def test_a_mix_is_pushed_as_a_run_is(runs: Folder, monkeypatch: pytest.MonkeyPat
     release = read_release(project, "soup")
     with Hub() as hub:
         api = hubs.connect(hub.url, TOKEN)
-        push.require_fit(release, project, Choices())
+        push.require_publishable(release, project, Choices())
         push.push(push.prepare(release, Choices(), api), api)
         lock = json.loads(hub.repositories["me/soup"].files[LOCK])
     assert [one["taken"] for one in lock["ingredients"]] == [70, 30]

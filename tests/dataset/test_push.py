@@ -56,7 +56,7 @@ def api(hub: Hub, token: str = TOKEN) -> HfApi:
 
 def prepared(made: Folder, hub: Hub, choices: Choices = PRIVATE, token: str = TOKEN) -> Prepared:
     release = released(made)
-    push.require_fit(release, Project(made.root), choices)
+    push.require_publishable(release, Project(made.root), choices)
     return push.prepare(release, choices, api(hub, token))
 
 
@@ -324,7 +324,7 @@ def test_rows_of_one_source_row_on_both_sides_are_a_leak(
     folder.write("pipelines/pushed.yaml", SOURCED)
     folder.run("pushed")
     release = released(folder)
-    push.require_fit(release, Project(folder.root), PRIVATE)
+    push.require_publishable(release, Project(folder.root), PRIVATE)
     names = [f"{config}/{split}-00000-of-00001.parquet" for split in ("test", "train")]
     test, train = (pl.read_parquet(release.place / name) for name in names)
     # One of a source row's answers changes sides with one of another's: no two of them are alike.

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from conftest import Folder
-from soupstock.artifacts.judges import FitnessRecord
+from soupstock.artifacts.judges import SanityCheckRecord
 from soupstock.cli.display.progress import Board
 from soupstock.cli.main import main
 from soupstock.inference.budget import Budget
@@ -84,7 +84,7 @@ def folder(folder: Folder) -> Folder:
     return folder
 
 
-def fitness_of(run: Run) -> FitnessRecord:
+def fitness_of(run: Run) -> SanityCheckRecord:
     (judge,) = run.manifest.judges
     assert judge.fitness is not None
     return judge.fitness

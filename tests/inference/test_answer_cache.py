@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from soupstock.inference.cache import Cache, CachedAnswer, CacheError
+from soupstock.inference.cache import Cache, CacheEntry, CacheError
 
 
-def entries(count: int, start: int = 0) -> list[CachedAnswer]:
+def entries(count: int, start: int = 0) -> list[CacheEntry]:
     return [
-        CachedAnswer(number.to_bytes(20), "model", f"answer {number}".encode())
+        CacheEntry(number.to_bytes(20), "model", f"answer {number}".encode())
         for number in range(start, start + count)
     ]
 
 
-async def put_all(cache: Cache, answers: Sequence[CachedAnswer]) -> None:
+async def put_all(cache: Cache, answers: Sequence[CacheEntry]) -> None:
     await asyncio.gather(*(cache.put(entry) for entry in answers))
 
 
@@ -35,8 +35,8 @@ async def test_an_answer_is_found_by_its_key_in_the_next_run(tmp_path: Path) -> 
 
 async def test_the_first_answer_to_a_question_stays(tmp_path: Path) -> None:
     async with Cache(tmp_path / "calls.sqlite") as cache:
-        await cache.put(CachedAnswer(b"key", "model", b"first"))
-        await cache.put(CachedAnswer(b"key", "model", b"second"))
+        await cache.put(CacheEntry(b"key", "model", b"first"))
+        await cache.put(CacheEntry(b"key", "model", b"second"))
         assert cache.get([b"key"]) == {b"key": b"first"}
 
 
@@ -153,8 +153,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 async def test_a_full_disk_keeps_the_answers_in_flight_and_asks_no_more(small_disk: Path) -> None:
     path = small_disk / "calls.sqlite"
     cache = Cache(path)
-    answers = [CachedAnswer(n.to_bytes(20), "model", os.urandom(50_000)) for n in range(200)]
-    kept: list[CachedAnswer] = []
+    answers = [CacheEntry(n.to_bytes(20), "model", os.urandom(50_000)) for n in range(200)]
+    kept: list[CacheEntry] = []
 
     async def put_all() -> None:
         for entry in answers:

@@ -18,7 +18,7 @@ from soupstock.errors import ModelError
 from soupstock.inference.budget import prompt_bound
 from soupstock.inference.call import Answer, Call, CallForm, Failure, Reply
 from soupstock.inference.client import Client
-from soupstock.inference.retry import REFUSED_AFTER, REJECTED_AFTER, Trouble
+from soupstock.inference.retry import REFUSED_AFTER, REJECTED_AFTER, RequestError
 from soupstock.inference.servers.model import Model
 from soupstock.inference.servers.pool import Servers
 from soupstock.inference.transport import Address, Transport
@@ -127,7 +127,7 @@ async def test_a_retry_after_that_makes_no_sense_is_no_pause(tmp_path: Path, val
 class Script(Transport):
     """Says the same of every request, and notes when each came."""
 
-    def __init__(self, trouble: Callable[[], Trouble]) -> None:
+    def __init__(self, trouble: Callable[[], RequestError]) -> None:
         super().__init__()
         self.trouble = trouble
         self.times: list[float] = []
@@ -137,16 +137,16 @@ class Script(Transport):
         raise self.trouble()
 
 
-def refused() -> Trouble:
-    return Trouble(Failure("RateLimitError", "429: slow down"), status=429)
+def refused() -> RequestError:
+    return RequestError(Failure("RateLimitError", "429: slow down"), status=429)
 
 
-def broken() -> Trouble:
-    return Trouble(Failure("InternalServerError", "500: broken"), status=500)
+def broken() -> RequestError:
+    return RequestError(Failure("InternalServerError", "500: broken"), status=500)
 
 
 def scripted(
-    folder: Path, trouble: Callable[[], Trouble], count: int, **settings: Any
+    folder: Path, trouble: Callable[[], RequestError], count: int, **settings: Any
 ) -> tuple[Client, list[Reply], list[float]]:
     """Ask a scripted server in virtual time, where a quarter of an hour takes no time."""
     script: list[Script] = []

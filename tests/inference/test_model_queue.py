@@ -16,10 +16,10 @@ from clients import ask, calls_to, opened
 from conftest import Folder
 from soupstock import testing
 from soupstock.errors import ModelError
-from soupstock.inference.cache import Cache, CachedAnswer
+from soupstock.inference.cache import Cache, CacheEntry
 from soupstock.inference.call import Answer, Call, Failure, Reply
 from soupstock.inference.client import Client
-from soupstock.inference.retry import Trouble
+from soupstock.inference.retry import RequestError
 from soupstock.inference.servers.model import Model
 from soupstock.inference.servers.pool import Servers
 from soupstock.inference.transport import Address, Transport
@@ -39,7 +39,7 @@ class Cluster(Transport):
     def __init__(self, seconds: dict[str, float]) -> None:
         super().__init__()
         self.seconds = seconds
-        self.broken: dict[str, Callable[[], Trouble]] = {}
+        self.broken: dict[str, Callable[[], RequestError]] = {}
         self.times: list[tuple[str, float]] = []
         self.in_flight: Counter[str] = Counter()
         self.most: Counter[str] = Counter()
@@ -61,17 +61,17 @@ class Cluster(Transport):
         return Counter(name for name, _ in self.times)
 
 
-def unreachable() -> Trouble:
+def unreachable() -> RequestError:
     failure = Failure("APIConnectionError", "nothing answers at http://a/v1 (refused)")
-    return Trouble(failure, is_unreachable=True)
+    return RequestError(failure, is_unreachable=True)
 
 
-def rejected() -> Trouble:
-    return Trouble(Failure("AuthenticationError", "401: no such key"), status=401)
+def rejected() -> RequestError:
+    return RequestError(Failure("AuthenticationError", "401: no such key"), status=401)
 
 
-def shattered() -> Trouble:
-    return Trouble(Failure("InternalServerError", "500: broken"), status=500)
+def shattered() -> RequestError:
+    return RequestError(Failure("InternalServerError", "500: broken"), status=500)
 
 
 class Selector(ledger._Selector):
@@ -94,7 +94,7 @@ class Loop(ledger.VirtualLoop):
 class Watched(Cache):
     """A cache that tells the loop when it is at work."""
 
-    def put(self, entry: CachedAnswer) -> "asyncio.Future[bytes]":
+    def put(self, entry: CacheEntry) -> "asyncio.Future[bytes]":
         loop = self._loop
         assert isinstance(loop, Loop)
         done = super().put(entry)
@@ -128,7 +128,9 @@ def asked(
         return runner.run(main())
 
 
-def breaking(seconds: dict[str, float], **broken: Callable[[], Trouble]) -> Callable[[], Cluster]:
+def breaking(
+    seconds: dict[str, float], **broken: Callable[[], RequestError]
+) -> Callable[[], Cluster]:
     def cluster() -> Cluster:
         servers = Cluster(seconds)
         servers.broken.update(broken)
@@ -158,7 +160,7 @@ def test_few_calls_one_after_the_other_are_shared_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("trouble", [unreachable, rejected, shattered])
 def test_a_call_goes_on_elsewhere_at_once_and_an_address_that_fails_is_tried_ever_less_often(
-    tmp_path: Path, trouble: Callable[[], Trouble]
+    tmp_path: Path, trouble: Callable[[], RequestError]
 ) -> None:
     cluster = breaking({"a": 0.2, "b": 0.2}, a=trouble)
     replies, servers, broken = asked(tmp_path, cluster, 800, concurrency=4, attempts=4)
@@ -255,7 +257,7 @@ def test_refused_calls_wait_while_the_other_address_goes_on(tmp_path: Path) -> N
     def cluster() -> Cluster:
         servers = Cluster({"a": 0.2, "b": 0.2})
         why = Failure("RateLimitError", "429: slower")
-        servers.broken["a"] = lambda: Trouble(why, status=429, retry_after=30)
+        servers.broken["a"] = lambda: RequestError(why, status=429, retry_after=30)
         return servers
 
     replies, servers, _ = asked(tmp_path, cluster, 400, concurrency=4)

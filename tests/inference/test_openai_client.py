@@ -13,7 +13,7 @@ from soupstock import testing
 from soupstock.inference.batch.ledger import Batch
 from soupstock.inference.batch.provider import Provider
 from soupstock.inference.openai_client import client, model_names
-from soupstock.inference.retry import Trouble
+from soupstock.inference.retry import RequestError
 from soupstock.inference.transport import Address
 from soupstock.testing import Server
 
@@ -113,7 +113,7 @@ async def test_what_goes_wrong_is_a_trouble_with_the_name_that_it_has_for_a_row(
         seconds = 0.3 if cause == "APITimeoutError" else 30.0
         provider = Provider(address(server.base_url, timeout=seconds))
         batch = Batch("file", "batch", provider.name, "tester", frozenset())
-        with pytest.raises(Trouble) as raised:
+        with pytest.raises(RequestError) as raised:
             await provider.progress(batch)
         await provider.close()
     assert raised.value.failure.cause == cause
@@ -122,7 +122,7 @@ async def test_what_goes_wrong_is_a_trouble_with_the_name_that_it_has_for_a_row(
 
 
 async def test_a_server_that_is_not_there_is_unreachable() -> None:
-    with pytest.raises(Trouble, match=r"nothing answers at http://127.0.0.1:9/v1") as raised:
+    with pytest.raises(RequestError, match=r"nothing answers at http://127.0.0.1:9/v1") as raised:
         await model_names(address("http://127.0.0.1:9/v1"))
     assert raised.value.is_unreachable
     assert raised.value.failure.cause == "APIConnectionError"
@@ -132,7 +132,7 @@ async def test_an_error_that_echoes_the_key_is_shown_without_it() -> None:
     with Server() as server:
         server.batches.fail(lambda _: testing.error(401, f"I do not like {KEY} and {HEADER}"))
         provider = Provider(address(server.base_url, KEY))
-        with pytest.raises(Trouble) as raised:
+        with pytest.raises(RequestError) as raised:
             await provider.find("file")
         await provider.close()
     assert raised.value.is_rejection

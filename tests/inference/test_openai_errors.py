@@ -10,7 +10,7 @@ from clients import ask, calls_to, model_at, opened
 
 from soupstock import testing
 from soupstock.inference.call import Answer
-from soupstock.inference.retry import Trouble
+from soupstock.inference.retry import RequestError
 from soupstock.inference.transport import Address, Transport
 from soupstock.testing import Reply, Request, Server
 
@@ -86,7 +86,7 @@ async def ours(base_url: str) -> str:
     transport = Transport()
     try:
         await transport.post(Address.of(model, base_url, None), call)
-    except Trouble as trouble:
+    except RequestError as trouble:
         return trouble.failure.cause
     finally:
         await transport.close()

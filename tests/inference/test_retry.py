@@ -15,8 +15,8 @@ from soupstock.inference.retry import (
     REJECTIONS,
     UNREACHABLE_AFTER,
     Decision,
+    RequestError,
     Situation,
-    Trouble,
     decide,
     pause,
 )
@@ -27,12 +27,14 @@ NEW = FIRST._replace(has_answered=False)
 """The first try of a call to a model that never answered."""
 
 
-def trouble(status: int | None = None, message: str = "no", *, code: str | None = None) -> Trouble:
-    return Trouble(Failure("cause", message), status=status, code=code)
+def trouble(
+    status: int | None = None, message: str = "no", *, code: str | None = None
+) -> RequestError:
+    return RequestError(Failure("cause", message), status=status, code=code)
 
 
-def unreachable() -> Trouble:
-    return Trouble(Failure("APIConnectionError", "nothing answers"), is_unreachable=True)
+def unreachable() -> RequestError:
+    return RequestError(Failure("APIConnectionError", "nothing answers"), is_unreachable=True)
 
 
 @pytest.mark.parametrize("status", [None, 408, 409, 425, 429, 500, 502, 503, 529])

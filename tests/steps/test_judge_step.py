@@ -97,7 +97,7 @@ def test_without_probabilities_a_score_is_the_levels_and_its_uncertainty_is_unkn
 def test_a_server_that_refuses_to_tell_probabilities_is_asked_without(
     folder: Folder, status: int
 ) -> None:
-    with judged_by(folder, lambda _: {"right": 3, "kind": 2}) as server:
+    with judged_by(folder, lambda _: {"right": 3, "kind": 2}, concurrency=4) as server:
         refusal = error(status, "You are not allowed to request logprobs from this model.")
         server.fail(lambda request: refusal if "logprobs" in request.body else None)
         run = folder.run()

@@ -7,7 +7,7 @@ from typing import Literal
 from soupstock.spec.fields import Record
 from soupstock.stats.intervals import Interval
 
-Fit = Literal["fit", "not fit", "cannot tell"]
+SanityCheckResult = Literal["fit", "not fit", "cannot tell"]
 
 
 class IntervalRecord(Record):
@@ -47,10 +47,10 @@ class PaddingRecord(Record):
     sentence: str
 
 
-class FitnessRecord(Record):
+class SanityCheckRecord(Record):
     """The judge's sanity check: canaries made from its own rows."""
 
-    verdict: Fit
+    verdict: SanityCheckResult
     sentence: str
     """The verdict in words, with its reason."""
     rows: int
@@ -77,7 +77,7 @@ class MemberRecord(Record):
     scores: int
     agreement: IntervalRecord | None = None
     """Krippendorff's alpha of its scores and the mean of the others'; null if nothing varies."""
-    fit: Fit = "cannot tell"
+    fit: SanityCheckResult = "cannot tell"
     auc: IntervalRecord | None = None
     """How often it scores an original above a canary."""
 
@@ -205,7 +205,7 @@ class JudgeRecord(Record):
     models: tuple[str, ...]
     """The roles."""
     rubric: str
-    fitness: FitnessRecord | None = None
+    fitness: SanityCheckRecord | None = None
     """Null without a sanity check."""
     jury: JuryRecord | None = None
     orders: OrderRecord | None = None

@@ -46,12 +46,12 @@ def publish(
     (schema, leaks, secrets, personal data, a judge that failed its sanity check, changed files) is
     not pushed. The token is HF_TOKEN, or that of `hf auth login`.
     """
-    from soupstock.dataset.push import Choices, require_fit
+    from soupstock.dataset.push import Choices, require_publishable
     from soupstock.dataset.release import read_release
 
     project, chosen = project_of(context), Choices(**choices)
     release = read_release(project, name)
-    require_fit(release, project, chosen)
+    require_publishable(release, project, chosen)
     if is_dry:
         _show_push(release, chosen)
     else:

@@ -94,7 +94,7 @@ class Pushed:
     """Whether anything had to be pushed."""
 
 
-def require_fit(release: Release, project: Project, choices: Choices) -> None:
+def require_publishable(release: Release, project: Project, choices: Choices) -> None:
     """Check a dataset; raises MistakeError if it must not be pushed."""
     if found := faults(release, project, choices.allowed):
         repository = choices.repository or release.repository

@@ -29,7 +29,7 @@ from soupstock.rows.table import ReorderBuffer, Table
 from soupstock.similarity.cosine import Embedder
 from soupstock.steps.step import RowWise, SetWise, Stage, Step
 
-UNFIT = "Unfit"
+FAILED_SANITY_CHECK = "Unfit"
 """The cause if a judge that failed its sanity check ends the run."""
 
 
@@ -172,7 +172,7 @@ class Flow:
         self.checks[check.column] = check
         await check.ask(self.client)
         if check.failure:
-            self.client.stop(Failure(UNFIT, check.failure))
+            self.client.stop(Failure(FAILED_SANITY_CHECK, check.failure))
 
     async def _stream(
         self,

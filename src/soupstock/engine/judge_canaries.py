@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from soupstock import spec
-from soupstock.artifacts.judges import Fit
+from soupstock.artifacts.judges import SanityCheckResult
 from soupstock.engine.stream import stream_rows
 from soupstock.engine.tally import Tally
 from soupstock.inference.call import AnswerSource
@@ -48,7 +48,7 @@ class CanaryScores:
         return few >= FEWEST and self.sanity_check.overall.auc.is_known
 
     @property
-    def verdict(self) -> Fit:
+    def verdict(self) -> SanityCheckResult:
         """The result in a word."""
         if not self.is_decided:
             return "cannot tell"
@@ -78,7 +78,7 @@ class JudgeCheck:
         return self.judging.column
 
     @property
-    def verdict(self) -> Fit:
+    def verdict(self) -> SanityCheckResult:
         """The result in a word."""
         return self.overall.verdict if self.overall else "cannot tell"
 

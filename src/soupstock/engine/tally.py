@@ -14,7 +14,7 @@ _RECENT = 100
 
 
 @dataclass(slots=True)
-class Spent:
+class TokenCounts:
     """The tokens of answers and of their prompts."""
 
     answers: int = 0
@@ -29,7 +29,7 @@ class Spent:
         self.cached += answer.cached_tokens
         self.completion += answer.completion_tokens
 
-    def add_all(self, other: "Spent") -> None:
+    def add_all(self, other: "TokenCounts") -> None:
         """Add the tokens of other answers."""
         self.answers += other.answers
         self.prompt += other.prompt
@@ -48,7 +48,7 @@ class Tally:
     failed: int = 0
     waiting: int = 0
     """Rows in the step that wait for answers."""
-    by_model: dict[Model, Spent] = field(default_factory=dict)
+    by_model: dict[Model, TokenCounts] = field(default_factory=dict)
     """The tokens of each model's answers."""
     reasons: Counter[str] = field(default_factory=Counter)
     """Rows dropped, by the first of their reasons."""
@@ -67,9 +67,9 @@ class Tally:
     """When the first row came and when the last row left, in seconds of the loop's clock."""
 
     @property
-    def spent(self) -> Spent:
+    def spent(self) -> TokenCounts:
         """The tokens of all answers together."""
-        whole = Spent()
+        whole = TokenCounts()
         for one in self.by_model.values():
             whole.add_all(one)
         return whole
@@ -85,11 +85,11 @@ class Tally:
         count = len(self.recent)
         return count >= _HOPELESS_AFTER and sum(self.recent) >= _HOPELESS_SHARE * count
 
-    def spent_by(self, model: Model) -> Spent:
+    def spent_by(self, model: Model) -> TokenCounts:
         """Return the tokens of a model's answers, to add to them."""
         spent = self.by_model.get(model)
         if spent is None:
-            spent = self.by_model[model] = Spent()
+            spent = self.by_model[model] = TokenCounts()
         return spent
 
     def add(self, other: "Tally") -> None:
@@ -108,7 +108,7 @@ class Tally:
         for model, spent in other.by_model.items():
             self.spent_by(model).add_all(spent)
 
-    def take_spent(self) -> dict[Model, Spent]:
+    def take_spent(self) -> dict[Model, TokenCounts]:
         """Remove the tokens of answers from the tally, and return them."""
         spent, self.by_model = self.by_model, {}
         return spent

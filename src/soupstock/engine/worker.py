@@ -21,7 +21,7 @@ from soupstock.engine.flow import stage_of
 from soupstock.engine.garbage_collection import infrequent_collection
 from soupstock.engine.plan import Plan, plan
 from soupstock.engine.stream import Stream
-from soupstock.engine.tally import Spent, Tally
+from soupstock.engine.tally import Tally, TokenCounts
 from soupstock.engine.workers import Block, BlockFolder, BlockResult, WorkerSetup
 from soupstock.inference.cache import Reader
 from soupstock.inference.call import Answer, Call, Failure, Reply, decode, look_up
@@ -87,10 +87,10 @@ async def take(planned: Plan, reader: Reader, block: Block) -> BlockResult:
     return BlockResult(places, rows, left, tallies, spent)
 
 
-def _spent(step: Step, tally: Tally) -> Sequence[Spent]:
+def _spent(step: Step, tally: Tally) -> Sequence[TokenCounts]:
     """Remove the tokens of answers from a step's tally; return them in the order of its models."""
     by_model = tally.take_spent()
-    spent = [by_model.pop(model, Spent()) for _, model in step.models]
+    spent = [by_model.pop(model, TokenCounts()) for _, model in step.models]
     if by_model:
         raise ValueError("a step asked a model that is not among its models")
     return spent

@@ -23,7 +23,7 @@ import polars as pl
 from soupstock.engine.flights import Indexed
 from soupstock.engine.plan import Plan
 from soupstock.engine.stream import Advanced
-from soupstock.engine.tally import Spent, Tally
+from soupstock.engine.tally import Tally, TokenCounts
 from soupstock.rows.row import Row
 from soupstock.rows.sources import Source
 from soupstock.rows.table import ReorderBuffer
@@ -72,7 +72,7 @@ class BlockResult(NamedTuple):
     """The other rows, each with its place and its next step, counted within the block."""
     tallies: Sequence[Tally]
     """Each step's tally, without the tokens of answers."""
-    spent: Sequence[Sequence[Spent]]
+    spent: Sequence[Sequence[TokenCounts]]
     """The tokens of answers, for each step's models. Kept apart because a model holds its API key,
     which must not be written to a file."""
 

@@ -34,7 +34,7 @@ class CacheError(SoupstockError):
     """The cache cannot be read or written."""
 
 
-class CachedAnswer(NamedTuple):
+class CacheEntry(NamedTuple):
     """An answer to keep: the key of what was asked, the model's name, the answer as bytes."""
 
     key: bytes
@@ -51,7 +51,7 @@ class Size(NamedTuple):
 
 
 class _Put(NamedTuple):
-    entry: CachedAnswer
+    entry: CacheEntry
     done: asyncio.Future[bytes]
 
 
@@ -120,7 +120,7 @@ class Cache:
         """Return those answers that are cached, by key."""
         return self._reader.get(keys)
 
-    def put(self, entry: CachedAnswer) -> asyncio.Future[bytes]:
+    def put(self, entry: CacheEntry) -> asyncio.Future[bytes]:
         """Queue an answer; the future fails with a CacheError, or is done when it is committed.
 
         Its result is the answer that is kept: an earlier one, if another run was first.
@@ -160,7 +160,7 @@ class Cache:
             yield group
 
     def _commit(
-        self, db: sqlite3.Connection, entries: Sequence[CachedAnswer]
+        self, db: sqlite3.Connection, entries: Sequence[CacheEntry]
     ) -> dict[bytes, bytes] | CacheError:
         """Commit answers; returns those that others had committed before, by key."""
         try:
@@ -171,7 +171,7 @@ class Cache:
             return self._commit_at_last(db, entries, error)
 
     def _commit_at_last(
-        self, db: sqlite3.Connection, entries: Sequence[CachedAnswer], why: sqlite3.Error
+        self, db: sqlite3.Connection, entries: Sequence[CacheEntry], why: sqlite3.Error
     ) -> CacheError:
         """Give up the ballast to keep what was answered."""
         try:
@@ -235,7 +235,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
             raise CacheError(f"the cache {path} cannot be used: {error}") from error
 
 
-def _insert(db: sqlite3.Connection, entries: Sequence[CachedAnswer]) -> dict[bytes, bytes]:
+def _insert(db: sqlite3.Connection, entries: Sequence[CacheEntry]) -> dict[bytes, bytes]:
     """Insert and commit answers; returns those that others had committed before, by key.
 
     As few statements as can be, each its own transaction: after each the thread has to wait until

@@ -16,10 +16,10 @@ from soupstock.inference.call import Answer, Call, Failure, Reply, decode, look_
 from soupstock.inference.live_queue import LiveQueue
 from soupstock.inference.model_queue import (
     Account,
+    AnswerWriter,
     Job,
-    Keeper,
     ModelQueue,
-    Shared,
+    QueueContext,
     Shutdown,
     Usage,
 )
@@ -52,11 +52,11 @@ class Client:
         self._is_resting = False
         """Whether nothing more is asked before an answer comes."""
         self._shutdown = Shutdown(self._stop_queues)
-        self._shared = Shared(
+        self._shared = QueueContext(
             servers,
             self._transport,
             budget or Budget(),
-            Keeper(cache, self._shutdown),
+            AnswerWriter(cache, self._shutdown),
             self._shutdown,
             self._finish,
             self._hand_in,

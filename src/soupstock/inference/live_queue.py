@@ -15,13 +15,13 @@ from soupstock.inference.model_queue import (
     Job,
     ModelAccount,
     PriorityQueue,
-    Shared,
+    QueueContext,
     Usage,
 )
 from soupstock.inference.probe import SchemaGate
 from soupstock.inference.quota import Quota
 from soupstock.inference.replicas import Replica, Replicas
-from soupstock.inference.retry import Decision, Situation, Trouble, decide, pause
+from soupstock.inference.retry import Decision, RequestError, Situation, decide, pause
 from soupstock.inference.servers.model import Model
 from soupstock.inference.transport import Address
 
@@ -33,7 +33,7 @@ class LiveQueue:
     """The calls to one model that are sent one by one. Used within one event loop."""
 
     def __init__(
-        self, model: Model, shared: Shared, admit: Callable[[Job], None] | None = None
+        self, model: Model, shared: QueueContext, admit: Callable[[Job], None] | None = None
     ) -> None:
         """Make an empty queue; `admit` takes the calls, where only probes are sent from here."""
         self.model = model
@@ -124,7 +124,7 @@ class LiveQueue:
         except asyncio.CancelledError:
             if (why := self._shared.shutdown.why) is None:
                 raise
-            raise Trouble(why, is_unreachable=True) from None
+            raise RequestError(why, is_unreachable=True) from None
         finally:
             self._opening.discard(task)
 
@@ -197,7 +197,7 @@ class LiveQueue:
         try:
             address = replica.address or await self.open(replica)
             answer = await self._send(replica, address, job.call)
-        except Trouble as trouble:
+        except RequestError as trouble:
             end = shared.budget.forfeit if trouble.may_be_billed else shared.budget.release
             end(reservation)
             reply = self._retry(replica, job, trouble)
@@ -231,7 +231,7 @@ class LiveQueue:
         self.usage.start(started)
         try:
             answer = await self._shared.transport.post(address, call)
-        except Trouble as trouble:
+        except RequestError as trouble:
             now = self._now()
             if self._quota is not None and not trouble.may_be_billed:
                 self._quota.settle(now, _tokens(call), 0)
@@ -254,7 +254,7 @@ class LiveQueue:
             used = answer.prompt_tokens + answer.completion_tokens
             self._quota.settle(self._now(), _tokens(job.call), used)
 
-    def _retry(self, replica: Replica, job: Job, trouble: Trouble) -> Reply | None:
+    def _retry(self, replica: Replica, job: Job, trouble: RequestError) -> Reply | None:
         """Ask a call again that brought no answer, and return None, or else return its reply."""
         self.replicas.note_trouble(replica, trouble, self._now())
         if trouble.status is None and self.model.base_url is None:
@@ -273,7 +273,7 @@ class LiveQueue:
         self._again(job, trouble, decision)
         return None
 
-    def _count(self, job: Job, trouble: Trouble) -> None:
+    def _count(self, job: Job, trouble: RequestError) -> None:
         self._rejections += trouble.is_rejection
         if not trouble.is_refusal:
             job.attempts += 1
@@ -282,7 +282,7 @@ class LiveQueue:
         if self._refused_since is None:
             self._refused_since = self._now()
 
-    def _situation(self, replica: Replica, job: Job, trouble: Trouble) -> Situation:
+    def _situation(self, replica: Replica, job: Job, trouble: RequestError) -> Situation:
         now, most, since = self._now(), self.model.attempts, self._refused_since
         return Situation(
             attempts=job.attempts + (not trouble.is_refusal),
@@ -294,7 +294,7 @@ class LiveQueue:
             refused_for=0.0 if since is None else now - since,
         )
 
-    def _again(self, job: Job, trouble: Trouble, decision: Decision) -> None:
+    def _again(self, job: Job, trouble: RequestError, decision: Decision) -> None:
         if decision is Decision.LATER:
             self.usage.retried += 1
             self._try_later(job, trouble.retry_after)
@@ -316,7 +316,7 @@ class LiveQueue:
         timer = self._loop.call_later(pause(job.attempts + job.refusals, retry_after), again)
         self._delayed[timer] = job
 
-    def _despair(self, trouble: Trouble) -> str:
+    def _despair(self, trouble: RequestError) -> str:
         """Say why the model is given up."""
         count = len(self.replicas.all)
         many = f"none of its {count} addresses is of use; the last: " if count > 1 else ""

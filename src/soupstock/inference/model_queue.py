@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from soupstock.inference.budget import Budget
-from soupstock.inference.cache import Cache, CachedAnswer, CacheError
+from soupstock.inference.cache import Cache, CacheEntry, CacheError
 from soupstock.inference.call import Answer, Call, Failure, Reply, decode, encode
 from soupstock.inference.servers.endpoint import Mode
 from soupstock.inference.servers.model import Model
@@ -198,7 +198,7 @@ class Shutdown:
         self.begin(Failure(type(error).__name__, str(error)))
 
 
-class Keeper:
+class AnswerWriter:
     """Keeps answers: each is counted and committed to the cache before it is given out."""
 
     def __init__(self, cache: Cache, shutdown: Shutdown) -> None:
@@ -214,7 +214,7 @@ class Keeper:
     async def keep(self, usage: Usage, model: Model, key: bytes, answer: Answer) -> Answer:
         """Count an answer and have it committed; returns the one that the cache holds."""
         usage.add(answer, self._now())
-        entry = CachedAnswer(key, model.name, encode(answer))
+        entry = CacheEntry(key, model.name, encode(answer))
         committing = self._latest = self.cache.put(entry)
         try:
             kept = await committing
@@ -234,13 +234,13 @@ class Keeper:
 
 
 @dataclass(eq=False)
-class Shared:
+class QueueContext:
     """What the queues of one client share."""
 
     servers: Servers
     transport: Transport
     budget: Budget
-    keeper: Keeper
+    keeper: AnswerWriter
     shutdown: Shutdown
     finish: Callable[[Job, Reply], None]
     """Gives a reply to everyone who waits for it."""

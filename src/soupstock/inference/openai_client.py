@@ -14,7 +14,7 @@ import openai
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from soupstock.inference.call import Failure
-from soupstock.inference.retry import Trouble
+from soupstock.inference.retry import RequestError
 from soupstock.inference.transport import CONNECT_SECONDS, Address, status_trouble, unreachable
 
 MISSHAPEN = "APIResponseValidationError"
@@ -79,12 +79,12 @@ def troubles(address: Address) -> Iterator[None]:
         if type(error.__cause__).__name__ == "ConnectTimeout":
             raise unreachable(address, "no connection in time") from None
         failure = Failure("APITimeoutError", f"no answer within {address.timeout.total:g} seconds")
-        raise Trouble(failure) from None
+        raise RequestError(failure) from None
     except openai.APIConnectionError as error:
         why = str(error.__cause__ or error) or type(error.__cause__).__name__
         if type(error.__cause__).__name__ == "ConnectError":
             raise unreachable(address, why) from None
-        raise Trouble(Failure("APIConnectionError", address.redacted(why))) from None
+        raise RequestError(Failure("APIConnectionError", address.redacted(why))) from None
     except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
         # What is no JSON, or JSON of another form, meets the client unprepared.
         raise _misshapen(address, str(error)) from None
@@ -99,7 +99,7 @@ async def model_names(address: Address) -> list[str] | None:
         try:
             with troubles(address):
                 return [field(address, one, "id") for one in (await opened.models.list()).data]
-        except Trouble as trouble:
+        except RequestError as trouble:
             if trouble.failure.cause == MISSHAPEN:
                 return None
             raise
@@ -116,6 +116,6 @@ def field(address: Address, value: object, name: str) -> str:
     return found
 
 
-def _misshapen(address: Address, why: str) -> Trouble:
+def _misshapen(address: Address, why: str) -> RequestError:
     message = f"{address.base_url}: the reply is not of the form that it should have ({why})"
-    return Trouble(Failure(MISSHAPEN, address.redacted(message)))
+    return RequestError(Failure(MISSHAPEN, address.redacted(message)))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import orjson
 
 from soupstock.inference.call import Answer, Call, CallForm, Failure, Reply, Way
-from soupstock.inference.model_queue import Job, Shared
+from soupstock.inference.model_queue import Job, QueueContext
 from soupstock.inference.servers.endpoint import MODES, Mode
 from soupstock.inference.servers.model import Model
 
@@ -87,7 +87,7 @@ class SchemaGate:
     def __init__(
         self,
         model: Model,
-        shared: Shared,
+        shared: QueueContext,
         send: Callable[[Job], None],
         admit: Callable[[Job], None],
     ) -> None:

@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass
 
 from soupstock.inference.limits import Limit
-from soupstock.inference.retry import FORBIDDEN, Trouble
+from soupstock.inference.retry import FORBIDDEN, RequestError
 from soupstock.inference.servers.model import Model
 from soupstock.inference.transport import Address
 
@@ -109,7 +109,7 @@ class Replicas:
         pauses = [max(one.limit.resume_at, one.out_until) for one in self.all]
         return min((until for until in pauses if until > now), default=None)
 
-    def note_trouble(self, replica: Replica, trouble: Trouble, now: float) -> None:
+    def note_trouble(self, replica: Replica, trouble: RequestError, now: float) -> None:
         """Count a trouble at an address, and leave the address out where that is enough."""
         replica.failed += not trouble.is_refusal
         if len(self.all) == 1 or trouble.is_refusal:
@@ -119,7 +119,7 @@ class Replicas:
             if _is_down(trouble) or replica.outs or replica.troubles >= OUT_AFTER:
                 replica.leave_out(now)
 
-    def is_other_free(self, replica: Replica, trouble: Trouble, now: float) -> bool:
+    def is_other_free(self, replica: Replica, trouble: RequestError, now: float) -> bool:
         """Tell whether a call that met a trouble here should go to another address at once."""
         others = [other for other in self.all if other is not replica and other.is_well]
         if trouble.is_refusal:
@@ -128,7 +128,7 @@ class Replicas:
         return is_about_address and not replica.is_well and bool(others)
 
 
-def _is_down(trouble: Trouble) -> bool:
+def _is_down(trouble: RequestError) -> bool:
     """Tell whether one trouble is enough to know that an address is of no use for now."""
     if trouble.is_rejection:
         return trouble.status != FORBIDDEN

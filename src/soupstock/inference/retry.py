@@ -53,7 +53,7 @@ _SERVER_ERROR = 500
 _LONGEST_PAUSE = 60.0
 
 
-class Trouble(Exception):  # noqa: N818 - it is caught by the queues, always
+class RequestError(Exception):
     """A request that brought no answer."""
 
     def __init__(
@@ -128,7 +128,7 @@ class Decision(Enum):
     """The server, as it seems, will answer no call at all: end the run."""
 
 
-def decide(trouble: Trouble, situation: Situation) -> Decision:
+def decide(trouble: RequestError, situation: Situation) -> Decision:
     """Decide what to do about a request that brought no answer."""
     if situation.is_other_address_free:
         return Decision.ELSEWHERE
@@ -141,7 +141,7 @@ def decide(trouble: Trouble, situation: Situation) -> Decision:
     return Decision.LATER
 
 
-def _is_hopeless(trouble: Trouble, situation: Situation) -> bool:
+def _is_hopeless(trouble: RequestError, situation: Situation) -> bool:
     if trouble.is_refusal:
         return situation.refused_for > REFUSED_AFTER
     if trouble.is_rejection:

@@ -18,7 +18,7 @@ from yarl import URL
 from soupstock.errors import ModelError, quoted, shown
 from soupstock.inference.call import CHAT, Answer, Call, Failure
 from soupstock.inference.completion import READERS
-from soupstock.inference.retry import CAUSES, Trouble
+from soupstock.inference.retry import CAUSES, RequestError
 from soupstock.inference.servers.model import Model
 
 CONNECT_SECONDS = 15.0
@@ -94,7 +94,7 @@ class Transport:
             return READERS[call.path](raw)
         except ValueError as error:
             message = address.redacted(str(error))
-            raise Trouble(Failure("APIResponseValidationError", message)) from None
+            raise RequestError(Failure("APIResponseValidationError", message)) from None
 
     async def _exchange(self, address: Address, url: URL, body: bytes) -> bytes:
         try:
@@ -115,10 +115,10 @@ class Transport:
         except TimeoutError:
             seconds = address.timeout.total
             failure = Failure("APITimeoutError", f"no answer within {seconds:g} seconds")
-            raise Trouble(failure) from None
+            raise RequestError(failure) from None
         except (aiohttp.ClientError, OSError) as error:
             message = address.redacted(str(error) or type(error).__name__)
-            raise Trouble(Failure("APIConnectionError", message)) from None
+            raise RequestError(Failure("APIConnectionError", message)) from None
         raise status_trouble(address, response.status, response.headers, raw)
 
 
@@ -154,19 +154,21 @@ def _proxy(url: URL) -> str | None:
     return proxies.get(url.scheme) or proxies.get("all")
 
 
-def unreachable(address: Address, why: str) -> Trouble:
+def unreachable(address: Address, why: str) -> RequestError:
     """Say that no connection to a server could be made."""
     message = f"nothing answers at {address.url} ({why})"
-    return Trouble(Failure("APIConnectionError", address.redacted(message)), is_unreachable=True)
+    return RequestError(
+        Failure("APIConnectionError", address.redacted(message)), is_unreachable=True
+    )
 
 
 def status_trouble(
     address: Address, status: int, headers: Mapping[str, str], raw: bytes
-) -> Trouble:
+) -> RequestError:
     """Return the trouble that a server's error means."""
     default = "InternalServerError" if status >= _SERVER_ERROR else "APIStatusError"
     message, code = _read_error(raw)
-    return Trouble(
+    return RequestError(
         Failure(CAUSES.get(status, default), f"{status}: {address.redacted(message)}"),
         status=status,
         code=code,

@@ -17,7 +17,7 @@ from soupstock import spec
 from soupstock.artifacts import manifest, run_folder
 from soupstock.artifacts.manifest import ServerRecord
 from soupstock.engine.plan import Plan
-from soupstock.engine.tally import Spent, Tally
+from soupstock.engine.tally import Tally, TokenCounts
 from soupstock.errors import MistakeError
 from soupstock.inference.budget import Budget
 from soupstock.inference.servers.model import Model
@@ -39,7 +39,7 @@ Draws = npt.NDArray[np.float64]
 """One number for each simulated run."""
 
 
-class Interval(NamedTuple):
+class EstimateRange(NamedTuple):
     """The range of a number in nine of ten simulated runs, and its median."""
 
     low: float
@@ -53,14 +53,14 @@ class Estimate:
 
     found: int
     """Answers that the cache has already."""
-    calls: Interval
-    prompt_tokens: Interval
-    completion_tokens: Interval
-    cost: Interval | None
+    calls: EstimateRange
+    prompt_tokens: EstimateRange
+    completion_tokens: EstimateRange
+    cost: EstimateRange | None
     """US dollars; None if a model's price is unknown."""
-    seconds: Interval | None
+    seconds: EstimateRange | None
     """At the speed of the rows made so far; None if a model has not been asked yet."""
-    kept: Interval
+    kept: EstimateRange
     """Rows in the dataset."""
     unknown: tuple[str, ...] = ()
     """Steps that no row has reached yet: their calls count with the most tokens they can have."""
@@ -191,7 +191,7 @@ def _asks(step: Step, tally: Tally, rows: Draws, draw: np.random.Generator) -> I
     """Return what a step will ask each of its models: judges differ in price and length."""
     decided = tally.rows_in - tally.reasons[UNASKED]
     for model, roles in Counter(model for _, model in step.models).items():
-        share, spent = roles / len(step.models), tally.by_model.get(model, Spent())
+        share, spent = roles / len(step.models), tally.by_model.get(model, TokenCounts())
         if not spent.answers or not decided:
             most = float(getattr(step.spec, "max_tokens", 0))
             calls = rows * step.calls * share
@@ -241,7 +241,7 @@ def _estimate(
     )
 
 
-def _cost(asked: Sequence[_Ask]) -> Interval | None:
+def _cost(asked: Sequence[_Ask]) -> EstimateRange | None:
     total = np.zeros(_DRAWS)
     for ask in asked:
         price = ask.model.price
@@ -251,7 +251,7 @@ def _cost(asked: Sequence[_Ask]) -> Interval | None:
     return _interval(total / 1e6)
 
 
-def _seconds(asked: Sequence[_Ask], paces: Mapping[str, float]) -> Interval | None:
+def _seconds(asked: Sequence[_Ask], paces: Mapping[str, float]) -> EstimateRange | None:
     """Add up each server's time. Servers work at the same time, so the slowest counts."""
     servers: dict[str, Draws] = {}
     for ask in asked:
@@ -260,8 +260,8 @@ def _seconds(asked: Sequence[_Ask], paces: Mapping[str, float]) -> Interval | No
             return None
         before = servers.get(ask.model.reference, np.zeros(_DRAWS))
         servers[ask.model.reference] = before + ask.completion * pace
-    return _interval(np.max(list(servers.values()), axis=0)) if servers else Interval(0, 0, 0)
+    return _interval(np.max(list(servers.values()), axis=0)) if servers else EstimateRange(0, 0, 0)
 
 
-def _interval(draws: Draws) -> Interval:
-    return Interval(*(float(value) for value in np.quantile(draws, _LEVELS)))
+def _interval(draws: Draws) -> EstimateRange:
+    return EstimateRange(*(float(value) for value in np.quantile(draws, _LEVELS)))

@@ -8,13 +8,13 @@ import polars as pl
 
 from soupstock.artifacts.judges import (
     DIGITS,
-    FitnessRecord,
     IntervalRecord,
     JuryRecord,
     KindRecord,
     MemberRecord,
     OrderRecord,
     PaddingRecord,
+    SanityCheckRecord,
     interval,
     mean,
 )
@@ -27,7 +27,7 @@ from soupstock.steps.compare import BoundCompare
 from soupstock.steps.judge import BoundJudge
 
 
-def fitness_record(check: JudgeCheck, cost: float | None) -> FitnessRecord:
+def sanity_check_record(check: JudgeCheck, cost: float | None) -> SanityCheckRecord:
     """Return the record of a judge's sanity check."""
     spent, overall = check.tally.spent, check.overall
     paid = {
@@ -38,9 +38,9 @@ def fitness_record(check: JudgeCheck, cost: float | None) -> FitnessRecord:
     }
     rows, sentence = len(check.originals), check.sentence()
     if overall is None:
-        return FitnessRecord(verdict=check.verdict, sentence=sentence, rows=rows, **paid)
+        return SanityCheckRecord(verdict=check.verdict, sentence=sentence, rows=rows, **paid)
     found = overall.sanity_check
-    return FitnessRecord(
+    return SanityCheckRecord(
         verdict=check.verdict,
         sentence=sentence,
         rows=rows,

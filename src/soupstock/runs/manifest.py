@@ -29,7 +29,7 @@ from soupstock.artifacts.manifest import (
 from soupstock.artifacts.review import ReviewRecord
 from soupstock.engine.canaries import CanaryCheck
 from soupstock.engine.decontamination_canaries import DecontaminationCheck
-from soupstock.engine.flow import UNFIT, FlowAccount
+from soupstock.engine.flow import FAILED_SANITY_CHECK, FlowAccount
 from soupstock.engine.judge_canaries import JudgeCheck
 from soupstock.engine.plan import Plan
 from soupstock.inference.model_queue import Account, ModelAccount
@@ -42,7 +42,7 @@ from soupstock.runs.decontamination_records import (
     decontamination_record_asked,
 )
 from soupstock.runs.diversity_records import diversities, topics
-from soupstock.runs.judge_records import fitness_record, jury_record, order_record
+from soupstock.runs.judge_records import jury_record, order_record, sanity_check_record
 from soupstock.runs.step_record import cost_at, cost_of, step_record
 from soupstock.steps.compare import BoundCompare
 from soupstock.steps.decontaminate import BoundDecontaminate
@@ -177,7 +177,7 @@ def _judges(step: Step, checks: Mapping[str, CanaryCheck], table: Table) -> Iter
             found = checks.get(judging.column)
             check = found if isinstance(found, JudgeCheck) else None
             if check is not None:
-                known["fitness"] = fitness_record(check, cost_of(step.models, check.tally))
+                known["fitness"] = sanity_check_record(check, cost_of(step.models, check.tally))
             known["jury"] = jury_record(judging, table, check)
         case BoundCompare() as comparing:
             known["orders"] = order_record(comparing, table)
@@ -217,7 +217,7 @@ def _spread(numbers: pl.Series) -> SpreadRecord | None:
 def _shortfall(flow: FlowAccount, client: Account) -> str | None:
     """Say why the dataset is less than what was asked for; None if it is complete."""
     if client.stopped is not None:
-        is_unfit = client.stopped.cause == UNFIT
+        is_unfit = client.stopped.cause == FAILED_SANITY_CHECK
         return client.stopped.message if is_unfit else f"stopped: {client.stopped.message}"
     review = review_of(flow)
     if review is not None and waits(flow.plan, review):

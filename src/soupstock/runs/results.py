@@ -44,14 +44,14 @@ def write_results(
     rows = pl.scan_parquet(fresh / run_folder.ROWS, glob=False)
     if (count := rows.select(pl.len()).collect().item()) != run.rows:
         raise RuntimeError(f"{run.rows:,} rows were taken, but {count:,} were written")
-    write_report(fresh, run, rows, list(filters_of(flow.plan)))
+    write_report(fresh, run, rows, list(bound_filters(flow.plan)))
     run = run.model_copy(update={"files": run_folder.hashes(fresh)})
     manifest.write(fresh, run)
     run_folder.replace_files(target, fresh)
     return run
 
 
-def filters_of(plan: Plan) -> Iterator[tuple[spec.FilterUse, str, pl.Expr]]:
+def bound_filters(plan: Plan) -> Iterator[tuple[spec.FilterUse, str, pl.Expr]]:
     """Yield the filters of a plan, each with its label and the expression that keeps rows."""
     for step in plan.steps:
         if isinstance(step.spec, spec.Filter) and isinstance(step.bound, BoundFilters):

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from soupstock.artifacts.manifest import FailureRecord, StepRecord, TokenRecord
-from soupstock.engine.tally import Spent, Tally
+from soupstock.engine.tally import Tally, TokenCounts
 from soupstock.inference.servers.endpoint import PICO
 from soupstock.inference.servers.model import Model
 from soupstock.steps.step import RowWise, Step
@@ -40,13 +40,13 @@ def cost_of(models: Sequence[tuple[str, Model]], tally: Tally) -> float | None:
 
     None if a price is unknown, or the step asks no model.
     """
-    asked = {model: tally.by_model.get(model, Spent()) for _, model in models}
+    asked = {model: tally.by_model.get(model, TokenCounts()) for _, model in models}
     costs = [cost_at(model, tokens_of(spent)) for model, spent in asked.items()]
     known = [cost for cost in costs if cost is not None]
     return round(math.fsum(known), 9) if costs and len(known) == len(costs) else None
 
 
-def tokens_of(spent: Spent) -> TokenRecord:
+def tokens_of(spent: TokenCounts) -> TokenRecord:
     """Return the tokens of answers as a record."""
     return TokenRecord(prompt=spent.prompt, cached=spent.cached, completion=spent.completion)
 

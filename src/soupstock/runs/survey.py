@@ -11,7 +11,7 @@ from soupstock.errors import MistakeError, ModelError, hint, quoted
 from soupstock.inference.call import Answer, Call, CallForm, Failure, Reply
 from soupstock.inference.embeddings import EmbeddingForm
 from soupstock.inference.probe import Probe
-from soupstock.inference.retry import Trouble
+from soupstock.inference.retry import RequestError
 from soupstock.inference.servers.model import EMBEDDED, Model, resolve
 from soupstock.inference.transport import Address, Transport
 from soupstock.project.project import Project
@@ -147,7 +147,7 @@ async def _place(model: Model, address: Address, unlisted: list[str]) -> tuple[s
 
     try:
         names = await model_names(address)
-    except Trouble as trouble:
+    except RequestError as trouble:
         if trouble.status in _UNLISTED:
             return "answers, but lists no models", True
         if trouble.status in _REFUSED:
@@ -194,7 +194,7 @@ class _Questions:
         self._finding.calls += 1
         try:
             answer = await self._transport.post(self._address, call)
-        except Trouble as trouble:
+        except RequestError as trouble:
             return trouble.failure
         self._finding.tokens += answer.prompt_tokens + answer.completion_tokens
         return answer

@@ -39,7 +39,7 @@ class Contamination(NamedTuple):
     similarity: float = 0.0
 
 
-def surest(found: Sequence[Contamination]) -> int:
+def best_match(found: Sequence[Contamination]) -> int:
     """Return in which of several texts an item is found most certainly; the first of equals."""
 
     def rank(place: int) -> tuple[int, float]:

@@ -45,7 +45,7 @@ class Pipeline(Spec):
     """A description of the dataset, for `soupstock list` and the dataset card."""
 
     seed: int = 0
-    """The seed of every random choice. Default: 0."""
+    """The seed of sampled values, calls and review samples. Default: 0."""
 
     models: dict[Role, ModelName] = {}
     """The model for each role."""

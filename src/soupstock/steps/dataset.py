@@ -1,4 +1,4 @@
-"""Shape the rows that are left, and write them as a dataset. Pushes nothing."""
+"""Shape the rows that are left for the dataset; the run writes it (runs/write_dataset.py)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field

@@ -15,7 +15,7 @@ from soupstock.judging.same_question import COMPARED, SameQuestion, Verdict, sch
 from soupstock.project.project import Project
 from soupstock.rows.references import ReferenceTexts, locate
 from soupstock.rows.row import Columns, Row, dropped, failed, frame
-from soupstock.similarity.contamination import STAGES, Contamination, Detector, surest
+from soupstock.similarity.contamination import STAGES, Contamination, Detector, best_match
 from soupstock.similarity.edits import planted
 from soupstock.stats.intervals import Interval
 from soupstock.stats.proportions import proportion
@@ -25,7 +25,7 @@ from soupstock.steps.step import (
     Account,
     At,
     Context,
-    Pruned,
+    PrunedRows,
     RowWise,
     Stage,
     Step,
@@ -112,7 +112,7 @@ class BoundDecontaminate(RowWise):
             check=lambda rows: decontaminate(self, rows, step.columns),
         )
 
-    def prune(self, rows: pl.DataFrame, account: Account) -> Pruned:  # noqa: ARG002 - as above
+    def prune(self, rows: pl.DataFrame, account: Account) -> PrunedRows:  # noqa: ARG002 - as above
         """Return which rows of a frame resemble an item, and which item."""
         found = [one for part in rows.iter_slices(_SLICE) for one in find_items(self, part)]
         twins = {
@@ -120,7 +120,7 @@ class BoundDecontaminate(RowWise):
             for place, one in enumerate(found)
             if one.stages
         }
-        return Pruned(reasons=[reasons_of(one) for one in found], twins=twins)
+        return PrunedRows(reasons=[reasons_of(one) for one in found], twins=twins)
 
     @cached_property
     def _items(self) -> list[pl.DataFrame]:
@@ -268,7 +268,7 @@ def _compared(
     for several in parts:
         own = [next(found) for _ in several]
         if several:
-            place = surest(own)
+            place = best_match(own)
             stages = {stage for one in own for stage in one.stages}
             every = tuple(stage for stage in STAGES if stage in stages)
             yield several[place], own[place]._replace(stages=every)

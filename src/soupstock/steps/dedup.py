@@ -20,7 +20,16 @@ from soupstock.similarity.cosine import Embedder
 from soupstock.similarity.duplicates import Method, TextDuplicates, duplicates
 from soupstock.steps.chapter import Chapter, RowStep
 from soupstock.steps.columns import check_quality, check_texts, reference_to
-from soupstock.steps.step import Account, At, Context, SetWise, Step, ToEmbed, Whole, column_of
+from soupstock.steps.step import (
+    Account,
+    At,
+    Context,
+    SetWise,
+    SetWiseResult,
+    Step,
+    ToEmbed,
+    column_of,
+)
 from soupstock.steps.verb import Made, Verb
 from soupstock.steps.wording import LONGEST, references
 from soupstock.text.markdown import code
@@ -65,13 +74,13 @@ class BoundDedup(SetWise):
         folder: Path,
         account: Account,  # noqa: ARG002 - it counts nothing
         embedder: Embedder | None,
-    ) -> Whole:
+    ) -> SetWiseResult:
         """Drop the rows that repeat another one."""
         if isinstance(self.embedder, StaticModel):
             embedder = self.embedder.load()
         rows = read_kept(table, [self.column, self.best])
         marks = _repeats(self, rows, embedder)
-        return Whole(mark(table, marks, folder), rows.height, reasons_of(marks))
+        return SetWiseResult(mark(table, marks, folder), rows.height, reasons_of(marks))
 
 
 def bind(step: spec.Dedup, columns: Columns, at: At, context: Context) -> Step:

@@ -15,7 +15,7 @@ from soupstock.rows.expressions import FAULTS, evaluate, first_paragraph
 from soupstock.rows.filters import BoundFilter, bind_filter, call_filter
 from soupstock.rows.row import Columns, Row, dropped, frame
 from soupstock.steps.chapter import Chapter, RowStep
-from soupstock.steps.step import Account, At, Context, Pruned, RowWise, Stage, Step, typed
+from soupstock.steps.step import Account, At, Context, PrunedRows, RowWise, Stage, Step, typed
 from soupstock.steps.verb import Made, Verb
 from soupstock.steps.wording import filter_named
 from soupstock.text.markdown import joined
@@ -65,10 +65,10 @@ class BoundFilters(RowWise):
 
         return Stage(step.title, check=check)
 
-    def prune(self, rows: pl.DataFrame, account: Account) -> Pruned:  # noqa: ARG002 - as above
+    def prune(self, rows: pl.DataFrame, account: Account) -> PrunedRows:  # noqa: ARG002 - as above
         """Return why the filters do not keep rows of a frame."""
         found = filter_rows(self, rows)
-        return Pruned(reasons=[[f"filter: {label}" for label in labels] for labels in found])
+        return PrunedRows(reasons=[[f"filter: {label}" for label in labels] for labels in found])
 
 
 def bind(step: spec.Filter, columns: Columns, at: At, context: Context) -> Step:

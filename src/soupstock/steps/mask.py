@@ -18,7 +18,7 @@ from soupstock.steps.step import (
     Account,
     At,
     Context,
-    Pruned,
+    PrunedRows,
     RowWise,
     Stage,
     Step,
@@ -54,9 +54,9 @@ class BoundMask(RowWise):
             step.title, check=lambda rows: mask_rows(self, rows, step.columns, account.counts)
         )
 
-    def prune(self, rows: pl.DataFrame, account: Account) -> Pruned:
+    def prune(self, rows: pl.DataFrame, account: Account) -> PrunedRows:
         """Mask the rows of a frame."""
-        return Pruned(mask_frame(self, rows, account.counts))
+        return PrunedRows(mask_frame(self, rows, account.counts))
 
     def figures(self, counts: Mapping[str, int]) -> Mapping[str, Any]:
         """Return how many identifiers were masked, by kind."""

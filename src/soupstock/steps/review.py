@@ -18,7 +18,7 @@ from soupstock.rows.table import Table
 from soupstock.similarity.cosine import Embedder
 from soupstock.steps.chapter import Chapter, RowStep
 from soupstock.steps.columns import check_new, check_texts, type_at
-from soupstock.steps.step import Account, At, Context, SetWise, Step, Whole
+from soupstock.steps.step import Account, At, Context, SetWise, SetWiseResult, Step
 from soupstock.steps.verb import Made, Verb, not_for_files
 from soupstock.text.markdown import Markdown, code, joined
 
@@ -39,13 +39,13 @@ class BoundReview(SetWise):
         folder: Path,
         account: Account,
         embedder: Embedder | None,  # noqa: ARG002 - it compares nothing
-    ) -> Whole:
+    ) -> SetWiseResult:
         """Draw the sample, and apply the answers."""
         found = review(self.reviewing, table, folder)
         account.review = found.record
         account.notes.extend(found.record.sentences())
         dropped = {f"{COLUMN}: {veto}": count for veto, count in found.record.vetoed.items()}
-        return Whole(found.table, found.record.rows, dropped)
+        return SetWiseResult(found.table, found.record.rows, dropped)
 
 
 def bind(step: spec.Review, columns: Columns, at: At, context: Context) -> Step:

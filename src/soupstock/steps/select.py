@@ -25,7 +25,16 @@ from soupstock.similarity.tfidf import tfidf_vectors
 from soupstock.stats.apportionment import even_shares
 from soupstock.steps.chapter import Chapter, RowStep, likeness
 from soupstock.steps.columns import check_quality, check_texts, type_at
-from soupstock.steps.step import Account, At, Context, SetWise, Step, ToEmbed, Whole, column_of
+from soupstock.steps.step import (
+    Account,
+    At,
+    Context,
+    SetWise,
+    SetWiseResult,
+    Step,
+    ToEmbed,
+    column_of,
+)
 from soupstock.steps.verb import Made, Verb
 from soupstock.steps.wording import LONGEST
 from soupstock.text.markdown import code
@@ -82,13 +91,13 @@ class BoundSelect(SetWise):
 
     def whole(
         self, table: Table, folder: Path, account: Account, embedder: Embedder | None
-    ) -> Whole:
+    ) -> SetWiseResult:
         """Drop the rows that are not selected."""
         if isinstance(self.embedder, StaticModel):
             embedder = self.embedder.load()
         rows = read_kept(table, self.reads)
         marks = _unselected(self, rows, account, embedder)
-        return Whole(mark(table, marks, folder), rows.height, reasons_of(marks))
+        return SetWiseResult(mark(table, marks, folder), rows.height, reasons_of(marks))
 
 
 def bind(step: spec.Select, columns: Columns, at: At, context: Context) -> Step:

@@ -63,7 +63,7 @@ class Stage:
     """Takes a block of rows, and returns the same rows, some of them with reasons to be dropped."""
 
 
-class Pruned(NamedTuple):
+class PrunedRows(NamedTuple):
     """The result of a step on a file: a column that it makes, or reasons to drop rows."""
 
     made: pl.Series | None = None
@@ -89,7 +89,7 @@ class RowWise(ABC):
     def stage(self, step: "Step", account: Account) -> Stage:
         """Make it ready to run; called once for each passage of rows."""
 
-    def prune(self, rows: pl.DataFrame, account: Account) -> Pruned:  # noqa: ARG002 - others do
+    def prune(self, rows: pl.DataFrame, account: Account) -> PrunedRows:  # noqa: ARG002 - others do
         """Apply it to the rows of a file. Only a step that asks no model can."""
         raise ValueError("a step that asks a model does not apply to files")
 
@@ -107,7 +107,7 @@ class ToEmbed(NamedTuple):
     """The datasets that rows are compared with."""
 
 
-class Whole(NamedTuple):
+class SetWiseResult(NamedTuple):
     """A table after a set-wise step."""
 
     table: Table
@@ -126,7 +126,7 @@ class SetWise(ABC):
     @abstractmethod
     def whole(
         self, table: Table, folder: Path, account: Account, embedder: Embedder | None
-    ) -> Whole:
+    ) -> SetWiseResult:
         """Apply it to a table, and write the result as a table in `folder`."""
 
     def to_embed(self) -> ToEmbed | None:

@@ -23,7 +23,7 @@ from soupstock.rows.row import Columns, Row, dropped, failed, flatten
 from soupstock.steps.chapter import Chapter, Round, RowStep
 from soupstock.steps.distilabel.binding import bind_task
 from soupstock.steps.distilabel.recording_ask import RecordingAsk, run_to_end
-from soupstock.steps.distilabel.resumable_task import Done, Question, Resume
+from soupstock.steps.distilabel.resumable_task import Done, Resume, TaskQuestion
 from soupstock.steps.step import Account, At, Context, RowWise, Stage, Step, sampling
 from soupstock.steps.verb import Made, Verb, not_for_files
 from soupstock.steps.wording import LONGEST, argument, model_named, settings
@@ -129,7 +129,7 @@ async def _perform_once(
             answers.append(texts)
 
 
-def _calls(form: CallForm, question: Question, purpose: str, attempt: int) -> list[Call]:
+def _calls(form: CallForm, question: TaskQuestion, purpose: str, attempt: int) -> list[Call]:
     if question.schema is not None:
         form = replace(form, schema=question.schema)
     return [

@@ -23,7 +23,7 @@ from soupstock.steps.judge import BoundJudge
 from soupstock.steps.step import Step
 
 if TYPE_CHECKING:
-    from soupstock.runs.estimate import Estimate, Interval
+    from soupstock.runs.estimate import Estimate, EstimateRange
 
 
 def show_plan(plan: Plan) -> None:
@@ -142,7 +142,7 @@ def show_estimate(plan: Plan, estimate: "Estimate") -> None:
 
 def _figures(estimate: "Estimate") -> Table:
     table = new_table("to come", "about", "nine in ten", right=("about", "nine in ten"))
-    rows: list[tuple[str, Interval | None, Callable[[float], str]]] = [
+    rows: list[tuple[str, EstimateRange | None, Callable[[float], str]]] = [
         ("calls", estimate.calls, whole),
         ("prompt tokens", estimate.prompt_tokens, whole),
         ("answer tokens", estimate.completion_tokens, whole),

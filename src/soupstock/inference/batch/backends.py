@@ -13,7 +13,7 @@ from soupstock.artifacts.files import written_whole
 from soupstock.errors import shown
 from soupstock.inference.batch.ledger import Batch, Result
 from soupstock.inference.call import Failure
-from soupstock.inference.retry import Trouble
+from soupstock.inference.retry import RequestError
 
 
 class Progress(NamedTuple):
@@ -48,7 +48,7 @@ class Backend(Protocol):
     async def fetch(self, file: str) -> bytes:
         """Return the content of a file of results."""
 
-    def trouble(self, result: Result) -> Trouble:
+    def trouble(self, result: Result) -> RequestError:
         """Say what a result without an answer means."""
 
     def advice(self, batch: Batch) -> str | None:
@@ -93,9 +93,11 @@ class Folder:
         """Return a file's content."""
         return await asyncio.to_thread(Path(file).read_bytes)
 
-    def trouble(self, result: Result) -> Trouble:
+    def trouble(self, result: Result) -> RequestError:
         """Show what vLLM wrote instead of an answer."""
-        return Trouble(Failure("BatchError", shown(result.body[:300].decode(errors="replace"))))
+        return RequestError(
+            Failure("BatchError", shown(result.body[:300].decode(errors="replace")))
+        )
 
     def advice(self, batch: Batch) -> str | None:
         """Say what to run."""

@@ -14,8 +14,8 @@ from soupstock.inference.budget import Reservation, prompt_bound
 from soupstock.inference.call import Answer, Call, Failure, Reply
 from soupstock.inference.completion import READERS
 from soupstock.inference.live_queue import LiveQueue
-from soupstock.inference.model_queue import Job, ModelAccount, Shared
-from soupstock.inference.retry import Decision, Situation, Trouble, decide
+from soupstock.inference.model_queue import Job, ModelAccount, QueueContext
+from soupstock.inference.retry import Decision, RequestError, Situation, decide
 from soupstock.inference.servers.model import Model
 
 _MOST_FAILED_LOOKS = 10
@@ -25,7 +25,7 @@ _MOST_FAILED_LOOKS = 10
 class BatchQueue:
     """The calls to one model that are handed in together. Used within one event loop."""
 
-    def __init__(self, model: Model, shared: Shared, ledger: Ledger) -> None:
+    def __init__(self, model: Model, shared: QueueContext, ledger: Ledger) -> None:
         self._model = model
         self._shared = shared
         self._ledger = ledger
@@ -87,7 +87,7 @@ class BatchQueue:
                 await asyncio.gather(*(self._finish_batch(backend, batch) for batch in batches))
             finally:
                 await backend.close()
-        except Trouble as trouble:
+        except RequestError as trouble:
             name = shown(self._model.reference)
             self._shared.shutdown.fail(ModelError(f"{name}: {trouble.failure.message}"))
         except Exception as error:  # noqa: BLE001 - the run raises it, when all rows are kept
@@ -178,7 +178,7 @@ class BatchQueue:
                     await self._take(backend, result)
         for key in batch.keys - seen:
             message = f"the batch gave no answer ({progress.words})"
-            self._retry(key, Trouble(Failure("BatchError", message)))
+            self._retry(key, RequestError(Failure("BatchError", message)))
         self._ledger.settle(batch)
 
     async def _over(self, backend: Backend, batch: Batch) -> Progress | None:
@@ -188,7 +188,7 @@ class BatchQueue:
             try:
                 progress = await backend.progress(batch)
                 failures = 0
-            except Trouble as trouble:
+            except RequestError as trouble:
                 failures += 1
                 if not trouble.is_passing or failures > _MOST_FAILED_LOOKS:
                     raise
@@ -212,7 +212,7 @@ class BatchQueue:
         try:
             answer = _read(result.body, job.call.path if job else None)
         except ValueError as error:
-            trouble = Trouble(Failure("APIResponseValidationError", str(error)))
+            trouble = RequestError(Failure("APIResponseValidationError", str(error)))
             self._retry(result.key, trouble)
             return
         self._settle(result.key, answer)
@@ -230,7 +230,7 @@ class BatchQueue:
             self._shared.budget.charge(self._model.price, *tokens)
         self._shared.free_budget()
 
-    def _retry(self, key: bytes, trouble: Trouble) -> None:
+    def _retry(self, key: bytes, trouble: RequestError) -> None:
         """Let a call without an answer wait for the next batch, or fail it."""
         reservation = self._reserved.pop(key, None)
         if reservation is not None:

@@ -7,7 +7,7 @@ from soupstock.inference.batch.backends import Progress
 from soupstock.inference.batch.ledger import Batch, Result
 from soupstock.inference.call import CHAT, COMPLETIONS, EMBEDDINGS
 from soupstock.inference.openai_client import client, field, troubles
-from soupstock.inference.retry import Trouble
+from soupstock.inference.retry import RequestError
 from soupstock.inference.transport import Address, status_trouble
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Provider:
             content = await self._client.files.content(file)
             return content.content
 
-    def trouble(self, result: Result) -> Trouble:
+    def trouble(self, result: Result) -> RequestError:
         """Read the error that the provider gives in place of an answer."""
         return status_trouble(self._address, result.status, {}, result.body)
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping
 
 from soupstock.artifacts.judges import (
     CalibrationRecord,
-    Fit,
-    FitnessRecord,
     IntervalRecord,
     JudgeRecord,
     JuryRecord,
     MemberRecord,
+    SanityCheckRecord,
+    SanityCheckResult,
 )
 from soupstock.artifacts.manifest import Manifest
 from soupstock.inference.servers.weights import SMOLLM2
@@ -25,7 +25,7 @@ CORRUPTIONS = {
 }
 """What each kind of canary is."""
 
-OUTCOMES: Mapping[Fit, str] = {
+OUTCOMES: Mapping[SanityCheckResult, str] = {
     "fit": "passed",
     "not fit": "failed",
     "cannot tell": "cannot tell",
@@ -81,7 +81,7 @@ def _cautions(manifest: Manifest) -> Iterator[Markdown]:
             )
 
 
-def _fitness(column: str, found: FitnessRecord) -> Iterator[Markdown]:
+def _fitness(column: str, found: SanityCheckRecord) -> Iterator[Markdown]:
     result = prose(found.sentence, _LONGEST)
     result = result if found.verdict == "fit" else Markdown(f"**{result}**")
     yield Markdown(f"{cell(column)}: {result}")

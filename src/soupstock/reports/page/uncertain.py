@@ -16,7 +16,7 @@ SOLE_JUDGE = ""
 
 
 @dataclass(frozen=True)
-class Opinion:
+class UncertainVerdict:
     """One judge's verdict on a row, by criterion."""
 
     role: str
@@ -34,7 +34,7 @@ class UncertainRow:
     row_id: str
     amount: float
     """The disagreement, or the uncertainty: 0 to 1."""
-    opinions: Sequence[Opinion]
+    opinions: Sequence[UncertainVerdict]
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,11 @@ def uncertain_rows(rows: pl.LazyFrame, columns: ColumnRoles, name: str) -> Uncer
     return UncertainRows(is_jury, uncertain)
 
 
-def _opinions(verdict: Mapping[str, Any]) -> Iterator[Opinion]:
+def _opinions(verdict: Mapping[str, Any]) -> Iterator[UncertainVerdict]:
     for role, own in (verdict.get("members") or {SOLE_JUDGE: verdict}).items():
         if own is not None:
             reasons = [
                 (criterion, one["level"], one["reason"] or "")
                 for criterion, one in own["criteria"].items()
             ]
-            yield Opinion(role, own["score"], reasons)
+            yield UncertainVerdict(role, own["score"], reasons)

@@ -15,7 +15,7 @@ from soupstock.inference.call import Failure
 from soupstock.steps.distilabel.library import load_library, quiet
 
 
-class Question(NamedTuple):
+class TaskQuestion(NamedTuple):
     """What a task asks: messages or a text to complete, and how many answers it wants."""
 
     messages: Sequence[Mapping[str, Any]]
@@ -35,7 +35,7 @@ class Done(NamedTuple):
 
 
 Resume = Callable[
-    [Mapping[str, Any], Sequence[Sequence[str]], int], Sequence[Question] | Done | Failure
+    [Mapping[str, Any], Sequence[Sequence[str]], int], Sequence[TaskQuestion] | Done | Failure
 ]
 """Runs a task, given its inputs, the answers so far (a list for each question) and a seed."""
 
@@ -50,7 +50,7 @@ class Script:
 
     answers: Sequence[Sequence[str]] = ()
     place: int = 0
-    asked: list[Question] = field(default_factory=list)
+    asked: list[TaskQuestion] = field(default_factory=list)
     """The questions without answers."""
 
 
@@ -86,7 +86,7 @@ def _generate(
 def _answered(model: Any, inputs: Sequence[Any], n: int) -> list[dict[str, Any]]:
     script: Script = model.script
     found: list[Sequence[str]] = []
-    asked: list[Question] = []
+    asked: list[TaskQuestion] = []
     for one in inputs:
         if script.place < len(script.answers):
             found.append(script.answers[script.place])
@@ -100,15 +100,15 @@ def _answered(model: Any, inputs: Sequence[Any], n: int) -> list[dict[str, Any]]
     return [{"generations": list(texts), "statistics": counts} for texts in found]
 
 
-def _question(model: Any, one: Any, n: int) -> Question:
+def _question(model: Any, one: Any, n: int) -> TaskQuestion:
     messages, wanted = one if isinstance(one, tuple) else (one, None)
     schema = None
     if model.framing is not None and not (messages and messages[-1]["role"] == "user"):
         prompt, end = model.framing.opened(messages), model.framing.end.strip()
-        return Question((), n, None, prompt, end)
+        return TaskQuestion((), n, None, prompt, end)
     if isinstance(wanted, Mapping) and isinstance(wanted.get("schema"), Mapping):
         schema = wanted["schema"]
-    return Question(copy.deepcopy(messages), n, schema)
+    return TaskQuestion(copy.deepcopy(messages), n, schema)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class ResumableTask:
 
     def __call__(
         self, inputs: Mapping[str, Any], answers: Sequence[Sequence[str]], seed: int
-    ) -> Sequence[Question] | Done | Failure:
+    ) -> Sequence[TaskQuestion] | Done | Failure:
         """Return the next questions, or the outputs."""
         if len(answers) > MOST_ROUNDS:
             return Failure("TaskError", f"it has asked {len(answers)} questions, and goes on")
