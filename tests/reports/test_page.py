@@ -358,9 +358,9 @@ def test_a_page_does_not_depend_on_the_hash_seed(hostile: Run) -> None:
         "from soupstock.engine.plan import plan_file;"
         "from soupstock.project.project import Project;"
         "from soupstock.reports.page.page import render_report;"
-        "from soupstock.runs.results import filters_of;"
+        "from soupstock.runs.results import bound_filters;"
         "place = Path(sys.argv[1]); rows = pl.scan_parquet(place / 'rows.parquet');"
-        "filters = list(filters_of(plan_file('mine', Project(place.parents[2]))));"
+        "filters = list(bound_filters(plan_file('mine', Project(place.parents[2]))));"
         "page = render_report(manifest.read(place), rows, filters);"
         "sys.stdout.buffer.write(page.encode())"
     )
