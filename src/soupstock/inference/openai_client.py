@@ -1,7 +1,8 @@
 """The official openai client, for what is not sent for every row: batches and lists of models.
 
 Importing it takes most of a second, so this module is imported where it is used. The client sends
-to a server what `Address` says, and nothing else of the environment; its errors become `RequestError`.
+to a server what `Address` says, and nothing else of the environment; its errors become
+`RequestError`.
 Which HTTP library it uses depends on its version, so that library's errors are known by name.
 """
 
