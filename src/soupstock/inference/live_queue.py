@@ -109,7 +109,7 @@ class LiveQueue:
     async def open(self, replica: Replica) -> Address:
         """Ask where the server is; one that the run starts is started, or started again.
 
-        Raises Trouble and ModelError.
+        Raises RequestError and ModelError.
         """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in one
@@ -225,7 +225,7 @@ class LiveQueue:
         self._pump()
 
     async def _send(self, replica: Replica, address: Address, call: Call) -> Answer:
-        """Send one request and read its answer; raises Trouble."""
+        """Send one request and read its answer; raises RequestError."""
         started, limit = self._now(), replica.limit
         limit.started(started)
         self.usage.start(started)

@@ -1,7 +1,7 @@
 """What the queues before models have in common: jobs, what they share, and how answers are kept.
 
 Two kinds of queue stand behind one protocol: `live_queue` sends calls one by one, `batch` hands
-them in together. Both keep answers through the same `Keeper`. Sends nothing.
+them in together. Both keep answers through the same `AnswerWriter`. Sends nothing.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """The official openai client, for what is not sent for every row: batches and lists of models.
 
 Importing it takes most of a second, so this module is imported where it is used. The client sends
-to a server what `Address` says, and nothing else of the environment; its errors become `Trouble`.
+to a server what `Address` says, and nothing else of the environment; its errors become
+`RequestError`.
 Which HTTP library it uses depends on its version, so that library's errors are known by name.
 """
 
@@ -67,7 +68,7 @@ def client(address: Address) -> AsyncOpenAI:
 
 @contextmanager
 def troubles(address: Address) -> Iterator[None]:
-    """Raise Trouble for whatever goes wrong with the server at an address."""
+    """Raise RequestError for whatever goes wrong with the server at an address."""
     try:
         yield
     except openai.APIStatusError as error:
@@ -93,7 +94,7 @@ def troubles(address: Address) -> Iterator[None]:
 async def model_names(address: Address) -> list[str] | None:
     """Return the names of the models that a server lists; None if the list has no known form.
 
-    Raises Trouble if it lists none or refuses the key.
+    Raises RequestError if it lists none or refuses the key.
     """
     async with client(address) as opened:
         try:
@@ -106,7 +107,7 @@ async def model_names(address: Address) -> list[str] | None:
 
 
 def field(address: Address, value: object, name: str) -> str:
-    """Return a required field of a reply; raises Trouble if it is missing.
+    """Return a required field of a reply; raises RequestError if it is missing.
 
     The client takes whatever JSON a server sends, whether it has the form that it should have.
     """

@@ -87,7 +87,7 @@ class Transport:
         await self._http.close()
 
     async def post(self, address: Address, call: Call) -> Answer:
-        """Send one call and read its answer; raises Trouble."""
+        """Send one call and read its answer; raises RequestError."""
         url = address.url if call.path == CHAT else address.base_url / call.path
         raw = await self._exchange(address, url, call.body)
         try:

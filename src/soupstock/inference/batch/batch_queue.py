@@ -105,7 +105,7 @@ class BatchQueue:
             self._shared.hand_in()
 
     async def _open(self) -> Backend:
-        """Find where the model's batches are handed in; raises Trouble and ModelError."""
+        """Find where the model's batches are handed in; raises RequestError and ModelError."""
         if self._model.mode == "batch_file":
             return Folder(self._ledger.path.parent / "batches", self._model.name)
         # The openai library takes most of a second to import.
