@@ -56,7 +56,8 @@ class Files:
         _end_whole(out)
         with out.open("a", encoding="utf-8") as file:
             file.write(text)
-        (self.folder / QUESTIONS).write_text(_in_words(form), encoding="utf-8")
+        with written_whole(self.folder / QUESTIONS) as file:
+            file.write_text(_in_words(form), encoding="utf-8")
         return Pushed(len(fresh), len(records) - len(fresh))
 
     def place(self) -> ReviewPlace:

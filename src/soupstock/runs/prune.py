@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from soupstock import __version__, spec
-from soupstock.artifacts.files import sha256
+from soupstock.artifacts.files import sha256, written_whole
 from soupstock.artifacts.manifest import PruningRecord, StepRecord
 from soupstock.engine.frames import prune_frame
 from soupstock.engine.set_wise import run_set_wise
@@ -85,7 +85,8 @@ def prune(pruning: Pruning, project: Project, pipeline: str) -> PruneResult:
         seconds=round(time.monotonic() - began, 3),
     )
     text = account.model_dump_json(indent=2)
-    output.with_suffix(".json").write_text(f"{text}\n", encoding="utf-8")
+    with written_whole(output.with_suffix(".json")) as file:
+        file.write_text(f"{text}\n", encoding="utf-8")
     return PruneResult(output, dropped, account)
 
 
