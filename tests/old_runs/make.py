@@ -2,7 +2,7 @@
 
 From the root of the repository, with every extra installed:
 
-    PYTHONPATH=src:tests:tests/support python -m old_runs.make
+    PYTHONPATH=$PWD/src:tests:tests/support python -m old_runs.make
 """
 
 import hashlib
